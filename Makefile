@@ -1,0 +1,28 @@
+# Two commands: `make demo` to look, `make test` to check. Each makes .venv by itself and is safe to repeat.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test
+
+demo: $(VENV)/.runs
+	$(BIN)/gsd demo
+
+test: $(VENV)/.tests
+	.ci/install-chromium
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+# A stamp is written last: an installation that was cut off is done again.
+$(VENV)/.runs: requirements.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+$(VENV)/.tests: requirements-dev.txt $(VENV)/.runs
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@

@@ -1,0 +1,96 @@
+"""From tokenized samples to padded tensors, in an order that depends on the samples alone.
+
+plan_batches      samples → lists of indices, by padded token count
+chunk_borders     where one sample's forward pass is cut: at its span borders
+PaddedChunk       one round of chunks of a batch: ids, positions, targets, validity
+build_chunk       borders → padded round
+
+Shapes: B batch, t padded chunk length. Input position ``t`` predicts token ``t + 1``; the chunk of span
+``[a, b)`` therefore holds the positions ``[a - 1, b - 1)``, and tokens between two spans ride with the earlier one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from gsd_core.types import TokenizedSample
+
+
+def plan_batches(samples: Sequence[TokenizedSample], batch_tokens: int) -> list[list[int]]:
+    """Group samples of like shape so that padded tokens a batch stay within `batch_tokens`.
+
+    The plan is a function of the samples' lengths and span counts, so a resumed run finds the same batches.
+    A sample longer than `batch_tokens` is a batch of its own.
+    """
+    order = sorted(
+        range(len(samples)), key=lambda i: (len(samples[i].spans), len(samples[i].token_ids), samples[i].id)
+    )
+    batches: list[list[int]] = []
+    current: list[int] = []
+    longest = 0
+    for index in order:
+        n_tokens = len(samples[index].token_ids)
+        if current and max(longest, n_tokens) * (len(current) + 1) > batch_tokens:
+            batches.append(current)
+            current, longest = [], 0
+        current.append(index)
+        longest = max(longest, n_tokens)
+    if current:
+        batches.append(current)
+    return batches
+
+
+def chunk_borders(sample: TokenizedSample) -> list[int]:
+    """Input positions that cut the sample: prompt | span 0 | span 1 | … ; S + 2 numbers, the last one the end.
+
+    Chunk 0 is the prompt and may be empty; chunk k ≥ 1 belongs to the k-th kept span.
+    """
+    starts = [span.start - 1 for span in sample.spans]
+    return [0, *starts, sample.spans[-1].end - 1] if starts else [0, 0]
+
+
+@dataclass(frozen=True, slots=True)
+class PaddedChunk:
+    """``ids``, ``positions``, ``targets`` (B, t) int64; ``valid`` (B, t) bool; ``lengths`` per sample."""
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    targets: torch.Tensor
+    valid: torch.Tensor
+    lengths: list[int]
+
+
+def build_chunk(
+    samples: Sequence[TokenizedSample],
+    bounds: Sequence[tuple[int, int]],
+    pad_id: int,
+    device: torch.device | str,
+    padding: str = "right",
+) -> PaddedChunk | None:
+    """Pad the input positions ``[start, stop)`` of each sample to one round; None where all are empty.
+
+    A position without a following token (the very last) has target -100.
+    """
+    lengths = [max(0, stop - start) for start, stop in bounds]
+    width = max(lengths, default=0)
+    if width == 0:
+        return None
+    shape = (len(samples), width)
+    ids = torch.full(shape, pad_id, dtype=torch.int64)
+    positions = torch.zeros(shape, dtype=torch.int64)
+    targets = torch.full(shape, -100, dtype=torch.int64)
+    valid = torch.zeros(shape, dtype=torch.bool)
+    for row, (sample, (start, _), length) in enumerate(zip(samples, bounds, lengths, strict=True)):
+        if length == 0:
+            continue
+        at = slice(0, length) if padding == "right" else slice(width - length, width)
+        tokens = torch.from_numpy(sample.token_ids.astype("int64"))
+        ids[row, at] = tokens[start : start + length]
+        positions[row, at] = torch.arange(start, start + length)
+        following = tokens[start + 1 : start + 1 + length]
+        targets[row, at.start : at.start + len(following)] = following
+        valid[row, at] = True
+    return PaddedChunk(ids.to(device), positions.to(device), targets.to(device), valid.to(device), lengths)

@@ -1,0 +1,141 @@
+"""Hooks that watch a forward pass and are gone afterwards, whatever happens.
+
+FrozenModel   context: parameters frozen, evaluation mode, embedding output as the graph's root; all undone on exit
+ModuleTap     context: keeps each captured module's projected inputs and its output tensors, call by call
+TappedCall    what one module call left: projected input (B, T, q) and the output that a gradient is asked for
+
+    with FrozenModel(model), ModuleTap(selection, sketch) as tap:
+        logits = model(ids).logits
+        calls = tap.take()                  # and the tap is empty for the next forward
+        deltas = torch.autograd.grad(loss, [c.output for c in calls], allow_unused=True)
+
+No dense weight gradient is ever formed: parameters do not require gradients, so autograd stops at activations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+from transformers import PreTrainedModel
+
+from gsd_core.capture.modules import ModuleSelection
+from gsd_core.capture.sketch import Sketch
+from gsd_core.errors import UserError
+
+
+class FrozenModel:
+    """Freeze `model` for capture and restore it exactly.
+
+    Inside, no parameter requires a gradient, dropout is off, and the token embedding's output requires one,
+    so that the graph reaches every layer. Outside, each parameter's flag and each module's mode are as before.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model
+        self._flags: list[tuple[nn.Parameter, bool]] = []
+        self._modes: list[tuple[nn.Module, bool]] = []
+        self._handles: list[RemovableHandle] = []
+
+    def __enter__(self) -> FrozenModel:
+        try:
+            self._flags = [(p, p.requires_grad) for p in self.model.parameters()]
+            self._modes = [(m, m.training) for m in self.model.modules()]
+            for parameter, _ in self._flags:
+                parameter.requires_grad_(False)
+            self.model.eval()
+            embedding = self.model.get_input_embeddings()
+            self._handles.append(embedding.register_forward_hook(_root_the_graph))
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for handle in self._handles:
+            handle.remove()
+        for parameter, flag in self._flags:
+            parameter.requires_grad_(flag)
+        for module, mode in self._modes:
+            module.training = mode
+        self._handles, self._flags, self._modes = [], [], []
+
+
+def _root_the_graph(module: nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor:
+    if torch.is_grad_enabled():
+        return output.detach().requires_grad_(True)
+    return output
+
+
+@dataclass(slots=True)
+class TappedCall:
+    """One call of one captured module. ``module`` indexes ``Sketch.modules``; ``inputs`` (B, T, q) float32."""
+
+    module: int
+    inputs: torch.Tensor
+    output: torch.Tensor
+
+
+class ModuleTap:
+    """Collect projected inputs and outputs of the captured modules while gradients are enabled."""
+
+    def __init__(self, selection: ModuleSelection, sketch: Sketch) -> None:
+        self._selection, self._sketch = selection, sketch
+        self._calls: list[TappedCall] = []
+        self._handles: list[RemovableHandle] = []
+
+    def __enter__(self) -> ModuleTap:
+        try:
+            for index, captured in enumerate(self._selection.captured):
+                self._handles.append(captured.module.register_forward_hook(self._make_hook(index)))
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles, self._calls = [], []
+
+    def take(self) -> list[TappedCall]:
+        """Hand over the calls since the last ``take``."""
+        calls, self._calls = self._calls, []
+        return calls
+
+    def _make_hook(self, index: int) -> Any:
+        module_sketch = self._sketch.modules[index]
+        name = self._selection.captured[index].name
+
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            if (
+                not torch.is_grad_enabled()
+                or not isinstance(output, torch.Tensor)
+                or not output.requires_grad
+            ):
+                return
+            activation = args[0].detach()
+            if activation.ndim != 3:
+                raise UserError(
+                    f"it regroups tokens before a linear module (input shape {tuple(activation.shape)}), "
+                    "so tiers span and position cannot tell the samples apart",
+                    f"module {name}",
+                    "use --tier hidden",
+                )
+            self._calls.append(TappedCall(index, module_sketch.project_input(activation), output))
+
+        return hook

@@ -1,0 +1,123 @@
+"""Which modules of a model are captured, and in which layer they stand.
+
+CapturedModule     one linear module: name, layer, sizes
+ModuleSelection    the captured modules, and what is left out with the reason
+select_modules     the selection for a model
+check_no_fused_experts  refuses models whose experts share one weight tensor
+
+Captured are the ``nn.Linear`` and GPT-2 ``Conv1D`` modules of the decoder layers. Left out, and listed: the
+token embedding, the output head, norms, biases, convolutions and other parameters without an (input, output)
+pair per token.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from gsd_core.errors import UserError
+
+LORA_LEAF = re.compile(r"\.lora_[AB]\.")
+LORA_ANY = re.compile(r"\.lora_")
+LAYER_INDEX = re.compile(r"^(.*?\.\d+)\.")
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedModule:
+    """A linear module. ``layer`` is the dotted name of the layer that holds it."""
+
+    name: str
+    layer: str
+    module: nn.Module
+    d_out: int
+    d_in: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleSelection:
+    """``captured`` in model order; ``skipped`` maps a parameter-holding module to the reason it is left out."""
+
+    captured: tuple[CapturedModule, ...]
+    skipped: dict[str, str]
+
+
+def _sizes(module: nn.Module) -> tuple[int, int] | None:
+    if isinstance(module, Conv1D):
+        d_in, d_out = module.weight.shape
+        return int(d_out), int(d_in)
+    if isinstance(module, nn.Linear):
+        return int(module.out_features), int(module.in_features)
+    return None
+
+
+def select_modules(model: PreTrainedModel, lora: str = "adapters") -> ModuleSelection:
+    """Choose the modules whose weight gradients make a direction.
+
+    Parameters
+    ----------
+    model
+        A causal language model, or a peft model around one.
+    lora
+        For peft LoRA models: ``"adapters"`` captures the low-rank factors, ``"base"`` the frozen weights under
+        them. Without adapters it has no effect.
+
+    Raises
+    ------
+    UserError
+        No linear module is left to capture, or the model holds fused experts.
+    """
+    check_no_fused_experts(model)
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    has_lora = any(LORA_LEAF.search(name + ".") for name, _ in model.named_modules())
+    captured: list[CapturedModule] = []
+    skipped: dict[str, str] = {}
+    for name, module in model.named_modules():
+        own_parameters = list(module.parameters(recurse=False))
+        if not own_parameters:
+            continue
+        sizes = _sizes(module)
+        dotted = name + "."
+        if module is head:
+            skipped[name] = "output head"
+        elif sizes is None:
+            skipped[name] = f"{type(module).__name__} has no weight matrix that acts on each token"
+        elif has_lora and lora == "adapters" and not LORA_LEAF.search(dotted):
+            skipped[name] = "base weight under adapters (choose --lora base to capture it)"
+        elif has_lora and lora == "base" and LORA_ANY.search(dotted):
+            skipped[name] = "adapter weight (choose --lora adapters to capture it)"
+        else:
+            match = LAYER_INDEX.match(dotted)
+            layer = match.group(1) if match else "outside layers"
+            captured.append(CapturedModule(name, layer, module, *sizes))
+            if getattr(module, "bias", None) is not None:
+                skipped[f"{name}.bias"] = "bias"
+    if not captured:
+        raise UserError(
+            "no linear module to capture was found",
+            f"model {type(model).__name__}",
+            "use --tier hidden, which needs the output head only",
+        )
+    return ModuleSelection(tuple(captured), skipped)
+
+
+def check_no_fused_experts(model: PreTrainedModel) -> None:
+    """Refuse models that keep all experts in one weight tensor: no module sees one token's input and output.
+
+    Raises
+    ------
+    UserError
+        Names the module and the tier that works.
+    """
+    for name, module in model.named_modules():
+        fused = [key for key, value in module.named_parameters(recurse=False) if value.ndim == 3]
+        if fused and "expert" in f"{name} {type(module).__name__}".lower():
+            raise UserError(
+                f"the experts are fused into one weight ({fused[0]}), so tiers span and position cannot see "
+                "each expert's input and output",
+                f"module {name} of {type(model).__name__}",
+                "use --tier hidden",
+            )

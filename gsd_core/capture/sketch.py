@@ -1,0 +1,160 @@
+"""Random projection ("sketch") of per-module weight gradients.
+
+LayerBlock     where one layer's block sits in a direction
+ModuleSketch   the two sides P, Q of one module's projection
+Sketch         all modules: projects inputs and output gradients, folds modules into layer blocks
+seeded_generator  a generator that depends on (seed, name) alone
+compute_sign_matrix  seeded dense matrix of random signs
+
+A weight gradient ``Σ_t δ_t a_tᵀ`` (d_out × d_in) becomes ``Σ_t (P δ_t)(Q a_t)ᵀ`` (p × q): two-sided
+random projection (LoGra, Choe et al. 2024; ``methods`` §1.2). A side no wider than its target is kept whole.
+The modules of one layer are then folded into one block by a sparse sign projection, and a direction is the
+concatenation of the blocks in layer order, so that a cosine over a slice is that layer's alignment.
+
+Shapes: B batch, T tokens, M modules, p/q sketch rank, w block width, P sketch width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+NONZEROS_PER_ROW = 4  # of the sparse sign fold: 4 keeps the variance within a few percent of a dense one
+
+
+def seeded_generator(seed: int, name: str) -> torch.Generator:
+    """CPU generator that depends on ``(seed, name)`` only, so that any worker rebuilds the same projection."""
+    digest = hashlib.sha256(f"{seed}\x00{name}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+def compute_sign_matrix(rows: int, columns: int, seed: int, name: str) -> torch.Tensor:
+    """(rows, columns) float32 of ±1/√rows: an unbiased projection onto `rows` dimensions."""
+    signs = torch.randint(0, 2, (rows, columns), generator=seeded_generator(seed, name), dtype=torch.int8)
+    return (signs.to(torch.float32) * 2 - 1) / math.sqrt(rows)
+
+
+def compute_fold_matrix(rows: int, width: int, seed: int, name: str) -> torch.Tensor | None:
+    """(rows, width) float32 sparse sign projection with a few non-zeros a row; None where ``rows <= width``."""
+    if rows <= width:
+        return None
+    generator = seeded_generator(seed, name)
+    nonzeros = min(NONZEROS_PER_ROW, width)
+    fold = torch.zeros(rows, width)
+    # The columns of one row are drawn from disjoint stripes, so no two of its non-zeros can cancel.
+    edges = torch.linspace(0, width, nonzeros + 1).round().to(torch.int64)
+    for stripe in range(nonzeros):
+        low, high = int(edges[stripe]), int(edges[stripe + 1])
+        columns = torch.randint(low, high, (rows,), generator=generator)
+        signs = torch.randint(0, 2, (rows,), generator=generator).to(torch.float32) * 2 - 1
+        fold[torch.arange(rows), columns] = signs / math.sqrt(nonzeros)
+    return fold
+
+
+@dataclass(frozen=True, slots=True)
+class LayerBlock:
+    """Half-open slice ``[start, stop)`` of a direction that belongs to one layer."""
+
+    layer: str
+    start: int
+    stop: int
+
+
+@dataclass(slots=True)
+class ModuleSketch:
+    """Two sides of one module's projection; None stands for the identity.
+
+    ``left`` is P (p, d_out), ``right`` is Q (q, d_in), float32 on the model's device.
+    """
+
+    name: str
+    left: torch.Tensor | None
+    right: torch.Tensor | None
+    p: int
+    q: int
+
+    def project_output_gradient(self, delta: torch.Tensor) -> torch.Tensor:
+        """(…, d_out) → (…, p) float32."""
+        delta = delta.to(torch.float32)
+        return delta if self.left is None else delta @ self.left.T
+
+    def project_input(self, activation: torch.Tensor) -> torch.Tensor:
+        """(…, d_in) → (…, q) float32."""
+        activation = activation.to(torch.float32)
+        return activation if self.right is None else activation @ self.right.T
+
+
+class Sketch:
+    """Projection of all captured modules onto one vector of about `width` numbers.
+
+    Parameters
+    ----------
+    modules
+        ``(name, layer, d_out, d_in)`` of every captured module, in model order.
+    width
+        Wished total width P. Every layer gets ``width // n_layers`` numbers (at least 1, at most what it
+        has), so the real ``self.width`` may be a little smaller.
+    rank
+        p = q of the two-sided projection.
+    seed
+        With the module's name, all there is to know of the random numbers.
+    """
+
+    def __init__(
+        self,
+        modules: Sequence[tuple[str, str, int, int]],
+        width: int,
+        rank: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.rank, self.seed = rank, seed
+        self.modules: list[ModuleSketch] = []
+        layers: dict[str, list[int]] = {}
+        for position, (name, layer, d_out, d_in) in enumerate(modules):
+            left = None if d_out <= rank else compute_sign_matrix(rank, d_out, seed, f"{name}:out")
+            right = None if d_in <= rank else compute_sign_matrix(rank, d_in, seed, f"{name}:in")
+            self.modules.append(
+                ModuleSketch(
+                    name=name,
+                    left=None if left is None else left.to(device),
+                    right=None if right is None else right.to(device),
+                    p=min(rank, d_out),
+                    q=min(rank, d_in),
+                )
+            )
+            layers.setdefault(layer, []).append(position)
+        self._layers = layers
+        self._folds: dict[str, torch.Tensor | None] = {}
+        self.blocks: list[LayerBlock] = []
+        block_width = max(1, width // max(1, len(layers)))
+        start = 0
+        for layer, members in layers.items():
+            rows = sum(self.modules[m].p * self.modules[m].q for m in members)
+            fold = compute_fold_matrix(rows, block_width, seed, f"{layer}:fold")
+            self._folds[layer] = None if fold is None else fold.to(device)
+            stop = start + min(rows, block_width)
+            self.blocks.append(LayerBlock(layer, start, stop))
+            start = stop
+        self.width = start
+
+    def fold(self, gradients: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Module gradients, each (B, p, q), → sketched gradients (B, P) float32, layer blocks in order."""
+        blocks = []
+        for layer, members in self._layers.items():
+            flat = torch.cat([gradients[m].flatten(1) for m in members], dim=1)
+            fold = self._folds[layer]
+            blocks.append(flat if fold is None else flat @ fold)
+        return torch.cat(blocks, dim=1)
+
+    def project_dense(self, gradients: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Dense weight gradients, each (d_out, d_in), → (P,): the reference that tests compare with."""
+        projected = []
+        for module, dense in zip(self.modules, gradients, strict=True):
+            left = dense.to(torch.float32) if module.left is None else module.left @ dense.to(torch.float32)
+            projected.append((left if module.right is None else left @ module.right.T)[None])
+        return self.fold(projected)[0]

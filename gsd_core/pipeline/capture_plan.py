@@ -1,0 +1,211 @@
+"""What a capture is about to do: options made definite, and what must be equal for a resumed run.
+
+CaptureOptions     the flags of ``gsd capture``
+resolve_tier       tier and window flags → (tier, window)
+make_run_name      a valid name from data set, model and tier
+make_manifest      everything needed to do the run again
+check_resumable    refuses to go on with a run under other settings
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Any
+
+from gsd_core.errors import UserError
+from gsd_core.types import TokenizedSample, name_is_valid
+
+DEFAULT_SKETCH_WIDTH = 1024
+AFFORDABLE_FORWARDS = 8.0  # a run costing more forward passes than this takes window 1 unless told otherwise
+PREFIX_SHARE = 0.58  # mean share of the sequence before a span's end (methods §1.1: 0.55–0.62)
+MUST_MATCH = (
+    "dataset",
+    "tier",
+    "window",
+    "segmenter",
+    "seed",
+    "sketch",
+    "lora",
+    "limit",
+    "truncate",
+    "batch_tokens",
+)
+VERSIONED = ("torch", "transformers", "tokenizers", "numpy", "pylance", "sentence-transformers", "peft")
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureOptions:
+    """Flags of ``gsd capture``; see ``docs/commands.md`` for their meaning."""
+
+    dataset: str
+    """Name of a stored data set, or a file."""
+    model: str
+    """``demo``, a folder or a hub id."""
+    checkpoints: list[str] = field(default_factory=list)
+    """Folders or names inside `model`; ``all``; empty takes the model itself."""
+    tier: str | None = None
+    """hidden, position, span, local (span, window 0), exact (span, window all); None is span."""
+    window: str | None = None
+    """Whole number of spans or ``all``; None chooses by cost."""
+    segmenter: str = "steps"
+    """Rule that cuts reasoning into spans."""
+    sketch_width: int | None = None
+    """Numbers in a direction; None is 1,024."""
+    dtype: str = "auto"
+    """Weights' dtype."""
+    device: str = "auto"
+    """Where the model runs."""
+    batch_tokens: int = 4096
+    """Padded tokens a batch."""
+    executor: str = "local"
+    """``local``."""
+    workers: int = 1
+    """Workers of the executor."""
+    run: str | None = None
+    """Name of the run; None makes one."""
+    resume: bool = False
+    """Go on with an interrupted run of the same settings."""
+    limit: int | None = None
+    """Only the first samples."""
+    truncate: bool = False
+    """Cut samples that do not fit, instead of reporting them."""
+    seed: int = 0
+    """Of the sketch and of the audit's choice."""
+    encoder: str = "sentence-transformers/all-MiniLM-L6-v2"
+    """Sentence encoder of questions and span texts."""
+    lora: str = "adapters"
+    """Which weights of a peft model: adapters or base."""
+    map: str | None = None
+    """Column mapping for a file."""
+    trust_remote_code: bool = False
+    """Run code that comes with a model."""
+
+
+def resolve_tier(
+    tier: str | None, window: str | None, samples: Sequence[TokenizedSample]
+) -> tuple[str, int | None]:
+    """Definite tier and window (None: all spans).
+
+    Without a window flag, tier span is exact where that costs at most eight forward passes a sample, ``1 + 0.58 S`` for
+    S spans (methods §1.1); beyond, it takes window 1.
+
+    Raises
+    ------
+    UserError
+        A window beside a tier that has none.
+    """
+    aliases = {"local": "0", "exact": "all"}
+    if tier in aliases:
+        if window not in (None, aliases[tier]):
+            raise UserError(
+                f"tier {tier} means window {aliases[tier]}", "--window", "leave one of the flags out"
+            )
+        tier, window = "span", aliases[tier]
+    tier = tier or "span"
+    if tier != "span":
+        if window is not None:
+            raise UserError(f"tier {tier} has no window", "--window", "leave it out, or use --tier span")
+        return tier, None
+    if window == "all":
+        return tier, None
+    if window is not None:
+        return tier, int(window)
+    mean_spans = sum(len(s.spans) for s in samples) / max(1, len(samples))
+    return tier, None if 1 + PREFIX_SHARE * mean_spans <= AFFORDABLE_FORWARDS else 1
+
+
+def make_run_name(options: CaptureOptions, dataset: str) -> str:
+    """``--run``, else data set, model and tier joined by hyphens."""
+    if options.run is not None:
+        if not name_is_valid(options.run):
+            raise UserError(
+                f"{options.run!r} is not a valid name",
+                "--run",
+                "letters, digits, '.', '_' and '-', at most 64",
+            )
+        return options.run
+    model = options.model.rstrip("/").rsplit("/", 1)[-1]
+    raw = f"{dataset}-{model}-{options.tier or 'span'}"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", raw).strip("-._")[:64]
+
+
+def make_manifest(
+    options: CaptureOptions,
+    *,
+    dataset: dict[str, Any],
+    model: dict[str, Any],
+    tier: str,
+    window: int | None,
+    sketch: dict[str, Any],
+    encoder: dict[str, Any],
+) -> dict[str, Any]:
+    """Everything needed to do the run again, as JSON."""
+    versions = {"gsd": _version_of("gsd"), "python": platform.python_version()}
+    versions |= {name: _version_of(name) for name in VERSIONED}
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "gsd_version": versions["gsd"],
+        "dataset": dataset,
+        "model": model,
+        "tier": tier,
+        "window": "all" if tier == "span" and window is None else window,
+        "segmenter": options.segmenter,
+        "seed": options.seed,
+        "sketch": sketch,
+        "lora": options.lora,
+        "limit": options.limit,
+        "truncate": options.truncate,
+        "batch_tokens": options.batch_tokens,
+        "encoder": encoder,
+        "flags": asdict(options),
+        "versions": versions,
+        "platform": platform.platform(),
+        "checkpoints": [],
+        "status": "capturing",
+    }
+
+
+def _version_of(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def check_resumable(stored: dict[str, Any], wanted: dict[str, Any], run: str) -> None:
+    """Compare what decides the numbers.
+
+    Raises
+    ------
+    UserError
+        Names the first setting that differs.
+    """
+    pairs: list[tuple[str, Any, Any]] = [(key, stored.get(key), wanted.get(key)) for key in MUST_MATCH]
+    pairs = [(key, _essence(key, old), _essence(key, new)) for key, old, new in pairs]
+    for part in ("hash", "dtype"):
+        pairs.append((f"model {part}", stored.get("model", {}).get(part), wanted["model"].get(part)))
+    for key, old, new in pairs:
+        if old != new:
+            raise UserError(
+                f"the run was captured with another {key} ({_short(old)}, now {_short(new)})",
+                f"run {run}",
+                "use the same flags, or another --run name",
+            )
+
+
+def _essence(key: str, value: Any) -> Any:
+    if key == "dataset" and isinstance(value, dict):
+        return value.get("data_hash")
+    if key == "sketch" and isinstance(value, dict):
+        return {part: value.get(part) for part in ("width", "rank", "seed")}
+    return value
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 24 else f"{text[:12]}…"

@@ -1,0 +1,142 @@
+"""The records that travel between the rooms of the house.
+
+Sample         one row of a data set: question, reasoning, answer, meta
+Rejection      one row that could not become a sample, and why
+CharSpan       half-open range of characters of a sample's reasoning
+TokenSpan      half-open range of target tokens of the model's input
+TokenizedSample  a sample as the model reads it, with its token spans
+SpanRecord     gradient record of one span at one checkpoint
+SampleRecords  everything captured for one sample at one checkpoint
+Skipped        a sample (or span) that capture left out, and why
+name_is_valid  whether a run or data set may be called so
+
+Shapes: T tokens of one sample, S spans of one sample, P sketch width.
+This module imports neither torch nor the database.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def name_is_valid(name: str) -> bool:
+    """Whether `name` may name a run or a data set (``interface``: identifiers)."""
+    return NAME_PATTERN.fullmatch(name) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One row of a chain-of-thought data set, normalised.
+
+    ``reasoning`` is one text. Where the source gives steps as a list, they are joined by a
+    newline and ``steps`` keeps their half-open character ranges in ``reasoning`` (without the
+    joining newline). ``meta`` keeps every further field of the row; a ``meta`` list with one entry a step
+    labels steps.
+    """
+
+    id: str
+    question: str
+    reasoning: str
+    answer: str = ""
+    steps: tuple[tuple[int, int], ...] = ()
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A row that cannot be used. ``row`` counts from 1 as a person counts records in the file."""
+
+    row: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CharSpan:
+    """Half-open character range ``[start, end)`` in ``Sample.reasoning``; a segmenter's spans partition it."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSpan:
+    """Half-open range ``[start, end)`` of target tokens in the model's input.
+
+    ``index`` is K in ``SAMPLE#K`` and counts the segmenter's spans, so it is stable even where a
+    span without tokens was left out. Token ``t`` is predicted at input position ``t - 1``, hence ``start >= 1``.
+    """
+
+    index: int
+    start: int
+    end: int
+    char_start: int
+    char_end: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedSample:
+    """A sample as the model reads it.
+
+    ``token_ids`` (T,) int32; ``token_starts``/``token_ends`` (T,) int32 are character offsets in
+    ``input_text``; ``spans`` are in order and do not overlap; ``prompt_tokens`` tokens come before the reasoning.
+    ``reasoning_start`` is the character offset of the reasoning in ``input_text``.
+    """
+
+    id: str
+    input_text: str
+    token_ids: np.ndarray
+    token_starts: np.ndarray
+    token_ends: np.ndarray
+    spans: tuple[TokenSpan, ...]
+    prompt_tokens: int
+    reasoning_start: int
+    n_spans_cut: int = 0  # spans lost because the sample was cut to the context on request
+    skipped_spans: tuple[tuple[int, str], ...] = ()  # (index, reason): spans that hold no token
+
+    def span_of_token(self) -> np.ndarray:
+        """(T,) int32: K of the span each token belongs to, -1 outside every span."""
+        owner = np.full(len(self.token_ids), -1, dtype=np.int32)
+        for span in self.spans:
+            owner[span.start : span.end] = span.index
+        return owner
+
+
+@dataclass(frozen=True, slots=True)
+class SpanRecord:
+    """Gradient record: one span at one checkpoint.
+
+    ``direction`` (P,) float16, unit norm (all zero when the gradient is zero); ``norm`` of the
+    sketched gradient, float; ``loss`` mean negative log-likelihood of the span's tokens in nats; ``coherence`` in [0, 1];
+    ``window_cosine`` cosine to the exact direction, None where it was not audited.
+    """
+
+    span: TokenSpan
+    direction: np.ndarray
+    norm: float
+    loss: float
+    coherence: float
+    window_cosine: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRecords:
+    """Everything captured for one sample at one checkpoint. ``token_losses`` (T,) float32 nats, NaN where unknown."""
+
+    tokenized: TokenizedSample
+    records: tuple[SpanRecord, ...]
+    token_losses: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A sample that capture left out. ``sample`` is its id."""
+
+    sample: str
+    reason: str
