@@ -159,6 +159,18 @@ def test_out_of_memory_halves_the_batch_and_goes_on() -> None:
     assert "out of memory at 25 tokens" in results[2].reason
 
 
+def test_a_sample_whose_gradient_overflows_is_skipped_and_the_rest_goes_on() -> None:
+    model = make_model("llama")
+    samples = make_samples()
+    with torch.no_grad():  # the one token that only sample "d" holds, embedded as infinity
+        only_d = set(samples[3].token_ids) - {t for s in samples[:3] for t in s.token_ids}
+        model.get_input_embeddings().weight[int(min(only_d))] = float("inf")
+    results = Capturer(model, CaptureConfig(tier="hidden")).capture(samples)
+    assert isinstance(results[3], Skipped)
+    assert "not finite" in results[3].reason
+    assert all(isinstance(r, SampleRecords) for r in results[:3])
+
+
 def test_other_errors_are_not_taken_for_lack_of_memory() -> None:
     class Wrong:
         def capture(self, samples, audited):  # type: ignore[no-untyped-def]

@@ -64,7 +64,7 @@ def make_record(
 ) -> SpanRecord:
     """Normalise a sketched gradient (P,) float32 into a record; a vanishing gradient keeps a zero direction."""
     norm = float(np.linalg.norm(gradient.astype(np.float64)))
-    direction = gradient / norm if norm > 0 and np.isfinite(norm) else np.zeros_like(gradient)
+    direction = gradient / norm if norm > 0 else np.zeros_like(gradient)
     return SpanRecord(
         span=span,
         direction=direction.astype(np.float16),

@@ -120,8 +120,8 @@ class Capturer:
 
     def capture(
         self, samples: Sequence[TokenizedSample], audited: Collection[str] = ()
-    ) -> list[SampleRecords]:
-        """Capture one batch; every sample must have at least one span.
+    ) -> list[SampleRecords | Skipped]:
+        """Capture one batch; every sample must have at least one span. One whose gradient overflows is skipped.
 
         `audited` names samples whose exact gradient is taken beside the windowed one.
         """
@@ -133,8 +133,11 @@ class Capturer:
             exact = self._compute(to_audit, None)
             for sample, reference in zip(to_audit, exact.gradients, strict=True):
                 cosines[sample.id] = _row_cosines(own[sample.id], reference)
-        results = []
+        results: list[SampleRecords | Skipped] = []
         for i, sample in enumerate(samples):
+            if not np.isfinite(batch.gradients[i]).all():
+                results.append(Skipped(sample.id, "its gradient is not finite; try --dtype float32"))
+                continue
             losses = batch.token_losses[i]
             audit = cosines.get(sample.id)
             records = tuple(

@@ -1,6 +1,6 @@
 """Tier ``hidden``: the gradient with respect to the final normed hidden state, from a forward pass alone.
 
-HiddenSketch           the one block of this tier: identity, or random signs where the model is wider
+HiddenSketch           the one block of this tier: identity, or a random projection where the model is wider
 compute_hidden_batch   a batch of samples → mean gradient of every span's tokens
 
 For token ``t`` the gradient is ``W_Uᵀ(softmax(z_t) − onehot(x_t))`` (``methods`` §1.1). It is taken by autograd over
@@ -20,19 +20,18 @@ from transformers import PreTrainedModel
 
 from gsd_core.capture.accumulate import token_losses_of
 from gsd_core.capture.position import forward_whole, span_rows, unpad_losses
-from gsd_core.capture.sketch import LayerBlock, compute_sign_matrix
+from gsd_core.capture.sketch import LayerBlock, compute_projection
 from gsd_core.capture.span import SpanBatch
 from gsd_core.errors import UserError
 from gsd_core.types import TokenizedSample
 
 
 class HiddenSketch:
-    """Direction of tier ``hidden``: D numbers as they are, or random signs onto `width` where D is larger."""
+    """Direction of tier ``hidden``: D numbers as they are, or a random projection onto `width` where D is larger."""
 
     def __init__(self, model_width: int, width: int, seed: int, device: torch.device | str = "cpu") -> None:
-        self.matrix: torch.Tensor | None = None
-        if model_width > width:
-            self.matrix = compute_sign_matrix(width, model_width, seed, "hidden").to(device)
+        matrix = compute_projection(width, model_width, seed, "hidden")
+        self.matrix = None if matrix is None else matrix.to(device)
         self.width = min(model_width, width)
         self.blocks = [LayerBlock("final hidden state", 0, self.width)]
 

@@ -4,7 +4,8 @@ LayerBlock     where one layer's block sits in a direction
 ModuleSketch   the two sides P, Q of one module's projection
 Sketch         all modules: projects inputs and output gradients, folds modules into layer blocks
 seeded_generator  a generator that depends on (seed, name) alone
-compute_sign_matrix  seeded dense matrix of random signs
+compute_projection  one seeded side of a two-sided projection
+SparseFold, compute_fold  the seeded sign projection of a layer's modules onto its block
 
 A weight gradient ``Σ_t δ_t a_tᵀ`` (d_out × d_in) becomes ``Σ_t (P δ_t)(Q a_t)ᵀ`` (p × q): two-sided
 random projection (LoGra, Choe et al. 2024; ``methods`` §1.2). A side no wider than its target is kept whole.
@@ -20,10 +21,11 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
-NONZEROS_PER_ROW = 4  # of the sparse sign fold: 4 keeps the variance within a few percent of a dense one
+N_STRIPES = 4  # non-zeros a row of the sparse fold; more would only cost time
 
 
 def seeded_generator(seed: int, name: str) -> torch.Generator:
@@ -32,27 +34,61 @@ def seeded_generator(seed: int, name: str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
-def compute_sign_matrix(rows: int, columns: int, seed: int, name: str) -> torch.Tensor:
-    """(rows, columns) float32 of ±1/√rows: an unbiased projection onto `rows` dimensions."""
-    signs = torch.randint(0, 2, (rows, columns), generator=seeded_generator(seed, name), dtype=torch.int8)
-    return (signs.to(torch.float32) * 2 - 1) / math.sqrt(rows)
+def compute_projection(rows: int, columns: int, seed: int, name: str) -> torch.Tensor | None:
+    """(rows, columns) float32 random projection with orthogonal rows of length √(columns/rows); None for the identity.
+
+    Inner products are kept on average, as with independent signs, but with (1 − rows/columns) of their variance,
+    which tells where a module is not much wider than the sketch. ``columns <= rows`` needs no projection.
+    """
+    if columns <= rows:
+        return None
+    gaussian = torch.randn(columns, rows, generator=seeded_generator(seed, name), dtype=torch.float64)
+    orthonormal, triangle = torch.linalg.qr(gaussian)
+    # Signs of the diagonal make the factor unique, so that every LAPACK gives the same rows.
+    unique = orthonormal * triangle.diagonal().sign()
+    return (unique.T * math.sqrt(columns / rows)).to(torch.float32).contiguous()
 
 
-def compute_fold_matrix(rows: int, width: int, seed: int, name: str) -> torch.Tensor | None:
-    """(rows, width) float32 sparse sign projection with a few non-zeros a row; None where ``rows <= width``."""
+@dataclass(slots=True)
+class SparseFold:
+    """Sparse sign projection of `rows` numbers onto the columns of a few stripes.
+
+    Every stripe deals all rows, shuffled and signed, over its columns in equal shares, so a row lands once in each
+    stripe. ``deals`` holds, by stripe, the row order (shares, columns) int64, where `rows` itself stands for nothing,
+    and ``signs`` (shares, columns) float32. Sums have a fixed order, hence equal bytes on any device.
+    """
+
+    deals: list[torch.Tensor]
+    signs: list[torch.Tensor]
+
+    def apply(self, values: torch.Tensor) -> torch.Tensor:
+        """(B, rows) → (B, width) float32."""
+        padded = torch.cat([values, values.new_zeros(values.shape[0], 1)], dim=1)
+        stripes = [
+            (padded[:, deal] * signs).sum(1) for deal, signs in zip(self.deals, self.signs, strict=True)
+        ]
+        return torch.cat(stripes, dim=1)
+
+
+def compute_fold(
+    rows: int, width: int, seed: int, name: str, device: torch.device | str
+) -> SparseFold | None:
+    """The seeded fold; None where ``rows <= width`` and nothing needs folding."""
     if rows <= width:
         return None
     generator = seeded_generator(seed, name)
-    nonzeros = min(NONZEROS_PER_ROW, width)
-    fold = torch.zeros(rows, width)
-    # The columns of one row are drawn from disjoint stripes, so no two of its non-zeros can cancel.
-    edges = torch.linspace(0, width, nonzeros + 1).round().to(torch.int64)
-    for stripe in range(nonzeros):
-        low, high = int(edges[stripe]), int(edges[stripe + 1])
-        columns = torch.randint(low, high, (rows,), generator=generator)
-        signs = torch.randint(0, 2, (rows,), generator=generator).to(torch.float32) * 2 - 1
-        fold[torch.arange(rows), columns] = signs / math.sqrt(nonzeros)
-    return fold
+    n_stripes = min(N_STRIPES, width)
+    edges = torch.linspace(0, width, n_stripes + 1).round().to(torch.int64).tolist()
+    deals, signs = [], []
+    for low, high in pairwise(edges):
+        columns = high - low
+        shares = math.ceil(rows / columns)
+        deal = torch.full((shares * columns,), rows, dtype=torch.int64)
+        deal[:rows] = torch.randperm(rows, generator=generator)
+        sign = torch.randint(0, 2, (shares, columns), generator=generator).to(torch.float32) * 2 - 1
+        deals.append(deal.view(shares, columns).to(device))
+        signs.append((sign / math.sqrt(n_stripes)).to(device))
+    return SparseFold(deals, signs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +152,8 @@ class Sketch:
         self.modules: list[ModuleSketch] = []
         layers: dict[str, list[int]] = {}
         for position, (name, layer, d_out, d_in) in enumerate(modules):
-            left = None if d_out <= rank else compute_sign_matrix(rank, d_out, seed, f"{name}:out")
-            right = None if d_in <= rank else compute_sign_matrix(rank, d_in, seed, f"{name}:in")
+            left = compute_projection(rank, d_out, seed, f"{name}:out")
+            right = compute_projection(rank, d_in, seed, f"{name}:in")
             self.modules.append(
                 ModuleSketch(
                     name=name,
@@ -129,14 +165,13 @@ class Sketch:
             )
             layers.setdefault(layer, []).append(position)
         self._layers = layers
-        self._folds: dict[str, torch.Tensor | None] = {}
+        self._folds: dict[str, SparseFold | None] = {}
         self.blocks: list[LayerBlock] = []
         block_width = max(1, width // max(1, len(layers)))
         start = 0
         for layer, members in layers.items():
             rows = sum(self.modules[m].p * self.modules[m].q for m in members)
-            fold = compute_fold_matrix(rows, block_width, seed, f"{layer}:fold")
-            self._folds[layer] = None if fold is None else fold.to(device)
+            self._folds[layer] = compute_fold(rows, block_width, seed, f"{layer}:fold", device)
             stop = start + min(rows, block_width)
             self.blocks.append(LayerBlock(layer, start, stop))
             start = stop
@@ -148,7 +183,7 @@ class Sketch:
         for layer, members in self._layers.items():
             flat = torch.cat([gradients[m].flatten(1) for m in members], dim=1)
             fold = self._folds[layer]
-            blocks.append(flat if fold is None else flat @ fold)
+            blocks.append(flat if fold is None else fold.apply(flat))
         return torch.cat(blocks, dim=1)
 
     def project_dense(self, gradients: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -1,0 +1,137 @@
+"""Columns of rows: finding their values, and what a few rows show about them.
+
+get_value      a row's value under a key or a dotted path
+split_columns  the columns that a "+" joins
+is_steps       whether a value is a list of steps
+is_structured, parse_cell   lists that a table keeps as JSON texts
+is_alternatives  whether a column's list holds whole answers to choose from
+ColumnStats    what a few rows show about their columns
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from gsd_core.dataset.messages import is_chat
+from gsd_core.dataset.names import ALTERNATIVE_NAMES, STEP_TEXT_KEYS, normal_name
+from gsd_core.dataset.values import BadValue, parse_json
+
+
+def get_value(row: dict[str, Any], column: str) -> Any:
+    """The value under one column: a key as it stands, else a dotted path; None where there is none."""
+    if column in row:
+        return row[column]
+    head, dot, rest = column.partition(".")
+    while dot:
+        inner = row.get(head)
+        if isinstance(inner, dict):
+            found = get_value(inner, rest)
+            if found is not None:
+                return found
+        more, dot, rest = rest.partition(".")
+        head = f"{head}.{more}"
+    return None
+
+
+def split_columns(column: str, columns: Sequence[str]) -> list[str]:
+    """The columns that a "+" joins; a column whose very name holds a "+" stays one."""
+    return [column] if column in columns else [part.strip() for part in column.split("+")]
+
+
+def is_steps(value: Any) -> bool:
+    """Whether `value` is a list of texts, or of objects that each hold a step's text."""
+    if not isinstance(value, list | tuple) or not value:
+        return False
+    if all(isinstance(step, str) for step in value):
+        return True
+    return (
+        all(isinstance(step, dict) for step in value)
+        and any(isinstance(step.get(key), str) for key in STEP_TEXT_KEYS for step in value)
+    ) or all(isinstance(step, dict) and isinstance(step.get("completions"), list) for step in value)
+
+
+def is_alternatives(column: str, value: Any, row: dict[str, Any]) -> bool:
+    """Whether the list `value` holds whole answers of which one is to be taken.
+
+    Told by the column's name; a list of ``labels`` beside it, one each, shows that its entries are steps all the same.
+    """
+    if not isinstance(value, list | tuple) or normal_name(column) not in ALTERNATIVE_NAMES:
+        return False
+    labels = row.get("labels")
+    is_labelled = isinstance(labels, list) and len(labels) == len(value) > 1
+    return any(isinstance(item, str) for item in value) and not is_labelled
+
+
+def is_structured(value: Any) -> bool:
+    """Whether `value` is a list of steps or a chat."""
+    return is_steps(value) or is_chat(value)
+
+
+def parse_cell(value: Any, wanted: Callable[[Any], bool] = is_structured) -> Any:
+    """A text that is the JSON of something `wanted`, parsed, as tables keep it; any other value as it is."""
+    if not isinstance(value, str) or value[:1] not in ("[", "{") or value.rstrip()[-1:] not in ("]", "}"):
+        return value
+    try:
+        parsed = parse_json(value)
+    except BadValue:
+        return value
+    return parsed if wanted(parsed) else value
+
+
+class ColumnStats:
+    """What a few rows show about their columns."""
+
+    def __init__(self, rows: Sequence[dict[str, Any]]):
+        self.rows = rows
+        names: dict[str, None] = {}
+        for row in rows:
+            for key, value in row.items():
+                names.setdefault(key)
+                # One level of objects, and a second: as deep as real data sets keep their fields.
+                if isinstance(value, dict) and key != "meta" and not is_chat(value):
+                    for inner, deeper in value.items():
+                        names.setdefault(f"{key}.{inner}")
+                        if isinstance(deeper, dict):
+                            names.update(dict.fromkeys(f"{key}.{inner}.{last}" for last in deeper))
+        self.names = list(names)
+        self.values = {name: [parse_cell(get_value(row, name)) for row in rows] for name in self.names}
+        self.filled = {
+            name: [value for value in values if value not in (None, "", [], {})]
+            for name, values in self.values.items()
+        }
+
+    def is_filled(self, name: str) -> bool:
+        """Whether at least half of the rows have it."""
+        return len(self.filled[name]) * 2 >= len(self.rows) > 0
+
+    def share(self, name: str, test: Callable[[Any], bool]) -> float:
+        """Share of the filled values for which `test` holds; 0 where none is filled."""
+        filled = self.filled[name]
+        return sum(map(test, filled)) / len(filled) if filled else 0.0
+
+    def is_text(self, name: str) -> bool:
+        return self.share(name, lambda value: isinstance(value, str)) > 0.5
+
+    def mean_words(self, name: str) -> float:
+        texts = [value for value in self.filled[name] if isinstance(value, str)]
+        return sum(len(text.split()) for text in texts) / len(texts) if texts else 0.0
+
+    def is_varied(self, name: str) -> bool:
+        """Whether the texts differ from row to row as questions do and provenance does not."""
+        texts = {value for value in self.filled[name] if isinstance(value, str)}
+        return len(texts) * 2 > len(self.filled[name]) or len(self.rows) < 4
+
+    def first(self, names: Iterable[str], test: Callable[[str], bool], taken: set[str]) -> str | None:
+        """The column whose normal name comes first in `names` and passes `test`; shallow before deep."""
+        for wanted in names:
+            for column in sorted(self.names, key=lambda name: name.count(".")):
+                if column not in taken and normal_name(column) == wanted and test(column):
+                    return column
+        return None
+
+    def with_words(self, words: set[str], test: Callable[[str], bool], taken: set[str]) -> str | None:
+        for column in self.names:
+            if column not in taken and words & set(normal_name(column).split("_")) and test(column):
+                return column
+        return None

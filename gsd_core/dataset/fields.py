@@ -1,0 +1,130 @@
+"""A row to a sample, under a mapping of columns.
+
+Mapping          the columns of a data set's fields
+guess_mapping    a mapping guessed from a few rows
+parse_map_flag   ``question=COL,reasoning=COL,answer=COL`` to a dict
+apply_map        a guessed mapping with a person's corrections
+row_to_sample    one row to a `Sample`, or to a `Rejection` that says why not
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from gsd_core.dataset.columns import get_value, is_steps, split_columns
+from gsd_core.dataset.guess import Mapping, guess_mapping
+from gsd_core.dataset.messages import is_chat
+from gsd_core.dataset.row_reader import RowReader
+from gsd_core.dataset.values import BadValue, to_text
+from gsd_core.errors import UserError
+from gsd_core.types import Rejection, Sample
+
+__all__ = ["Mapping", "apply_map", "guess_mapping", "parse_map_flag", "row_to_sample"]
+
+ROLES = ("question", "reasoning", "answer", "id")
+
+
+def parse_map_flag(text: str) -> dict[str, str]:
+    """``"question=COL,reasoning=COL,answer=COL"`` to ``{"question": "COL", …}``; ``id=COL`` is allowed too.
+
+    Column names may hold commas and equal signs. ``answer=`` with nothing after it says that no column holds the
+    answer; it is then looked for in the reasoning. Raises `UserError` for an unknown or doubled role and for a
+    question or reasoning without a column.
+    """
+    where, fix = f"--map {text}", "write --map question=COL,reasoning=COL,answer=COL"
+    starts = list(re.finditer(r"(?:^|,)\s*([A-Za-z]+)\s*=", text))
+    if not starts or starts[0].start() != 0:
+        raise UserError("the mapping cannot be read", where, fix)
+    chosen: dict[str, str] = {}
+    for index, match in enumerate(starts):
+        role = match[1].lower()
+        end = starts[index + 1].start() if index + 1 < len(starts) else len(text)
+        column = text[match.end() : end].strip()
+        if role not in ROLES:
+            raise UserError(f"{role!r} is no field that can be mapped", where, f"use {', '.join(ROLES)}")
+        if role in chosen:
+            raise UserError(f"{role!r} is mapped twice", where, "name it once; join columns with +")
+        if not column and role in ("question", "reasoning"):
+            raise UserError(f"{role!r} is mapped to nothing", where, fix)
+        chosen[role] = column
+    return chosen
+
+
+def apply_map(guess: Mapping, chosen: dict[str, str], rows: Sequence[dict[str, Any]], where: str) -> Mapping:
+    """The guess with a person's choices in place. Raises `UserError` naming the columns where one does not exist."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    for role, column in chosen.items():
+        if role not in ROLES:
+            raise UserError(f"{role!r} is no field that can be mapped", "--map", f"use {', '.join(ROLES)}")
+        for name in split_columns(column, columns) if column else []:
+            if name in columns or any(get_value(row, name) is not None for row in rows):
+                continue
+            near = difflib.get_close_matches(name, columns, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise UserError(
+                f"there is no column {name!r} for the {role}",
+                where,
+                f"{hint}the columns are {', '.join(columns)}",
+            )
+    changes: dict[str, Any] = {role: column or None for role, column in chosen.items()}
+    # What a person gave to one field is no longer guessed for another.
+    for role in ("answer", "id"):
+        if role not in chosen and getattr(guess, role) in chosen.values():
+            changes[role] = None
+    if "question" in chosen and "reasoning" not in chosen and guess.reasoning == chosen["question"]:
+        again = guess_mapping([{k: v for k, v in row.items() if k != chosen["question"]} for row in rows])
+        changes["reasoning"] = again.reasoning
+    reasoning = changes.get("reasoning", guess.reasoning)
+    if reasoning != guess.reasoning:
+        values = [get_value(row, reasoning) for row in rows] if reasoning else []
+        changes["layout"] = (
+            "messages" if any(map(is_chat, values)) else "steps" if any(map(is_steps, values)) else "columns"
+        )
+    return replace(guess, **changes)
+
+
+def row_to_sample(
+    row: dict[str, Any], row_number: int, mapping: Mapping, split_counts: Counter[str] | None = None
+) -> Sample | Rejection:
+    """One row to a sample under `mapping`.
+
+    A sample needs a question and a reasoning that are more than white space. Where the mapping names no answer
+    column (or the reasoning's own), the answer is looked for in the reasoning text (`answers.split_text`);
+    `split_counts` counts by which marks that was done. Every value that did not become part of question, reasoning,
+    answer or id is in ``meta``: an incoming ``meta`` object merged, other columns under their names, the text around
+    thinking tags as ``pre_reasoning`` and ``post_reasoning``.
+    """
+    try:
+        return _to_sample(row, row_number, mapping, Counter() if split_counts is None else split_counts)
+    except BadValue as error:
+        return Rejection(row_number, str(error))
+
+
+def _to_sample(row: dict[str, Any], number: int, mapping: Mapping, counts: Counter[str]) -> Sample:
+    for role in ("question", "reasoning"):
+        if getattr(mapping, role) is None:
+            raise BadValue(f"no {role} was found among the columns; name it with --map {role}=COLUMN")
+    assert mapping.question is not None  # for the type checker, like the next line
+    assert mapping.reasoning is not None
+    reader = RowReader(row)
+    question = reader.question(mapping.question)
+    own_answer = mapping.answer is not None and mapping.answer != mapping.reasoning
+    reasoning, steps, answer = reader.reasoning(mapping.reasoning, wants_answer=not own_answer, counts=counts)
+    if own_answer:
+        assert mapping.answer is not None
+        answer = "\n\n".join(
+            text
+            for name in reader.columns(mapping.answer)
+            if (text := to_text(reader.take(name), f"column {name!r}"))
+        )
+    if not question.strip():
+        raise BadValue(f"the question is empty (column {mapping.question!r})")
+    if not reasoning.strip():
+        raise BadValue(f"the reasoning is empty (column {mapping.reasoning!r})")
+    sample_id = reader.id(mapping.id) or f"row-{number}"
+    return Sample(sample_id, question, reasoning, answer, steps, reader.meta())

@@ -1,0 +1,301 @@
+"""Which column is the question, which the reasoning, which the answer.
+
+Mapping        the columns of a data set's fields
+guess_mapping  a mapping from a few rows: by the columns' names first, by their content second
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gsd_core.dataset.answers import find_answer, split_thinking
+from gsd_core.dataset.columns import ColumnStats, is_alternatives, is_steps
+from gsd_core.dataset.messages import is_chat, read_exchange
+from gsd_core.dataset.names import (
+    ANSWER_NAMES,
+    ANSWER_WORDS,
+    CHAT_NAMES,
+    CONTEXT_NAMES,
+    ID_NAMES,
+    OPTION_NAMES,
+    QUESTION_NAMES,
+    REASONING_NAMES,
+    REASONING_WORDS,
+    SOLUTION_NAMES,
+    SYSTEM_NAMES,
+    normal_name,
+)
+from gsd_core.dataset.values import BadValue
+
+MAX_ANSWER_WORDS = 12.0  # mean words of a column that may pass as answers by content alone
+MIN_DISTINCT_IDS = 0.6  # share of distinct values from which a column called "id" may name the rows
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """Columns of the fields; None where a data set has no such field.
+
+    A column is a key of the row, a dotted path into objects (``question.problem``), or several joined by "+"
+    (``Body+Question``), whose texts are joined by a blank line. ``layout``: "columns", "steps" (reasoning as a
+    list), "alpaca", "messages" or "conversations".
+    """
+
+    question: str | None
+    reasoning: str | None
+    answer: str | None = None
+    id: str | None = None
+    layout: str = "columns"
+
+
+def guess_mapping(rows: Sequence[dict[str, Any]]) -> Mapping:
+    """Guess a mapping from a few rows ("ours"). Never fails: what is not found is None.
+
+    A chat is preferred where its replies hold thinking or the other columns name no reasoning. Else the columns' names
+    decide among those whose content fits; where no name is known, thinking tags, question marks and lengths do.
+    """
+    columns = ColumnStats([row for row in rows if isinstance(row, dict)])
+    chat = _find_chat(columns)
+    question = _find_question(columns)
+    reasoning = _find_reasoning(columns, {question} if question else set())
+    if chat and (_chat_thinks(columns, chat) or not reasoning or not question):
+        return _chat_mapping(columns, chat, question)
+    if question is None or reasoning is None:
+        question, reasoning = _by_content(columns, question, reasoning)
+    taken = {name for name in (question, reasoning) if name}
+    answer = _find_answer_column(columns, taken, reasoning)
+    layout = "columns"
+    if question and reasoning:
+        if normal_name(question) == "instruction" and normal_name(reasoning) in ("output", "response"):
+            layout = "alpaca"
+        elif columns.share(reasoning, is_chat) > 0.5:
+            layout = "messages"
+        elif columns.share(reasoning, is_steps) > 0.5 and not any(
+            is_alternatives(reasoning, value, row)
+            for value, row in zip(columns.values[reasoning], columns.rows, strict=True)
+        ):
+            layout = "steps"
+    if question:
+        question = _with_companions(columns, question, taken | {answer or ""})
+    return Mapping(question, reasoning, answer, _find_id(columns), layout)
+
+
+def _find_chat(columns: ColumnStats) -> str | None:
+    def test(name: str) -> bool:
+        return columns.share(name, is_chat) > 0.5 and columns.share(name, _has_reply) > 0.5
+
+    return columns.first(CHAT_NAMES, test, set()) or next(filter(test, columns.names), None)
+
+
+def _has_reply(value: Any) -> bool:
+    try:
+        return bool(read_exchange(value).reply or read_exchange(value).reasoning)
+    except BadValue:
+        return False
+
+
+def _chat_thinks(columns: ColumnStats, chat: str) -> bool:
+    def test(value: Any) -> bool:
+        try:
+            exchange = read_exchange(value)
+        except BadValue:
+            return False
+        return bool(exchange.reasoning) or split_thinking(exchange.reply) is not None
+
+    return columns.share(chat, test) > 0.2
+
+
+def _chat_mapping(columns: ColumnStats, chat: str, question: str | None) -> Mapping:
+    def has_user(value: Any) -> bool:
+        try:
+            return read_exchange(value).has_user
+        except BadValue:
+            return False
+
+    asks = chat if columns.share(chat, has_user) > 0.5 or not question else question
+    system = columns.first(SYSTEM_NAMES, columns.is_text, {chat})
+    # In a chat only a field that is surely the short answer outranks the reply itself.
+    answer = columns.first(
+        ANSWER_NAMES[: ANSWER_NAMES.index("result")], lambda name: _is_answer(columns, name), {chat, asks}
+    )
+    first: Any = next((value for value in columns.filled[chat] if is_chat(value)), [])
+    first_message = first[0] if isinstance(first, list | tuple) else first
+    layout = "conversations" if "from" in first_message else "messages"
+    return Mapping(f"{system}+{asks}" if system else asks, chat, answer, _find_id(columns), layout)
+
+
+def _find_question(columns: ColumnStats) -> str | None:
+    def test(name: str) -> bool:
+        if not columns.is_filled(name):
+            return False
+        if columns.share(name, is_chat) > 0.5:
+            return True
+        if not columns.is_text(name):
+            return False
+        # "source" is a question in some collections and a provenance in most.
+        return normal_name(name) not in ("source", "title", "text") or (
+            columns.is_varied(name) and columns.mean_words(name) >= 4
+        )
+
+    return columns.first(QUESTION_NAMES, test, set())
+
+
+def _find_reasoning(columns: ColumnStats, taken: set[str]) -> str | None:
+    def test(name: str) -> bool:
+        return columns.is_filled(name) and columns.share(name, _is_reasoning) > 0.5
+
+    def test_wordy(name: str) -> bool:
+        return test(name) and (columns.share(name, is_steps) > 0.5 or columns.mean_words(name) >= 3)
+
+    def test_solution(name: str) -> bool:
+        if not test(name):
+            return False
+        if normal_name(name) not in ("answer", "target", "attempt", "output", "evidence"):
+            return True
+        # A lone "answer" holds the reasoning only where it is more than an answer.
+        long = columns.mean_words(name) > MAX_ANSWER_WORDS or columns.share(name, _has_marks) > 0.3
+        return long or columns.share(name, is_steps) > 0.5
+
+    return (
+        columns.first(REASONING_NAMES, test, taken)
+        or columns.with_words(REASONING_WORDS, test_wordy, taken)
+        or columns.first(SOLUTION_NAMES, test_solution, taken)
+        or columns.with_words({"solution", "response", "output", "completion"}, test_wordy, taken)
+        or columns.first(("answer", "output", "target"), test_wordy, taken)
+    )
+
+
+def _is_reasoning(value: Any) -> bool:
+    return isinstance(value, str) or is_steps(value) or is_chat(value)
+
+
+def _has_marks(value: Any) -> bool:
+    return isinstance(value, str) and (split_thinking(value) is not None or find_answer(value) is not None)
+
+
+def _by_content(
+    columns: ColumnStats, question: str | None, reasoning: str | None
+) -> tuple[str | None, str | None]:
+    """Fill what no name told: thinking tags, then the longest text is the reasoning; question marks the question."""
+    free = [
+        name
+        for name in columns.names
+        if name not in (question, reasoning, "meta")
+        and columns.is_filled(name)
+        and columns.share(name, _is_reasoning) > 0.5
+    ]
+    free = [name for name in free if columns.mean_words(name) >= 3 or columns.share(name, is_steps) > 0.5]
+    if question is None and free:
+        asks = {
+            name: columns.share(name, lambda value: isinstance(value, str) and "?" in value) for name in free
+        }
+        longest = max(free, key=columns.mean_words)
+        best = max(free, key=lambda name: (round(asks[name], 1), name != longest))
+        # With one text beside the question there is nothing to weigh; without question marks take the first text.
+        question = best if asks[best] > 0.2 else next((name for name in free if name != longest), None)
+        free = [name for name in free if name != question]
+    if reasoning is None and free:
+        steps = [name for name in free if columns.share(name, is_steps) > 0.5]
+        marked = [name for name in free if columns.share(name, _has_marks) > 0.3]
+        reasoning = next(iter(steps), None) or next(iter(marked), None) or max(free, key=columns.mean_words)
+    return question, reasoning
+
+
+def _is_answer(columns: ColumnStats, name: str) -> bool:
+    if not columns.filled[name] or columns.share(name, is_chat) > 0.5:
+        return False
+    is_flag = columns.share(name, lambda value: isinstance(value, bool)) > 0.5
+    is_number = columns.share(name, lambda value: isinstance(value, int | float)) > 0.5
+    if normal_name(name) in ("correct", "expected", "gold", "target") and is_flag:
+        return False  # tells whether an answer is right, not what it is
+    if normal_name(name) in ("label", "prediction", "pred") and is_number:
+        return False  # a class or the index of a step
+    if columns.share(name, lambda value: isinstance(value, dict)) > 0.5:
+        return False
+    return columns.share(name, lambda value: isinstance(value, list) and len(value) > 1) <= 0.5
+
+
+def _find_answer_column(columns: ColumnStats, taken: set[str], reasoning: str | None) -> str | None:
+    def test(name: str) -> bool:
+        # A column filled in few rows is not the answer, unless its very name says so.
+        return _is_answer(columns, name) and (
+            columns.is_filled(name) or normal_name(name) in ANSWER_NAMES[:2]
+        )
+
+    def test_worded(name: str) -> bool:
+        words = set(normal_name(name).split("_"))
+        return test(name) and not words & {
+            "type",
+            "correct",
+            "is",
+            "id",
+            "index",
+            "choices",
+            "format",
+            "length",
+        }
+
+    named = columns.first(ANSWER_NAMES, test, taken)
+    if named and normal_name(named) in ANSWER_NAMES[: ANSWER_NAMES.index("solution")]:
+        return named
+    own_name = normal_name(reasoning) if reasoning else ""
+    if own_name in (*REASONING_NAMES, "facts", "decomposition"):
+        return named or columns.with_words(ANSWER_WORDS, test_worded, taken)
+    if REASONING_WORDS & set(own_name.split("_")):
+        # "deepseek_reasoning" goes with "deepseek_solution" before any other solution.
+        prefix = own_name.partition("_")[0]
+        mate = columns.with_words(
+            ANSWER_WORDS, lambda name: test(name) and normal_name(name).startswith(prefix), taken
+        )
+        return mate or named or columns.with_words(ANSWER_WORDS, test_worded, taken)
+    # Where the reasoning is itself a solution text, a second solution text is no answer to it.
+    by_word = columns.with_words(ANSWER_WORDS - {"solution"}, test_worded, taken)
+    return by_word or _short_column(columns, taken)
+
+
+def _short_column(columns: ColumnStats, taken: set[str]) -> str | None:
+    """In a table without known names: the one short text beside question and reasoning."""
+    if not all(re.fullmatch(r"column_\d+", name) for name in columns.names):
+        return None
+    short = [
+        name
+        for name in columns.names
+        if name not in taken and columns.is_filled(name) and 0 < columns.mean_words(name) <= MAX_ANSWER_WORDS
+    ]
+    return min(short, key=columns.mean_words) if short else None
+
+
+def _with_companions(columns: ColumnStats, question: str, taken: set[str]) -> str:
+    """The question with the columns that belong to it: system prompt, context, Alpaca's input, options."""
+
+    def test(name: str) -> bool:
+        return bool(columns.filled[name]) and columns.is_text(name) and "." not in name
+
+    before = [columns.first(SYSTEM_NAMES, test, taken), columns.first(CONTEXT_NAMES, test, taken)]
+    after = []
+    if normal_name(question) == "instruction":
+        after.append(columns.first(("input", "context"), test, taken))
+    if normal_name(question) == "premise":
+        after.append(columns.first(("hypothesis",), test, taken))
+    options = columns.first(OPTION_NAMES, lambda name: bool(columns.filled[name]) and "." not in name, taken)
+    if options and columns.share(options, lambda value: isinstance(value, list | dict)) > 0.5:
+        after.append(options)
+    names = dict.fromkeys(name for name in [*before, question, *after] if name)
+    return "+".join(names)
+
+
+def _find_id(columns: ColumnStats) -> str | None:
+    def test(name: str) -> bool:
+        filled = columns.filled[name]
+        if "." in name or not all(
+            isinstance(value, str | int) and not isinstance(value, bool) for value in filled
+        ):
+            return False
+        distinct = len({str(value) for value in filled})
+        # A column called "id" may repeat by mistake; any other repeats because it names something else.
+        needed = MIN_DISTINCT_IDS if normal_name(name) == "id" else 1.0
+        return columns.is_filled(name) and distinct >= needed * len(filled)
+
+    return columns.first(ID_NAMES, test, set())

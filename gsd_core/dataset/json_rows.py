@@ -1,0 +1,243 @@
+"""Rows of JSON Lines and of JSON documents.
+
+Row              (record number from 1, record or Rejection)
+is_json_lines    whether a text beginning with a brace or bracket is JSON Lines rather than one document
+iter_json_lines  rows of JSON Lines, one line after the other; a bad line costs only itself
+iter_json_document  rows of one JSON document, whatever its shape
+unfold_document  a parsed document's records: list, wrapped list, object of columns, split or keyed records
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from gsd_core.dataset.streams import Container, has_suffix, wide_encoding
+from gsd_core.dataset.values import DECODER, BadValue, parse_json
+from gsd_core.errors import UserError
+from gsd_core.types import Rejection
+
+Row = tuple[int, dict[str, Any] | Rejection]
+
+# Keys under which a document keeps its list of records; the first that fits is taken.
+RECORD_KEYS = (
+    "data",
+    "rows",
+    "records",
+    "examples",
+    "samples",
+    "instances",
+    "items",
+    "questions",
+    "problems",
+)
+SPLIT_KEYS = {"train", "training", "test", "testing", "validation", "valid", "val", "dev", "eval"}
+# Lists under these keys belong to one record and never hold the records themselves.
+FIELD_KEYS = {"messages", "conversations", "conversation", "steps", "dialog", "dialogue", "turns", "chat"}
+
+
+def is_json_lines(container: Container) -> bool:
+    """Whether the head reads as one JSON value a line, not as a document spread over lines or alone on one."""
+    encoding = wide_encoding(container.head) or "utf-8"
+    text = container.head.decode(encoding, errors="replace").lstrip("\ufeff")
+    lines = [line for line in text.split("\n") if line.strip()]
+    if not lines:
+        return False
+    first, others = lines[0].strip(), lines[1:]
+    if not others:  # one line so far: a lone value, or the start of a very long first line
+        return first.startswith("{") and len(first) > 1 and has_suffix(container.path, ".jsonl", ".ndjson")
+    try:
+        value = parse_json(first)
+    except BadValue:
+        # A broken first line: JSON Lines if the name says so or the next line opens a record at its margin.
+        named = has_suffix(container.path, ".jsonl", ".ndjson")
+        return (named and len(first) > 1) or (first[0] == "{" and others[0].startswith("{"))
+    return isinstance(value, dict) or (isinstance(value, list) and others[0].lstrip()[:1] in ("[", "{"))
+
+
+def iter_json_lines(container: Container) -> Iterator[Row]:
+    """``(number, record | Rejection)`` for every line that is not blank, in order. Lines end at a line feed."""
+    row = 0
+    for line_number, line in _iter_lines(container):
+        if isinstance(line, str) and not line.strip():
+            continue
+        row += 1
+        place = "" if row == line_number else f"line {line_number}: "
+        try:
+            if isinstance(line, BadValue):
+                raise line
+            record = parse_json(line)
+            if not isinstance(record, dict):
+                raise BadValue(f"the line is {_kind(record)}, not an object")
+        except BadValue as error:
+            yield row, Rejection(row, f"{place}{error}")
+        else:
+            yield row, record
+
+
+def _iter_lines(container: Container) -> Iterator[tuple[int, str | BadValue]]:
+    """``(line number, text)``, or what is wrong in the place of a text that cannot be decoded."""
+    encoding = wide_encoding(container.head)
+    max_bytes = container.limits.max_record_bytes
+    with container.open() as stream:
+        if encoding and encoding != "utf-8-sig":
+            try:
+                yield from enumerate(io.TextIOWrapper(stream, encoding, newline="\n"), start=1)
+            except UnicodeDecodeError as error:
+                raise _undecodable(container, encoding, error) from None
+            return
+        number = 0
+        while data := stream.readline(max_bytes + 1):
+            number += 1
+            if len(data) > max_bytes and not data.endswith(b"\n"):
+                while data and not data.endswith(b"\n"):
+                    data = stream.readline(max_bytes)
+                yield number, BadValue(f"the line is longer than {max_bytes >> 20} MiB")
+                continue
+            if number == 1:
+                data = data.removeprefix(codecs.BOM_UTF8)
+            try:
+                yield number, data.decode("utf-8")
+            except UnicodeDecodeError as error:
+                broken = data[error.start]
+                yield number, BadValue(f"byte {error.start + 1} of the line (0x{broken:02x}) is not UTF-8")
+
+
+def _undecodable(container: Container, encoding: str, error: UnicodeDecodeError) -> UserError:
+    return UserError(
+        f"the text is not valid {encoding.removesuffix('-sig')} at byte {error.start + 1}",
+        str(container.path),
+        "save the file as UTF-8",
+    )
+
+
+def iter_json_document(container: Container, notes: list[str]) -> Iterator[Row]:
+    """``(number, record | Rejection)`` of a document; several documents in a row count one after the other.
+
+    Raises `UserError` with line and column where the document cannot be parsed: what follows a fault is lost, so
+    nothing of the file is used.
+    """
+    limit = container.limits.max_document_bytes
+    where = str(container.path)
+    with container.open() as stream:
+        data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise UserError(
+            f"the JSON document is larger than {limit >> 20} MiB", where, "write it as JSON Lines"
+        )
+    encoding = wide_encoding(container.head) or "utf-8"
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise _undecodable(container, encoding, error) from None
+    del data
+    documents = list(_parse_documents(text, where))
+    del text
+    if not documents:
+        return
+    if len(documents) > 1:
+        notes.append(f"{len(documents)} JSON documents follow each other in the file; each is one record")
+        records: list[Any] = documents
+    else:
+        records = unfold_document(documents[0], notes)
+    for number, record in enumerate(records, start=1):
+        if isinstance(record, dict):
+            yield number, record
+        else:
+            yield number, Rejection(number, f"the record is {_kind(record)}, not an object")
+
+
+def _parse_documents(text: str, where: str) -> Iterator[Any]:
+    position = 0
+    while True:
+        while position < len(text) and text[position] in " \t\r\n":
+            position += 1
+        if position == len(text):
+            return
+        try:
+            value, position = DECODER.raw_decode(text, position)
+        except json.JSONDecodeError as error:
+            raise UserError(
+                f"not valid JSON: {error.msg.removesuffix(' at')} at line {error.lineno}, column {error.colno}",
+                where,
+                "mend the file, or write it as JSON Lines so that a fault costs one record",
+            ) from None
+        except (BadValue, RecursionError, ValueError) as error:
+            reason = (
+                "it is nested too deeply" if isinstance(error, RecursionError) else str(error).split(";")[0]
+            )
+            raise UserError(f"the JSON document cannot be read: {reason}", where, "mend the file") from None
+        yield value
+
+
+def unfold_document(document: Any, notes: list[str]) -> list[Any]:
+    """The records of one parsed document; what was unwrapped is told in `notes`.
+
+    Understood: a list of records; an object with one list of records inside, or with one list for each split; an
+    object of columns (equal lists, or pandas' objects by row label); pandas' ``split`` layout; an object of
+    records by key. Anything else is one record.
+    """
+    if isinstance(document, list):
+        return [_unwrap_row(record) for record in document]
+    if not isinstance(document, dict) or not document:
+        return [document]
+    values = list(document.values())
+    names, data = document.get("columns"), document.get("data")
+    if isinstance(names, list) and isinstance(data, list) and data and isinstance(data[0], list):
+        notes.append("the records were read from pandas' 'split' layout")
+        return [
+            dict(zip(map(str, names), row, strict=True))
+            if isinstance(row, list) and len(row) == len(names)
+            else row
+            for row in data
+        ]
+    if set(map(str.lower, document)) <= SPLIT_KEYS and all(_is_records(value) for value in values):
+        notes.append(f"the records of {', '.join(document)} were joined; 'split' names where each came from")
+        return [
+            {"split": split, **record} if isinstance(record, dict) else record
+            for split, records in document.items()
+            for record in records
+        ]
+    holders = [key for key, value in document.items() if _is_records(value) and key.lower() not in FIELD_KEYS]
+    holders.sort(key=lambda key: RECORD_KEYS.index(key.lower()) if key.lower() in RECORD_KEYS else 99)
+    # A record of its own may hold a list of objects under any name, but then it also holds texts.
+    is_wrapped = holders and (
+        holders[0].lower() in RECORD_KEYS or not any(isinstance(value, str) for value in values)
+    )
+    if is_wrapped:
+        left = [key for key in document if key != holders[0]]
+        also = f"; not read: {', '.join(left)}" if left else ""
+        notes.append(f"the records were read from the list under {holders[0]!r}{also}")
+        return [_unwrap_row(record) for record in document[holders[0]]]
+    # Lists of equal length are columns, unless one is a field that by itself makes this a record.
+    is_record = any(key.lower() in FIELD_KEYS and _is_records(value) for key, value in document.items())
+    n_entries = {len(value) if isinstance(value, list) else -1 for value in values}
+    is_columns = not is_record and len(n_entries) == 1 and -1 not in n_entries
+    if is_columns and (len(values) > 1 or not _is_records(values[0])):
+        return [dict(zip(document, row, strict=True)) for row in zip(*values, strict=True)]
+    if all(isinstance(value, dict) and value for value in values):
+        labels = list(values[0])
+        if all(list(value) == labels for value in values) and all(str(label).isdecimal() for label in labels):
+            return [{name: column[label] for name, column in document.items()} for label in labels]
+        notes.append("the document's keys were taken as the records' ids")
+        return [{"id": key, **record} for key, record in document.items()]
+    return [document]
+
+
+def _is_records(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(record, dict) for record in value)
+
+
+def _unwrap_row(record: Any) -> Any:
+    """The record inside ``{"row_idx": …, "row": {…}}``, as data set viewers export it."""
+    if isinstance(record, dict) and isinstance(record.get("row"), dict) and "row_idx" in record:
+        return record["row"]
+    return record
+
+
+def _kind(value: Any) -> str:
+    names = {list: "a list", str: "a text", bool: "a boolean", type(None): "null", dict: "an object"}
+    return names.get(type(value), "a number")

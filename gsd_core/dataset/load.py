@@ -1,0 +1,250 @@
+"""From a file or a hub id to samples, in one call.
+
+LoadedDataset    samples, rejections, and what was understood of the source
+load_dataset     reads a source whole
+preview_dataset  reads its first rows in the same way; never fails for want of a mapping
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from gsd_core.dataset.columns import get_value, split_columns
+from gsd_core.dataset.fields import Mapping, apply_map, guess_mapping, row_to_sample
+from gsd_core.dataset.hub import iter_hub_rows, looks_like_hub_id
+from gsd_core.dataset.readers import RowSource, iter_rows
+from gsd_core.dataset.streams import compute_file_hash
+from gsd_core.dataset.values import BadValue, to_plain
+from gsd_core.errors import UserError
+from gsd_core.types import Rejection, Sample
+
+GUESS_ROWS = 200  # rows from which the mapping is guessed
+PROGRESS_ROWS = 1000  # rows between two calls of `on_progress`
+SHOWN_REASONS = 3
+
+
+@dataclass(slots=True)
+class LoadedDataset:
+    """A source as it was understood.
+
+    ``fields`` tells which column became question, reasoning, answer, id ("" where none did), the ``layout``, and
+    under ``split`` by which marks texts were divided (with the number of rows). ``encoding`` is given where it is not
+    UTF-8. ``notes`` are sentences that a person should see before the samples are used. ``data_hash`` is the sha256 of
+    the file's bytes (of a hub data set: of the rows that were read, as JSON).
+    """
+
+    samples: list[Sample]
+    rejected: list[Rejection]
+    format: str
+    fields: dict[str, str]
+    columns: list[str]
+    data_hash: str
+    source: str
+    notes: list[str] = field(default_factory=list)
+
+
+def load_dataset(
+    source: str | Path,
+    *,
+    map: dict[str, str] | None = None,
+    strict: bool = False,
+    limit: int | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> LoadedDataset:
+    """Read a file or a hub data set (``hub:owner/name[:config][@split]``, or ``owner/name`` if no such file exists).
+
+    Parameters
+    ----------
+    map
+        Columns for question, reasoning, answer, id that replace the guess (`fields.parse_map_flag`).
+    strict
+        Raise for any row that cannot be used.
+    limit
+        Stop after so many samples.
+    on_progress
+        Called with the number of rows read, every thousand rows and at the end.
+
+    Raises `UserError` for a source that cannot be read, has no rows, or gives no sample at all.
+    """
+    if limit is not None and limit < 1:
+        raise UserError(f"a limit of {limit} leaves no sample", "--limit", "give 1 or more")
+    loaded = _read(source, map, max_samples=limit, max_rows=None, on_progress=on_progress)
+    n_rejected = len(loaded.rejected)
+    if strict and n_rejected:
+        raise UserError(
+            f"{n_rejected} rows cannot be used: {_first_reasons(loaded.rejected)}",
+            loaded.source,
+            "mend them, or read without --strict",
+        )
+    if not loaded.samples:
+        raise UserError(
+            f"none of {n_rejected} rows can be used: {_first_reasons(loaded.rejected)}",
+            loaded.source,
+            "name the columns with --map question=COL,reasoning=COL,answer=COL"
+            + (f"; they are {', '.join(loaded.columns)}" if loaded.columns else ""),
+        )
+    return loaded
+
+
+def preview_dataset(source: str | Path, head: int = 20, map: dict[str, str] | None = None) -> LoadedDataset:
+    """The first `head` rows, read as `load_dataset` would; where none is usable the reasons are shown, not raised."""
+    return _read(source, map, max_samples=None, max_rows=head, on_progress=None)
+
+
+def _first_reasons(rejected: list[Rejection]) -> str:
+    shown = "; ".join(f"row {item.row}: {item.reason}" for item in rejected[:SHOWN_REASONS])
+    return f"{shown}; …" if len(rejected) > SHOWN_REASONS else shown
+
+
+def _read(
+    source: str | Path,
+    chosen: dict[str, str] | None,
+    max_samples: int | None,
+    max_rows: int | None,
+    on_progress: Callable[[int], None] | None,
+) -> LoadedDataset:
+    name = str(source)
+    is_hub = looks_like_hub_id(name)
+    digest = hashlib.sha256() if is_hub else None
+    with iter_hub_rows(name) if is_hub else iter_rows(source) as rows:
+        mapping = _choose_mapping(rows, chosen, name)
+        reader = _Reader(mapping)
+        for n_rows, (number, row) in enumerate(rows, start=1):
+            if digest is not None and isinstance(row, dict):
+                digest.update(_row_bytes(row))
+            reader.add(number, row)
+            if on_progress and n_rows % PROGRESS_ROWS == 0:
+                on_progress(n_rows)
+            if n_rows == max_rows or len(reader.samples) == max_samples:
+                break
+        if on_progress and reader.n_rows % PROGRESS_ROWS:
+            on_progress(reader.n_rows)
+        if not reader.n_rows:
+            raise UserError("the source holds no rows", name, "give a file with at least one record")
+        fields = {role: getattr(mapping, role) or "" for role in ("question", "reasoning", "answer", "id")}
+        if not mapping.answer and any(sample.answer for sample in reader.samples):
+            fields["answer"] = mapping.reasoning or ""
+        fields["layout"] = mapping.layout
+        if reader.split_counts:
+            fields["split"] = "; ".join(
+                f"{mark} in {n} rows" for mark, n in reader.split_counts.most_common()
+            )
+        if rows.encoding.removesuffix("-sig") != "utf-8":
+            fields["encoding"] = rows.encoding
+        return LoadedDataset(
+            samples=reader.samples,
+            rejected=reader.rejected,
+            format=rows.format,
+            fields=fields,
+            columns=rows.columns,
+            data_hash=digest.hexdigest() if digest is not None else compute_file_hash(source),
+            source=name,
+            notes=[*rows.notes, *reader.notes(), *_id_notes(mapping, rows.columns)],
+        )
+
+
+def _choose_mapping(rows: RowSource, chosen: dict[str, str] | None, where: str) -> Mapping:
+    head = _records(rows, GUESS_ROWS)
+    chosen = chosen or {}
+    if any(not _is_present(column, head) for column in chosen.values()):
+        # A column may first appear far into the file; only the whole file can prove that it does not exist.
+        all_rows = _records(rows, None)
+        return apply_map(guess_mapping(head), chosen, all_rows, where)
+    return apply_map(guess_mapping(head), chosen, head, where)
+
+
+def _records(rows: RowSource, n_rows: int | None) -> list[dict[str, Any]]:
+    if n_rows is None:
+        n_rows = GUESS_ROWS
+        while len(rows.peek(n_rows)) == n_rows:
+            n_rows *= 2
+    return [row for _, row in rows.peek(n_rows) if isinstance(row, dict)]
+
+
+def _is_present(column: str, head: list[dict[str, Any]]) -> bool:
+    if not column:
+        return True
+    keys = list(dict.fromkeys(chain.from_iterable(head)))
+    return all(
+        name in keys or any(get_value(row, name) is not None for row in head)
+        for name in split_columns(column, keys)
+    )
+
+
+def _id_notes(mapping: Mapping, columns: list[str]) -> list[str]:
+    unused = [name for name in columns if name.lower() == "id"]
+    if mapping.id or not unused:
+        return []
+    return [
+        f"the column {unused[0]!r} does not tell the rows apart; they are called row-N and keep it in meta"
+    ]
+
+
+def _row_bytes(row: dict[str, Any]) -> bytes:
+    try:
+        return json.dumps(to_plain(row, "row"), sort_keys=True).encode() + b"\n"
+    except BadValue:
+        return repr(sorted(row)).encode() + b"\n"
+
+
+class _Reader:
+    """Collects samples and rejections; keeps ids distinct."""
+
+    def __init__(self, mapping: Mapping):
+        self.mapping = mapping
+        self.samples: list[Sample] = []
+        self.rejected: list[Rejection] = []
+        self.split_counts: Counter[str] = Counter()
+        self.n_rows = 0
+        self._seen: dict[str, int] = {}
+        self._repeated: list[int] = []
+        self._unnamed: list[int] = []
+
+    def add(self, number: int, row: dict[str, Any] | Rejection) -> None:
+        self.n_rows += 1
+        result = (
+            row if isinstance(row, Rejection) else row_to_sample(row, number, self.mapping, self.split_counts)
+        )
+        if isinstance(result, Rejection):
+            self.rejected.append(result)
+            return
+        if self.mapping.id and result.id == f"row-{number}":
+            self._unnamed.append(number)
+        self.samples.append(self._with_own_id(result, number))
+
+    def _with_own_id(self, sample: Sample, number: int) -> Sample:
+        """The sample, under ``ID~2``, ``ID~3``, … where the id was there before; the given id then stays in meta."""
+        given = sample.id
+        if given not in self._seen:
+            self._seen[given] = 1
+            return sample
+        self._repeated.append(number)
+        while True:
+            self._seen[given] += 1
+            name = f"{given}~{self._seen[given]}"
+            if name not in self._seen:
+                break
+        self._seen[name] = 1
+        meta = dict(sample.meta)
+        meta.setdefault("given_id", given)
+        return Sample(name, sample.question, sample.reasoning, sample.answer, sample.steps, meta)
+
+    def notes(self) -> list[str]:
+        notes = []
+        if self._repeated:
+            notes.append(
+                f"{len(self._repeated)} rows repeat an id (first: row {self._repeated[0]}); "
+                "they are called ID~2, ID~3, … and keep the id in meta.given_id"
+            )
+        if self._unnamed:
+            notes.append(
+                f"{len(self._unnamed)} rows have no usable id (first: row {self._unnamed[0]}); they are called row-N"
+            )
+        return notes

@@ -1,0 +1,195 @@
+"""Chat layouts: OpenAI ``messages`` and ShareGPT ``conversations``.
+
+Turn           one message: who, its text, its reasoning if it is kept apart
+Exchange       a chat as question (all that came before) and reply (the last assistant turn)
+is_chat        whether a value looks like a chat
+read_exchange  a chat to an `Exchange`; `BadValue` with the reason where that is impossible
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from gsd_core.dataset.values import BadValue, check_text, to_plain
+
+ROLE_KEYS = ("role", "from", "author", "speaker", "sender")
+TEXT_KEYS = ("content", "value", "text", "message", "parts")
+REASONING_KEYS = ("reasoning_content", "reasoning", "thinking", "thought", "thoughts", "rationale")
+ROLES = {
+    "system": "System", "developer": "System",
+    "user": "User", "human": "User", "prompter": "User", "question": "User", "instruction": "User",
+    "assistant": "Assistant", "gpt": "Assistant", "model": "Assistant", "bot": "Assistant", "chatgpt": "Assistant",
+    "chatbot": "Assistant", "ai": "Assistant", "chosen": "Assistant", "response": "Assistant", "answer": "Assistant",
+    "reasoning": "Reasoning", "thinking": "Reasoning", "thought": "Reasoning", "thoughts": "Reasoning",
+    "tool": "Tool", "function": "Tool", "observation": "Tool", "function_call": "Tool", "ipython": "Tool",
+}  # fmt: skip
+CHANNEL_KEYS = ("channel",)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message. ``role`` is System, User, Assistant, Reasoning or Tool; ``reasoning`` "" where not kept apart."""
+
+    role: str
+    text: str
+    reasoning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A chat as one question and one reply.
+
+    ``question`` joins system prompt and all turns before the last assistant turn, each named where there are several;
+    ``has_user`` says whether a person's turn is among them. ``trailing`` are turns after the reply; ``extras`` one
+    dict a message with its further fields, empty where no message has any.
+    """
+
+    question: str
+    reasoning: str
+    reply: str
+    has_user: bool
+    n_turns: int
+    trailing: tuple[str, ...] = ()
+    extras: list[dict[str, Any]] = field(default_factory=list)
+
+
+def _columns_to_messages(value: Any) -> Any:
+    """Undo the layout that data set libraries give a list of objects: an object of equally long lists."""
+    if not isinstance(value, dict) or not any(key in value for key in ROLE_KEYS):
+        return value
+    parts = list(value.values())
+    if all(isinstance(part, list) for part in parts) and len({len(part) for part in parts}) == 1:
+        return [dict(zip(value, message, strict=True)) for message in zip(*parts, strict=True)]
+    return value
+
+
+def is_chat(value: Any) -> bool:
+    """Whether `value` is a non-empty list of messages, each with a role and a text."""
+    value = _columns_to_messages(value)
+    return (
+        isinstance(value, list | tuple)
+        and bool(value)
+        and all(isinstance(message, dict) and _key_of(message, ROLE_KEYS) for message in value)
+        and any(_key_of(message, TEXT_KEYS) for message in value)
+    )
+
+
+def _key_of(message: dict[str, Any], keys: tuple[str, ...]) -> str | None:
+    for key in keys:
+        if message.get(key) is not None:
+            return key
+    return None
+
+
+def read_exchange(value: Any, name: str = "the chat") -> Exchange:
+    """A chat to question and reply. The last assistant turn is the target, however many there are.
+
+    Raises `BadValue` where there is no assistant turn, a role is unknown, or content is neither text nor thinking.
+    """
+    messages = _columns_to_messages(value)
+    turns, extras = [], []
+    for number, message in enumerate(messages, start=1):
+        turn, extra = _read_turn(message, f"message {number} of {name}")
+        turns.append(turn)
+        extras.append(extra)
+    targets = [index for index, turn in enumerate(turns) if turn.role == "Assistant"]
+    if not targets:
+        raise BadValue(f"{name} has no assistant turn")
+    target = targets[-1]
+    start = target
+    while start and turns[start - 1].role == "Reasoning":
+        start -= 1
+    reasoning = "\n\n".join(
+        part
+        for part in [*(turn.text for turn in turns[start:target]), turns[target].reasoning]
+        if part.strip()
+    )
+    earlier = [turn for turn in turns[:start] if turn.text.strip() or turn.reasoning.strip()]
+    return Exchange(
+        question=_join_turns(earlier),
+        reasoning=reasoning,
+        reply=turns[target].text,
+        has_user=any(turn.role == "User" for turn in earlier),
+        n_turns=len(turns),
+        trailing=tuple(f"{turn.role}: {turn.text}" for turn in turns[target + 1 :]),
+        extras=extras if any(extras) else [],
+    )
+
+
+def _join_turns(turns: list[Turn]) -> str:
+    texts = ["\n\n".join(part for part in (turn.reasoning, turn.text) if part) for turn in turns]
+    roles = [turn.role for turn in turns]
+    # A system prompt and one question read naturally without names in front.
+    if [role for role in roles if role != "System"] in ([], ["User"]):
+        return "\n\n".join(texts)
+    return "\n\n".join(
+        text if role == "System" else f"{role}: {text}" for role, text in zip(roles, texts, strict=True)
+    )
+
+
+def _read_turn(message: Any, name: str) -> tuple[Turn, dict[str, Any]]:
+    if not isinstance(message, dict):
+        raise BadValue(f"{name} is not an object")
+    role_key, text_key = _key_of(message, ROLE_KEYS), _key_of(message, TEXT_KEYS)
+    if role_key is None:
+        raise BadValue(f"{name} has no role")
+    given = message[role_key]
+    if isinstance(given, dict):  # {"author": {"role": "user"}}
+        given = given.get("role", "")
+    role = ROLES.get(str(given).strip().lower())
+    if role is None:
+        raise BadValue(f"{name} has the unknown role {str(given)[:40]!r}")
+    if role == "Assistant" and any(message.get(key) == "analysis" for key in CHANNEL_KEYS):
+        role = "Reasoning"
+    text, reasoning = _read_content(message[text_key] if text_key else None, name)
+    used = {role_key, text_key}
+    for key in REASONING_KEYS:
+        part = message.get(key)
+        if isinstance(part, str) and part.strip() and role == "Assistant":
+            reasoning = f"{reasoning}\n\n{part}" if reasoning else part
+            used.add(key)
+    extra = {
+        str(key): to_plain(part, name)
+        for key, part in message.items()
+        if key not in used and part not in (None, "", [], {})
+    }
+    return Turn(role, check_text(text, name), check_text(reasoning, name)), extra
+
+
+def _read_content(content: Any, name: str) -> tuple[str, str]:
+    """``(text, reasoning)`` of a message's content: a text, an object with parts, or a list of content blocks."""
+    if content is None:
+        return "", ""
+    if isinstance(content, str):
+        return content, ""
+    if isinstance(content, dict):
+        content = content["parts"] if isinstance(content.get("parts"), list) else [content]
+    if not isinstance(content, list | tuple):
+        raise BadValue(f"{name} has content that is neither text nor a list of blocks")
+    texts: list[str] = []
+    thoughts: list[str] = []
+    for block in content:
+        if isinstance(block, str):
+            texts.append(block)
+            continue
+        if not isinstance(block, dict):
+            raise BadValue(f"{name} has a content block that is not an object")
+        kind = str(block.get("type") or "text").lower()
+        if kind in ("thinking", "reasoning", "thought"):
+            thoughts.append(_block_text(block, ("thinking", "reasoning", "text", "content", "summary"), name))
+        elif kind in ("text", "input_text", "output_text", "summary_text", "reasoning_text"):
+            texts.append(_block_text(block, ("text", "content", "value"), name))
+        else:
+            raise BadValue(f"{name} has a content block of type {kind[:40]!r}, which is not text")
+    return "\n\n".join(texts), "\n\n".join(thoughts)
+
+
+def _block_text(block: dict[str, Any], keys: tuple[str, ...], name: str) -> str:
+    for key in keys:
+        part = block.get(key)
+        if isinstance(part, str):
+            return part
+        if isinstance(part, list) and part:
+            return "\n\n".join(text for text in _read_content(part, name) if text)
+    raise BadValue(f"{name} has a content block without text")

@@ -1,0 +1,93 @@
+"""Names that people give the columns of chain-of-thought data, in order of preference.
+
+QUESTION_NAMES, REASONING_NAMES, SOLUTION_NAMES, ANSWER_NAMES, CHAT_NAMES, ID_NAMES   whole names
+REASONING_WORDS, ANSWER_WORDS   words that tell a column when its whole name is unknown
+SYSTEM_NAMES, CONTEXT_NAMES, OPTION_NAMES   columns that belong to the question
+STEP_TEXT_KEYS   keys of a step's text
+ALTERNATIVE_NAMES   columns that hold several whole answers to choose from
+normal_name     a column's name as it is looked up here
+"""
+
+from __future__ import annotations
+
+import re
+
+# Names in order of preference, lower case, words divided by "_".
+QUESTION_NAMES = (
+    "question", "problem", "prompt", "query", "problem_statement", "question_text", "question_content", "instruction",
+    "user_prompt", "user", "input", "input_text", "task_prompt", "puzzle", "exercise", "statement", "task_description",
+    "goal", "premise", "sentence", "text", "title", "source",
+)  # fmt: skip
+REASONING_NAMES = (
+    "reasoning", "chain_of_thought", "cot", "rationale", "rationales", "reasoning_content", "reasoning_trace",
+    "reasoning_chain", "reasoning_steps", "reasoning_text", "thinking", "thinking_trajectory",
+    "thinking_trajectories", "thinking_trace", "thinking_content", "thoughts", "thought", "think", "thought_process",
+    "trace", "steps", "solution_steps", "step_by_step", "step_by_step_solution", "scratchpad", "derivation", "proof",
+    "working", "explanation", "explanations",
+)  # fmt: skip
+REASONING_WORDS = {
+    "reasoning",
+    "cot",
+    "rationale",
+    "thinking",
+    "thought",
+    "thoughts",
+    "think",
+    "explanation",
+    "steps",
+}
+SOLUTION_NAMES = (
+    "solution", "generated_solution", "model_solution", "solutions", "worked_solution", "output", "response",
+    "completion", "generation", "model_output", "model_response", "generated_text", "generations", "completions",
+    "responses", "outputs", "assistant", "reply", "attempt", "answer", "chosen", "target", "facts", "decomposition",
+    "evidence", "proof_steps", "ground_truth_solution", "gold_solution", "label_steps", "pre_generated_steps",
+)  # fmt: skip
+ANSWER_NAMES = (
+    "answer", "final_answer", "gold_answer", "expected_answer", "ground_truth_answer", "correct_answer",
+    "reference_answer", "answer_text", "expected", "ground_truth", "groundtruth", "gold", "target", "target_answer",
+    "expected_output", "expected_result", "reference", "correct_option", "correct", "answers", "numeric_answer",
+    "numerical_answer", "short_answer", "predicted_answer", "prediction", "pred", "result", "label", "solution",
+    "response", "output", "completion", "attempt", "ground_truth_solution", "gold_solution",
+)  # fmt: skip
+ANSWER_WORDS = {"answer", "solution", "ans"}
+CHAT_NAMES = (
+    "messages",
+    "conversations",
+    "conversation",
+    "chat",
+    "dialog",
+    "dialogue",
+    "turns",
+    "trajectory",
+)
+ID_NAMES = (
+    "id", "uid", "uuid", "qid", "_id", "idx", "index", "question_id", "problem_id", "example_id", "sample_id",
+    "record_id", "unique_id", "key", "guid", "hash",
+)  # fmt: skip
+# Columns that belong in front of, or behind, the question's own.
+SYSTEM_NAMES = ("system", "system_prompt", "system_message")
+CONTEXT_NAMES = ("context", "passage", "body", "premises", "background", "story")
+OPTION_NAMES = ("options", "choices", "answer_choices", "candidates")
+STEP_TEXT_KEYS = (
+    "text",
+    "content",
+    "step",
+    "value",
+    "thought",
+    "reasoning",
+    "explanation",
+    "sentence",
+    "completion",
+)
+# A list of texts under one of these names holds whole alternatives, not steps of one reasoning.
+ALTERNATIVE_NAMES = {
+    "generations", "generation", "completions", "responses", "outputs", "solutions", "samples", "rollouts", "attempts",
+    "candidates", "predictions", "rationales", "explanations", "thinking_trajectories",
+}  # fmt: skip
+
+
+def normal_name(name: str) -> str:
+    """A column's name in lower case with its words divided by "_"; of a dotted path, the last part."""
+    last = re.sub(r"C[oO]T", "Cot", name.rpartition(".")[2])
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", last)
+    return re.sub(r"[^0-9a-z_]+", "_", words.lower()).strip("_") or name.lower()

@@ -1,0 +1,192 @@
+"""The text that the model reads: question, reasoning and answer, with the reasoning verbatim.
+
+ModelInput     the text, where the reasoning stands in it, and whether the tokenizer adds its special tokens
+build_input    sample + tokenizer → `ModelInput`
+
+A chat template is a program of the model's authors. Many trim the assistant's message, drop what stands between think
+tags, or insert an empty thought. So the reasoning never goes through the template: the template is rendered around a
+placeholder, or up to the point where the model would begin to write, and the reasoning is put in by us.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from gsd_core.errors import UserError
+from gsd_core.types import Sample
+
+# Tags that templates of reasoning models set around a thought.
+THINK_TAGS = (("<think>", "</think>"), ("[THINK]", "[/THINK]"), ("<seed:think>", "</seed:think>"))
+
+_PLACEHOLDER = "gsdplaceholder"
+# Some templates print today's date. Equal data has to give equal text on every day, so the clock is replaced by a macro
+# for Friday, 26 July 2024, the day that Llama 3 templates fall back to.
+_DATE_PARTS = {
+    "%Y": "2024", "%y": "24", "%m": "07", "%d": "26", "%b": "Jul", "%B": "July", "%a": "Fri", "%A": "Friday",
+    "%H": "12", "%I": "12", "%M": "00", "%S": "00", "%p": "PM", "%j": "208",
+}  # fmt: skip
+_CLOCK_MACRO = (
+    "{%- macro strftime_now(format) -%}{{ format"
+    + "".join(f"|replace('{code}', '{value}')" for code, value in _DATE_PARTS.items())
+    + " }}{%- endmacro -%}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInput:
+    """What the model reads for one sample: ``text[reasoning_start:reasoning_end]`` is the reasoning, verbatim.
+
+    ``add_special_tokens``: whether the tokenizer is to add its own (a chat template has written them already).
+    """
+
+    text: str
+    reasoning_start: int
+    reasoning_end: int
+    add_special_tokens: bool = True
+
+
+def build_input(sample: Sample, tokenizer: Any) -> ModelInput:
+    """The model's input for `sample`, through the tokenizer's chat template where it has one.
+
+    Without a template: ``Question: …``, ``Reasoning: …`` and, where there is one, ``Answer: …``, a line each.
+    With one: the question as the user's message, and as the assistant's the first of these that works: the reasoning
+    in the template's own field for thoughts (``reasoning_content``, ``reasoning``, ``thinking``) and the answer as
+    content; where the template knows think tags, the reasoning between them behind the generation prompt, then the
+    answer; else the reasoning and a line ``Answer: …``. Source: ours.
+
+    Raises `UserError` where the template cannot be rendered.
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        head = f"Question: {sample.question}\nReasoning: "
+        return _assemble(head, sample.reasoning, _answer_line(sample), add_special_tokens=True)
+    return _build_chat_input(sample, tokenizer)
+
+
+def _assemble(head: str, reasoning: str, tail: str, *, add_special_tokens: bool) -> ModelInput:
+    start, end = len(head), len(head) + len(reasoning)
+    return ModelInput(head + reasoning + tail, start, end, add_special_tokens)
+
+
+def _answer_line(sample: Sample) -> str:
+    return f"\nAnswer: {sample.answer}" if sample.answer else ""
+
+
+def _build_chat_input(sample: Sample, tokenizer: Any) -> ModelInput:
+    placeholder = _PLACEHOLDER
+    while placeholder in sample.question or placeholder in sample.answer:
+        placeholder += "x"
+    rendered = _render_all(sample, placeholder, tokenizer)
+    before, found, after = _split_once(rendered.with_thought, placeholder)
+    if found and sample.answer.strip() in after:
+        return _assemble(before, sample.reasoning, after, add_special_tokens=False)
+
+    head = rendered.head
+    before, found, after = _split_once(rendered.conversation, placeholder)
+    if found and before.startswith(head):
+        head = before  # also where the template knows no generation prompt
+    tags = _find_think_tags(head, tokenizer)
+    if tags and head:
+        opening, closing = tags
+        head = _open_thought(head, opening, closing)
+        tail = f"\n{closing}" + (f"\n\n{sample.answer}" if sample.answer else "") + after
+    elif found:
+        head, tail = before, _answer_line(sample) + after
+    else:
+        tail = _answer_line(sample)
+    return _assemble(head, sample.reasoning, tail, add_special_tokens=False)
+
+
+def _split_once(text: str, placeholder: str) -> tuple[str, bool, str]:
+    """What stands before and behind `placeholder`; not found where the template lost or repeated it."""
+    if text.count(placeholder) != 1:
+        return "", False, ""
+    before, _, after = text.partition(placeholder)
+    return before, True, after
+
+
+def _open_thought(head: str, opening: str, closing: str) -> str:
+    """The generation prompt `head`, ending in an open thought and a new line, whatever the template began."""
+    bare = head.rstrip()
+    if bare.endswith(closing):  # an empty thought, set in by templates whose default is not to think
+        start = bare.rfind(opening)
+        if start >= 0 and not bare[start + len(opening) : -len(closing)].strip():
+            return f"{bare[:start]}{opening}\n"
+    if bare.endswith(opening):
+        return head if head.endswith("\n") else f"{head}\n"
+    return f"{head}{opening}\n"
+
+
+def _find_think_tags(head: str, tokenizer: Any) -> tuple[str, str] | None:
+    """The pair of think tags that the chat template speaks of, if any."""
+    template = tokenizer.chat_template
+    source = "\n".join(map(str, template.values())) if isinstance(template, dict) else str(template)
+    for opening, closing in THINK_TAGS:
+        if opening in source or closing in source or head.rstrip().endswith(opening):
+            return opening, closing
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    """What the template makes of one sample; ``""`` where it cannot."""
+
+    head: str  # the generation prompt
+    conversation: str  # with the placeholder as the assistant's message
+    with_thought: str  # with the placeholder as the assistant's thought, in the fields that templates know
+
+
+def _render_all(sample: Sample, placeholder: str, tokenizer: Any) -> _Rendered:
+    """Render the question, and the conversation with `placeholder` for the reasoning.
+
+    Raises `UserError` where neither the generation prompt nor the conversation can be had.
+    """
+    errors: list[str] = []
+
+    def attempt(messages: list[dict[str, Any]], add_generation_prompt: bool = False) -> str:
+        try:
+            return _render(messages, tokenizer, add_generation_prompt=add_generation_prompt)
+        except Exception as error:  # a template is a program of its own and may raise anything
+            errors.append(str(error))
+            return ""
+
+    for wrap in (_as_text, _as_parts):
+        user = {"role": "user", "content": wrap(sample.question)}
+        thought = {"reasoning_content": placeholder, "reasoning": placeholder, "thinking": placeholder}
+        head = attempt([user], add_generation_prompt=True)
+        conversation = attempt([user, {"role": "assistant", "content": wrap(placeholder)}])
+        # A template for lists of parts prints nothing of a plain string, without raising.
+        question = sample.question.strip()
+        if question in head or (question in conversation and placeholder in conversation):
+            answered = {"role": "assistant", "content": wrap(sample.answer), **thought}
+            return _Rendered(head, conversation, attempt([user, answered]))
+    reason = errors[0] if errors else "it does not print the question"
+    raise UserError(
+        f"the tokenizer's chat template cannot be used ({reason[:200]})",
+        f"tokenizer {getattr(tokenizer, 'name_or_path', '')}",
+        "mend or remove its chat template; without one the question and the reasoning are written as plain text",
+    )
+
+
+def _as_text(text: str) -> str:
+    return text
+
+
+def _as_parts(text: str) -> list[dict[str, str]]:
+    return [{"type": "text", "text": text}]
+
+
+def _render(messages: list[dict[str, Any]], tokenizer: Any, *, add_generation_prompt: bool) -> str:
+    """The tokenizer's default template on `messages`, thinking switched on, with a standing clock."""
+    template = tokenizer.get_chat_template()
+    if "strftime_now" in template:
+        template = _CLOCK_MACRO + template
+    return tokenizer.apply_chat_template(
+        messages,
+        chat_template=template,
+        tokenize=False,
+        add_generation_prompt=add_generation_prompt,
+        enable_thinking=True,
+        thinking=True,
+        date_string="26 Jul 2024",
+    )

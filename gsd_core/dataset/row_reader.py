@@ -1,0 +1,233 @@
+"""Takes the fields of a sample out of one row.
+
+RowReader   question, reasoning with steps, answer, id of a row; what is left over becomes its meta
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from gsd_core.dataset.answers import Parts, split_text
+from gsd_core.dataset.columns import get_value, is_alternatives, parse_cell, split_columns
+from gsd_core.dataset.messages import is_chat, read_exchange
+from gsd_core.dataset.names import STEP_TEXT_KEYS
+from gsd_core.dataset.values import BadValue, to_plain, to_text
+
+MAX_ID_CHARS = 200
+Reasoning = tuple[str, tuple[tuple[int, int], ...], str]  # text, ranges of its steps, answer found with it
+
+
+class RowReader:
+    """Takes the fields out of a row; what is left over becomes its meta."""
+
+    def __init__(self, row: dict[str, Any]):
+        self.row = row
+        self._taken: set[str] = set()
+        self._derived: dict[str, Any] = {}
+
+    def columns(self, column: str) -> list[str]:
+        return split_columns(column, list(self.row))
+
+    def take(self, name: str) -> Any:
+        self._taken.add(name)
+        return get_value(self.row, name)
+
+    def id(self, name: str | None) -> str | None:
+        """The id as given; None where it is missing or no name (then it stays in meta)."""
+        if name is None:
+            return None
+        text = to_text(get_value(self.row, name), f"column {name!r}").strip()
+        if not text or len(text) > MAX_ID_CHARS or not text.isprintable():
+            return None
+        self._taken.add(name)
+        return text
+
+    def question(self, column: str) -> str:
+        parts = []
+        for name in self.columns(column):
+            value = parse_cell(self.take(name), is_chat)
+            if is_chat(value):
+                parts.append(self._chat_question(value, name))
+            else:
+                parts.append(_option_lines(value, f"column {name!r}"))
+        kept = [part for part in parts if part.strip()]
+        return kept[0] if len(kept) == 1 else "\n\n".join(kept)
+
+    def _chat_question(self, value: Any, name: str) -> str:
+        try:
+            return read_exchange(value, name).question
+        except BadValue:
+            if _has_assistant(value):
+                raise
+        # A prompt column holds a chat without its reply; an empty one lets the whole prompt be the question.
+        return read_exchange([*value, {"role": "assistant", "content": ""}], name).question
+
+    def reasoning(self, column: str, wants_answer: bool, counts: Counter[str]) -> Reasoning:
+        """``(text, step ranges, answer)``."""
+        names = self.columns(column)
+        if len(names) > 1:
+            parts = [to_text(self.take(name), f"column {name!r}") for name in names]
+            return self._split("\n\n".join(part for part in parts if part.strip()), wants_answer, counts)
+        name = names[0]
+        value = parse_cell(self.take(name))
+        if is_chat(value):
+            return self._chat_reply(value, name, wants_answer, counts)
+        if isinstance(value, list | tuple):
+            if is_alternatives(name, value, self.row):
+                texts = [item for item in value if isinstance(item, str)]
+                if len(value) > 1:
+                    self._taken.discard(name)
+                    counts[f"first of several {name}"] += 1
+                text = next((text for text in texts if text.strip()), "")
+                return self._split(text, wants_answer, counts)
+            text, steps = self._join_steps(value, name)
+            found = split_text(text).answer if wants_answer else None
+            if found is not None:
+                counts["answer found in the steps"] += 1
+            return text, steps, found or ""
+        if isinstance(value, dict):
+            raise BadValue(
+                f"column {name!r} is an object, not text; name a part of it, e.g. --map reasoning={name}.KEY"
+            )
+        return self._split(to_text(value, f"column {name!r}"), wants_answer, counts)
+
+    def _split(self, text: str, wants_answer: bool, counts: Counter[str]) -> Reasoning:
+        parts = split_text(text, wants_answer)
+        for mark in parts.marks:
+            counts[mark] += 1
+        self._keep_rest(parts)
+        return parts.reasoning, (), parts.answer or ""
+
+    def _keep_rest(self, parts: Parts) -> None:
+        if parts.before.strip():
+            self._derived["pre_reasoning"] = parts.before
+        if parts.after.strip():
+            self._derived["post_reasoning"] = parts.after
+
+    def _chat_reply(self, value: Any, name: str, wants_answer: bool, counts: Counter[str]) -> Reasoning:
+        exchange = read_exchange(value, name)
+        if exchange.trailing:
+            self._derived["later_turns"] = list(exchange.trailing)
+        if exchange.extras:
+            self._derived["message_fields"] = exchange.extras
+        if not exchange.reasoning.strip():
+            return self._split(exchange.reply, wants_answer, counts)
+        counts["reasoning kept apart by the chat"] += 1
+        if not wants_answer and exchange.reply.strip():
+            self._derived["post_reasoning"] = exchange.reply
+        return exchange.reasoning, (), exchange.reply.strip() if wants_answer else ""
+
+    def _join_steps(self, value: Sequence[Any], name: str) -> tuple[str, tuple[tuple[int, int], ...]]:
+        """Steps joined by newlines with their ranges; further fields of each step become lists in meta."""
+        texts: list[str] = []
+        extras: list[dict[str, Any]] = []
+        for index, step in enumerate(value, start=1):
+            where = f"step {index} of {name!r}"
+            if isinstance(step, dict):
+                key = _step_key(step)
+                if key is None:
+                    raise BadValue(f"{where} has no text")
+                texts.append(
+                    _chosen_completion(step, where) if key == "completions" else to_text(step[key], where)
+                )
+                extras.append(
+                    {other: item for other, item in step.items() if other != key or key == "completions"}
+                )
+            elif isinstance(step, list | tuple):
+                raise BadValue(f"{where} is a list, not text")
+            else:
+                texts.append(to_text(step, where))
+                extras.append({})
+        for key in dict.fromkeys(key for extra in extras for key in extra):
+            self._derived[f"step_{key}"] = [
+                to_plain(extra.get(key), f"{key} of {name!r}") for extra in extras
+            ]
+        ranges, position = [], 0
+        for text in texts:
+            ranges.append((position, position + len(text)))
+            position += len(text) + 1
+        return "\n".join(texts), tuple(ranges)
+
+    def meta(self) -> dict[str, Any]:
+        """Everything that was not taken, as JSON-plain data."""
+        meta: dict[str, Any] = {}
+        incoming = parse_cell(self.row.get("meta"), lambda value: isinstance(value, dict))
+        if isinstance(incoming, dict) and "meta" not in self._taken:
+            meta.update(to_plain(incoming, "meta"))
+        for key, value in self.row.items():
+            if key in self._taken or (key == "meta" and isinstance(incoming, dict)):
+                continue
+            inner_taken = [name for name in self._taken if name.startswith(f"{key}.")]
+            if inner_taken and isinstance(value, dict):
+                value = _without(value, [name[len(key) + 1 :] for name in inner_taken])
+                if not value:
+                    continue
+            # A table writes the fields of meta as columns "meta.topic".
+            _put(meta, key.removeprefix("meta.") or key, to_plain(value, f"column {key!r}"))
+        for key, value in self._derived.items():
+            _put(meta, key, to_plain(value, key))
+        return meta
+
+
+def _put(meta: dict[str, Any], key: str, value: Any) -> None:
+    """Store under `key`, or under `key` with underscores behind it where another value already has that name."""
+    while key in meta and meta[key] != value:
+        key += "_"
+    meta[key] = value
+
+
+def _without(value: dict[str, Any], paths: list[str]) -> dict[str, Any]:
+    left = {}
+    for key, item in value.items():
+        if key in paths:
+            continue
+        deeper = [path[len(key) + 1 :] for path in paths if path.startswith(f"{key}.")]
+        left[key] = _without(item, deeper) if deeper and isinstance(item, dict) else item
+    return left
+
+
+def _has_assistant(value: Any) -> bool:
+    try:
+        read_exchange(value)
+    except BadValue as error:
+        return "no assistant turn" not in str(error)
+    return True
+
+
+def _option_lines(value: Any, name: str) -> str:
+    """A part of the question as text; a list of options one a line, lettered where the source gives letters."""
+    if isinstance(value, dict):
+        texts, labels = value.get("text"), value.get("label")
+        if isinstance(texts, list) and isinstance(labels, list) and len(texts) == len(labels):
+            return "\n".join(
+                f"({to_text(label, name)}) {to_text(text, name)}"
+                for label, text in zip(labels, texts, strict=True)
+            )
+        if value and all(isinstance(item, str | int | float) for item in value.values()):
+            return "\n".join(f"({key}) {to_text(item, name)}" for key, item in value.items())
+        return json.dumps(to_plain(value, name), ensure_ascii=False)
+    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+        return "\n".join(to_text(item, name) for item in value)
+    return to_text(value, name)
+
+
+def _step_key(step: dict[str, Any]) -> str | None:
+    for key in STEP_TEXT_KEYS:
+        if isinstance(step.get(key), str):
+            return key
+    return "completions" if isinstance(step.get("completions"), list) else None
+
+
+def _chosen_completion(step: dict[str, Any], where: str) -> str:
+    """The completion that a step of a process-reward data set goes on with: a person's, the chosen one, the first."""
+    human, completions = step.get("human_completion"), step["completions"]
+    if isinstance(human, dict) and isinstance(human.get("text"), str):
+        return to_text(human["text"], where)
+    chosen = step.get("chosen_completion")
+    index = chosen if isinstance(chosen, int) and 0 <= chosen < len(completions) else 0
+    if index < len(completions) and isinstance(completions[index], dict):
+        return to_text(completions[index].get("text"), where)
+    raise BadValue(f"{where} has no completion with a text")

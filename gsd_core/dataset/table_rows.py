@@ -1,0 +1,260 @@
+"""Rows of delimited text: CSV and TSV in whatever dialect.
+
+Dialect         delimiter and quoting of a file
+Table           an opened table: its dialect, columns, encoding, notes, rows
+open_table      finds encoding, dialect and header of a file
+detect_dialect  the dialect under which the head falls into the most regular rows
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from gsd_core.dataset.json_rows import Row
+from gsd_core.dataset.streams import Container, detect_encoding, has_suffix, wide_encoding
+from gsd_core.errors import UserError
+from gsd_core.types import Rejection
+
+DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
+MAX_NAME_CHARS = 80
+MAX_NAME_WORDS = 6
+MAX_SNIFFED_ROWS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a table is written. ``escape`` is "\\" where quotes inside a cell are escaped so, else doubled."""
+
+    delimiter: str
+    quoted: bool = True
+    escape: str | None = None
+
+    def reader(self, lines: Iterable[str]) -> Iterator[list[str]]:
+        """Cells of each record of `lines`, by the csv module."""
+        return csv.reader(
+            lines,
+            delimiter=self.delimiter,
+            quoting=csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE,
+            doublequote=self.escape is None,
+            escapechar=self.escape,
+        )
+
+
+@dataclass(slots=True)
+class Table:
+    """A table ready to be read once. ``notes`` tell what a person should know about how it was read."""
+
+    container: Container
+    dialect: Dialect
+    encoding: str
+    errors: str
+    columns: list[str]
+    has_header: bool
+    notes: list[str] = field(default_factory=list)
+
+    def iter_rows(self) -> Iterator[Row]:
+        """``(number, record | Rejection)``; the header and blank lines do not count."""
+        where = str(self.container.path)
+        limit = self.container.limits.max_record_bytes
+        csv.field_size_limit(limit)  # a setting of the whole process, hence set again before each table
+        with self.container.open() as stream:
+            lines = _Lines(io.TextIOWrapper(stream, self.encoding, errors=self.errors, newline=""))
+            reader = self.dialect.reader(lines)
+            number = 0
+            skip_header = self.has_header
+            while True:
+                lines.start_record()
+                try:
+                    cells = next(reader)
+                except StopIteration:
+                    return
+                except UnicodeDecodeError as error:
+                    raise UserError(
+                        f"the text is not valid {self.encoding} at byte {error.start + 1}",
+                        where,
+                        "save it as UTF-8",
+                    ) from None
+                except csv.Error as error:
+                    raise UserError(
+                        f"a cell cannot be read ({error})",
+                        f"{where} line {lines.first}",
+                        f"look for a quote that is never closed; a cell may have {limit >> 20} Mi characters",
+                    ) from None
+                if not cells:
+                    continue
+                if skip_header:
+                    skip_header = False
+                    continue
+                number += 1
+                yield number, self._to_record(number, cells, lines)
+
+    def _to_record(self, number: int, cells: list[str], lines: _Lines) -> dict[str, str] | Rejection:
+        if lines.is_at_end and self.dialect.quoted and lines.has_open_quote(self.dialect):
+            return Rejection(
+                number,
+                f"a quote opened in the record that starts at line {lines.first} is never closed; "
+                "the rest of the file was read as one cell",
+            )
+        if len(cells) != len(self.columns):
+            return Rejection(
+                number,
+                f"line {lines.first}: {len(cells)} cells where the table has {len(self.columns)} columns; "
+                "a delimiter inside a cell needs quotes around the cell",
+            )
+        return dict(zip(self.columns, cells, strict=True))
+
+
+class _Lines:
+    """Lines of a stream, counted, with the raw lines of the current record at hand."""
+
+    def __init__(self, stream: Iterable[str]):
+        self._lines = iter(stream)
+        self._record: list[str] = []
+        self.first = 1
+        self._n_lines = 0
+        self.is_at_end = False
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        try:
+            line = next(self._lines)
+        except StopIteration:
+            self.is_at_end = True
+            raise
+        self._n_lines += 1
+        self._record.append(line)
+        return line
+
+    def start_record(self) -> None:
+        self.first = self._n_lines + 1
+        self._record = []
+
+    def has_open_quote(self, dialect: Dialect) -> bool:
+        """Whether the record ends inside quotes; asked only where the stream ended within the record."""
+        probe = [*self._record, '"' + dialect.delimiter + "probe\r\n"]
+        # Inside quotes, a closing quote ends the cell; outside, the added line would be a record of its own.
+        return len(list(dialect.reader(probe))) == 1
+
+
+def open_table(container: Container) -> Table:
+    """Find encoding, dialect and header of a delimited text file.
+
+    Raises `UserError` where the head shows no table. An encoding other than UTF-8, a missing header, renamed columns
+    are told in ``notes``.
+    """
+    encoding, errors = detect_encoding(container)
+    limit = container.limits.max_record_bytes
+    csv.field_size_limit(limit)
+    lines = _head_lines(container, encoding, errors)
+    dialect = detect_dialect(lines, prefer="\t" if has_suffix(container.path, ".tsv", ".tab") else ",")
+    where = str(container.path)
+    try:
+        header = next((cells for cells in dialect.reader(lines) if cells), [])
+    except csv.Error:
+        header = []
+    if len(header) < 2:
+        raise UserError(
+            "no table was found: no comma, tab, semicolon or bar divides the lines alike",
+            where,
+            "give JSON Lines, or CSV with a header line",
+        )
+    table = Table(container, dialect, encoding, errors, header, _is_header(header))
+    if encoding not in ("utf-8", "utf-8-sig"):
+        how = "told by its byte order mark" if wide_encoding(container.head) else "guessed"
+        table.notes.append(f"the text is not UTF-8; it was decoded as {encoding} ({how})")
+    if table.has_header:
+        table.columns = _unique_names(header, table.notes)
+    else:
+        table.columns = [f"column_{number}" for number in range(1, len(header) + 1)]
+        table.notes.append("no header line was found; the columns are named column_1, column_2, …")
+    usual = "\t" if has_suffix(container.path, ".tsv", ".tab") else ","
+    if dialect.delimiter != usual:
+        table.notes.append(f"the delimiter is a {DELIMITERS[dialect.delimiter]}")
+    return table
+
+
+def _head_lines(container: Container, encoding: str, errors: str) -> list[str]:
+    """Lines of the first record onwards: whole lines, at least one, at most a few hundred KiB."""
+    lines: list[str] = []
+    n_chars = 0
+    with container.open() as stream:
+        text = io.TextIOWrapper(stream, encoding, errors=errors, newline="")
+        try:
+            while n_chars < 1 << 19 and (line := text.readline(container.limits.max_record_bytes)):
+                lines.append(line)
+                n_chars += len(line)
+        except UnicodeError as error:
+            raise UserError(
+                f"the text is not valid {encoding}", str(container.path), "save it as UTF-8"
+            ) from error
+    return lines
+
+
+def detect_dialect(lines: list[str], prefer: str = ",") -> Dialect:
+    """The dialect under which `lines` make the most regular table of at least two columns.
+
+    Regular means: the share of records with as many cells as the first. Ties go to the plainest quoting, then
+    to `prefer`, then to the most columns.
+    """
+    best, best_score = Dialect(prefer), (-1.0, 0, 0, 0)
+    for delimiter in DELIMITERS:
+        for quoted, escape in ((True, None), (True, "\\"), (False, None)):
+            if escape and not any('\\"' in line for line in lines):
+                continue
+            dialect = Dialect(delimiter, quoted, escape)
+            widths = _widths(dialect, lines)
+            if not widths or widths[0] < 2:
+                continue
+            regular = Counter(widths)[widths[0]] / len(widths)
+            plainness = 2 - (escape is not None) - 2 * (not quoted)
+            score = (round(regular, 2), plainness, int(delimiter == prefer), widths[0])
+            if score > best_score:
+                best, best_score = dialect, score
+    return best
+
+
+def _widths(dialect: Dialect, lines: list[str]) -> list[int]:
+    """Cells of each record in the head, the last left out where more follow (it may be cut)."""
+    widths = []
+    try:
+        for cells in dialect.reader(lines):
+            if cells:
+                widths.append(len(cells))
+            if len(widths) > MAX_SNIFFED_ROWS:
+                break
+    except csv.Error:
+        pass
+    return widths[:-1] if len(widths) > 2 else widths
+
+
+def _is_header(cells: list[str]) -> bool:
+    """Whether the first record names columns: short, wordy, distinct, none a number."""
+    names = [cell.strip() for cell in cells]
+    filled = [name for name in names if name]
+    if not filled or len(set(filled)) < len(filled) // 2 + 1:
+        return False
+    if any(len(name) > MAX_NAME_CHARS or len(name.split()) > MAX_NAME_WORDS for name in filled):
+        return False
+    return not any(
+        name.replace(".", "").replace("-", "").isdecimal() or name.endswith("?") for name in filled
+    )
+
+
+def _unique_names(header: list[str], notes: list[str]) -> list[str]:
+    names: list[str] = []
+    for number, cell in enumerate(header, start=1):
+        name = base = cell.strip() or f"column_{number}"
+        count = 1
+        while name in names:
+            count += 1
+            name = f"{base}_{count}"
+        if count > 1:
+            notes.append(f"the column name {base!r} appears again; the later column is called {name!r}")
+        names.append(name)
+    return names

@@ -1,0 +1,273 @@
+"""Samples as the model reads them: tokens of the whole text, and which of them belong to which span.
+
+tokenize_sample   sample → `TokenizedSample`, or `Skipped` with the reason
+check_tokenizer   raises where a tokenizer cannot tell where its tokens stand
+
+The text is tokenised once and whole; spans follow from the offsets. Tokenising pieces would give other tokens than
+the model sees. A token belongs to the span that holds its first character that is no white space (a token of only
+white space: its first character), so a token across a border has one owner.
+
+Shapes: T tokens of the sample, S spans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gsd_core.dataset.prompts import ModelInput, build_input
+from gsd_core.dataset.segmenters import Segmenter
+from gsd_core.errors import UserError
+from gsd_core.types import CharSpan, Sample, Skipped, TokenizedSample, TokenSpan
+
+_PROBE = "One two, 3.14 (four) five.\nSix seven eight?"
+
+
+@dataclass(frozen=True, slots=True)
+class _Tokens:
+    """Tokens of a text: ids, character offsets, and the character that decides on the owner, all (T,) int32."""
+
+    ids: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+    owners: np.ndarray
+
+
+def check_tokenizer(tokenizer: Any) -> None:
+    """Raise `UserError` unless `tokenizer` reports the offsets of its tokens (a "fast" tokenizer does).
+
+    A known line is tokenised, and most of its characters have to lie in some token: offsets that are there but
+    wrong would put every span in the wrong place.
+    """
+    where = f"tokenizer {getattr(tokenizer, 'name_or_path', '') or type(tokenizer).__name__}"
+    fix = "use a model with a fast tokenizer (a tokenizer.json), or convert this one with transformers"
+    if not getattr(tokenizer, "is_fast", False):
+        raise UserError(
+            "the tokenizer does not tell where its tokens stand in the text (no offsets)", where, fix
+        )
+    tokens = _tokenize(_PROBE, tokenizer, add_special_tokens=False)
+    covered = {at for a, b in zip(tokens.starts, tokens.ends, strict=True) for at in range(a, b)}
+    visible = {at for at, char in enumerate(_PROBE) if not char.isspace()}
+    if len(visible & covered) < 0.8 * len(visible):
+        raise UserError("the tokenizer's offsets do not cover the text", where, fix)
+
+
+def tokenize_sample(
+    sample: Sample,
+    tokenizer: Any,
+    segmenter: Segmenter,
+    *,
+    max_tokens: int | None,
+    truncate: bool = False,
+) -> TokenizedSample | Skipped:
+    """Tokens and token spans of `sample`.
+
+    Parameters
+    ----------
+    tokenizer
+        A fast tokenizer of transformers; its own truncation and padding settings are not used.
+    segmenter
+        Cuts the reasoning; one with ``window_tokens`` is cut into windows of that many tokens here.
+    max_tokens
+        The model's context in tokens; None: no limit.
+    truncate
+        What to do with a sample that is longer: False skips it, with a reason; True drops whole spans from the end
+        (``n_spans_cut`` counts them) and what follows the last one kept. No span is ever cut in two.
+
+    Returns
+    -------
+    A `TokenizedSample` with at least one span, all in order, apart, inside the reasoning and from position 1 on (the
+    first token of an input is predicted by nothing); every other reasoning token is in exactly one span. A span that
+    holds no token, or a given step that is only white space (its tokens go to the span before), is in
+    ``skipped_spans``. `Skipped` where nothing is left to capture.
+
+    Raises `UserError` for a tokenizer without offsets or a chat template that fails. Source: ours.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        check_tokenizer(tokenizer)
+    char_spans = segmenter(sample)
+    if not char_spans:
+        return Skipped(sample.id, "the reasoning is empty")
+    _check_partition(char_spans, sample)
+    model_input = build_input(sample, tokenizer)
+    try:
+        model_input.text.encode()
+    except UnicodeEncodeError:
+        return Skipped(
+            sample.id, "the text holds half a character (a lone surrogate), which no tokenizer can read"
+        )
+    tokens = _tokenize(model_input.text, tokenizer, add_special_tokens=model_input.add_special_tokens)
+
+    first, last = np.searchsorted(tokens.owners, [model_input.reasoning_start, model_input.reasoning_end])
+    if first == last:
+        return Skipped(sample.id, "the reasoning holds no token")
+    window = getattr(segmenter, "window_tokens", None)
+    if window is None:
+        spans, skipped = _spans_from_chars(char_spans, tokens, model_input, sample.reasoning)
+    else:
+        spans, skipped = _spans_from_windows(
+            int(window), tokens, model_input, sample.reasoning, int(first), int(last)
+        )
+    if not spans:
+        return Skipped(
+            sample.id, "the reasoning is a single token at the start of the input, predicted by nothing"
+        )
+    return _fit(sample, model_input, tokens, spans, skipped, int(first), max_tokens, truncate)
+
+
+def _check_partition(spans: Sequence[CharSpan], sample: Sample) -> None:
+    edges = [0, *(span.end for span in spans)]
+    if (
+        [span.start for span in spans] != edges[:-1]
+        or edges[-1] != len(sample.reasoning)
+        or edges != sorted(edges)
+    ):
+        raise ValueError(
+            f"the segmenter's spans do not partition the reasoning of sample {sample.id}: {spans}"
+        )
+
+
+def _tokenize(text: str, tokenizer: Any, *, add_special_tokens: bool) -> _Tokens:
+    """Tokenise `text` whole, with offsets; ``owners`` never decrease."""
+    encoded = tokenizer(
+        text,
+        add_special_tokens=add_special_tokens,
+        return_offsets_mapping=True,
+        return_special_tokens_mask=True,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        truncation=False,  # also switches off what tokenizer.json may bring
+        padding=False,
+        verbose=False,  # "sequence is longer than …": we report that ourselves
+    )
+    offsets = np.asarray(encoded["offset_mapping"], dtype=np.int32).reshape(-1, 2)
+    starts, ends = offsets[:, 0].copy(), offsets[:, 1].copy()
+    is_added = np.asarray(encoded["special_tokens_mask"], dtype=bool) & (starts == ends)
+    owners = _compute_owners(text, starts, ends, is_added)
+    return _Tokens(np.asarray(encoded["input_ids"], dtype=np.int32), starts, ends, owners)
+
+
+def _compute_owners(text: str, starts: np.ndarray, ends: np.ndarray, is_added: np.ndarray) -> np.ndarray:
+    """(T,) the character that decides which span each token belongs to.
+
+    A token without extent stands for the gap before it (byte-level tokenizers trim white space from offsets). Tokens
+    that the tokenizer added (``is_added``) own -1 at the front and ``len(text)`` at the end.
+    """
+    if not len(starts):
+        return starts
+    ends_so_far = np.maximum.accumulate(np.where(is_added, 0, ends))
+    gap_starts = np.concatenate([[0], ends_so_far[:-1]]).astype(np.int32)
+    begins = np.where(starts < ends, starts, np.minimum(gap_starts, starts))
+    is_visible = np.array([not char.isspace() for char in text] + [True])
+    positions = np.where(is_visible, np.arange(len(text) + 1), len(text))
+    next_visible = np.minimum.accumulate(positions[::-1])[::-1]
+    visible = next_visible[begins]
+    owners = np.where(visible < ends, visible, begins)
+    real = np.flatnonzero(~is_added)
+    owners[is_added] = -1
+    if len(real):
+        owners[real[-1] + 1 :] = len(text)
+    return np.maximum.accumulate(owners).astype(np.int32)
+
+
+def _spans_from_chars(
+    char_spans: Sequence[CharSpan], tokens: _Tokens, model_input: ModelInput, reasoning: str
+) -> tuple[list[TokenSpan], list[tuple[int, str]]]:
+    """Token spans of character spans. One of only white space joins the span before it (else the one behind it)."""
+    units: list[list[int]] = []  # index, char start, char end
+    skipped: list[tuple[int, str]] = []
+    has_text = bool(reasoning.strip())
+    for index, span in enumerate(char_spans):
+        if has_text and not reasoning[span.start : span.end].strip():
+            skipped.append((index, "only white space; joined to a neighbour"))
+            if units:
+                units[-1][2] = span.end
+        else:
+            units.append([index, span.start if units else 0, span.end])
+    edges = [unit[1] for unit in units] + [units[-1][2]]
+    borders = np.searchsorted(tokens.owners, np.array(edges) + model_input.reasoning_start)
+    spans = []
+    for (index, char_start, char_end), start, end in zip(units, borders[:-1], borders[1:], strict=True):
+        start = max(int(start), 1)
+        if start >= end:
+            skipped.append((index, "no token begins in it"))
+            continue
+        text = reasoning[char_start:char_end]
+        spans.append(TokenSpan(index, start, int(end), char_start, char_end, text))
+    return spans, sorted(skipped)
+
+
+def _spans_from_windows(
+    window: int, tokens: _Tokens, model_input: ModelInput, reasoning: str, first: int, last: int
+) -> tuple[list[TokenSpan], list[tuple[int, str]]]:
+    """Windows of `window` tokens over tokens ``[first, last)``; tokens of one character are kept together, so a
+    window may be a few tokens longer. The character ranges partition the reasoning."""
+    first = max(first, 1)
+    starts = []
+    at = first
+    while at < last:
+        starts.append(at)
+        at += window
+        while at < last and tokens.owners[at] <= tokens.owners[at - 1]:
+            at += 1
+    chars = [int(tokens.owners[start]) - model_input.reasoning_start for start in starts]
+    char_edges = [0, *chars[1:], len(reasoning)]
+    spans = [
+        TokenSpan(index, start, end, char_start, char_end, reasoning[char_start:char_end])
+        for index, (start, end, char_start, char_end) in enumerate(
+            zip(starts, [*starts[1:], last], char_edges[:-1], char_edges[1:], strict=True)
+        )
+    ]
+    return spans, []
+
+
+def _fit(
+    sample: Sample,
+    model_input: ModelInput,
+    tokens: _Tokens,
+    spans: list[TokenSpan],
+    skipped: list[tuple[int, str]],
+    n_prompt: int,
+    max_tokens: int | None,
+    truncate: bool,
+) -> TokenizedSample | Skipped:
+    """The tokenised sample, fitted to the context as `tokenize_sample` promises."""
+    n_tokens, text = len(tokens.ids), model_input.text
+    kept, n_keep = spans, n_tokens
+    if max_tokens is not None and n_tokens > max_tokens:
+        kept = [span for span in spans if span.end <= max_tokens]
+        if n_prompt >= max_tokens:
+            return Skipped(sample.id, f"the prompt alone is {n_prompt} tokens > context {max_tokens}")
+        longest = max(spans, key=lambda span: span.end - span.start)
+        n_longest = longest.end - longest.start
+        if n_longest > max_tokens and not (truncate and kept):
+            return Skipped(
+                sample.id,
+                f"span {sample.id}#{longest.index} alone is {n_longest} tokens > context {max_tokens}",
+            )
+        if not truncate:
+            return Skipped(sample.id, f"{n_tokens} tokens > context {max_tokens}")
+        if not kept:
+            return Skipped(
+                sample.id, f"the prompt and the first span are {spans[0].end} tokens > context {max_tokens}"
+            )
+        n_keep = max_tokens if len(kept) == len(spans) else kept[-1].end
+        last_char = model_input.reasoning_start + kept[-1].char_end
+        text = text[: max(last_char, int(tokens.ends[:n_keep].max()))]
+    return TokenizedSample(
+        id=sample.id,
+        input_text=text,
+        token_ids=tokens.ids[:n_keep],
+        token_starts=tokens.starts[:n_keep],
+        token_ends=tokens.ends[:n_keep],
+        spans=tuple(kept),
+        prompt_tokens=n_prompt,
+        reasoning_start=model_input.reasoning_start,
+        n_spans_cut=len(spans) - len(kept),
+        skipped_spans=tuple(
+            entry for entry in skipped if entry[0] <= kept[-1].index or len(kept) == len(spans)
+        ),
+    )

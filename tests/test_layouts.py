@@ -1,0 +1,339 @@
+"""Rows of the collections that people really train on become the right question, reasoning and answer.
+
+One case a layout, with the columns as the collection publishes them. The mapping is guessed, never given.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gsd_core.dataset.load import load_dataset
+
+ASK = "How many apples has Tom after {n} days?"
+WORK = "Each day brings Tom two apples, so after {n} days there are twice {n} of them in his big basket."
+
+
+def user(text: str) -> dict:
+    return {"role": "user", "content": text}
+
+
+def assistant(text: str | list | None, **more: object) -> dict:
+    return {"role": "assistant", "content": text, **more}
+
+
+# name -> (row of number n, question, reasoning, answer as templates)
+LAYOUTS = {
+    "gsm8k": (
+        lambda q, w, n: {"question": q, "answer": f"{w}\n<<2*{n}={2 * n}>>\n#### {2 * n}"},
+        "{q}",
+        "{w}\n<<2*{n}={m}>>",
+        "{m}",
+    ),
+    "metamath": (
+        lambda q, w, n: {
+            "type": "GSM",
+            "query": q,
+            "original_question": "o",
+            "response": f"{w}\n#### {n}\nThe answer is: {n}",
+        },
+        "{q}",
+        "{w}",
+        "{n}",
+    ),
+    "math": (
+        lambda q, w, n: {
+            "problem": q,
+            "level": "5",
+            "type": "Algebra",
+            "solution": f"{w} So $\\boxed{{\\frac{{{n}}}{{2}}}}$.",
+        },
+        "{q}",
+        "{w} So $\\boxed{{\\frac{{{n}}}{{2}}}}$.",
+        "\\frac{{{n}}}{{2}}",
+    ),
+    "limo": (
+        lambda q, w, n: {"question": q, "solution": f"{w} \\boxed{{{n}}}", "answer": str(n)},
+        "{q}",
+        "{w} \\boxed{{{n}}}",
+        "{n}",
+    ),
+    "openmath": (
+        lambda q, w, n: {"problem": q, "generated_solution": w, "expected_answer": n, "problem_source": "x"},
+        "{q}",
+        "{w}",
+        "{n}",
+    ),
+    "open-r1": (
+        lambda q, w, n: {
+            "problem": q,
+            "solution": "Short.",
+            "answer": str(n),
+            "source": "olympiads",
+            "uuid": f"u-{n}",
+            "generations": [f"<think>\n{w}\n</think>\nIt is {n}.", "<think>b</think>c"],
+            "messages": [user(q), assistant(f"<think>\n{w}\n</think>\nIt is {n}.")],
+        },
+        "{q}",
+        "{w}",
+        "{n}",
+    ),
+    "generations": (
+        lambda q, w, n: {"problem": q, "generations": [f"<think>{w}</think>So {n}", "<think>b</think>c"]},
+        "{q}",
+        "{w}",
+        "So {n}",
+    ),
+    "s1k": (
+        lambda q, w, n: {
+            "solution": f"{n}",
+            "question": q,
+            "cot_type": "math",
+            "cot": None,
+            "thinking_trajectories": [w],
+            "attempt": "a",
+        },
+        "{q}",
+        "{w}",
+        "{n}",
+    ),
+    "stratos": (
+        lambda q, w, n: {
+            "system": "Think first.",
+            "conversations": [
+                {"from": "user", "value": q},
+                {
+                    "from": "assistant",
+                    "value": f"<|begin_of_thought|>\n\n{w}\n\n<|end_of_thought|>\n\n"
+                    f"<|begin_of_solution|>\n\nSo $\\boxed{{{n}}}$.\n\n<|end_of_solution|>",
+                },
+            ],
+        },
+        "Think first.\n\n{q}",
+        "{w}",
+        "{n}",
+    ),
+    "openthoughts": (
+        lambda q, w, n: {
+            "problem": q,
+            "deepseek_reasoning": w,
+            "deepseek_solution": f"It is {n}.",
+            "ground_truth_solution": None,
+            "domain": "m",
+        },
+        "{q}",
+        "{w}",
+        "It is {n}.",
+    ),
+    "cot-collection": (
+        lambda q, w, n: {
+            "source": f"Answer this: {q}",
+            "target": "yes",
+            "rationale": w,
+            "task": "t",
+            "type": "CoT",
+        },
+        "Answer this: {q}",
+        "{w}",
+        "yes",
+    ),
+    "aqua": (
+        lambda q, w, n: {"question": q, "options": ["A)1", "B)2"], "rationale": w, "correct": "B"},
+        "{q}\n\nA)1\nB)2",
+        "{w}",
+        "B",
+    ),
+    "strategyqa": (
+        lambda q, w, n: {
+            "qid": f"x{n}",
+            "term": "Tom",
+            "question": q,
+            "answer": False,
+            "facts": [w, "B."],
+            "decomposition": ["c?"],
+        },
+        "{q}",
+        "{w}\nB.",
+        "False",
+    ),
+    "processbench": (
+        lambda q, w, n: {
+            "id": f"g-{n}",
+            "generator": "m",
+            "problem": q,
+            "steps": [w, "B."],
+            "final_answer_correct": True,
+            "label": 1,
+        },
+        "{q}",
+        "{w}\nB.",
+        "",
+    ),
+    "prm800k": (
+        lambda q, w, n: {
+            "question": {"problem": q, "ground_truth_answer": str(n)},
+            "label": {
+                "steps": [
+                    {
+                        "completions": [{"text": "no", "rating": -1}, {"text": w, "rating": 1}],
+                        "human_completion": None,
+                        "chosen_completion": 1,
+                    },
+                    {
+                        "completions": None,
+                        "human_completion": {"text": "B."},
+                        "chosen_completion": None,
+                        "text": "B.",
+                    },
+                ],
+                "finish_reason": "solution",
+            },
+        },
+        "{q}",
+        "{w}\nB.",
+        "{n}",
+    ),
+    "trl-steps": (
+        lambda q, w, n: {"prompt": q, "completions": [w, "B."], "labels": [True, False]},
+        "{q}",
+        "{w}\nB.",
+        "",
+    ),
+    "trl-chat": (
+        lambda q, w, n: {"prompt": [user(q)], "completion": [assistant(f"<think>{w}</think>{n}")]},
+        "{q}",
+        "{w}",
+        "{n}",
+    ),
+    "alpaca": (
+        lambda q, w, n: {"instruction": "Solve.", "input": q, "output": w},
+        "Solve.\n\n{q}",
+        "{w}",
+        "",
+    ),
+    "orca": (
+        lambda q, w, n: {"id": f"n.{n}", "system_prompt": "Be kind.", "question": q, "response": w},
+        "Be kind.\n\n{q}",
+        "{w}",
+        "",
+    ),
+    "svamp": (
+        lambda q, w, n: {
+            "ID": f"c-{n}",
+            "Body": "Tom has trees.",
+            "Question": q,
+            "Equation": "( 1 + 2 )",
+            "Answer": 3,
+            "Type": "Add",
+        },
+        "Tom has trees.\n\n{q}",
+        "( 1 + 2 )",
+        "3",
+    ),
+    "prontoqa": (
+        lambda q, w, n: {
+            "context": "Cats purr.",
+            "question": q,
+            "chain_of_thought": [w, "B."],
+            "answer": "True",
+        },
+        "Cats purr.\n\n{q}",
+        "{w}\nB.",
+        "True",
+    ),
+    "medical": (
+        lambda q, w, n: {"Question": q, "Complex_CoT": w, "Response": f"It is {n}."},
+        "{q}",
+        "{w}",
+        "It is {n}.",
+    ),
+    "openai": (
+        lambda q, w, n: {
+            "messages": [
+                {"role": "system", "content": "Be brief."},
+                user(q),
+                assistant(f"It is {n}.", reasoning_content=w),
+            ]
+        },
+        "Be brief.\n\n{q}",
+        "{w}",
+        "It is {n}.",
+    ),
+    "thinking-blocks": (
+        lambda q, w, n: {
+            "messages": [
+                {"role": "user", "content": [{"type": "text", "text": q}]},
+                assistant(
+                    [
+                        {"type": "thinking", "thinking": w, "signature": "s"},
+                        {"type": "text", "text": f"It is {n}."},
+                    ]
+                ),
+            ]
+        },
+        "{q}",
+        "{w}",
+        "It is {n}.",
+    ),
+    "reasoning-turn": (
+        lambda q, w, n: {"messages": [user(q), {"role": "reasoning", "content": w}, assistant(f"{n}")]},
+        "{q}",
+        "{w}",
+        "{n}",
+    ),
+    "several-turns": (
+        lambda q, w, n: {
+            "conversations": [
+                {"from": "human", "value": "Hi."},
+                {"from": "gpt", "value": "Hello."},
+                {"from": "human", "value": q},
+                {"from": "gpt", "value": w},
+                {"from": "human", "value": "Thanks."},
+            ]
+        },
+        "User: Hi.\n\nAssistant: Hello.\n\nUser: {q}",
+        "{w}",
+        "",
+    ),
+    "lists-of-a-chat": (
+        lambda q, w, n: {"conversations": {"from": ["human", "gpt"], "value": [q, w]}},
+        "{q}",
+        "{w}",
+        "",
+    ),
+    "chat-as-json-text": (
+        lambda q, w, n: {"messages": json.dumps([user(q), assistant(f"<think>{w}</think>{n}")])},
+        "{q}",
+        "{w}",
+        "{n}",
+    ),
+    "template-ate-the-tag": (
+        lambda q, w, n: {"prompt": q, "response": f"{w}\n</think>\n\nFinal."},
+        "{q}",
+        "{w}",
+        "Final.",
+    ),
+    "unknown-names": (
+        lambda q, w, n: {"aa": n, "bb": q, "cc": w},
+        "{q}",
+        "{w}",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_known_collections_are_understood(tmp_path: Path, name: str) -> None:
+    make, *templates = LAYOUTS[name]
+    rows = [make(ASK.format(n=n), WORK.format(n=n), n) for n in range(3, 9)]
+    path = tmp_path / "x.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    loaded = load_dataset(path, strict=True)
+    for n, sample in zip(range(3, 9), loaded.samples, strict=True):
+        words = {"q": ASK.format(n=n), "w": WORK.format(n=n), "n": n, "m": 2 * n}
+        expected = [template.format(**words) for template in templates]
+        assert [sample.question, sample.reasoning, sample.answer] == expected, (
+            f"understood as {loaded.fields}"
+        )
