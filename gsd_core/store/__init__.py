@@ -1,0 +1,32 @@
+"""The store: data sets and runs of a workspace. The one room that knows the database; it never loads torch.
+
+Workspace         open or create a workspace; list, write, open and remove data sets and runs
+Run               one run: append captured batches, read spans, vectors, tokens, analysis; search
+RunReader         the reading half of a run, as ``Run.snapshot()`` gives it
+RunSample         one sample of a run, as given and as the model reads it
+DatasetInfo       what a workspace tells about a data set
+RunInfo           what a workspace tells about a run
+SPAN_COLUMNS      columns of ``Run.read_spans``
+WORKSPACE_VERSION, RUN_VERSION   layout versions this program writes
+
+Inside: ``schema`` (tables), ``files`` (folders, JSON), ``tables`` (Lance), ``locks``, ``migrations``, ``document``
+(run.json), ``samples`` (rows), ``writer`` (commits), ``views`` (one checkpoint), ``reading``, ``findings`` (analysis).
+"""
+
+from gsd_core.store.infos import DatasetInfo, RunInfo, RunSample
+from gsd_core.store.reading import RunReader
+from gsd_core.store.run import Run
+from gsd_core.store.schema import RUN_VERSION, SPAN_COLUMNS, WORKSPACE_VERSION
+from gsd_core.store.workspace import Workspace
+
+__all__ = [
+    "RUN_VERSION",
+    "SPAN_COLUMNS",
+    "WORKSPACE_VERSION",
+    "DatasetInfo",
+    "Run",
+    "RunInfo",
+    "RunReader",
+    "RunSample",
+    "Workspace",
+]

@@ -1,0 +1,139 @@
+"""Data sets of a workspace.
+
+write_dataset   samples and their description, whole or not at all
+load_info       the description
+read_samples    the samples
+list_infos      every data set, unreadable ones with their problem
+
+A data set is the folder ``datasets/NAME``: a table of samples and ``dataset.json``, which names the version of the
+table that counts. The document is written last; until then, the earlier version counts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from gsd_core.errors import UserError
+from gsd_core.store.files import Folder
+from gsd_core.store.infos import DatasetInfo
+from gsd_core.store.locks import document_lock
+from gsd_core.store.samples import check_ids, iter_sample_batches, to_sample
+from gsd_core.store.schema import DATASET_FILE, sample_schema
+from gsd_core.store.tables import Table
+from gsd_core.types import Rejection, Sample, name_is_valid
+
+_GIVEN = ("n_tokens", "data_hash", "format", "fields", "rejected", "source", "created")
+
+
+def utc_now() -> str:
+    """Now, ISO 8601, UTC."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
+
+
+def _table(folder: Folder) -> Table:
+    return Table(folder.child("samples.lance").uri, sample_schema())
+
+
+def _count_words(sample: Sample) -> int:
+    return sum(len(text.split()) for text in (sample.question, sample.reasoning, sample.answer))
+
+
+def _make_info(name: str, samples: Sequence[Sample], given: dict[str, Any]) -> DatasetInfo:
+    rejected = [
+        {"row": each.row, "reason": each.reason} if isinstance(each, Rejection) else dict(each)
+        for each in given.get("rejected") or []
+    ]
+    known = {field.name for field in dataclasses.fields(DatasetInfo)}
+    return DatasetInfo(
+        name=name,
+        n_samples=len(samples),
+        n_rejected=len(rejected) if given.get("n_rejected") is None else int(given["n_rejected"]),
+        n_tokens=given.get("n_tokens"),
+        n_words=sum(_count_words(sample) for sample in samples),
+        data_hash=str(given.get("data_hash") or ""),
+        format=str(given.get("format") or ""),
+        fields=dict(given.get("fields") or {}),
+        rejected=rejected,
+        source=str(given.get("source") or ""),
+        created=str(given.get("created") or utc_now()),
+        extra={key: value for key, value in given.items() if key not in known},
+    )
+
+
+def write_dataset(
+    folder: Folder, name: str, samples: Sequence[Sample], given: dict[str, Any], replace: bool
+) -> DatasetInfo:
+    """Store a data set; see ``Workspace.write_dataset``."""
+    check_ids([sample.id for sample in samples], f"data set {name}")
+    info = _make_info(name, samples, given)
+    with document_lock(folder.path, folder.is_local):
+        if folder.has(DATASET_FILE) and not replace:
+            before = load_info(folder, name)
+            if before.data_hash != info.data_hash or not info.data_hash:
+                raise UserError(
+                    "a data set of that name holds other data",
+                    f"data set {name}",
+                    f"choose another --name, or remove it first: gsd datasets remove {name}",
+                )
+        table = _table(folder)
+        version = table.overwrite(iter_sample_batches(samples, table.schema))
+        folder.write_json(DATASET_FILE, {**dataclasses.asdict(info), "table_version": version})
+        table.forget()
+    return info
+
+
+def _load(folder: Folder, name: str) -> dict[str, Any]:
+    try:
+        return folder.read_json(DATASET_FILE)
+    except (ValueError, OSError) as error:
+        raise UserError(
+            f"the data set's description cannot be read ({error})",
+            f"{folder.uri}/{DATASET_FILE}",
+            f"remove the data set and add it again: gsd datasets remove {name}",
+        ) from error
+
+
+def load_info(folder: Folder, name: str) -> DatasetInfo:
+    """The description of an existing data set; ``UserError`` when it cannot be read."""
+    document = _load(folder, name)
+    try:
+        info = {field.name: document[field.name] for field in dataclasses.fields(DatasetInfo)}
+    except KeyError as error:
+        raise UserError(
+            f"the data set's description lacks {error}",
+            f"{folder.uri}/{DATASET_FILE}",
+            f"remove the data set and add it again: gsd datasets remove {name}",
+        ) from error
+    return DatasetInfo(**{**info, "name": name})
+
+
+def _iter_rows(folder: Folder, name: str, head: int | None) -> Iterator[pa.RecordBatch]:
+    table = _table(folder).open(int(_load(folder, name).get("table_version", 0)))
+    if table is not None:
+        yield from table.scanner(limit=head, scan_in_order=True).to_batches()
+
+
+def read_samples(folder: Folder, name: str, head: int | None) -> list[Sample]:
+    """The samples in file order, or the first ``head`` of them."""
+    if head is not None and head <= 0:
+        return []
+    return [to_sample(row) for batch in _iter_rows(folder, name, head) for row in batch.to_pylist()]
+
+
+def list_infos(home: Folder) -> list[DatasetInfo]:
+    """Every data set below ``home`` by name; one that cannot be read tells its ``problem``."""
+    infos = []
+    for name in home.list_names():
+        folder = home.child(name)
+        if not name_is_valid(name) or not folder.has(DATASET_FILE):
+            continue  # left by a kill before its document was written: never was a data set
+        try:
+            infos.append(load_info(folder, name))
+        except UserError as error:
+            infos.append(DatasetInfo(name, 0, 0, None, 0, "", "", {}, [], "", "", problem=error.one_line()))
+    return infos

@@ -1,0 +1,119 @@
+"""One writer at a time on a run, on a local disk.
+
+acquire_writer   become the writer of a run's folder, or learn who is
+is_writer        whether an object still is
+release_writer   stop being it
+document_lock    short lock around a read-change-write of one document
+
+The lock is the operating system's (``flock``), so it falls with its process, however that ends: a stale lock
+cannot exist, and a process id is kept only to name the holder. Object storage has no such lock.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from gsd_core.errors import UserError
+
+_LOCK_FILE = ".writer.lock"
+_HOLDER_FILE = ".writer.pid"
+_DOCUMENT_WAIT_S = 30.0
+
+
+@dataclass
+class _Held:
+    lock: FileLock
+    owner: weakref.ref[Any]
+    pid: int
+
+
+_held: dict[str, _Held] = {}  # path of the run → the lock this process holds
+
+
+def _holder(path: str) -> str:
+    with suppress(OSError, ValueError):
+        return f"process {int(Path(path, _HOLDER_FILE).read_text(encoding='ascii'))}"
+    return "another process"
+
+
+def acquire_writer(path: str, owner: object, name: str, takeover: bool = False) -> None:
+    """Make ``owner`` the writer of the run at ``path``; a second call by it is free.
+
+    Inside one process the writer is an object: another may follow it only with ``takeover`` (the start of a
+    resumed capture) or once it is gone. Another process is never overruled.
+
+    Raises
+    ------
+    UserError
+        When somebody else writes this run.
+    """
+    mine = _held.get(path)
+    if mine is not None and mine.pid == os.getpid():
+        holder = mine.owner()
+        if holder is owner:
+            return
+        if holder is None or takeover:
+            mine.owner = weakref.ref(owner)
+            return
+        raise UserError(
+            "the run is being written by another part of this process",
+            name,
+            "let it finish, then start again",
+        )
+    lock = FileLock(f"{path}/{_LOCK_FILE}", timeout=0, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError(
+            f"the run is being written by {_holder(path)}", name, "wait until it is done, or cancel it first"
+        ) from None
+    Path(path, _HOLDER_FILE).write_text(str(os.getpid()), encoding="ascii")
+    _held[path] = _Held(lock, weakref.ref(owner), os.getpid())
+
+
+def is_writer(path: str, owner: object) -> bool:
+    """Whether ``owner`` holds the lock of the run at ``path``; one that was followed by another does not."""
+    mine = _held.get(path)
+    return mine is not None and mine.pid == os.getpid() and mine.owner() is owner
+
+
+def release_writer(path: str, owner: object | None = None) -> None:
+    """Give the lock back, if this process holds it for ``owner`` (None: for whomever, or for one that is gone)."""
+    mine = _held.get(path)
+    if mine is None or mine.pid != os.getpid():
+        return
+    holder = mine.owner()
+    if owner is None and holder is not None:
+        return  # an owner that went away must not take the lock of the one that followed it
+    if owner is not None and holder is not owner:
+        return
+    del _held[path]
+    with suppress(OSError):
+        Path(path, _HOLDER_FILE).unlink()
+    mine.lock.release()
+
+
+@contextmanager
+def document_lock(path: str, is_local: bool) -> Iterator[None]:
+    """Hold the short lock of the document's folder, so that no two changes of it overlap."""
+    if not is_local:
+        yield
+        return
+    Path(path).mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(f"{path}/.document.lock", timeout=_DOCUMENT_WAIT_S):
+            yield
+    except Timeout:
+        raise UserError(
+            "another process keeps the folder's documents locked",
+            path,
+            "wait for it or end it, then try again",
+        ) from None

@@ -1,0 +1,70 @@
+"""Numbered steps that bring an older workspace or run to today's layout.
+
+Migration            one numbered step
+WORKSPACE_MIGRATIONS, RUN_MIGRATIONS   all of them, oldest first; append only, never edit one that was released
+check_version        refuse what a newer program wrote
+run_migrations       apply what is missing, recording each step before the next
+
+A new workspace or run starts at version 0 and takes every step, so that an old one brought up to date and a new
+one end alike. A step must be safe to repeat: a kill may come between its work and the record of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gsd_core.errors import UserError
+from gsd_core.store.files import Folder
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One step. ``apply(folder, document)`` changes files in ``folder`` and returns the changed document."""
+
+    number: int
+    what: str
+    apply: Callable[[Folder, dict[str, Any]], dict[str, Any]]
+
+
+def _begin(folder: Folder, document: dict[str, Any]) -> dict[str, Any]:
+    return document  # version 1 is the first layout: there is nothing older to change
+
+
+WORKSPACE_MIGRATIONS: list[Migration] = [Migration(1, "first layout", _begin)]
+RUN_MIGRATIONS: list[Migration] = [Migration(1, "first layout", _begin)]
+
+
+def check_version(found: Any, newest: int, what: str, where: str) -> int:
+    """The version as a number.
+
+    Raises
+    ------
+    UserError
+        When it is newer than this program, or no version at all.
+    """
+    if not isinstance(found, int) or isinstance(found, bool) or found < 0:
+        raise UserError(f"the {what} carries no readable version", where, "restore it from a copy")
+    if found > newest:
+        raise UserError(
+            f"the {what} is of layout version {found} and this program knows up to {newest}",
+            where,
+            "upgrade GSD to the version that wrote it",
+        )
+    return found
+
+
+def run_migrations(
+    folder: Folder,
+    document: dict[str, Any],
+    migrations: Sequence[Migration],
+    read_version: Callable[[dict[str, Any]], int],
+    save: Callable[[dict[str, Any], int], dict[str, Any]],
+) -> dict[str, Any]:
+    """Apply, in order, every migration newer than the document; ``save`` stores it with its new version."""
+    version = read_version(document)
+    for step in sorted(migrations, key=lambda each: each.number):
+        if step.number > version:
+            document = save(step.apply(folder, document), step.number)
+    return document

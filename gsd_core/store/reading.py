@@ -1,0 +1,369 @@
+"""Reading a run: spans, directions, samples, tokens, analysis, search.
+
+RunReader   every read of a run; safe beside a capture that is under way
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from gsd_core.errors import UserError
+from gsd_core.store import findings
+from gsd_core.store.document import RunDocument
+from gsd_core.store.files import Folder
+from gsd_core.store.samples import compute_tokens
+from gsd_core.store.schema import (
+    SPAN_COLUMNS,
+    captured_schema,
+    embeddings_schema,
+    records_schema,
+    run_sample_schema,
+    skipped_schema,
+)
+from gsd_core.store.tables import Table, to_matrix
+from gsd_core.store.views import CheckpointView, join_span_ids, open_view
+
+_Value = TypeVar("_Value")
+_STORED = [name for name in SPAN_COLUMNS if name not in ("span", "checkpoint", "step")]
+_SAMPLE_COLUMNS = [
+    "sample",
+    "question",
+    "reasoning",
+    "answer",
+    "step_starts",
+    "step_ends",
+    "meta",
+    "input_text",
+    "prompt_tokens",
+    "reasoning_start",
+    "n_spans_cut",
+    "skipped_spans",
+]
+
+
+class RunReader:
+    """Reads of one run. ``checkpoint=None`` means ``default_checkpoint``; every read sees whole batches only.
+
+    Two reads may see two moments of a capture that is under way; ``snapshot()`` gives a reader that stays at one.
+    """
+
+    def __init__(self, folder: Folder, name: str) -> None:
+        self.name, self.uri = name, folder.uri
+        self._folder = folder
+        self._document = RunDocument(folder, name)
+        self._views: dict[str, CheckpointView] = {}
+        self._is_fixed = False
+
+    # -- what the run is ------------------------------------------------------------------------------------------
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The newest manifest, as a copy."""
+        return self._document.manifest()
+
+    @property
+    def sketch_width(self) -> int:
+        """P, the width of a direction."""
+        return int(self._document.store()["sketch_width"])
+
+    @property
+    def embedding_width(self) -> int:
+        """E, the width of a sentence embedding."""
+        return int(self._document.store()["embedding_width"])
+
+    @property
+    def checkpoints(self) -> list[str]:
+        """Checkpoints that hold captured batches, in capture order: the manifest's, then any others as they came."""
+        stored = [entry["name"] for entry in self._document.store()["checkpoints"]]
+        planned = [entry.get("name") for entry in self.manifest.get("checkpoints") or []]
+        first = [name for name in planned if name in stored]
+        return first + [name for name in stored if name not in first]
+
+    @property
+    def default_checkpoint(self) -> str:
+        """The last checkpoint; ``""`` before anything was captured."""
+        names = self.checkpoints
+        return names[-1] if names else ""
+
+    def has_analysis(self, checkpoint: str | None = None) -> bool:
+        """Whether ``read_points`` and its fellows have something to read."""
+        return (checkpoint or self.default_checkpoint) in self._document.store()["analysis"]
+
+    def snapshot(self) -> RunReader:
+        """A reader that keeps to this moment's spans, so that several reads agree while a capture goes on."""
+        reader = RunReader(self._folder, self.name)
+        for entry in self._document.store()["checkpoints"]:
+            reader._views[entry["folder"]] = self._view_in(entry["folder"])
+        reader._is_fixed = True
+        return reader
+
+    def count_spans(self, checkpoint: str | None = None) -> int:
+        """How many spans are stored, without reading them."""
+        entry = self._entry(checkpoint)
+        if entry is None:
+            return 0
+        if self._is_fixed:
+            return len(self._view_in(entry["folder"]))
+        marks = self._checkpoint_tables(entry["folder"])[1].open()
+        if marks is None:
+            return 0
+        return int(marks.to_table(columns=["n_spans"]).column("n_spans").to_numpy().sum())
+
+    # -- spans and directions -------------------------------------------------------------------------------------
+
+    def read_spans(self, checkpoint: str | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Spans in capture order, with ``schema.SPAN_COLUMNS`` or those of them that are asked for.
+
+        ``loss`` is in nats; ``window_cosine`` is NaN where it was not audited; ``step`` is ``<NA>`` where unknown.
+
+        Raises
+        ------
+        UserError
+            For a checkpoint that the run does not have.
+        ValueError
+            For a column that does not exist.
+        """
+        wanted = list(SPAN_COLUMNS if columns is None else columns)
+        unknown = [name for name in wanted if name not in SPAN_COLUMNS]
+        if unknown:
+            raise ValueError(f"no column {unknown[0]!r}; there are {', '.join(SPAN_COLUMNS)}")
+        entry = self._entry(checkpoint)
+        view = self._view_in(entry["folder"]) if entry else None
+        needed = [name for name in _STORED if name in wanted]
+        if "span" in wanted or not needed:
+            needed = [*needed, *(name for name in ("sample", "index") if name not in needed)]
+        if view is None or view.records is None:
+            schema = records_schema(self.sketch_width)
+            rows = pa.schema([schema.field(name) for name in needed]).empty_table()
+        else:
+            rows = view.read_columns(needed)
+        frame = rows.to_pandas()
+        if "span" in wanted:
+            frame["span"] = join_span_ids(rows.column("sample"), rows.column("index")).to_pandas()
+        if "checkpoint" in wanted:
+            frame["checkpoint"] = pd.Series([entry["name"] if entry else ""] * len(frame), dtype="str")
+        if "step" in wanted:
+            frame["step"] = pd.Series([entry["step"] if entry else None] * len(frame), dtype="Int64")
+        return frame[wanted]
+
+    def read_vectors(
+        self, checkpoint: str | None = None, start: int = 0, stop: int | None = None
+    ) -> np.ndarray:
+        """(n, P) float16 directions of the spans ``start:stop`` (as in a slice), in the order of ``read_spans``."""
+        view = self._view(checkpoint)
+        if view is None:
+            return np.zeros((0, self.sketch_width), np.float16)
+        start, stop, _ = slice(start, stop).indices(len(view))
+        return view.read_directions(start, stop)
+
+    def search(
+        self,
+        query: np.ndarray,
+        top: int,
+        checkpoint: str | None = None,
+        exclude_sample: str | None = None,
+        center: np.ndarray | None = None,
+    ) -> pd.DataFrame:
+        """The spans whose directions have the largest cosine to ``query``: ``span, sample, cosine``, best first.
+
+        Exhaustive matrix product over the stored directions, in batches, float32. ``query`` (P,) is a direction as
+        stored, that is *not* centred; with ``center`` (P,), it and the directions are centred alike before the
+        cosine. Spans with a zero gradient have cosine 0. Equal cosines stay in capture order.
+        """
+        view = self._view(checkpoint)
+        wanted = np.asarray(query, np.float32).reshape(-1)
+        middle = None if center is None else np.asarray(center, np.float32).reshape(-1)
+        for what, value in (("query", wanted), ("center", middle)):
+            if value is not None and value.shape != (self.sketch_width,):
+                raise ValueError(f"{what} has {value.shape[0]} values, directions have {self.sketch_width}")
+        if view is None or not len(view) or top <= 0:
+            return pd.DataFrame({"span": [], "sample": [], "cosine": np.zeros(0, np.float32)})
+        cosines = view.compute_cosines(wanted, middle)
+        places = np.arange(len(view))
+        if exclude_sample is not None:
+            others = view.sample_ids().to_numpy() != exclude_sample
+            places = places[others]
+        if top < len(
+            places
+        ):  # everything at least as good as the last one that fits, so that ties are not torn
+            threshold = np.partition(cosines[places], len(places) - top)[len(places) - top]
+            places = places[cosines[places] >= threshold]
+        places = places[np.argsort(-cosines[places], kind="stable")][:top]
+        return pd.DataFrame(
+            {
+                "span": view.span_ids(places).to_pandas(),
+                "sample": view.sample_ids(places).to_pandas(),
+                "cosine": cosines[places],
+            }
+        )
+
+    # -- samples and tokens ---------------------------------------------------------------------------------------
+
+    def read_samples(self, ids: Sequence[str] | None = None) -> pd.DataFrame:
+        """Samples in the order they were given, or the named ones in the order named.
+
+        Columns: ``sample, question, reasoning, answer, steps`` (tuples of characters), ``meta`` (dict), ``input_text,
+        n_tokens, prompt_tokens, reasoning_start, n_spans_cut, skipped_spans`` (list of ``(K, reason)``).
+
+        Raises
+        ------
+        UserError
+            For an id that the run does not have.
+        """
+        table = self._samples_table().open()
+        rows = self._take_samples(table, ids, [*_SAMPLE_COLUMNS, "token_ids"])
+        frame = rows.drop_columns(
+            ["step_starts", "step_ends", "meta", "skipped_spans", "token_ids"]
+        ).to_pandas()
+        starts, ends = rows.column("step_starts").to_pylist(), rows.column("step_ends").to_pylist()
+        steps = [tuple(zip(a, b, strict=True)) for a, b in zip(starts, ends, strict=True)]
+        metas = [json.loads(text) for text in rows.column("meta").to_pylist()]
+        skipped = [
+            [tuple(each) for each in json.loads(text)] for text in rows.column("skipped_spans").to_pylist()
+        ]
+        frame.insert(4, "steps", pd.Series(steps, dtype=object))
+        frame.insert(5, "meta", pd.Series(metas, dtype=object))
+        lengths = [len(each) for each in rows.column("token_ids")]
+        frame.insert(7, "n_tokens", np.array(lengths, dtype=np.int32))
+        frame["skipped_spans"] = pd.Series(skipped, dtype=object)
+        return frame
+
+    def read_tokens(self, sample: str, checkpoint: str | None = None) -> pd.DataFrame:
+        """Tokens of one sample in order: ``position, token_id, text, start, end, span, loss``.
+
+        ``loss`` is NaN where it is unknown, as for a sample that is not captured yet.
+        """
+        row = self._take_samples(self._samples_table().open(), [sample], None).to_pylist()[0]
+        view = self._view(checkpoint)
+        return compute_tokens(row, view.read_losses(sample) if view is not None else None)
+
+    def read_skipped(self) -> pd.DataFrame:
+        """Samples left out: ``sample, checkpoint, reason``; ``checkpoint`` is ``""`` for those left out of all."""
+        frames = []
+        table = self._table("skipped", skipped_schema()).open()
+        if table is not None:
+            frames.append(table.to_table(scan_in_order=True).to_pandas().assign(checkpoint=""))
+        for name in self.checkpoints:
+            view = self._view(name)
+            if view is not None:
+                frames.append(view.read_skipped().assign(checkpoint=name))
+        frames = [frame for frame in frames if len(frame)]
+        names = ["sample", "checkpoint", "reason"]
+        if not frames:
+            return pd.DataFrame({name: pd.Series(dtype="str") for name in names})
+        return pd.concat(frames, ignore_index=True)[names]
+
+    def read_embeddings(self) -> tuple[list[str], np.ndarray]:
+        """Span ids and (n, E) float32 sentence embeddings of the spans' texts, in the order they were written."""
+        table = self._table("embeddings", embeddings_schema(self.embedding_width)).open()
+        if table is None:
+            return [], np.zeros((0, self.embedding_width), np.float32)
+        rows = table.to_table(scan_in_order=True)
+        return rows.column("span").to_pylist(), to_matrix(rows.column("embedding"), self.embedding_width)
+
+    def read_question_embeddings(self) -> tuple[list[str], np.ndarray]:
+        """Sample ids and (n, E) float32 sentence embeddings of their questions; samples without one are left out."""
+        table = self._samples_table().open()
+        if table is None:
+            return [], np.zeros((0, self.embedding_width), np.float32)
+        rows = table.to_table(columns=["sample", "question_embedding"], scan_in_order=True)
+        rows = rows.filter(rows.column("question_embedding").is_valid())
+        return rows.column("sample").to_pylist(), to_matrix(
+            rows.column("question_embedding"), self.embedding_width
+        )
+
+    # -- analysis -------------------------------------------------------------------------------------------------
+
+    def read_points(self, checkpoint: str | None = None) -> pd.DataFrame:
+        """``span, x, y, cluster, probability`` in capture order. ``UserError`` when the run was not analysed."""
+        return self._read_findings(checkpoint, findings.read_points)
+
+    def read_clusters(self, checkpoint: str | None = None) -> pd.DataFrame:
+        """``cluster, size, label, terms, exemplars``. ``UserError`` when the run was not analysed."""
+        return self._read_findings(checkpoint, findings.read_clusters)
+
+    def read_arrays(self, checkpoint: str | None = None) -> dict[str, np.ndarray]:
+        """Arrays of the analysis, ``"mean"`` (P,) float32 among them. ``UserError`` when the run was not analysed."""
+        return self._read_findings(checkpoint, findings.read_arrays)
+
+    # -- inside ---------------------------------------------------------------------------------------------------
+
+    def _table(self, name: str, schema: pa.Schema) -> Table:
+        return Table(self._folder.child(f"{name}.lance").uri, schema)
+
+    def _samples_table(self) -> Table:
+        return self._table("samples", run_sample_schema(self.embedding_width))
+
+    def _checkpoint_tables(self, folder: str) -> tuple[Table, Table]:
+        place = self._folder.child("checkpoints", folder)
+        return (
+            Table(place.child("records.lance").uri, records_schema(self.sketch_width)),
+            Table(place.child("captured.lance").uri, captured_schema()),
+        )
+
+    def _view_in(self, folder: str) -> CheckpointView:
+        known = self._views.get(folder)
+        if self._is_fixed and known is not None:
+            return known
+        view = open_view(*self._checkpoint_tables(folder), self.sketch_width, known)
+        self._views[folder] = view
+        return view
+
+    def _entry(self, checkpoint: str | None) -> dict[str, Any] | None:
+        """Where a checkpoint is stored, None when it is planned and nothing of it is captured."""
+        name = checkpoint or self.default_checkpoint
+        stored = self._document.store()["checkpoints"]
+        for entry in stored:
+            if entry["name"] == name and (not self._is_fixed or entry["folder"] in self._views):
+                return entry
+        planned = [entry.get("name") for entry in self.manifest.get("checkpoints") or []]
+        if checkpoint is None or name in planned or self._is_fixed:
+            return None
+        known = ", ".join(self.checkpoints) or "none yet"
+        raise UserError(f"no checkpoint {name!r}", f"run {self.name}", f"it has {known}")
+
+    def _view(self, checkpoint: str | None) -> CheckpointView | None:
+        entry = self._entry(checkpoint)
+        return self._view_in(entry["folder"]) if entry else None
+
+    def _take_samples(self, table: Any, ids: Sequence[str] | None, columns: list[str] | None) -> pa.Table:
+        schema = run_sample_schema(self.embedding_width)
+        if ids is None and table is not None:
+            return table.to_table(columns=columns, scan_in_order=True)
+        if table is None or not ids:
+            if ids:
+                raise UserError(f"no sample {ids[0]!r}", f"run {self.name}", "it has no samples yet")
+            names = columns or schema.names
+            return pa.schema([schema.field(name) for name in names]).empty_table()
+        # Ids are looked up here, not in a filter: no quoting, whatever characters an id is made of.
+        known = table.to_table(columns=["sample"], scan_in_order=True).column("sample").to_pylist()
+        offsets = {each: at for at, each in enumerate(known)}
+        for each in ids:
+            if each not in offsets:
+                near = get_close_matches(each, known, 3)
+                raise UserError(
+                    f"no sample {each!r}",
+                    f"run {self.name}",
+                    f"did you mean {', '.join(near)}?" if near else "",
+                )
+        return table.take([offsets[each] for each in ids], columns=columns)
+
+    def _read_findings(self, checkpoint: str | None, read: Callable[[Folder], _Value]) -> _Value:
+        name = checkpoint or self.default_checkpoint
+        while True:
+            folder = self._document.store()["analysis"].get(name)
+            if folder is None:
+                where = f"run {self.name}" + (f", checkpoint {name}" if name else "")
+                raise UserError("the run is not analysed", where, f"gsd analyze {self.name}")
+            try:
+                return read(self._folder.child("analysis", folder))
+            except (UserError, OSError, ValueError):
+                if self._document.store()["analysis"].get(name) == folder:
+                    raise  # nobody replaced the analysis meanwhile: it is broken

@@ -1,0 +1,256 @@
+"""One run: its manifest, what capture and analysis write, what everybody reads.
+
+Run        a run of the workspace; reads are in ``RunReader``
+RunSample  one sample of a run (see ``infos``)
+
+Writers: capture (``write_samples``, ``append_batch`` …) holds the run's writer lock from its first call until
+``close()`` or the end of its process. An analysis needs no lock: it writes beside and is switched to at once.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from gsd_core.errors import UserError
+from gsd_core.store import findings
+from gsd_core.store.document import STORE_KEY
+from gsd_core.store.files import Folder
+from gsd_core.store.infos import RunSample
+from gsd_core.store.locks import acquire_writer, is_writer, release_writer
+from gsd_core.store.reading import RunReader
+from gsd_core.store.samples import check_ids, iter_run_sample_batches
+from gsd_core.store.schema import embeddings_schema, run_sample_schema, skipped_schema
+from gsd_core.store.tables import from_matrix
+from gsd_core.store.writer import BatchWriter
+from gsd_core.types import SampleRecords, Skipped
+
+__all__ = ["Run", "RunSample"]
+
+
+class Run(RunReader):
+    """A run of a workspace; made by ``Workspace.create_run`` and ``Workspace.open_run``.
+
+    >>> with workspace.create_run("first", manifest, sketch_width=512, embedding_width=384) as run:
+    ...     run.write_samples(rows)
+    ...     for batch, results in captured:
+    ...         run.append_batch("final", None, batch, results)
+    """
+
+    def __init__(self, folder: Folder, name: str) -> None:
+        super().__init__(folder, name)
+        self._writers: dict[str, BatchWriter] = {}
+        self._is_writing = False
+        weakref.finalize(self, _release, folder.path, folder.is_local)
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- manifest -------------------------------------------------------------------------------------------------
+
+    def update_manifest(self, **fields: Any) -> None:
+        """Set fields of the manifest, all of them at once or none."""
+        if STORE_KEY in fields:
+            raise ValueError(f"the field {STORE_KEY!r} belongs to the store")
+        self._document.change(lambda document: document.update(fields))
+
+    # -- capture --------------------------------------------------------------------------------------------------
+
+    def write_samples(self, rows: Sequence[RunSample], skipped: Sequence[Skipped] = ()) -> None:
+        """Store the run's samples whole, in place of earlier ones; ``skipped`` are those left out of every batch."""
+        self._become_writer()
+        check_ids([row.sample.id for row in rows], f"run {self.name}")
+        schema = run_sample_schema(self.embedding_width)
+        self._samples_table().overwrite(iter_run_sample_batches(rows, schema))
+        if skipped or self._table("skipped", skipped_schema()).open() is not None:
+            left_out = [{"sample": each.sample, "reason": each.reason} for each in skipped]
+            table = pa.Table.from_pylist(left_out, schema=skipped_schema())
+            self._table("skipped", skipped_schema()).overwrite(table.to_batches())
+
+    def write_embeddings(self, spans: Sequence[str], vectors: np.ndarray) -> None:
+        """Add sentence embeddings (n, E) of spans. Those already stored stay as they are, so repeating is harmless."""
+        self._become_writer()
+        matrix = np.asarray(vectors, np.float32)
+        if matrix.shape != (len(spans), self.embedding_width):
+            raise ValueError(
+                f"{matrix.shape} embeddings for {len(spans)} spans of width {self.embedding_width}"
+            )
+        table = self._table("embeddings", embeddings_schema(self.embedding_width))
+        existing = table.open()
+        known = set(existing.to_table(columns=["span"]).column("span").to_pylist()) if existing else set()
+        new = [at for at, span in enumerate(spans) if span not in known]
+        if new or existing is None:
+            columns = [pa.array([spans[at] for at in new], pa.string()), from_matrix(matrix[new])]
+            table.append(pa.Table.from_arrays(columns, schema=table.schema))
+
+    def append_batch(
+        self, checkpoint: str, step: int | None, batch: int, results: Sequence[SampleRecords | Skipped]
+    ) -> None:
+        """Take in one whole batch; it is stored by the next commit (2,000 spans, 64 MiB or a minute), or ``flush()``.
+
+        Raises
+        ------
+        UserError
+            When another process writes the run, or a direction is not finite.
+        ValueError
+            For a batch that is stored already.
+        """
+        self._become_writer()
+        if self._writer(checkpoint, step).append(batch, results):
+            self.flush()
+
+    def flush(self) -> None:
+        """Store every batch taken in so far."""
+        if self._writers:
+            self._become_writer()  # somebody who took over meanwhile repeats these batches
+        for writer in self._writers.values():
+            writer.commit()
+
+    def finished_batches(self, checkpoint: str) -> set[int]:
+        """Batches of a checkpoint that are stored whole."""
+        folder = self._folder_of(checkpoint)
+        if folder is None:
+            return set()
+        return BatchWriter(*self._checkpoint_tables(folder), self.sketch_width).finished()
+
+    def repair(self) -> int:
+        """Remove what a killed capture left of unfinished batches; returns how many spans. Starts a resumed capture.
+
+        Batches that this object had taken in and not stored are dropped: they will be captured again.
+        """
+        return self._become_writer(takeover=True)
+
+    def compact(self) -> None:
+        """Join the fragments of many commits, for faster reads; rows and their order stay."""
+        self._become_writer()
+        self.flush()
+        for entry in self._document.store()["checkpoints"]:
+            BatchWriter(*self._checkpoint_tables(entry["folder"]), self.sketch_width).compact()
+
+    def close(self) -> None:
+        """Store what was taken in and let others write. The object can still read, and write again."""
+        try:
+            if self._is_writing and (not self._folder.is_local or is_writer(self._folder.path, self)):
+                self.flush()
+        finally:
+            self._writers = {}
+            self._is_writing = False
+            if self._folder.is_local:
+                release_writer(self._folder.path, self)
+
+    # -- analysis -------------------------------------------------------------------------------------------------
+
+    def write_analysis(
+        self,
+        checkpoint: str,
+        points: pd.DataFrame,
+        clusters: pd.DataFrame,
+        arrays: dict[str, np.ndarray],
+        info: dict[str, Any],
+    ) -> None:
+        """Store an analysis of one checkpoint whole, in place of an earlier one.
+
+        ``info`` goes into ``manifest["analysis"]`` under the checkpoint's name.
+
+        ``points``: ``span, x, y, cluster, probability``, one row a span, stored in capture order. ``clusters``:
+        ``cluster, size, label, terms, exemplars``. ``arrays``: booleans or numbers by name.
+        """
+        place = {span: at for at, span in enumerate(self.read_spans(checkpoint, ["span"])["span"])}
+        ranks = points["span"].map(place)
+        if ranks.isna().any() or ranks.duplicated().any():
+            raise ValueError("every point must be a captured span of its own")
+        points = points.iloc[np.argsort(ranks.to_numpy(), kind="stable")]
+        home = self._folder.child("analysis")
+        new = findings.write_findings(home, points, clusters, arrays)
+        old: list[str] = []
+
+        def switch(document: dict[str, Any]) -> None:
+            before = document[STORE_KEY]["analysis"].get(checkpoint)
+            old.extend([before] if before else [])
+            document[STORE_KEY]["analysis"][checkpoint] = new
+            document["analysis"] = {**(document.get("analysis") or {}), checkpoint: info}
+
+        try:
+            self._document.change(switch)
+        except BaseException:
+            home.child(new).remove_tree()
+            raise
+        for name in old:
+            home.child(name).remove_tree()
+
+    # -- inside ---------------------------------------------------------------------------------------------------
+
+    def _become_writer(self, takeover: bool = False) -> int:
+        """Hold the lock; at the start of writing, also repair what a kill left. Returns how many spans that removed."""
+        if self._folder.is_local:
+            is_lost = self._is_writing and not is_writer(self._folder.path, self)
+            if is_lost and not takeover and any(writer.n_pending for writer in self._writers.values()):
+                raise UserError(
+                    "the run was taken over by another part of this process",
+                    f"run {self.name}",
+                    "resume the capture: the batches not stored here will be repeated",
+                )
+            acquire_writer(self._folder.path, self, f"run {self.name}", takeover)
+            self._is_writing = self._is_writing and not is_lost
+        if self._is_writing and not takeover:
+            return 0
+        self._is_writing = True
+        self._writers = {}
+        return self._repair()
+
+    def _repair(self) -> int:
+        tables: Iterable[str] = [entry["folder"] for entry in self._document.store()["checkpoints"]]
+        return sum(
+            BatchWriter(*self._checkpoint_tables(folder), self.sketch_width).repair() for folder in tables
+        )
+
+    def _folder_of(self, checkpoint: str) -> str | None:
+        for entry in self._document.store()["checkpoints"]:
+            if entry["name"] == checkpoint:
+                return str(entry["folder"])
+        return None
+
+    def _writer(self, checkpoint: str, step: int | None) -> BatchWriter:
+        if checkpoint in self._writers:
+            return self._writers[checkpoint]
+        if not checkpoint:
+            raise ValueError("a checkpoint needs a name")
+        if self._folder_of(checkpoint) is None:
+
+            def enter(document: dict[str, Any]) -> None:
+                entries = document[STORE_KEY]["checkpoints"]
+                # Numbered, not named: a checkpoint may be called anything, a folder may not.
+                entries.append(
+                    {
+                        "name": checkpoint,
+                        "step": None if step is None else int(step),
+                        "folder": f"{len(entries):04d}",
+                    }
+                )
+
+            self._document.change(enter)
+        folder = self._folder_of(checkpoint)
+        if folder is None:  # only if somebody edits the document by hand meanwhile
+            raise UserError(
+                "the checkpoint vanished from the run's document", f"run {self.name}", "start again"
+            )
+        writer = BatchWriter(*self._checkpoint_tables(folder), self.sketch_width)
+        self._writers[checkpoint] = writer
+        return writer
+
+
+def _release(path: str, is_local: bool) -> None:
+    """The lock of a run object that is gone falls; one that was taken over stays with its new owner."""
+    if is_local:
+        release_writer(path, None)

@@ -1,0 +1,139 @@
+"""Samples as rows, of data sets and of runs.
+
+iter_sample_batches       samples → record batches of ``schema.sample_schema``
+iter_run_sample_batches   run samples → record batches of ``schema.run_sample_schema``
+check_ids                 refuse an id that is there twice
+to_sample                 row → ``Sample``
+compute_tokens            row of a run (+ losses) → frame of its tokens
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from gsd_core.errors import UserError
+from gsd_core.store.files import encode_json
+from gsd_core.store.infos import RunSample
+from gsd_core.types import Sample
+
+_ROWS = 512  # samples a record batch: bounds memory whatever the size of the whole
+
+
+def _sample_row(sample: Sample) -> dict[str, Any]:
+    return {
+        "sample": sample.id,
+        "question": sample.question,
+        "reasoning": sample.reasoning,
+        "answer": sample.answer,
+        "step_starts": [start for start, _ in sample.steps],
+        "step_ends": [end for _, end in sample.steps],
+        "meta": encode_json(sample.meta),
+    }
+
+
+def _run_sample_row(row: RunSample) -> dict[str, Any]:
+    read = row.tokenized
+    if read.id != row.sample.id:
+        raise ValueError(f"tokenized sample {read.id!r} was paired with sample {row.sample.id!r}")
+    embedding = row.question_embedding
+    return {
+        **_sample_row(row.sample),
+        "input_text": read.input_text,
+        "reasoning_start": read.reasoning_start,
+        "prompt_tokens": read.prompt_tokens,
+        "token_ids": np.asarray(read.token_ids, np.int32),
+        "token_starts": np.asarray(read.token_starts, np.int32),
+        "token_ends": np.asarray(read.token_ends, np.int32),
+        "span_index": [span.index for span in read.spans],
+        "span_start": [span.start for span in read.spans],
+        "span_end": [span.end for span in read.spans],
+        "n_spans_cut": read.n_spans_cut,
+        "skipped_spans": encode_json([list(each) for each in read.skipped_spans]),
+        "question_embedding": None if embedding is None else np.asarray(embedding, np.float32),
+    }
+
+
+def _to_batch(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
+    try:
+        return pa.RecordBatch.from_pylist(rows, schema=schema)
+    except UnicodeEncodeError:
+        for row in rows:
+            for name, value in row.items():
+                _check_text(value, f"sample {row['sample']!a}, field {name}")
+        raise
+
+
+def _check_text(value: Any, where: str) -> None:
+    if isinstance(value, str):
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise UserError(
+                "the text holds half of a character (an unpaired surrogate)",
+                where,
+                "repair that row of the source",
+            ) from None
+
+
+def check_ids(ids: Sequence[str], where: str) -> None:
+    """Raise ``UserError`` when an id is there twice: a span would not know its sample."""
+    seen: set[str] = set()
+    for each in ids:
+        if each in seen:
+            raise UserError(f"two samples have the id {each!r}", where, "give every row an id of its own")
+        seen.add(each)
+
+
+def iter_sample_batches(samples: Sequence[Sample], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Record batches of ``schema.sample_schema``, in order."""
+    for start in range(0, len(samples), _ROWS):
+        yield _to_batch([_sample_row(sample) for sample in samples[start : start + _ROWS]], schema)
+
+
+def iter_run_sample_batches(rows: Sequence[RunSample], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Record batches of ``schema.run_sample_schema``, in order."""
+    for start in range(0, len(rows), _ROWS):
+        yield _to_batch([_run_sample_row(row) for row in rows[start : start + _ROWS]], schema)
+
+
+def to_sample(row: dict[str, Any]) -> Sample:
+    """The sample that a row was made of; its ``meta`` as JSON keeps it."""
+    return Sample(
+        id=row["sample"],
+        question=row["question"],
+        reasoning=row["reasoning"],
+        answer=row["answer"],
+        steps=tuple(zip(row["step_starts"], row["step_ends"], strict=True)),
+        meta=json.loads(row["meta"]),
+    )
+
+
+def compute_tokens(row: dict[str, Any], losses: np.ndarray | None) -> pd.DataFrame:
+    """Tokens of one sample in order: ``position, token_id, text, start, end, span, loss``.
+
+    ``span`` is ``SAMPLE#K`` or None outside every span; ``loss`` is NaN where it is unknown; ``start``/``end`` are
+    characters of the model's input, of which ``text`` is that slice.
+    """
+    n_tokens = len(row["token_ids"])
+    owner: list[str | None] = [None] * n_tokens
+    for index, start, end in zip(row["span_index"], row["span_start"], row["span_end"], strict=True):
+        owner[start:end] = [f"{row['sample']}#{index}"] * (end - start)
+    known = losses is not None and len(losses) == n_tokens
+    text = row["input_text"]
+    return pd.DataFrame(
+        {
+            "position": np.arange(n_tokens, dtype=np.int32),
+            "token_id": np.asarray(row["token_ids"], np.int32),
+            "text": [text[a:b] for a, b in zip(row["token_starts"], row["token_ends"], strict=True)],
+            "start": np.asarray(row["token_starts"], np.int32),
+            "end": np.asarray(row["token_ends"], np.int32),
+            "span": pd.Series(owner, dtype=object),
+            "loss": losses if known else np.full(n_tokens, np.nan, np.float32),
+        }
+    )

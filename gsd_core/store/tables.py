@@ -1,0 +1,124 @@
+"""The one door to the database: whole-commit tables of Lance.
+
+Table          a table at a URI: open a version, append, overwrite, delete, compact
+to_matrix      fixed-width list column → (n, width) array
+from_matrix    (n, width) array → fixed-width list column
+
+The driver is imported on the first use, so that reading this package costs no database.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from gsd_core.errors import UserError
+
+
+def _driver() -> Any:
+    import lance  # noqa: PLC0415 - loaded at connect: `import gsd_core` must stay light
+
+    return lance
+
+
+class Table:
+    """A Lance table. A change is one atomic commit and makes a version; readers keep the one they opened."""
+
+    def __init__(self, uri: str, schema: pa.Schema) -> None:
+        self.uri, self.schema = uri, schema
+
+    def open(self, version: int | None = None) -> Any | None:
+        """The ``LanceDataset`` at ``version`` (None: the newest), or None when the table does not exist yet.
+
+        Raises
+        ------
+        UserError
+            When the table is there and cannot be read.
+        """
+        try:
+            table = _driver().dataset(self.uri, version=version)
+            missing = set(self.schema.names) - set(table.schema.names)
+            if missing:
+                raise ValueError(f"the column {min(missing)} is missing")
+            return table
+        except (ValueError, OSError) as error:
+            if version is None and "was not found" in str(error):
+                return None
+            raise UserError(
+                f"a table cannot be read ({str(error).splitlines()[0][:200]})",
+                self.uri,
+                "restore it from a copy, or remove the run or data set and make it again",
+            ) from error
+
+    def append(self, rows: pa.Table) -> None:
+        """Add rows in one commit. A killed append leaves at most files that no version names; they do no harm."""
+        existing = self.open()
+        if existing is None:
+            _driver().write_dataset(rows, self.uri, schema=self.schema, mode="create")
+        else:
+            _driver().write_dataset(rows, existing, schema=self.schema, mode="append")
+
+    def overwrite(self, batches: Iterable[pa.RecordBatch]) -> int:
+        """Replace all rows in one commit, streaming; returns the new version. Older versions stay readable."""
+        failures: list[Exception] = []
+
+        def guarded() -> Iterator[pa.RecordBatch]:
+            try:
+                yield from batches
+            except Exception as error:
+                failures.append(error)  # the driver would report it as an error of its own
+                raise
+
+        reader = pa.RecordBatchReader.from_batches(self.schema, guarded())
+        mode = "create" if self.open() is None else "overwrite"
+        try:
+            return int(_driver().write_dataset(reader, self.uri, schema=self.schema, mode=mode).version)
+        except OSError:
+            if failures:
+                raise failures[0] from None
+            raise
+
+    def delete_batches(self, batches: Iterable[int]) -> int:
+        """Delete the rows of these batches in one commit; returns how many."""
+        numbers = ", ".join(str(int(batch)) for batch in sorted(batches))
+        table = self.open()
+        if table is None or not numbers:
+            return 0
+        return int(table.delete(f"batch IN ({numbers})")["num_deleted_rows"])
+
+    def compact(self, keep_s: float = 3600.0) -> None:
+        """Join small fragments and forget versions older than ``keep_s`` seconds; rows and their order stay."""
+        table = self.open()
+        if table is None:
+            return
+        if len(table.get_fragments()) > 1:
+            table.optimize.compact_files()
+        self.forget(keep_s)
+
+    def forget(self, keep_s: float = 3600.0) -> None:
+        """Remove versions older than ``keep_s`` seconds: by then no reader holds them."""
+        table = self.open()
+        if table is not None:
+            with suppress(OSError):  # tidying up may fail without harm
+                table.cleanup_old_versions(older_than=datetime.timedelta(seconds=keep_s))
+
+
+def to_matrix(column: pa.Array | pa.ChunkedArray, width: int) -> np.ndarray:
+    """(n, ``width``) array of a fixed-width list column without nulls, keeping its float type."""
+    if isinstance(column, pa.ChunkedArray):
+        parts = [to_matrix(chunk, width) for chunk in column.chunks]
+        if parts:
+            return np.concatenate(parts)
+        return np.zeros((0, width), column.type.value_type.to_pandas_dtype())
+    return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+
+
+def from_matrix(values: np.ndarray) -> pa.FixedSizeListArray:
+    """Fixed-width list column of an (n, width) float array."""
+    values = np.ascontiguousarray(values)
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])

@@ -1,0 +1,266 @@
+"""A workspace: the folder, local or on object storage, that holds data sets and runs.
+
+Workspace   open or create one; data sets and runs in it
+
+Layout: ``workspace.json``, ``datasets/NAME/``, ``runs/RUN/``; the dashboard adds ``jobs/`` and ``uploads/``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from gsd_core.errors import UserError
+from gsd_core.store import datasets, migrations
+from gsd_core.store.document import RunDocument
+from gsd_core.store.files import Folder
+from gsd_core.store.infos import DatasetInfo, RunInfo
+from gsd_core.store.locks import acquire_writer, document_lock, release_writer
+from gsd_core.store.run import Run
+from gsd_core.store.schema import DATASET_FILE, RUN_FILE, WORKSPACE_FILE
+from gsd_core.types import Sample, name_is_valid
+
+_OWN_NAMES = {"datasets", "runs", "jobs", "uploads", WORKSPACE_FILE}
+
+
+class Workspace:
+    """An open workspace. ``uri`` is its place, ``version`` its layout, ``is_local`` whether it lies on a disk."""
+
+    def __init__(self, folder: Folder, version: int) -> None:
+        self.uri, self.version, self.is_local = folder.uri, version, folder.is_local
+        self._folder = folder
+        self._datasets, self._runs = folder.child("datasets"), folder.child("runs")
+
+    @classmethod
+    def open(cls, uri: str | Path, create: bool = True) -> Workspace:
+        """Open the workspace at a path or URI; ``create`` makes a missing one. Older layouts are brought up to date.
+
+        Raises
+        ------
+        UserError
+            Written by a newer program; a folder of other things, or a file; missing without ``create``.
+        """
+        folder = Folder.at(uri)
+        try:
+            return cls(folder, _open_document(folder, create))
+        except OSError as error:
+            raise UserError(
+                f"the workspace cannot be used ({error})", folder.uri, "check the place and its permissions"
+            ) from error
+
+    @property
+    def jobs_dir(self) -> Path:
+        """Folder for background jobs; local workspaces only."""
+        return self._local("jobs")
+
+    @property
+    def uploads_dir(self) -> Path:
+        """Folder for uploaded files; local workspaces only."""
+        return self._local("uploads")
+
+    def _local(self, name: str) -> Path:
+        if not self.is_local:
+            raise UserError(
+                "jobs and uploads need a local workspace", self.uri, "serve a workspace on a disk for them"
+            )
+        return Path(self._folder.path, name)
+
+    # -- data sets ------------------------------------------------------------------------------------------------
+
+    def list_datasets(self) -> list[DatasetInfo]:
+        """Every data set, by name; one that cannot be read tells its ``problem``."""
+        return datasets.list_infos(self._datasets)
+
+    def write_dataset(
+        self, name: str, samples: Sequence[Sample], info: dict[str, Any], replace: bool = False
+    ) -> DatasetInfo:
+        """Store a data set whole or not at all.
+
+        ``info`` holds what ``DatasetInfo`` tells beyond the counts (``format, fields, rejected, data_hash, source …``);
+        further entries are kept in ``extra``. A data set of the same ``data_hash`` is replaced quietly.
+
+        Raises
+        ------
+        UserError
+            An invalid name; other data under that name without ``replace``; an id that is there twice.
+        """
+        _check_name(name, "data set", "--name")
+        return datasets.write_dataset(self._datasets.child(name), name, samples, info, replace)
+
+    def open_dataset(self, name: str) -> DatasetInfo:
+        """The description of a data set; ``UserError`` with near names when there is none."""
+        self._check_known(name, self._datasets, DATASET_FILE, "data set", "gsd datasets add FILE")
+        return datasets.load_info(self._datasets.child(name), name)
+
+    def read_samples(self, name: str, head: int | None = None) -> list[Sample]:
+        """The samples of a data set in file order, or the first ``head``."""
+        self._check_known(name, self._datasets, DATASET_FILE, "data set", "gsd datasets add FILE")
+        return datasets.read_samples(self._datasets.child(name), name, head)
+
+    def remove_dataset(self, name: str) -> None:
+        """Remove a data set whole; runs made of it keep their own copy of the samples."""
+        self._check_known(name, self._datasets, DATASET_FILE, "data set", "gsd datasets list")
+        self._datasets.remove_folder(name, DATASET_FILE)
+
+    # -- runs -----------------------------------------------------------------------------------------------------
+
+    def list_runs(self) -> list[RunInfo]:
+        """Every run, newest first. One that cannot be read is ``"broken"`` and tells its ``problem``."""
+        infos = [
+            self._describe(name)
+            for name in self._runs.list_names()
+            if name_is_valid(name) and self._runs.child(name).has(RUN_FILE)
+        ]
+        return sorted(infos, key=lambda info: (info.created, info.name), reverse=True)
+
+    def create_run(self, name: str, manifest: dict[str, Any], sketch_width: int, embedding_width: int) -> Run:
+        """Make a run; ``manifest["created"]`` is set to now where it is missing.
+
+        Raises
+        ------
+        UserError
+            An invalid name, or a run of that name.
+        """
+        _check_name(name, "run", "--run")
+        if sketch_width < 1 or embedding_width < 1:
+            raise ValueError("sketch_width and embedding_width must be positive")
+        folder = self._runs.child(name)
+        with document_lock(folder.path, folder.is_local):
+            if folder.has(RUN_FILE):
+                raise UserError(
+                    "the run exists already",
+                    f"run {name}",
+                    "add --resume to go on, or choose another --run name",
+                )
+            RunDocument(folder, name).create(
+                {"created": datasets.utc_now(), **manifest}, int(sketch_width), int(embedding_width)
+            )
+        return Run(folder, name)
+
+    def open_run(self, name: str) -> Run:
+        """A run; ``UserError`` with near names when there is none, or when it is of a newer layout or unreadable."""
+        self._check_known(name, self._runs, RUN_FILE, "run", "gsd capture …")
+        RunDocument(self._runs.child(name), name).migrate()
+        return Run(self._runs.child(name), name)
+
+    def remove_run(self, name: str) -> None:
+        """Remove a run whole; ``UserError`` while another process writes it."""
+        self._check_known(name, self._runs, RUN_FILE, "run", "gsd capture …")
+        path = self._runs.child(name).path
+        if self.is_local:
+            acquire_writer(path, self, f"run {name}", takeover=True)
+        try:
+            self._runs.remove_folder(name, RUN_FILE)
+        finally:
+            if self.is_local:
+                release_writer(path, self)
+
+    # -- inside ---------------------------------------------------------------------------------------------------
+
+    def _check_known(self, name: str, home: Folder, document: str, what: str, remedy: str) -> None:
+        if name_is_valid(name) and home.child(name).has(document):
+            return
+        known = [each for each in home.list_names() if name_is_valid(each) and home.child(each).has(document)]
+        near = get_close_matches(name, known, 3, 0.4)
+        if near:
+            remedy = f"did you mean {', '.join(near)}?"
+        elif known:
+            more = " …" if len(known) > 5 else ""
+            remedy = f"there are {', '.join(known[:5])}{more}"
+        raise UserError(f"unknown {what} {name!r}", f"workspace {self.uri}", remedy)
+
+    def _describe(self, name: str) -> RunInfo:
+        manifest: dict[str, Any] = {}
+        try:
+            run = Run(self._runs.child(name), name)
+            manifest = run.manifest
+            table = run._samples_table().open()
+            return RunInfo(
+                name,
+                _status(manifest),
+                manifest,
+                run.count_spans(),
+                table.count_rows() if table is not None else 0,
+                run.checkpoints,
+                str(manifest.get("created", "")),
+            )
+        except Exception as error:  # whatever is wrong with one run, the others must still be listed
+            problem = error.one_line() if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            return RunInfo(
+                name,
+                "broken",
+                {**manifest, "reason": problem},
+                0,
+                0,
+                [],
+                str(manifest.get("created", "")),
+                problem,
+            )
+
+
+def _status(manifest: dict[str, Any]) -> str:
+    """A capture says when it is done by ``status="captured"``; an analysis shows by being there."""
+    if manifest.get("status") != "captured":
+        return "capturing"
+    return "analyzed" if manifest.get("analysis") else "captured"
+
+
+def _check_name(name: str, what: str, flag: str) -> None:
+    if not name_is_valid(name):
+        raise UserError(
+            f"{name!r} cannot name a {what}",
+            flag,
+            "use up to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit",
+        )
+
+
+def _open_document(folder: Folder, create: bool) -> int:
+    """Read, create or migrate ``workspace.json``; the version."""
+    steps = migrations.WORKSPACE_MIGRATIONS
+    newest = max(step.number for step in steps)
+
+    def version_of(document: dict[str, Any]) -> int:
+        return migrations.check_version(document.get("version"), newest, "workspace", folder.uri)
+
+    def save(document: dict[str, Any], version: int) -> dict[str, Any]:
+        document = {**document, "version": version}
+        folder.write_json(WORKSPACE_FILE, document)
+        return document
+
+    def load() -> dict[str, Any] | None:
+        if not folder.has(WORKSPACE_FILE):
+            return None
+        try:
+            return folder.read_json(WORKSPACE_FILE)
+        except ValueError as error:
+            raise UserError(
+                f"the workspace's document cannot be read ({error})",
+                f"{folder.uri}/{WORKSPACE_FILE}",
+                'restore it: {"version": 1}',
+            ) from error
+
+    if folder.kind() == "file":
+        raise UserError("not a workspace but a file", folder.uri, "give a folder with --workspace")
+    document = load()
+    if document is not None and version_of(document) == newest:
+        return newest
+    if document is None:
+        if not create:
+            raise UserError(
+                "no workspace", folder.uri, "give another --workspace, or begin with gsd datasets add FILE"
+            )
+        others = [name for name in folder.list_names() if name not in _OWN_NAMES and not name.startswith(".")]
+        if others:
+            raise UserError(
+                f"not a workspace but a folder of other things ({others[0]} …)",
+                folder.uri,
+                "give an empty or new folder with --workspace",
+            )
+    with document_lock(folder.path, folder.is_local):
+        document = load()  # another process may have been quicker
+        document = migrations.run_migrations(
+            folder, {"version": 0} if document is None else document, steps, version_of, save
+        )
+    return version_of(document)

@@ -1,0 +1,723 @@
+"""What the store promises: everything comes back as it went in, in one order, or an error that says what to do."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gsd_core.errors import UserError
+from gsd_core.store import SPAN_COLUMNS, Run, RunSample, Workspace, migrations, schema
+from gsd_core.store.files import Folder, encode_json
+from gsd_core.store.tables import Table
+from gsd_core.types import Rejection, Sample, SampleRecords, Skipped
+from tests.store_rows import (
+    CHECKPOINTS,
+    EMBEDDING_WIDTH,
+    WIDTH,
+    make_batches,
+    make_records,
+    make_run,
+    make_tokenized,
+    read_everything,
+    write_missing,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+INFO = {"format": "jsonl", "fields": {"question": "q"}, "data_hash": "aa", "source": "x.jsonl"}
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace.open(tmp_path / "workspace")
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run captured in order; for reading only."""
+    run = make_run(Workspace.open(tmp_path_factory.mktemp("filled")), "filled", 10)
+    write_missing(run, 10, 3)
+    run.close()
+    return run
+
+
+def make_analysis(run: Run, checkpoint: str, x: float = 0.0) -> tuple[Any, Any, Any, Any]:
+    spans = run.read_spans(checkpoint, ["span"])["span"].tolist()
+    points = pd.DataFrame(
+        {"span": spans, "x": x, "y": np.arange(len(spans)), "cluster": 0, "probability": 1.0}
+    )
+    rows = {"cluster": [0], "size": [len(spans)], "label": ["sum it's"], "terms": [["sum", "add"]]}
+    clusters = pd.DataFrame({**rows, "exemplars": [spans[:2]]})
+    arrays = {
+        "mean": np.arange(WIDTH, dtype=np.float32),
+        "shape": np.zeros((2, 0, 3)),
+        "flag": np.array(True),
+    }
+    return points, clusters, arrays, {"n_clusters": 1}
+
+
+# -- data sets ------------------------------------------------------------------------------------------------------
+
+TEXT = st.text(max_size=12)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=5,
+)
+SAMPLES = st.lists(
+    st.builds(
+        Sample,
+        id=TEXT,
+        question=TEXT,
+        reasoning=TEXT,
+        answer=TEXT,
+        steps=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=3).map(tuple),
+        meta=st.dictionaries(TEXT, JSON, max_size=3),
+    ),
+    max_size=6,
+    unique_by=lambda sample: sample.id,
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(samples=SAMPLES)
+def test_samples_come_back_as_they_went_in(workspace: Workspace, samples: list[Sample]) -> None:
+    # Quotes, newlines, NUL and emoji in ids and texts have broken many a store that built its filters from text.
+    workspace.write_dataset("any", samples, INFO)
+    assert workspace.read_samples("any") == samples
+    assert workspace.read_samples("any", head=2) == samples[:2]
+    assert workspace.open_dataset("any").n_samples == len(samples)
+
+
+def test_values_json_does_not_know_survive_in_meta(workspace: Workspace) -> None:
+    meta = {
+        "nan": math.nan,
+        "inf": -math.inf,
+        "numpy": np.float32(0.5),
+        "array": np.arange(2),
+        "when": pd.Timestamp(0),
+    }
+    workspace.write_dataset("odd", [Sample("a", "q", "r", meta=meta)], INFO)
+    found = workspace.read_samples("odd")[0].meta
+    assert math.isnan(found["nan"])
+    assert found["inf"] == -math.inf
+    assert (found["numpy"], found["array"]) == (0.5, [0, 1])
+    assert found["when"].startswith("1970-01-01")
+
+
+def test_data_set_tells_what_was_left_out(workspace: Workspace) -> None:
+    given_info = {
+        **INFO,
+        "rejected": [Rejection(3, "no question"), {"row": 5, "reason": "empty"}],
+        "columns": ["q"],
+    }
+    info = workspace.write_dataset("d", [Sample("a", "two words", "and three more", "1")], given_info)
+    assert workspace.open_dataset("d") == info == workspace.list_datasets()[0]
+    assert info.rejected == [{"row": 3, "reason": "no question"}, {"row": 5, "reason": "empty"}]
+    assert (info.n_rejected, info.n_words, info.n_tokens) == (2, 6, None)
+    assert info.extra == {"columns": ["q"]}
+
+
+def test_other_data_never_replace_a_data_set_unasked(workspace: Workspace) -> None:
+    workspace.write_dataset("d", [Sample("a", "q", "r")], INFO)
+    workspace.write_dataset("d", [Sample("b", "q", "r")], INFO)  # same file, read with another mapping
+    with pytest.raises(UserError, match="holds other data"):
+        workspace.write_dataset("d", [Sample("c", "q", "r")], {**INFO, "data_hash": "bb"})
+    assert [sample.id for sample in workspace.read_samples("d")] == ["b"]
+    workspace.write_dataset("d", [Sample("c", "q", "r")], {**INFO, "data_hash": "bb"}, replace=True)
+    assert [sample.id for sample in workspace.read_samples("d")] == ["c"]
+
+
+def test_data_set_that_fails_half_way_changes_nothing(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace.write_dataset("d", [Sample("a", "q", "r")], INFO)
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Folder, "write_json", fail)
+    for name in ("d", "new"):
+        with pytest.raises(OSError, match="disk full"):
+            workspace.write_dataset(name, [Sample("z", "q", "r")], INFO)
+    assert [info.name for info in workspace.list_datasets()] == ["d"], "half a data set is listed"
+    assert [sample.id for sample in workspace.read_samples("d")] == ["a"], "rows of the failed write count"
+    monkeypatch.undo()
+    workspace.write_dataset("new", [Sample("z", "q", "r")], INFO)
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        ([Sample("a", "q", "r"), Sample("a", "p", "r")], "two samples have the id 'a'"),
+        ([Sample("a", "half \ud800", "r")], "field question"),
+    ],
+)
+def test_samples_that_cannot_be_stored_are_named(
+    workspace: Workspace, samples: list[Sample], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        workspace.write_dataset("d", samples, INFO)
+    assert workspace.list_datasets() == []
+
+
+def test_unreadable_data_set_is_listed_with_its_problem(workspace: Workspace, tmp_path: Path) -> None:
+    workspace.write_dataset("good", [], INFO)
+    workspace.write_dataset("bad", [], INFO)
+    (tmp_path / "workspace" / "datasets" / "bad" / "dataset.json").write_text("{nonsense")
+    good = {info.name: not info.problem for info in workspace.list_datasets()}
+    assert good == {"bad": False, "good": True}
+    workspace.remove_dataset("bad")
+    assert [info.name for info in workspace.list_datasets()] == ["good"]
+    assert sorted(path.name for path in (tmp_path / "workspace" / "datasets").iterdir()) == ["good"]
+
+
+# -- capture and reading --------------------------------------------------------------------------------------------
+
+
+def test_records_come_back_bit_for_bit(filled: Run) -> None:
+    for number, (name, step) in enumerate(CHECKPOINTS):
+        results = [result for batch in make_batches(10, number) for result in batch]
+        captured = [result for result in results if isinstance(result, SampleRecords)]
+        records = [(result.tokenized.id, record) for result in captured for record in result.records]
+        spans = filled.read_spans(name)
+        assert list(spans.columns) == list(SPAN_COLUMNS)
+        assert spans["span"].tolist() == [f"{sample}#{record.span.index}" for sample, record in records]
+        assert spans["text"].tolist() == [record.span.text for _, record in records]
+        assert spans["loss"].tolist() == [np.float32(record.loss) for _, record in records]
+        assert spans["token_start"].tolist() == [record.span.start for _, record in records]
+        assert spans["window_cosine"].isna().tolist() == [r.window_cosine is None for _, r in records]
+        assert spans["step"].isna().all() if step is None else (spans["step"] == step).all()
+        np.testing.assert_array_equal(filled.read_vectors(name), np.stack([r.direction for _, r in records]))
+        skipped = filled.read_skipped()
+        assert skipped[skipped["checkpoint"] == name]["sample"].tolist() == ["left-out-4", "left-out-9"]
+        for result in captured:
+            tokens = filled.read_tokens(result.tokenized.id, name)
+            np.testing.assert_array_equal(tokens["loss"], result.token_losses)
+            assert "".join(tokens["text"]) == result.tokenized.input_text
+            inside = tokens.dropna(subset="span")["span"].tolist()
+            assert inside == [f"{result.tokenized.id}#{record.span.index}" for record in result.records]
+
+
+@given(start=st.integers(-60, 60) | st.just(0), stop=st.none() | st.integers(-60, 60))
+@settings(max_examples=40, deadline=None)
+def test_vectors_slice_like_an_array(filled: Run, start: int, stop: int | None) -> None:
+    np.testing.assert_array_equal(filled.read_vectors(None, start, stop), filled.read_vectors()[start:stop])
+
+
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(order=st.permutations(range(8)), group=st.integers(1, 4))
+def test_order_of_arrival_does_not_show(
+    tmp_path_factory: pytest.TempPathFactory, order: list[int], group: int
+) -> None:
+    # Workers finish in any order, and a resumed capture appends what is missing at the end.
+    batches = make_batches(8, 0)
+    frames = []
+    for each in (range(8), order):
+        run = make_run(Workspace.open(tmp_path_factory.mktemp("order")), "r", 8)
+        for nth, batch in enumerate(each):
+            run.append_batch("final", None, batch, batches[batch])
+            if nth % group == group - 1:
+                run.flush()
+        run.close()
+        frames.append(read_everything(run))
+        middle = run.read_vectors(None, 3, 7)
+        np.testing.assert_array_equal(middle, run.read_vectors()[3:7])
+        run.compact()
+        assert read_everything(run) == frames[-1], "compaction changed what is read"
+        run.close()
+    assert frames[0] == frames[1]
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(ids=st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=4, unique=True))
+def test_any_text_may_be_an_id(tmp_path_factory: pytest.TempPathFactory, ids: list[str]) -> None:
+    run = Workspace.open(tmp_path_factory.mktemp("ids")).create_run("r", {}, WIDTH, EMBEDDING_WIDTH)
+    pairs = [make_tokenized(each, ["it's ", "1"]) for each in ids]
+    run.write_samples([RunSample(tokenized, sample) for sample, tokenized in pairs])
+    run.append_batch("o'clock \"/../", None, 0, [make_records(tokenized, 0) for _, tokenized in pairs])
+    run.close()
+    assert run.checkpoints == ["o'clock \"/../"]
+    assert run.read_spans()["span"].tolist() == [f"{each}#{k}" for each in ids for k in range(2)]
+    for each in reversed(ids):
+        assert run.read_samples([each])["question"].tolist() == [f"question of {each}?"]
+        assert run.read_tokens(each)["span"].dropna().tolist() == [f"{each}#0", f"{each}#1"]
+        assert each not in run.search(np.ones(WIDTH), 10, exclude_sample=each)["sample"].tolist()
+
+
+def test_samples_are_read_by_id_in_the_order_asked(filled: Run) -> None:
+    found = filled.read_samples(["row-4-1", "row-1-0"])
+    assert found["sample"].tolist() == ["row-4-1", "row-1-0"]
+    assert found["meta"].tolist() == [{"kind": "1"}, {"kind": "0"}]
+    assert found["n_tokens"].tolist() == [3 + 1, 3 + 1]
+    with pytest.raises(UserError, match="did you mean row-4-1"):
+        filled.read_samples(["row-4-11"])
+    ids, embeddings = filled.read_question_embeddings()
+    assert ids == filled.read_samples()["sample"].tolist()
+    assert embeddings.shape == (len(ids), EMBEDDING_WIDTH)
+
+
+def test_what_is_buffered_is_not_read_and_comes_with_the_flush(workspace: Workspace) -> None:
+    run = make_run(workspace, "r", 4)
+    batches = make_batches(4, 0)
+    run.append_batch("final", None, 0, batches[0])
+    run.append_batch("final", None, 1, batches[1])
+    assert len(run.read_spans()) == 0
+    fixed = run.snapshot()
+    run.flush()
+    assert run.finished_batches("final") == {0, 1}
+    assert len(run.read_spans()) == run.count_spans() == len(run.read_vectors()) > 0
+    assert len(fixed.read_spans()) == len(fixed.read_vectors()) == 0, "a snapshot moved on"
+
+
+def test_a_commit_between_two_looks_hides_no_finished_batch(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A view opens two tables. If a commit comes between, the markers it saw must all have their records.
+    run = make_run(workspace, "r", 4)
+    batches = make_batches(4, 0)
+    run.append_batch("final", None, 0, batches[0])
+    run.append_batch("final", None, 1, batches[1])
+    run.flush()
+    run.append_batch("final", None, 3, batches[3])
+    original = Table.open
+    looks: list[str] = []
+
+    def open_and_commit(self: Table, version: int | None = None) -> Any:
+        found = original(self, version)
+        looks.append(self.uri)
+        if len(looks) == 1:
+            run.flush()
+        return found
+
+    reader = workspace.open_run("r")
+    monkeypatch.setattr(Table, "open", open_and_commit)
+    view = reader._view("final")
+    monkeypatch.undo()
+    assert view is not None
+    promised = view.captured.to_table(columns=["n_spans"]).column("n_spans").to_numpy().sum()
+    assert len(view) == promised > 0, "markers were opened after records"
+    assert len(reader.read_spans()) > promised, (
+        "the commit in between did not happen: this test checks nothing"
+    )
+
+
+def test_commits_happen_by_size(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A kill may cost the batches of one commit; so commits must come by themselves.
+    monkeypatch.setattr("gsd_core.store.writer.COMMIT_ROWS", 4)
+    run = make_run(workspace, "r", 9)
+    for batch, results in enumerate(make_batches(9, 0)):
+        run.append_batch("final", None, batch, results)
+    done = workspace.open_run("r").finished_batches("final")
+    assert {0, 1, 2, 3} <= done, "nothing is stored before flush()"
+
+
+def test_batches_without_spans_are_finished_too(workspace: Workspace) -> None:
+    run = workspace.create_run("r", {}, WIDTH, EMBEDDING_WIDTH)
+    run.append_batch("final", None, 0, [])
+    run.append_batch("final", None, 1, [Skipped("a", "too long")])
+    run.close()
+    assert run.finished_batches("final") == {0, 1}
+    assert run.read_vectors().shape == (0, WIDTH)
+    assert run.read_skipped().to_dict("records") == [
+        {"sample": "a", "checkpoint": "final", "reason": "too long"}
+    ]
+    assert len(run.search(np.ones(WIDTH), 5)) == 0
+
+
+def test_a_batch_is_never_stored_twice(workspace: Workspace) -> None:
+    run = make_run(workspace, "r", 2)
+    batches = make_batches(2, 0)
+    run.append_batch("final", None, 1, batches[1])
+    for _ in range(2):
+        with pytest.raises(ValueError, match="stored already"):
+            run.append_batch("final", None, 1, batches[1])
+        run.flush()
+
+
+def test_a_direction_that_is_no_number_is_refused(workspace: Workspace) -> None:
+    run = workspace.create_run("r", {}, WIDTH, EMBEDDING_WIDTH)
+    result = make_records(make_tokenized("a", ["x", "y"])[1], 0)
+    result.records[1].direction[3] = np.nan
+    with pytest.raises(UserError, match="not finite, span a#1"):
+        run.append_batch("final", None, 0, [result])
+    run.close()
+    assert run.finished_batches("final") == set()
+
+
+def test_run_without_anything_reads_as_empty(workspace: Workspace) -> None:
+    run = workspace.create_run("r", {"checkpoints": [{"name": "planned", "step": 3}]}, WIDTH, EMBEDDING_WIDTH)
+    assert (run.checkpoints, run.default_checkpoint) == ([], "")
+    for checkpoint in (None, "planned"):
+        assert list(run.read_spans(checkpoint).columns) == list(SPAN_COLUMNS)
+        assert run.read_vectors(checkpoint).shape == (0, WIDTH)
+    assert len(run.read_samples()) == len(run.read_skipped()) == 0
+    assert run.read_embeddings()[1].shape == run.read_question_embeddings()[1].shape == (0, EMBEDDING_WIDTH)
+    with pytest.raises(UserError, match="no checkpoint 'other'"):
+        run.read_spans("other")
+    with pytest.raises(UserError, match="no sample 'a'"):
+        run.read_tokens("a")
+    info = workspace.list_runs()[0]
+    assert (info.status, info.n_spans, info.n_samples) == ("capturing", 0, 0)
+
+
+def test_embeddings_given_again_are_kept_once(workspace: Workspace) -> None:
+    run = workspace.create_run("r", {}, WIDTH, EMBEDDING_WIDTH)
+    run.write_embeddings(["a#0", "a#1"], np.ones((2, EMBEDDING_WIDTH)))
+    run.write_embeddings(["a#1", "b#0"], np.zeros((2, EMBEDDING_WIDTH)))
+    ids, vectors = run.read_embeddings()
+    assert ids == ["a#0", "a#1", "b#0"]
+    assert vectors[:, 0].tolist() == [1, 1, 0]
+    with pytest.raises(ValueError, match="width"):
+        run.write_embeddings(["c#0"], np.ones((1, EMBEDDING_WIDTH + 1)))
+
+
+# -- search ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_centred", [False, True])
+def test_search_is_the_plain_matrix_product(filled: Run, is_centred: bool) -> None:
+    vectors = filled.read_vectors().astype(np.float64)
+    spans = filled.read_spans()
+    center = vectors.mean(axis=0) if is_centred else np.zeros(WIDTH)
+    unit = vectors - center
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    for at in (0, 7, len(spans) - 1):
+        sample = spans["sample"][at]
+        found = filled.search(
+            vectors[at].astype(np.float32), 5, exclude_sample=sample, center=center if is_centred else None
+        )
+        cosines = np.where(spans["sample"] == sample, -9, unit @ unit[at])
+        best = np.argsort(-cosines)[:5]
+        assert found["span"].tolist() == spans["span"].iloc[best].tolist()
+        np.testing.assert_allclose(found["cosine"], cosines[best], atol=1e-5)
+        assert sample not in set(found["sample"])
+
+
+def test_search_takes_ties_and_zero_gradients_in_order(workspace: Workspace) -> None:
+    # A zero gradient has no direction: after centring it must not point away from the mean.
+    run = workspace.create_run("r", {}, WIDTH, EMBEDDING_WIDTH)
+    result = make_records(make_tokenized("a", list("abcde"))[1], 0)
+    for record in result.records:
+        record.direction[:] = np.eye(WIDTH, dtype=np.float16)[1 if record.span.index == 4 else 0]
+    result.records[1].direction[:] = 0
+    run.append_batch("final", None, 0, [result])
+    run.close()
+    found = run.search(np.eye(WIDTH)[0], 2)
+    assert found["span"].tolist() == ["a#0", "a#2"], "equal cosines must stay in capture order"
+    centred = run.search(np.eye(WIDTH)[0], 9, center=np.full(WIDTH, 0.1)).set_index("span")["cosine"]
+    assert centred["a#1"] == 0
+    assert (run.search(np.zeros(WIDTH), 9)["cosine"] == 0).all()
+    assert len(run.search(np.ones(WIDTH), 0)) == 0
+    with pytest.raises(ValueError, match="query has 3 values"):
+        run.search(np.ones(3), 1)
+
+
+# -- analysis -------------------------------------------------------------------------------------------------------
+
+
+def test_analysis_comes_back_and_shows_in_the_status(workspace: Workspace) -> None:
+    run = make_run(workspace, "r", 5)
+    write_missing(run, 5, 2)
+    with pytest.raises(UserError, match="gsd analyze r"):
+        run.read_points()
+    points, clusters, arrays, info = make_analysis(run, "final")
+    shuffled = points.sample(frac=1, random_state=0).assign(extra="more")
+    run.write_analysis("final", shuffled, clusters, arrays, info)
+    run.update_manifest(status="captured")
+    found = run.read_points()
+    assert found["span"].tolist() == run.read_spans()["span"].tolist(), "points are not in capture order"
+    assert found["y"].tolist() == points["y"].tolist()
+    assert (found["extra"] == "more").all()
+    assert run.read_clusters().to_dict("records") == clusters.to_dict("records")
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(run.read_arrays()[name], array)
+    assert run.manifest["analysis"] == {"final": {"n_clusters": 1}}
+    assert (run.has_analysis(), run.has_analysis("step-10")) == (True, False)
+    assert workspace.list_runs()[0].status == "analyzed"
+
+
+def test_analysis_that_fails_leaves_the_earlier_one(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(workspace, "r", 3)
+    write_missing(run, 3, 1)
+    run.write_analysis("final", *make_analysis(run, "final", 1.0))
+    points, clusters, arrays, info = make_analysis(run, "final", 2.0)
+    with pytest.raises(ValueError, match="only booleans and numbers"):
+        run.write_analysis("final", points, clusters, {"mean": np.array([object()])}, info)
+    with pytest.raises(ValueError, match="captured span"):
+        run.write_analysis("final", points.assign(span="x#0"), clusters, arrays, info)
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "write_json", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+        with pytest.raises(OSError, match="disk full"):
+            run.write_analysis("final", points, clusters, arrays, info)
+    assert set(run.read_points()["x"]) == {1.0}
+    run.write_analysis("final", points, clusters, arrays, info)
+    assert set(run.read_points()["x"]) == {2.0}
+    assert len(list((tmp_path / "workspace/runs/r/analysis").iterdir())) == 1, (
+        "a replaced analysis stays behind"
+    )
+
+
+# -- names, documents, errors ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "a\\b", "-x", "a b", "x" * 65, "a\n", "ä"])
+def test_names_cannot_leave_the_workspace(workspace: Workspace, name: str) -> None:
+    with pytest.raises(UserError, match="cannot name a run"):
+        workspace.create_run(name, {}, WIDTH, EMBEDDING_WIDTH)
+    with pytest.raises(UserError, match="cannot name a data set"):
+        workspace.write_dataset(name, [], INFO)
+    for use in (workspace.open_run, workspace.remove_run, workspace.open_dataset, workspace.remove_dataset):
+        with pytest.raises(UserError, match="unknown"):
+            use(name)
+
+
+def test_unknown_names_come_with_near_ones(workspace: Workspace) -> None:
+    workspace.create_run("gsm8k-small", {}, WIDTH, EMBEDDING_WIDTH)
+    workspace.write_dataset("gsm8k", [], INFO)
+    with pytest.raises(UserError, match=r"unknown run 'gsm8k-smal', .*did you mean gsm8k-small"):
+        workspace.open_run("gsm8k-smal")
+    with pytest.raises(UserError, match="did you mean gsm8k"):
+        workspace.read_samples("gsm9k")
+    with pytest.raises(UserError, match="exists already"):
+        workspace.create_run("gsm8k-small", {}, WIDTH, EMBEDDING_WIDTH)
+    workspace.remove_run("gsm8k-small")
+    assert workspace.list_runs() == []
+    workspace.create_run("gsm8k-small", {}, WIDTH, EMBEDDING_WIDTH)
+
+
+def test_places_that_are_no_workspace_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no workspace"):
+        Workspace.open(tmp_path / "missing", create=False)
+    assert not (tmp_path / "missing").exists()
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="a file"):
+        Workspace.open(tmp_path / "file")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_text("x")
+    with pytest.raises(UserError, match=r"other things \(cat.jpg"):
+        Workspace.open(tmp_path / "photos")
+    (tmp_path / "early" / "jobs").mkdir(parents=True)  # the dashboard may come first
+    assert Workspace.open(tmp_path / "early").version == schema.WORKSPACE_VERSION
+    with pytest.raises(UserError, match="storage cannot be used"):
+        Workspace.open("nonsense://bucket/x")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{nonsense", '{"version": "one"}', "{}", '{"version": true}', "\xff"]
+)
+def test_spoiled_workspace_document_is_one_clear_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "workspace.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=r"cannot be read|no readable version"):
+        Workspace.open(tmp_path)
+
+
+def test_newer_layouts_ask_for_an_upgrade(workspace: Workspace, tmp_path: Path) -> None:
+    workspace.create_run("r", {}, WIDTH, EMBEDDING_WIDTH)
+    document = tmp_path / "workspace" / "runs" / "r" / "run.json"
+    content = json.loads(document.read_text())
+    content["store"]["version"] = schema.RUN_VERSION + 1
+    document.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="upgrade"):
+        workspace.open_run("r")
+    assert workspace.list_runs()[0].status == "broken"
+    (tmp_path / "workspace" / "workspace.json").write_text('{"version": 99}')
+    with pytest.raises(UserError, match=r"version 99 .*upgrade"):
+        Workspace.open(tmp_path / "workspace")
+
+
+def test_one_broken_run_does_not_hide_the_others(workspace: Workspace, tmp_path: Path) -> None:
+    for name, created in (("old", "2020"), ("new", "2030"), ("torn", "2025"), ("hollow", "2024")):
+        run = workspace.create_run(name, {"created": created}, WIDTH, EMBEDDING_WIDTH)
+        run.append_batch("final", None, 0, [make_records(make_tokenized("a", ["x"])[1], 0)])
+        run.close()
+    runs = tmp_path / "workspace" / "runs"
+    (runs / "torn" / "run.json").write_text('{"created": ')
+    for path in (runs / "hollow" / "checkpoints" / "0000" / "captured.lance" / "_versions").iterdir():
+        path.write_bytes(b"not a manifest")
+    (runs / "unfinished").mkdir()  # killed before its document was written
+    infos = workspace.list_runs()
+    assert [(info.name, info.status) for info in infos] == [
+        ("new", "capturing"),
+        ("hollow", "broken"),
+        ("old", "capturing"),
+        ("torn", "broken"),
+    ]
+    assert all(
+        info.problem and info.manifest["reason"] == info.problem for info in infos if info.status == "broken"
+    )
+    workspace.remove_run("torn")
+    workspace.create_run("unfinished", {}, WIDTH, EMBEDDING_WIDTH)
+
+
+def test_manifest_changes_are_never_lost(workspace: Workspace) -> None:
+    # Capture and analysis both write the manifest; a change read before and written after another's would undo it.
+    workspace.create_run("r", {"a": 0}, WIDTH, EMBEDDING_WIDTH)
+
+    def change(name: str) -> None:
+        run = workspace.open_run("r")
+        for value in range(10):
+            run.update_manifest(**{name: value})
+
+    threads = [threading.Thread(target=change, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    manifest = workspace.open_run("r").manifest
+    assert {name: manifest[name] for name in "abcd"} == dict.fromkeys("abcd", 9)
+    with pytest.raises(ValueError, match="belongs to the store"):
+        workspace.open_run("r").update_manifest(store={})
+
+
+def test_a_writer_that_was_followed_cannot_write_any_more(workspace: Workspace) -> None:
+    # After an interrupt the old object may still be referenced; its buffer must not come behind the new one's rows.
+    old = make_run(workspace, "r", 2)
+    batches = make_batches(2, 0)
+    old.append_batch("final", None, 0, batches[0])
+    new = workspace.open_run("r")
+    with pytest.raises(UserError, match="another part of this process"):
+        new.append_batch("final", None, 0, batches[0])
+    new.repair()
+    new.append_batch("final", None, 0, batches[0])
+    new.close()
+    with pytest.raises(UserError, match="taken over"):
+        old.flush()
+    old.close()
+    assert len(old.read_spans()) == sum(len(getattr(result, "records", ())) for result in batches[0])
+
+
+# -- migrations -----------------------------------------------------------------------------------------------------
+
+
+def test_old_workspaces_end_like_new_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # One later migration each, as a future version will have them; the first try dies in the middle of it.
+    def fill(path: Path) -> None:
+        with make_run(Workspace.open(path), "r", 3) as run:
+            write_missing(run, 3, 1)
+
+    fill(tmp_path / "old")
+    is_failing = [True]
+
+    def add_note(folder: Folder, document: dict[str, Any]) -> dict[str, Any]:
+        folder.write_json("note.json", {"note": 1})
+        if is_failing[0]:
+            raise KeyboardInterrupt
+        return {**document, "note": "added"}
+
+    later = migrations.Migration(2, "a note", add_note)
+    monkeypatch.setattr(migrations, "WORKSPACE_MIGRATIONS", [*migrations.WORKSPACE_MIGRATIONS, later])
+    monkeypatch.setattr(migrations, "RUN_MIGRATIONS", [*migrations.RUN_MIGRATIONS, later])
+    with pytest.raises(KeyboardInterrupt):
+        Workspace.open(tmp_path / "old")
+    assert json.loads((tmp_path / "old" / "workspace.json").read_text()) == {"version": 1}
+    is_failing[0] = False
+    fill(tmp_path / "new")
+    found = []
+    for name in ("old", "new"):
+        workspace = Workspace.open(tmp_path / name)
+        run = workspace.open_run("r")
+        assert workspace.version == 2
+        assert run.manifest["note"] == "added"
+        document = json.loads((tmp_path / name / "workspace.json").read_text())
+        found.append((document, read_everything(run), json.loads((Path(run.uri) / "note.json").read_text())))
+        assert json.loads((Path(run.uri) / "run.json").read_text())["store"]["version"] == 2
+    assert found[0] == found[1]
+
+
+# -- places and formats ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a b", "50%", "a%20b", "x#y", "q?z", "ünï", "it's"])
+@pytest.mark.parametrize("is_uri", [False, True])
+def test_odd_folder_names_work(tmp_path: Path, name: str, is_uri: bool) -> None:
+    place = tmp_path / name
+    workspace = Workspace.open(place.as_uri() if is_uri else str(place))
+    run = workspace.create_run("r", {}, WIDTH, EMBEDDING_WIDTH)
+    run.append_batch("final", None, 0, [make_records(make_tokenized("a", ["x"])[1], 0)])
+    run.close()
+    assert (place / "runs" / "r" / "run.json").is_file()
+    assert len(Workspace.open(place).open_run("r").read_vectors()) == 1
+
+
+def test_storage_without_locks_and_renames_holds_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Object storage has neither; the same steps are taken here through a file system that is said to be remote.
+    original = Folder.at
+
+    def remote(uri: str | Path) -> Folder:
+        folder = original(uri)
+        return Folder(folder.uri, folder._fs, folder.path, is_local=False)
+
+    monkeypatch.setattr(Folder, "at", remote)
+    for path in ("datasets/d", "runs/r"):  # only real object storage makes folders by itself
+        (tmp_path / path).mkdir(parents=True)
+    workspace = Workspace.open(tmp_path)
+    assert not workspace.is_local
+    with pytest.raises(UserError, match="local workspace"):
+        _ = workspace.jobs_dir
+    workspace.write_dataset("d", [Sample("a", "q", "r")], INFO)
+    run = make_run(workspace, "r", 4)
+    write_missing(run, 4, 2)
+    run.write_analysis("final", *make_analysis(run, "final"))
+    run.close()
+    assert not list(tmp_path.rglob("*.lock"))
+    assert workspace.list_runs()[0].n_spans == len(run.read_points()) > 0
+    workspace.remove_run("r")
+    workspace.remove_dataset("d")
+    assert (workspace.list_runs(), workspace.list_datasets()) == ([], [])
+
+
+def test_every_column_says_what_it_is_in_the_file(filled: Run) -> None:
+    tables = filled._checkpoint_tables("0000")
+    for table in (*tables, filled._samples_table()):
+        opened = table.open()
+        assert opened is not None
+        assert opened.schema.equals(table.schema), "the file's schema is not the declared one"
+        for column in opened.schema:
+            assert (column.metadata or {}).get(b"comment"), f"{table.uri}: {column.name} has no comment"
+
+
+def test_a_document_is_old_or_new_and_leaves_no_scraps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Folder.at(tmp_path)
+    folder.write_json("x.json", {"value": 1})
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("killed")))
+        with pytest.raises(OSError, match="killed"):
+            folder.write_json("x.json", {"value": 2})
+    assert folder.read_json("x.json") == {"value": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+    assert json.loads(encode_json({"path": Path("a"), "set": {2, 1}})) == {"path": "a", "set": [1, 2]}
+
+
+def test_torn_table_is_an_error_not_an_empty_table(workspace: Workspace, tmp_path: Path) -> None:
+    run = make_run(workspace, "r", 3)
+    for path in (tmp_path / "workspace/runs/r/samples.lance/_versions").iterdir():
+        path.write_bytes(b"\x00" * 40)
+    with pytest.raises(UserError, match="cannot be read"):
+        run.read_samples()
+    with pytest.raises(UserError, match="cannot be read"):
+        Table(run._samples_table().uri, schema.sample_schema()).open(7)
+
+
+def test_importing_the_store_opens_no_database_and_no_torch() -> None:
+    code = (
+        "import sys, gsd_core.store; print([m for m in ('lance', 'torch', 'streamlit') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"
