@@ -55,7 +55,7 @@ def build_input(sample: Sample, tokenizer: Any) -> ModelInput:
     content; where the template knows think tags, the reasoning between them behind the generation prompt, then the
     answer; else the reasoning and a line ``Answer: …``. Source: ours.
 
-    Raises `UserError` where the template cannot be rendered.
+    The question is left to the template, which may trim it. Raises `UserError` where it cannot be rendered.
     """
     if not getattr(tokenizer, "chat_template", None):
         head = f"Question: {sample.question}\nReasoning: "
@@ -150,14 +150,18 @@ def _render_all(sample: Sample, placeholder: str, tokenizer: Any) -> _Rendered:
             errors.append(str(error))
             return ""
 
+    question = sample.question.strip()
     for wrap in (_as_text, _as_parts):
         user = {"role": "user", "content": wrap(sample.question)}
         thought = {"reasoning_content": placeholder, "reasoning": placeholder, "thinking": placeholder}
         head = attempt([user], add_generation_prompt=True)
         conversation = attempt([user, {"role": "assistant", "content": wrap(placeholder)}])
-        # A template for lists of parts prints nothing of a plain string, without raising.
-        question = sample.question.strip()
-        if question in head or (question in conversation and placeholder in conversation):
+        is_usable = question in head or (question in conversation and placeholder in conversation)
+        if not is_usable and (head or placeholder in conversation):
+            # The template alters this question, or (one for lists of parts) prints nothing of any plain string.
+            other = {"role": "user", "content": wrap(placeholder)}
+            is_usable = placeholder in attempt([other], add_generation_prompt=True)
+        if is_usable:
             answered = {"role": "assistant", "content": wrap(sample.answer), **thought}
             return _Rendered(head, conversation, attempt([user, answered]))
     reason = errors[0] if errors else "it does not print the question"

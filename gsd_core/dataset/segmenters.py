@@ -14,6 +14,7 @@ RegexOpens       a span opens at each match of a pattern
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -43,8 +44,12 @@ CUES_WIDE = (*_COMMON_CUES, "But", "Hmmm", "Hmm")
 
 MAX_PATTERN = 1000  # characters of a regex:RE pattern
 REGEX_TIMEOUT_S = 2.0  # for one sample; a sane pattern needs milliseconds
+MAX_REPEATS = (
+    10_000  # product of a pattern's counted repeats; compiling takes time in proportion, without a limit
+)
 MAX_WINDOW = 1_000_000
 
+_COUNTED = re.compile(r"\{\s*([0-9]+)[\s,0-9]*\}")
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
 
@@ -204,6 +209,13 @@ class RegexOpens:
                 else f"the pattern is longer than {MAX_PATTERN} characters",
                 "--segmenter regex:RE",
                 "give a regular expression, for example 'regex:^Step [0-9]+'",
+            )
+        # An over-long number would itself be slow to read.
+        if math.prod(int(count[:9]) or 1 for count in _COUNTED.findall(self.pattern)) > MAX_REPEATS:
+            raise UserError(
+                f"the pattern counts more than {MAX_REPEATS} repeats in all",
+                f"--segmenter {self.name}",
+                "use + or * in place of large or nested {n}",
             )
         try:
             regex.compile(self.pattern, regex.MULTILINE)
