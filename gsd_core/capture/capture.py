@@ -35,7 +35,7 @@ from gsd_core.errors import UserError
 from gsd_core.types import SampleRecords, Skipped, TokenizedSample
 
 TIERS = ("hidden", "position", "span")
-SKETCH_RANK = 16
+SKETCH_RANK = 32
 SELF_CHECK_TOLERANCE = {torch.float32: 2e-3, torch.float64: 1e-6}
 
 
@@ -47,7 +47,7 @@ class CaptureConfig:
     """``hidden``, ``position`` or ``span`` (methods §1.1)."""
     window: int | None = None
     """Spans before the span through which the gradient still flows; None: all, the exact gradient. Tier span only."""
-    sketch_width: int = 1024
+    sketch_width: int = 2048
     """Wished width P of a direction, in numbers."""
     sketch_rank: int = SKETCH_RANK
     """p = q of the two-sided projection of each module."""

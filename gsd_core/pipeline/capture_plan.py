@@ -20,7 +20,7 @@ from typing import Any
 from gsd_core.errors import UserError
 from gsd_core.types import TokenizedSample, name_is_valid
 
-DEFAULT_SKETCH_WIDTH = 1024
+DEFAULT_SKETCH_WIDTH = 2048
 AFFORDABLE_FORWARDS = 8.0  # a run costing more forward passes than this takes window 1 unless told otherwise
 PREFIX_SHARE = 0.58  # mean share of the sequence before a span's end (methods §1.1: 0.55–0.62)
 MUST_MATCH = (
@@ -55,7 +55,7 @@ class CaptureOptions:
     segmenter: str = "steps"
     """Rule that cuts reasoning into spans."""
     sketch_width: int | None = None
-    """Numbers in a direction; None is 1,024."""
+    """Numbers in a direction; None is 2,048."""
     dtype: str = "auto"
     """Weights' dtype."""
     device: str = "auto"

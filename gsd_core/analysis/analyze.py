@@ -1,0 +1,167 @@
+"""Everything the map needs of one checkpoint, in one pure function.
+
+Analysis              layout, clusters, names, mean, null and a summary; as arrays and as tables
+analyze_directions    vectors → Analysis
+STAGES                names that ``on_progress`` reports, in order
+
+Memory at 200,000 spans × 1,024: the centred directions (800 MB float32) besides the input; all else goes in
+batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gsd_core.analysis.clusters import N_NEIGHBORS, compute_clusters, default_min_cluster_size
+from gsd_core.analysis.directions import compute_centred
+from gsd_core.analysis.labels import compute_cluster_labels, compute_exemplars
+from gsd_core.analysis.layout import compute_layout
+from gsd_core.analysis.manifold import FEW, PLACED_ABOVE, compute_knn
+from gsd_core.analysis.nulls import compute_null_cosines, describe_null
+
+STAGES = ("centre", "neighbours", "layout", "clusters", "labels", "null")
+LAYOUT_NEIGHBORS = 15
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What `analyze_directions` found for n spans. All arrays are in the order of its input.
+
+    ``layout`` (n, 2) float32; ``labels`` (n,) int32, -1 is noise; ``probabilities`` (n,) float32; ``names``
+    cluster → (label, terms); ``exemplars`` cluster → row numbers; ``mean`` (P,) and ``top`` (m, P) float32
+    for `apply_centring`; ``null`` sorted cross-sample cosines float32; ``info`` plain numbers for the
+    manifest.
+    """
+
+    layout: np.ndarray
+    labels: np.ndarray
+    probabilities: np.ndarray
+    names: dict[int, tuple[str, list[str]]]
+    exemplars: dict[int, list[int]]
+    mean: np.ndarray
+    top: np.ndarray
+    null: np.ndarray
+    info: dict[str, Any]
+
+    def points(self, spans: Sequence[str]) -> pd.DataFrame:
+        """Table ``span, x, y, cluster, probability``; ``spans`` (n,) are the span ids."""
+        if len(spans) != len(self.labels):
+            raise ValueError(f"{len(self.labels)} spans were analysed, {len(spans)} ids were given")
+        return pd.DataFrame(
+            {
+                "span": list(spans),
+                "x": self.layout[:, 0],
+                "y": self.layout[:, 1],
+                "cluster": self.labels,
+                "probability": self.probabilities,
+            }
+        )
+
+    def clusters(self, spans: Sequence[str]) -> pd.DataFrame:
+        """Table ``cluster, size, label, terms, exemplars`` (span ids), largest first; noise has no row."""
+        rows = [
+            {
+                "cluster": cluster,
+                "size": int(np.count_nonzero(self.labels == cluster)),
+                "label": label,
+                "terms": terms,
+                "exemplars": [spans[row] for row in self.exemplars[cluster]],
+            }
+            for cluster, (label, terms) in sorted(self.names.items())
+        ]
+        return pd.DataFrame(rows, columns=["cluster", "size", "label", "terms", "exemplars"])
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """``mean`` (P,), ``top`` (m, P) and ``null`` (N,) sorted, as the store keeps them."""
+        return {"mean": self.mean, "top": self.top, "null": self.null}
+
+
+def analyze_directions(
+    vectors: np.ndarray,
+    samples: Sequence[str] | np.ndarray,
+    texts: Sequence[str],
+    seed: int = 0,
+    on_progress: Callable[[str, int, int], None] | None = None,
+    *,
+    n_top: int = 0,
+    min_cluster_size: int | None = None,
+    n_null_pairs: int = 200_000,
+    placed_above: int = PLACED_ABOVE,
+) -> Analysis:
+    """Centre, lay out, cluster, name and calibrate the directions of one checkpoint. Source: methods §1.4,
+    "ours".
+
+    Parameters
+    ----------
+    vectors
+        (n, P) float16 or float32 as captured; zero rows are spans without gradient: noise, at the origin. n
+        may be 0.
+    samples, texts
+        (n,) sample id and text of each span.
+    seed
+        Of layout, clusters and null. Same input and seed: same result, byte for byte on one machine.
+    on_progress
+        Called as ``on_progress(stage, done, total)`` around each of `STAGES`; an exception it raises ends the
+        work.
+    n_top
+        Principal directions removed besides the mean.
+
+    Raises
+    ------
+    ValueError
+        NaN or infinity in a row, or lengths that differ.
+    """
+    n = len(vectors)
+    if len(samples) != n or len(texts) != n:
+        raise ValueError(
+            f"{n} vectors, {len(samples)} sample ids and {len(texts)} texts; give one of each per span"
+        )
+    report = on_progress or (lambda stage, done, total: None)
+    samples = np.asarray(samples)
+
+    report("centre", 0, 1)
+    directions, mean, top = compute_centred(vectors, n_top=n_top)
+    report("centre", 1, 1)
+
+    report("neighbours", 0, 1)
+    alive = np.any(directions != 0, axis=1) if n else np.zeros(0, dtype=bool)
+    n_alive = int(alive.sum())
+    knn = None
+    if FEW <= n_alive <= placed_above:
+        knn = compute_knn(directions if n_alive == n else directions[alive], N_NEIGHBORS, seed)
+    report("neighbours", 1, 1)
+
+    report("layout", 0, 1)
+    layout = compute_layout(directions, seed, LAYOUT_NEIGHBORS, knn=knn, placed_above=placed_above)
+    report("layout", 1, 1)
+
+    report("clusters", 0, 1)
+    size = default_min_cluster_size(n) if min_cluster_size is None else min_cluster_size
+    labels, probabilities = compute_clusters(directions, seed, size, knn=knn, placed_above=placed_above)
+    report("clusters", 1, 1)
+
+    report("labels", 0, 1)
+    names = {c: (found.label, found.terms) for c, found in compute_cluster_labels(texts, labels).items()}
+    exemplars = compute_exemplars(directions, labels, 3, samples)
+    report("labels", 1, 1)
+
+    report("null", 0, 1)
+    null = compute_null_cosines(directions, samples, n_null_pairs, seed)
+    report("null", 1, 1)
+    info = {
+        "n_spans": n,
+        "n_without_direction": n - n_alive,
+        "n_clusters": len(names),
+        "noise_share": float(np.mean(labels < 0)) if n else 0.0,
+        "seed": seed,
+        "n_top": len(top),
+        "min_cluster_size": size,
+        "mean_length": float(np.linalg.norm(mean)),
+        "null": describe_null(null),
+    }
+    return Analysis(layout, labels, probabilities, names, exemplars, mean, top, null, info)

@@ -1,0 +1,176 @@
+"""Names for clusters: the words that set them apart, and spans that stand for them.
+
+ClusterLabel              label and terms of one cluster
+compute_cluster_labels    class-based TF-IDF over the texts of each cluster's spans
+compute_exemplars         the spans nearest to each cluster's mean direction
+
+A label says which words are common there, not what the model does there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.feature_extraction.text import CountVectorizer
+
+MAX_CHARS = 2_000  # of one span: a runaway span must not name a cluster
+MAX_TERM_CHARS = 24
+SEPARATOR = " · "
+EXTRA_TERMS = 3  # added at most to tell two clusters apart
+
+# A word of letters, inner apostrophes kept; numbers are no words. An operator counts only between operands,
+# so that hyphens and bullets do not.
+WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+OPERATOR = re.compile(r"(?<=[\d)\s])[+*/=×÷−<>^%-](?=[\s\d($])")
+
+# Function words only. Usual lists also hold "each", "find", "give", "call" or "three", which are what
+# reasoning steps are about.
+_FUNCTION_WORDS = """
+a an the this that these those there here it its it's i i'm i'll i'd me my we we're we'll us our you
+your he him his she her they them their who whom whose which what when where why how is are was were be
+been being am do does did doing done has have had having will would shall should can could may might
+must isn't aren't wasn't weren't don't doesn't didn't can't won't and or but nor so if then than as at
+by for from in into of off on onto out over to up down with within about after before again also any
+because just let's let only own same some such very too while during through until not no yes okay ok s
+t re ve ll d m that's there's here's what's he's she's they're you're i've we've
+"""
+STOP_WORDS = frozenset(_FUNCTION_WORDS.split())
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterLabel:
+    """``label`` such as ``"divide · each · share"``, no two alike; ``terms`` its words, best first."""
+
+    label: str
+    terms: list[str]
+
+
+def compute_cluster_labels(
+    texts: Sequence[str], labels: np.ndarray, n_terms: int = 4
+) -> dict[int, ClusterLabel]:
+    """Name each cluster by class-based TF-IDF (c-TF-IDF; Grootendorst 2022, BERTopic, arXiv 2203.05794).
+
+    W(term, cluster) = share of the term in the cluster × log(1 + A / f), A the mean number of words in a
+    cluster, f the term's count over all clusters. Noise counts as a cluster, so that words common everywhere
+    weigh little, but gets no name. Words are case-folded; numbers, function words and inflections of a better
+    term are left out; where words do not suffice, arithmetic operators fill up.
+
+    Parameters
+    ----------
+    texts
+        (n,) text of each span; the first 2,000 characters count.
+    labels
+        (n,) cluster of each span; -1 is noise.
+
+    Returns
+    -------
+    cluster → ClusterLabel; labels are plain text and differ from one another.
+    """
+    labels = np.asarray(labels)
+    if len(texts) != len(labels):
+        raise ValueError(f"{len(texts)} texts but {len(labels)} labels; give one text per span")
+    clusters = [int(c) for c in np.unique(labels)]
+    if not clusters or clusters == [-1]:
+        return {}
+    documents = {
+        c: " \n ".join(texts[i][:MAX_CHARS] for i in np.flatnonzero(labels == c).tolist()).casefold()
+        for c in clusters
+    }
+    rankings = [_rank_terms(documents, find) for find in (_find_words, _find_any_words, OPERATOR.findall)]
+    named: dict[int, ClusterLabel] = {}
+    taken: set[str] = set()
+    for cluster in (c for c in clusters if c >= 0):
+        # Function words and operators only where proper words are wanting.
+        ranked = _without_inflections([*rankings[0][cluster], *rankings[2][cluster]])
+        ranked = ranked or rankings[1][cluster] or ["no words"]
+        terms = ranked[:n_terms]
+        label = SEPARATOR.join(terms)
+        for more in range(n_terms + 1, min(n_terms + EXTRA_TERMS, len(ranked)) + 1):
+            if label not in taken:
+                break
+            terms = ranked[:more]
+            label = SEPARATOR.join(terms)
+        if label in taken:
+            terms = ranked[:n_terms]
+            base, count = SEPARATOR.join(terms), 2
+            while (label := f"{base} ({count})") in taken:
+                count += 1
+        taken.add(label)
+        named[cluster] = ClusterLabel(label, terms)
+    return named
+
+
+def compute_exemplars(
+    directions: np.ndarray, labels: np.ndarray, n: int = 3, samples: np.ndarray | None = None
+) -> dict[int, list[int]]:
+    """The ``n`` spans nearest to each cluster's mean direction. Source: "ours".
+
+    ``directions`` (n_spans, P); ``labels`` (n_spans,), -1 is noise; ``samples`` (n_spans,) sample ids: a
+    second span of one sample is taken only when there are fewer samples than ``n``. Returns cluster → row
+    numbers, nearest first (fewer than ``n`` in a smaller cluster).
+    """
+    labels = np.asarray(labels)
+    chosen: dict[int, list[int]] = {}
+    for cluster in np.unique(labels[labels >= 0]):
+        rows = np.flatnonzero(labels == cluster)
+        members = np.asarray(directions[rows], dtype=np.float32)
+        ranked = rows[np.argsort(-(members @ members.mean(axis=0)), kind="stable")]
+        picked: list[int] = []
+        seen: set[str] = set()
+        for row in ranked:
+            if len(picked) == n:
+                break
+            if samples is not None and str(samples[row]) in seen:
+                continue
+            picked.append(int(row))
+            if samples is not None:
+                seen.add(str(samples[row]))
+        spare = (int(row) for row in ranked if int(row) not in set(picked))
+        chosen[int(cluster)] = picked + [row for row, _ in zip(spare, range(n - len(picked)), strict=False)]
+    return chosen
+
+
+def _find_any_words(text: str) -> list[str]:
+    return [word.replace("’", "'") for word in WORD.findall(text) if len(word) <= MAX_TERM_CHARS]
+
+
+def _find_words(text: str) -> list[str]:
+    return [word for word in _find_any_words(text) if word not in STOP_WORDS and len(word) > 1]
+
+
+def _rank_terms(documents: dict[int, str], find: Callable[[str], list[str]]) -> dict[int, list[str]]:
+    """cluster → its terms by falling c-TF-IDF (ties: alphabetical), at most 40."""
+    try:
+        vectorizer = CountVectorizer(analyzer=find, dtype=np.float64)
+        counts = vectorizer.fit_transform(documents.values()).tocsr()
+    except ValueError:  # not a single term anywhere
+        return {cluster: [] for cluster in documents}
+    terms = vectorizer.get_feature_names_out()
+    total = np.asarray(counts.sum(axis=0)).ravel()
+    weight = np.log1p(counts.sum() / counts.shape[0] / total)
+    ranked: dict[int, list[str]] = {}
+    for row, cluster in enumerate(documents):
+        line = counts[[row]]
+        scores = line.data / max(line.data.sum(), 1.0) * weight[line.indices]
+        order = np.lexsort((line.indices, -np.round(scores, 12)))[:40]  # terms are in alphabetical order
+        ranked[cluster] = [str(terms[line.indices[i]]) for i in order]
+    return ranked
+
+
+def _without_inflections(terms: list[str]) -> list[str]:
+    """Terms without those that share their stem with a better one: "divided" after "divide" adds nothing."""
+    kept: list[str] = []
+    for term in terms:
+        stem = term[: max(4, len(term) - 3)]
+        if not any(
+            len(term) > 3
+            and len(better) > 3
+            and (better.startswith(stem) or term.startswith(better[: max(4, len(better) - 3)]))
+            and abs(len(term) - len(better)) <= 3
+            for better in kept
+        ):
+            kept.append(term)
+    return kept
