@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
+from gsd_core import __version__
 from gsd_core.errors import UserError
 from gsd_core.types import TokenizedSample, name_is_valid
 
@@ -145,7 +146,7 @@ def make_manifest(
     encoder: dict[str, Any],
 ) -> dict[str, Any]:
     """Everything needed to do the run again, as JSON."""
-    versions = {"gsd": _version_of("gsd"), "python": platform.python_version()}
+    versions = {"gsd": __version__, "python": platform.python_version()}
     versions |= {name: _version_of(name) for name in VERSIONED}
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -1,0 +1,42 @@
+"""GSD: span-level gradients of chain-of-thought fine-tuning, captured, mapped and compared.
+
+open_run     a captured run by name: spans as a pandas frame, vectors as a lazily read array
+UserError    what every public function raises on input that the caller can mend
+__version__  version of the package
+
+Importing this package costs neither torch nor the database: rooms (``gsd_core.capture``,
+``gsd_core.store``, …) are loaded when they are first named.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from gsd_core.errors import UserError
+
+if TYPE_CHECKING:
+    from gsd_core.pipeline.opened import OpenedRun, open_run
+
+__version__ = "0.1.0"
+__all__ = ["OpenedRun", "UserError", "__version__", "open_run"]
+
+_LAZY_NAMES = {"open_run": "gsd_core.pipeline.opened", "OpenedRun": "gsd_core.pipeline.opened"}
+_ROOMS = frozenset(
+    ("analysis", "capture", "dataset", "execution", "pipeline", "store", "training", "types", "errors")
+)
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name or a room on first use (PEP 562)."""
+    if name in _LAZY_NAMES:
+        value = getattr(importlib.import_module(_LAZY_NAMES[name]), name)
+        globals()[name] = value
+        return value
+    if name in _ROOMS:
+        return importlib.import_module(f"gsd_core.{name}")
+    raise AttributeError(f"module 'gsd_core' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY_NAMES, *_ROOMS})

@@ -1,0 +1,137 @@
+"""``gsd analyze``: layout, clusters, labels and null of a run's directions.
+
+run_analyze      analyse every checkpoint of a run (or one) and store the result whole
+use_numba_cache  compiled code is kept between processes, in the user's cache folder
+
+The mathematics is in ``gsd_core.analysis``; this stage reads vectors, calls it and writes. ``n_stresses`` and
+``n_twins`` are None: no stage computes them yet.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import platformdirs
+
+from gsd_core import __version__
+from gsd_core.errors import UserError
+from gsd_core.pipeline.progress import Progress
+
+if TYPE_CHECKING:
+    from gsd_core.store import Run, Workspace
+
+
+def run_analyze(
+    workspace: Workspace,
+    name: str,
+    *,
+    checkpoint: str | None = None,
+    seed: int = 0,
+    again: bool = False,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Analyse run ``name``.
+
+    A checkpoint that is analysed already, with the same seed and spans, is kept unless ``again``.
+    Returns ``run, n_spans, n_clusters, noise_share, n_stresses, n_twins, seconds, checkpoint, checkpoints``:
+    counts are of the run's default checkpoint (or the one asked for), ``checkpoints`` has them all. Raises
+    ``UserError`` for an unknown run or checkpoint and for a run without spans; an interruption
+    keeps the checkpoints that were finished.
+    """
+    started = time.monotonic()
+    run = workspace.open_run(name)
+    names = [get_checkpoint(run, checkpoint)] if checkpoint else list(run.checkpoints)
+    if not names:
+        raise UserError(
+            "nothing is captured yet", f"run {name}", f"gsd capture --run {name} --resume goes on with it"
+        )
+    rows = [
+        _analyze_checkpoint(run, each, seed, again, progress, f"{each} ({step}/{len(names)})")
+        for step, each in enumerate(names, start=1)
+    ]
+    shown = next(row for row in rows if row["checkpoint"] == (checkpoint or run.default_checkpoint))
+    return {
+        "run": name,
+        "n_spans": shown["n_spans"],
+        "n_clusters": shown["n_clusters"],
+        "noise_share": shown["noise_share"],
+        "n_stresses": None,
+        "n_twins": None,
+        "seconds": time.monotonic() - started,
+        "checkpoint": shown["checkpoint"],
+        "checkpoints": rows,
+    }
+
+
+def get_checkpoint(run: Run, name: str | None) -> str:
+    """``name`` if the run has it, the default for None. Raises ``UserError`` naming those it has."""
+    if not run.checkpoints:
+        raise UserError(
+            "nothing is captured yet", f"run {run.name}", f"gsd capture --run {run.name} --resume"
+        )
+    if name is None:
+        return run.default_checkpoint
+    if name not in run.checkpoints:
+        raise UserError(f"no checkpoint {name!r}", f"run {run.name}", f"it has {', '.join(run.checkpoints)}")
+    return name
+
+
+def use_numba_cache() -> None:
+    """Point numba at a per-user cache unless the environment names one; call before numba is imported.
+
+    Without it every process compiles the layout's kernels anew (tens of seconds), and an installation that
+    is not writable cannot keep them.
+    """
+    if "NUMBA_CACHE_DIR" in os.environ or "numba" in sys.modules:
+        return
+    folder = Path(platformdirs.user_cache_dir("gsd", appauthor=False)) / "numba"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError:
+        return
+    os.environ["NUMBA_CACHE_DIR"] = str(folder)
+
+
+def _analyze_checkpoint(
+    run: Run, checkpoint: str, seed: int, again: bool, progress: Progress, title: str
+) -> dict[str, Any]:
+    started = time.monotonic()
+    reader = run.snapshot()  # ids and vectors of one moment, also while a capture goes on
+    spans = reader.read_spans(checkpoint, columns=["span", "sample", "text"])
+    if not len(spans):
+        raise UserError(
+            "no span was captured", f"run {run.name}, checkpoint {checkpoint}", "see its skipped samples"
+        )
+    keys = ("n_spans", "n_clusters", "noise_share")
+    same = {"seed": seed, "n_spans": len(spans), "gsd_version": __version__}
+    kept = (run.manifest.get("analysis") or {}).get(checkpoint) if run.has_analysis(checkpoint) else None
+    if kept and not again and all(kept.get(key) == value for key, value in same.items()):
+        return {"checkpoint": checkpoint, **{key: kept.get(key) for key in keys}, "seconds": 0.0}
+
+    stage = progress.stage(f"analyse {title}", unit="steps")
+    use_numba_cache()
+    # Only here: the layout's compiler costs seconds that a kept analysis need not pay.
+    from gsd_core.analysis.analyze import STAGES, analyze_directions
+
+    def report(step: str, done: int, total: int) -> None:
+        finished = STAGES.index(step) + (1 if done >= total else 0)
+        stage.update(finished, len(STAGES), step=step)
+
+    analysis = analyze_directions(
+        reader.read_vectors(checkpoint),
+        spans["sample"].to_numpy(dtype=object),
+        spans["text"].tolist(),
+        seed=seed,
+        on_progress=report,
+    )
+    ids = spans["span"].tolist()
+    info = {**analysis.info, **same, "seconds": time.monotonic() - started}
+    run.write_analysis(checkpoint, analysis.points(ids), analysis.clusters(ids), analysis.arrays(), info)
+    return {"checkpoint": checkpoint, **{key: info[key] for key in (*keys, "seconds")}}

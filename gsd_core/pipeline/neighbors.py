@@ -1,0 +1,91 @@
+"""``gsd neighbors``: the spans of other samples best aligned with one span, each beside its null.
+
+run_neighbors  the best centred cosines of one span with the spans of other samples, with q-values
+
+A cosine alone says little: the null is the cosine of random pairs of spans from different samples, and q
+(Benjamini–Hochberg, ``methods`` §1.4) is taken over all candidates, not only over those that are shown.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gsd_core.analysis.directions import apply_centring, compute_centred
+from gsd_core.analysis.neighbors import compute_neighbors
+from gsd_core.analysis.nulls import compute_null_cosines, compute_q_values
+from gsd_core.errors import UserError
+from gsd_core.pipeline.analyze import get_checkpoint
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gsd_core.store import Workspace
+
+
+def run_neighbors(
+    workspace: Workspace,
+    name: str,
+    *,
+    span: str,
+    top: int = 10,
+    checkpoint: str | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """The ``top`` spans of other samples by centred cosine with ``span``.
+
+    Returns ``run, checkpoint, span, sample, text, null_p95, n_candidates, neighbors: [{span, sample, cosine,
+    q_value, text}]``. Raises ``UserError`` for an unknown run, checkpoint or span.
+    """
+    run = workspace.open_run(name)
+    at = get_checkpoint(run, checkpoint)
+    reader = run.snapshot()
+    spans = reader.read_spans(at, columns=["span", "sample", "text"])
+    ids = spans["span"].to_numpy(dtype=object)
+    place = np.flatnonzero(ids == span)
+    if not len(place):
+        raise UserError(f"no span {span!r}", f"run {name}, checkpoint {at}", _describe_near(span, spans))
+    query = int(place[0])
+    samples = spans["sample"].to_numpy(dtype=object)
+    if run.has_analysis(at):  # the same centring and null as on the map
+        arrays = run.read_arrays(at)
+        directions = apply_centring(reader.read_vectors(at), arrays["mean"], arrays.get("top"))
+        null = arrays["null"]
+    else:
+        directions = compute_centred(reader.read_vectors(at)).directions
+        null = compute_null_cosines(directions, samples, seed=seed)
+    indices, cosines = compute_neighbors(directions, query, samples, top=len(ids))
+    q_values = compute_q_values(cosines, null)[1]
+    texts = spans["text"].to_numpy(dtype=object)
+    return {
+        "run": name,
+        "checkpoint": at,
+        "span": span,
+        "sample": str(samples[query]),
+        "text": str(texts[query]),
+        "null_p95": float(np.quantile(null, 0.95)) if len(null) else None,
+        "n_candidates": len(indices),
+        "neighbors": [
+            {
+                "span": str(ids[index]),
+                "sample": str(samples[index]),
+                "cosine": float(cosine),
+                "q_value": float(q_value),
+                "text": str(texts[index]),
+            }
+            for index, cosine, q_value in zip(indices[:top], cosines[:top], q_values[:top], strict=True)
+        ],
+    }
+
+
+def _describe_near(span: str, spans: pd.DataFrame) -> str:
+    """What to write instead of a span id that is not there."""
+    sample = span.rsplit("#", 1)[0]
+    own = spans.loc[spans["sample"] == sample, "span"]
+    if len(own):
+        return f"sample {sample!r} has {own.iloc[0]} to {own.iloc[-1]}"
+    near = difflib.get_close_matches(span, spans["span"].head(5000).tolist(), n=1)
+    example = near[0] if near else spans["span"].iloc[0] if len(spans) else "SAMPLE#K"
+    return f"a span is SAMPLE#K, for example {example!r}; gsd export RUN --what spans lists them"

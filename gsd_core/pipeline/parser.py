@@ -1,0 +1,276 @@
+"""The flags of every command.
+
+make_parser      the whole parser; importing this module parses nothing
+parse_arguments  words → namespace; ``UserError`` instead of argparse's own exit
+ArgumentParser   argparse with one-line errors and no abbreviations
+
+Global flags are taken before and after the command. Flags that are not given and whose default belongs to a
+stage are left out of the namespace, so that a default has one home.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from gsd_core import __version__
+from gsd_core.errors import UserError
+
+TIERS = ("hidden", "position", "span", "local", "exact")
+EXPORTS = ("spans", "clusters", "vectors", "tokens")
+_ABSENT = argparse.SUPPRESS
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """argparse whose errors are the user's to mend: one line, exit 2; no abbreviated flags."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("allow_abbrev", False)
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(*args, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ``UserError`` for what argparse found wrong."""
+        unknown = re.match(r"argument (?:COMMAND|ACTION): invalid choice: '(.*?)'", message)
+        if unknown:
+            names = _command_names(self)
+            near = difflib.get_close_matches(unknown[1], names, n=1)
+            fix = f"did you mean {near[0]!r}? " if near else ""
+            raise UserError(
+                f"unknown command {unknown[1]!r}",
+                self.prog,
+                f"{fix}this version has {', '.join(names)}",
+            )
+        raise UserError(message, self.prog, f"{self.prog} --help shows every flag")
+
+
+def parse_arguments(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    """Namespace with ``function`` (a name in ``commands``) and the global flags. Raises ``UserError``."""
+    flags = parser.parse_args(list(words))
+    if getattr(flags, "function", None) is None:
+        asked = getattr(flags, "parser", parser)
+        raise UserError("no command given", asked.prog, f"one of {', '.join(_command_names(asked))}")
+    return flags
+
+
+def make_parser() -> ArgumentParser:
+    """The parser of ``gsd``."""
+    parser = ArgumentParser(
+        prog="gsd",
+        description="Span-level gradients of chain-of-thought fine-tuning: capture, map, compare.",
+        epilog="exit: 0 done, 1 internal failure, 2 your input, 130 interrupted (finished work is kept)",
+    )
+    parser.add_argument("--version", action="version", version=f"gsd {__version__}")
+    _add_global_flags(parser, is_root=True)
+    commands = parser.add_subparsers(metavar="COMMAND", parser_class=ArgumentParser)
+
+    demo = _add_command(
+        commands,
+        "demo",
+        "run_demo_command",
+        "the whole way on bundled model and corpus: capture, analyse, serve",
+    )
+    demo.add_argument("--no-serve", action="store_true", help="stop before the dashboard")
+    demo.add_argument(
+        "--samples", type=_positive, default=_ABSENT, help="samples of the corpus (default 720)"
+    )
+    demo.add_argument(
+        "--checkpoints", nargs="+", default=_ABSENT, metavar="NAME", help="which of the model's; default: all"
+    )
+    _add_address(demo)
+
+    _add_datasets(commands)
+    _add_capture(commands)
+
+    analyze = _add_command(
+        commands, "analyze", "run_analyze_command", "layout, clusters with labels, alignment null"
+    )
+    analyze.description = "Layout, clusters with labels and the alignment null of a run's directions."
+    analyze.epilog = "n_stresses and n_twins are null: this version does not compute them yet."
+    analyze.add_argument("run", metavar="RUN")
+    analyze.add_argument("--checkpoint", help="only this checkpoint; default: all")
+    analyze.add_argument("--seed", type=int, default=0)
+    analyze.add_argument(
+        "--again", action="store_true", help="analyse checkpoints anew that are already analysed"
+    )
+
+    neighbors = _add_command(
+        commands, "neighbors", "run_neighbors_command", "spans of other samples best aligned with one span"
+    )
+    neighbors.add_argument("run", metavar="RUN")
+    neighbors.add_argument("--span", required=True, metavar="SAMPLE#K")
+    neighbors.add_argument("--top", type=_positive, default=10)
+    neighbors.add_argument("--checkpoint", help="default: the run's last")
+    neighbors.add_argument("--seed", type=int, default=0, help="of the null's random pairs")
+
+    export = _add_command(
+        commands, "export", "run_export_command", "a run's tables as csv, parquet, jsonl or npz"
+    )
+    export.add_argument("run", metavar="RUN")
+    export.add_argument("--what", required=True, choices=EXPORTS)
+    export.add_argument("--out", required=True, metavar="FILE", help="its ending says the format")
+    export.add_argument("--sample", metavar="ID", help="which sample's tokens (with --what tokens)")
+    export.add_argument("--checkpoint", help="default: the run's last; 'all' for --what spans and clusters")
+
+    serve = _add_command(commands, "serve", "run_serve_command", "the dashboard")
+    _add_address(serve)
+
+    _add_command(
+        commands, "doctor", "run_doctor_command", "versions, device, workspace health, what is missing"
+    )
+    return parser
+
+
+def _add_datasets(commands: Any) -> None:
+    datasets = _add_command(commands, "datasets", None, "read, list, show and remove data sets")
+    actions = datasets.add_subparsers(metavar="ACTION", parser_class=ArgumentParser)
+
+    add = _add_command(
+        actions, "add", "run_datasets_add_command", "read a file (or hub id) into the workspace"
+    )
+    add.add_argument("file", metavar="FILE", help="file or hub id (owner/name)")
+    add.add_argument("--name", help="default: the file's stem")
+    _add_map(add)
+    add.add_argument("--strict", action="store_true", help="one unusable row is an error")
+    add.add_argument(
+        "--replace", action="store_true", help="overwrite a data set of this name with other content"
+    )
+
+    preview = _add_command(
+        actions, "preview", "run_datasets_preview_command", "what the reader understands of a file"
+    )
+    preview.add_argument("file", metavar="FILE")
+    preview.add_argument("--head", type=_positive, default=20)
+    _add_map(preview)
+
+    _add_command(actions, "list", "run_datasets_list_command", "the workspace's data sets")
+    show = _add_command(
+        actions, "show", "run_datasets_show_command", "one data set, its first samples, its rejected rows"
+    )
+    show.add_argument("name", metavar="NAME")
+    show.add_argument("--head", type=_positive, default=3)
+    remove = _add_command(
+        actions, "remove", "run_datasets_remove_command", "delete a data set (runs keep their own copy)"
+    )
+    remove.add_argument("name", metavar="NAME")
+
+
+def _add_capture(commands: Any) -> None:
+    capture = _add_command(commands, "capture", "run_capture_command", "span gradients into the store")
+    add = capture.add_argument
+    add("--dataset", required=True, metavar="NAME|FILE", help="a FILE is added first, under its stem")
+    add("--model", required=True, metavar="demo|PATH|HUB_ID")
+    add("--checkpoints", nargs="+", default=_ABSENT, metavar="PATH")
+    add("--tier", choices=TIERS, default=_ABSENT)
+    add(
+        "--window",
+        type=_window,
+        default=_ABSENT,
+        metavar="N|all",
+        help="spans before a span that keep gradients",
+    )
+    add(
+        "--segmenter",
+        default=_ABSENT,
+        metavar="RULE",
+        help="steps|sentences|paragraphs|cues|cues-wide|windows:N|regex:RE",
+    )
+    add("--sketch-width", type=_positive, default=_ABSENT, metavar="P")
+    add("--dtype", default=_ABSENT, choices=("auto", "float32", "bfloat16", "float16"))
+    add("--device", default=_ABSENT, help="auto|cpu|cuda|cuda:N|mps")
+    add("--batch-tokens", type=_positive, default=_ABSENT, metavar="N")
+    add("--executor", choices=("local", "ray"), default=_ABSENT)
+    add("--workers", type=_positive, default=_ABSENT)
+    add("--run", default=_ABSENT, metavar="NAME")
+    add("--resume", action="store_true", default=_ABSENT, help="go on with an interrupted run")
+    add("--limit", type=_positive, default=_ABSENT, metavar="N", help="only the first N samples")
+    add(
+        "--truncate",
+        action="store_true",
+        default=_ABSENT,
+        help="cut samples that are longer than the context",
+    )
+    add("--seed", type=int, default=_ABSENT, help="of the sketch")
+    add("--encoder", default=_ABSENT, help="sentence-transformers model of the semantic side")
+    add("--lora", choices=("adapters", "base"), default=_ABSENT, help="which weights of a LoRA model")
+    _add_map(capture)
+    add(
+        "--trust-remote-code",
+        action="store_true",
+        default=_ABSENT,
+        help="run code that a model brings with it; only for sources that you trust",
+    )
+
+
+def _add_command(commands: Any, name: str, function: str | None, help_text: str) -> ArgumentParser:
+    command: ArgumentParser = commands.add_parser(
+        name, help=help_text, description=f"{help_text[0].upper()}{help_text[1:]}."
+    )
+    _add_global_flags(command, is_root=False)
+    # A command of commands says by itself which of them it has.
+    command.set_defaults(**({"function": function} if function else {"parser": command}))
+    return command
+
+
+def _add_global_flags(parser: argparse.ArgumentParser, is_root: bool) -> None:
+    # Sub-parsers leave the flags out unless given, so that they do not undo what stood before the command.
+    group = parser.add_argument_group("everywhere")
+    group.add_argument(
+        "--workspace",
+        metavar="DIR",
+        default=None if is_root else _ABSENT,
+        help="default: $GSD_WORKSPACE, else ./gsd-workspace",
+    )
+    for flag, text in (
+        ("--json", "exactly one JSON object on standard output"),
+        ("--quiet", "no progress"),
+        ("--debug", "show tracebacks"),
+    ):
+        group.add_argument(flag, action="store_true", default=False if is_root else _ABSENT, help=text)
+
+
+def _add_map(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--map",
+        default=None,
+        metavar="question=COL,reasoning=COL,answer=COL",
+        help="correct what the reader guessed",
+    )
+
+
+def _add_address(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--port", type=_port, help="default: 8501, or the next free one")
+    parser.add_argument("--host", default="127.0.0.1", help="default: this machine only")
+
+
+def _command_names(parser: argparse.ArgumentParser) -> list[str]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return list(action.choices)
+    return []
+
+
+def _positive(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is below 1")
+    return number
+
+
+def _port(text: str) -> int:
+    number = _positive(text)
+    if number > 65535:
+        raise argparse.ArgumentTypeError(f"{text} is above 65535")
+    return number
+
+
+def _window(text: str) -> str:
+    if text != "all" and not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither 'all' nor a whole number of spans from 0")
+    return text

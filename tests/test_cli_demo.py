@@ -1,0 +1,72 @@
+"""``gsd demo`` is safe to repeat: finished it is used again, interrupted it goes on, changed it is made anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gsd_core.capture.models import demo_folder, resolve_checkpoints
+from gsd_core.pipeline.demo import DEMO_NAME
+from gsd_core.store import Workspace
+from tests.cli_support import make_rows, run_gsd_json, write_rows, write_run
+
+pytestmark = pytest.mark.skipif(
+    not (demo_folder() / "tokenizer.json").is_file(), reason="the demo model is not in this checkout"
+)
+SAMPLES = 8
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo") / "workspace"
+
+
+def make_demo(workspace: Path, n_samples: int = SAMPLES) -> dict[str, object]:
+    last = resolve_checkpoints("demo")[-1].name
+    return run_gsd_json(
+        *("demo", "--no-serve", "--samples", n_samples, "--checkpoints", last), workspace=workspace
+    )
+
+
+def test_demo_makes_a_run_and_uses_it_again(workspace: Path) -> None:
+    first = make_demo(workspace)
+    assert {"run", "n_samples", "n_spans", "n_clusters", "n_twins", "seconds", "url"} <= set(first)
+    assert (first["run"], first["n_samples"], first["url"], first["was_complete"]) == (
+        "demo",
+        SAMPLES,
+        None,
+        False,
+    )
+    assert int(str(first["n_spans"])) >= 4 * SAMPLES, "every sample has four steps or more"
+    again = make_demo(workspace)
+    assert again["was_complete"], "a finished demo was captured a second time"
+    assert again["n_spans"] == first["n_spans"]
+
+
+def test_interrupted_demo_goes_on(workspace: Path) -> None:
+    make_demo(workspace)
+    run = Workspace.open(workspace).open_run(DEMO_NAME)
+    created = run.manifest["created"]
+    run.update_manifest(status="capturing")
+    result = make_demo(workspace)
+    manifest = Workspace.open(workspace).open_run(DEMO_NAME).manifest
+    assert not result["was_complete"]
+    assert manifest["status"] == "captured"
+    assert manifest["created"] == created, "the run was thrown away in place of being resumed"
+
+
+def test_changed_demo_is_made_anew(workspace: Path) -> None:
+    make_demo(workspace)
+    result = make_demo(workspace, SAMPLES + 2)
+    assert (result["was_complete"], result["n_samples"]) == (False, SAMPLES + 2)
+    assert len(Workspace.open(workspace).open_run(DEMO_NAME).read_samples()) == SAMPLES + 2
+
+
+def test_somebodys_own_demo_is_not_touched(tmp_path: Path) -> None:
+    words = ("demo", "--no-serve", "--samples", SAMPLES)
+    file = write_rows(tmp_path / "demo.jsonl", make_rows())
+    run_gsd_json("datasets", "add", file, workspace=tmp_path / "a")
+    assert "your own" in run_gsd_json(*words, workspace=tmp_path / "a", code=2)["error"]
+    write_run(tmp_path / "b", "demo")
+    assert "your own" in run_gsd_json(*words, workspace=tmp_path / "b", code=2)["error"]

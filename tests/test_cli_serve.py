@@ -1,0 +1,79 @@
+"""Serving: the dashboard comes up on the workspace, and ends when it is told to."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from gsd_core.errors import UserError
+from gsd_core.pipeline import serve
+from tests.cli_support import run_gsd, run_gsd_json, start_gsd
+
+
+def test_serve_comes_up_and_ctrl_c_is_its_ordinary_end(tmp_path: Path) -> None:
+    process = start_gsd("--workspace", tmp_path / "workspace", "--json", "serve")
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    try:
+        assert line, (process.communicate(timeout=60)[1]).decode()
+        url = json.loads(line)["url"]
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"{url}/_stcore/health", timeout=30) as answer:
+            assert answer.status == 200
+    finally:
+        process.send_signal(signal.SIGINT)
+        rest, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err.decode()
+    assert rest == b"", "standard output holds more than the one object"
+    with pytest.raises(OSError, match="refused"):
+        opener.open(f"{url}/_stcore/health", timeout=5)
+
+
+def test_a_taken_port_is_told_before_anything_starts(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for words in (("serve",), ("demo",)):
+            value = run_gsd_json(*words, "--port", port, workspace=tmp_path / "workspace", code=2)
+            assert str(port) in value["error"]
+    assert not (tmp_path / "workspace" / "runs" / "demo").exists(), (
+        "the demo was captured before the port was looked at"
+    )
+
+
+def test_without_a_port_the_next_free_one_is_taken() -> None:
+    first = serve.choose_port("127.0.0.1", None)
+    with socket.create_server(("127.0.0.1", first)):
+        assert serve.choose_port("127.0.0.1", None) > first
+
+
+def test_an_installation_without_the_app_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve.gsd_core, "__file__", str(tmp_path / "gsd_core" / "__init__.py"))
+    with pytest.raises(UserError, match="clone of the repository"):
+        serve.find_app()
+
+
+def test_doctor_tells_what_is_there(tmp_path: Path) -> None:
+    done = run_gsd("--json", "doctor", workspace=tmp_path / "none")
+    outcome = json.loads(done.out)
+    assert done.code == (0 if outcome["ok"] else 1)
+    names = {check["name"]: check for check in outcome["checks"]}
+    assert {"python", "torch", "device", "demo model", "sentence encoder", "dashboard", "workspace"} <= set(
+        names
+    )
+    assert outcome["ok"] == all(check["ok"] or not check["is_needed"] for check in outcome["checks"])
+    assert all(check["fix"] for check in outcome["checks"] if not check["ok"]), "a fault without a way out"
+
+
+def test_doctor_finds_what_is_broken(tmp_path: Path) -> None:
+    folder = tmp_path / "workspace"
+    folder.mkdir()
+    (folder / "workspace.json").write_text("{}")
+    outcome = run_gsd_json("doctor", workspace=folder, code=1)
+    assert not outcome["ok"]
+    broken = [check["name"] for check in outcome["checks"] if not check["ok"] and check["is_needed"]]
+    assert "workspace" in broken

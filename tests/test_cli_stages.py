@@ -1,0 +1,129 @@
+"""Stages on a planted run: analysis, neighbours, and the run from Python find what was put there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gsd_core as gsd
+from gsd_core.pipeline.analyze import use_numba_cache
+from tests.cli_support import run_gsd, run_gsd_json, write_run
+
+
+@pytest.fixture(scope="module")
+def analyzed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workspace = write_run(tmp_path_factory.mktemp("stages") / "workspace", n_samples=24)
+    run_gsd_json("analyze", "planted", workspace=workspace)
+    return workspace
+
+
+def test_analysis_finds_the_planted_steps(analyzed: Path) -> None:
+    result = run_gsd_json("analyze", "planted", workspace=analyzed)
+    assert {"run", "n_spans", "n_clusters", "noise_share", "n_stresses", "n_twins", "seconds"} <= set(result)
+    assert (result["run"], result["n_spans"]) == ("planted", 96)
+    assert result["n_clusters"] == 4, "four orthogonal steps must come out as four clusters"
+    assert 0 <= result["noise_share"] <= 0.5, "half of the planted spans are called noise"
+    assert result["n_stresses"] is None, "a number for a stage that does not exist"
+    assert [each["checkpoint"] for each in result["checkpoints"]] == ["step-1", "step-2"]
+
+
+def test_finished_analysis_is_kept_and_can_be_done_anew(analyzed: Path) -> None:
+    kept = run_gsd_json("analyze", "planted", workspace=analyzed)
+    assert all(each["seconds"] == 0 for each in kept["checkpoints"]), (
+        "a finished checkpoint was analysed again"
+    )
+    again = run_gsd_json("analyze", "planted", "--again", "--checkpoint", "step-1", workspace=analyzed)
+    assert [each["checkpoint"] for each in again["checkpoints"]] == ["step-1"]
+    assert again["checkpoints"][0]["seconds"] > 0
+    assert again["n_clusters"] == kept["n_clusters"], "the same seed gave another result"
+
+
+def test_neighbors_are_the_same_step_of_other_samples(analyzed: Path) -> None:
+    result = run_gsd_json("neighbors", "planted", "--span", "s3#2", "--top", 7, workspace=analyzed)
+    assert result["span"] == "s3#2"
+    found = result["neighbors"]
+    assert len(found) == 7
+    assert all(each["span"].endswith("#2") for each in found), "the planted direction is lost on the way"
+    assert all(each["sample"] != "s3" for each in found), "a span of the same sample is no neighbour"
+    assert [each["cosine"] for each in found] == sorted((each["cosine"] for each in found), reverse=True)
+    assert all(0 <= each["q_value"] <= 1 for each in found)
+    assert all(each["text"].startswith("Step 2") for each in found), "texts and vectors are out of step"
+
+
+def test_neighbors_work_before_analysis(tmp_path: Path) -> None:
+    workspace = write_run(tmp_path / "workspace")
+    found = run_gsd_json("neighbors", "planted", "--span", "s0#1", workspace=workspace)["neighbors"]
+    assert len(found) == 10
+    assert all(each["span"].endswith("#1") for each in found)
+
+
+def test_neighbors_of_a_lonely_sample_are_none(tmp_path: Path) -> None:
+    # One sample: there is no other to be aligned with, and no null; neither is a failure.
+    workspace = write_run(tmp_path / "workspace", n_samples=1)
+    result = run_gsd_json("neighbors", "planted", "--span", "s0#1", workspace=workspace)
+    assert (result["neighbors"], result["null_p95"]) == ([], None)
+
+
+def test_people_get_a_table(analyzed: Path) -> None:
+    outcome = run_gsd("neighbors", "planted", "--span", "s3#2", workspace=analyzed)
+    assert outcome.code == 0
+    assert "cosine" in outcome.out
+    assert "random pairs" in outcome.out, "a cosine without its null"
+    assert "step-2" in run_gsd("analyze", "planted", workspace=analyzed).out
+
+
+def test_open_run_gives_spans_and_lazy_vectors(analyzed: Path) -> None:
+    run = gsd.open_run("planted", workspace=analyzed)
+    assert (run.name, run.checkpoint, run.checkpoints) == ("planted", "step-2", ["step-1", "step-2"])
+    assert len(run.spans) == len(run.vectors) == 96
+    assert {"span", "text", "cluster", "cluster_label", "x", "y", "meta.topic"} <= set(run.spans.columns)
+    assert run.vectors.shape == (96, 16)
+    whole = np.asarray(run.vectors, dtype=np.float32)
+    np.testing.assert_allclose(np.linalg.norm(whole, axis=1), 1, atol=2e-3)
+    places = np.flatnonzero(run.spans["index"] == 2)
+    assert (whole[places].argmax(axis=1) == 2).all(), "spans and vectors are in different order"
+    for rows in (5, -1, slice(3, 9), slice(9, 3, -2), [7, 1, 7], whole[:, 0] > 0.5, slice(4, 4)):
+        np.testing.assert_array_equal(run.vectors[rows], whole.astype(np.float16)[rows])
+    with pytest.raises(IndexError):
+        run.vectors[96]
+    assert not np.array_equal(run.at("step-1").vectors[:], whole.astype(np.float16))
+
+
+def test_open_run_reads_only_the_rows_asked_for(analyzed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = gsd.open_run("planted", workspace=analyzed)
+    asked: list[tuple[int, int]] = []
+    read = run._run.read_vectors
+
+    def spy(checkpoint: str | None = None, start: int = 0, stop: int | None = None) -> np.ndarray:
+        asked.append((start, stop or 0))
+        return read(checkpoint, start, stop)
+
+    monkeypatch.setattr(run._run, "read_vectors", spy)
+    run.vectors[10:12]
+    assert asked == [(10, 12)], "a slice read the whole array"
+
+
+def test_open_run_takes_the_workspace_from_the_environment(
+    analyzed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GSD_WORKSPACE", str(analyzed))
+    assert gsd.open_run("planted").name == "planted"
+    with pytest.raises(gsd.UserError, match="planted"):
+        gsd.open_run("plantet")
+
+
+def test_numba_cache_is_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Without it every `gsd analyze` compiles for tens of seconds.
+    import os
+    import sys
+
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delitem(sys.modules, "numba", raising=False)
+    use_numba_cache()
+    assert os.environ["NUMBA_CACHE_DIR"].startswith(str(tmp_path))
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "elsewhere")
+    use_numba_cache()
+    assert os.environ["NUMBA_CACHE_DIR"] == "elsewhere", "a person's own setting was overwritten"
