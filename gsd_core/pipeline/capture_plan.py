@@ -146,7 +146,7 @@ def make_manifest(
     encoder: dict[str, Any],
 ) -> dict[str, Any]:
     """Everything needed to do the run again, as JSON."""
-    versions = {"gsd": __version__, "python": platform.python_version()}
+    versions: dict[str, str | None] = {"gsd": __version__, "python": platform.python_version()}
     versions |= {name: _version_of(name) for name in VERSIONED}
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

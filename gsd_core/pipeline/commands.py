@@ -15,7 +15,7 @@ from gsd_core.errors import UserError
 from gsd_core.pipeline import reports
 
 if TYPE_CHECKING:
-    from gsd_core.pipeline.cli import Context
+    from gsd_core.pipeline.context import Context
 
 _CAPTURE_FLAGS = (
     *(
