@@ -1,0 +1,104 @@
+"""Choices that live in the page's address, so that a copied link opens the same view.
+
+read_address    a choice: from the address, else what was chosen last in this session, else a default
+write_address   remember a choice, in the address too
+choose          a select box whose value is such a choice
+write_text      a text box whose text is such a choice
+pick_many       a multiple choice kept likewise
+address_of      the address's parameters for a link
+
+The address is the truth: a widget takes its value from it before it is drawn, and a change goes there before the rerun.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import streamlit as st
+
+_REMEMBERED = "gsd_remembered"
+SEPARATOR = "\x1f"  # a label may hold any sign that people write
+
+
+def _remembered() -> dict[str, str]:
+    return st.session_state.setdefault(_REMEMBERED, {})
+
+
+def read_address(name: str, default: str = "", remember: bool = True) -> str:
+    """The choice called ``name``. With ``remember`` it outlives a change of page within the session."""
+    value = st.query_params.get(name)
+    if value is not None:
+        if remember:
+            _remembered()[name] = value
+        return value
+    return _remembered().get(name, default) if remember else default
+
+
+def write_address(name: str, value: str | None) -> None:
+    """Set a choice; None or ``""`` removes it."""
+    if value:
+        _remembered()[name] = value
+        if st.query_params.get(name) != value:
+            st.query_params[name] = value
+    else:
+        _remembered().pop(name, None)
+        if name in st.query_params:
+            del st.query_params[name]
+
+
+def choose(
+    label: str,
+    name: str,
+    options: Sequence[str],
+    *,
+    default: str = "",
+    format_func: Callable[[str], str] = str,
+    remember: bool = True,
+    **arguments: Any,
+) -> str:
+    """A select box bound to the address under ``name``; returns the chosen option, ``""`` where there is none.
+
+    The default is left out of the address; an unknown value gives way to the default.
+    """
+    if not options:
+        return ""
+    current = read_address(name, default, remember)
+    if current not in options:
+        current = default if default in options else options[0]
+    key = f"address_{name}"
+    st.session_state[key] = current
+    write_address(name, None if current == default else current)
+
+    def changed() -> None:
+        value = st.session_state[key]
+        write_address(name, None if value == default else value)
+
+    return st.selectbox(label, options, key=key, format_func=format_func, on_change=changed, **arguments)
+
+
+def write_text(label: str, name: str, **arguments: Any) -> str:
+    """A text box bound to the address under ``name``; returns its text."""
+    key = f"address_{name}"
+    st.session_state[key] = read_address(name)
+    changed = partial(_copy_to_address, key, name)
+    return st.text_input(label, key=key, on_change=changed, **arguments) or ""
+
+
+def pick_many(label: str, name: str, options: Sequence[str], **arguments: Any) -> list[str]:
+    """A multiple choice bound to the address under ``name``; what is no option is left out."""
+    key = f"address_{name}"
+    st.session_state[key] = [value for value in read_address(name).split(SEPARATOR) if value in options]
+    changed = partial(_copy_to_address, key, name)
+    return st.multiselect(label, options, key=key, on_change=changed, **arguments)
+
+
+def _copy_to_address(key: str, name: str) -> None:
+    value = st.session_state[key]
+    write_address(name, value if isinstance(value, str) else SEPARATOR.join(value))
+
+
+def address_of(**choices: str | None) -> dict[str, str]:
+    """Parameters for ``st.page_link``: what is known and not empty."""
+    return {name: value for name, value in choices.items() if value}

@@ -1,0 +1,57 @@
+"""Which spans are shown.
+
+Filter          what a person asked to see
+compute_mask    the spans that a filter keeps
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Every field narrows the view; the empty filter keeps everything.
+
+    ``clusters`` cluster numbers; ``label``/``label_values`` a label column and its values; ``sample`` part of a
+    sample's id; ``text`` words that must all occur in the span, in any case; ``norm_range`` lowest and highest norm.
+    """
+
+    clusters: tuple[int, ...] = ()
+    label: str = ""
+    label_values: tuple[str, ...] = ()
+    sample: str = ""
+    text: str = ""
+    norm_range: tuple[float, float] | None = None
+
+    @property
+    def n_active(self) -> int:
+        """How many of the fields narrow something."""
+        return sum(
+            map(
+                bool,
+                (self.clusters, self.label_values, self.sample.strip(), self.text.strip(), self.norm_range),
+            )
+        )
+
+
+def compute_mask(spans: pd.DataFrame, wanted: Filter) -> np.ndarray:
+    """(n,) bool: the spans that ``wanted`` keeps. Text is compared as plain words, never as a pattern."""
+    mask = np.ones(len(spans), dtype=bool)
+    if wanted.clusters:
+        mask &= spans["cluster"].isin(wanted.clusters).to_numpy()
+    if wanted.label_values and wanted.label in spans.columns:
+        mask &= spans[wanted.label].astype(str).isin(wanted.label_values).to_numpy()
+    if wanted.sample.strip():
+        has = spans["sample"].str.contains(wanted.sample.strip(), case=False, regex=False)
+        mask &= has.fillna(False).to_numpy(dtype=bool)
+    for word in wanted.text.split():
+        has = spans["text"].str.contains(word, case=False, regex=False)
+        mask &= has.fillna(False).to_numpy(dtype=bool)
+    if wanted.norm_range is not None:
+        low, high = wanted.norm_range
+        mask &= ((spans["norm"] >= low) & (spans["norm"] <= high)).to_numpy()
+    return mask

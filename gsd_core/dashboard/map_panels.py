@@ -1,0 +1,162 @@
+"""The map's panels beside the span: its clusters, and what was lassoed.
+
+show_clusters    list of clusters; one opened shows its terms and exemplar spans
+show_selection   table of selected spans, and their download
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+import streamlit as st
+
+from gsd_core.dashboard import panel, session, snippets
+from gsd_core.dashboard.address import read_address, write_address
+from gsd_core.dashboard.downloads import compute_csv
+from gsd_core.dashboard.queries import RunView
+from gsd_core.dashboard.session import Chosen, escape
+
+TABLE_ROWS = 2_000
+
+
+def _cluster_table(view: RunView) -> pd.DataFrame:
+    clusters = view.clusters
+    marks = [view.mark(int(cluster)) for cluster in clusters["cluster"]]
+    samples = view.spans.groupby("cluster")["sample"].nunique()
+    return pd.DataFrame(
+        {
+            " ": [snippets.GLYPHS.get(mark.symbol, "●") for mark in marks],
+            "Cluster": [
+                f"{c} · {label}" for c, label in zip(clusters["cluster"], clusters["label"], strict=True)
+            ],
+            "Spans": clusters["size"].astype(int),
+            "Samples": clusters["cluster"].map(samples).fillna(0).astype(int),
+        }
+    )
+
+
+def show_clusters(chosen: Chosen, view: RunView, on_open: Callable[[str], None]) -> None:
+    """Clusters by size. A row opens one; an exemplar opens the span."""
+    if view.clusters.empty:
+        st.info("No clusters: every span counts as noise. More spans usually help.", icon=":material/info:")
+        return
+    table = _cluster_table(view)
+    colors = [view.mark(int(cluster)).color for cluster in view.clusters["cluster"]]
+    styled = table.style.apply(lambda column: [f"color: {color}" for color in colors], subset=[" "])
+    event = st.dataframe(
+        styled,
+        hide_index=True,
+        height=min(330, 38 + 35 * len(table)),
+        on_select="rerun",
+        selection_mode="single-row",
+        key=f"clusters_{view.name}_{view.checkpoint}",
+        column_config={
+            " ": st.column_config.TextColumn(width=28),
+            "Spans": st.column_config.NumberColumn(width="small"),
+            "Samples": st.column_config.NumberColumn(width="small"),
+        },
+        alt="Clusters by size",
+    )
+    rows = event["selection"]["rows"] if event else []
+    row = view.clusters.iloc[rows[0] if rows else 0]
+    cluster = int(row["cluster"])
+    snippets.show_chips((view.mark(cluster), view.cluster_name(cluster)))
+    own = view.spans[view.spans["cluster"] == cluster]
+    terms = ", ".join(map(str, list(row["terms"])))
+    st.caption(
+        escape(
+            f"{len(own):,} spans of {own['sample'].nunique():,} samples · words that mark it: {terms}. "
+            "Words come from class-based TF-IDF; the cluster itself was found in the gradients alone."
+        )
+    )
+    st.button(
+        "Show only this cluster",
+        icon=":material/filter_alt:",
+        key=f"only_{cluster}",
+        on_click=_only_cluster,
+        args=(cluster,),
+    )
+    st.markdown("##### Exemplars")
+    for span in list(row["exemplars"]):
+        if span not in view.row_of:
+            continue
+        found = view.spans.iloc[view.row_of[span]]
+        with st.container(border=True, gap="xsmall"):
+            snippets.show_quote(str(found["text"]).strip(), view.mark(cluster).color)
+            with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+                name = escape(session.shorten(str(found["sample"]), 34))
+                panel.link_to_trace(
+                    chosen,
+                    str(found["sample"]),
+                    str(span),
+                    f"{name} · {found['index'] + 1}/{found['n_in_trace']}",
+                )
+                st.button(
+                    "Show here",
+                    key=f"exemplar_{span}",
+                    type="tertiary",
+                    icon=":material/my_location:",
+                    on_click=on_open,
+                    args=(str(span),),
+                )
+
+
+def _only_cluster(cluster: int) -> None:
+    """Callback: narrow the map to a cluster, or widen it again where it was narrowed to this one."""
+    write_address("cluster", None if read_address("cluster") == str(cluster) else str(cluster))
+    st.rerun(["map_figure", "map_panel"])
+
+
+def show_selection(chosen: Chosen, view: RunView, rows: pd.Index, on_open: Callable[[str], None]) -> None:
+    """Spans that were lassoed: a table, a download, and any of them to open."""
+    if rows.empty:
+        st.info(
+            "Press lasso or box in the map's tool bar and draw around points: they are listed here.",
+            icon=":material/lasso_select:",
+        )
+        return
+    spans = view.spans.loc[rows]
+    columns = [
+        "span",
+        "text",
+        "cluster_label",
+        *[label.name for label in view.labels],
+        "norm",
+        "coherence",
+        "loss",
+    ]
+    st.markdown(f"**{len(spans):,} spans** of {spans['sample'].nunique():,} samples")
+    counts = spans["cluster_label"].value_counts().head(4)
+    st.caption(escape(" · ".join(f"{name}: {count}" for name, count in counts.items())))
+    table = spans[columns].head(TABLE_ROWS).reset_index(drop=True)
+    event = st.dataframe(
+        table,
+        hide_index=True,
+        height=420,
+        on_select="rerun",
+        selection_mode="single-row",
+        key=f"selection_{view.name}_{view.checkpoint}",
+        column_config={
+            "text": st.column_config.TextColumn(width="large"),
+            "norm": st.column_config.NumberColumn(format="%.3g"),
+            "coherence": st.column_config.NumberColumn(format="%.2f"),
+            "loss": st.column_config.NumberColumn("loss (nats)", format="%.3g"),
+        },
+        alt="Selected spans",
+    )
+    if len(spans) > TABLE_ROWS:
+        st.caption(f"The table shows the first {TABLE_ROWS:,}; the file holds all.")
+    with st.container(horizontal=True):
+        st.download_button(
+            "Download CSV",
+            lambda: compute_csv(spans[["span", "sample", "index", *columns[1:], "x", "y"]]),
+            file_name=f"{view.name}-selection.csv",
+            mime="text/csv",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+        picked = event["selection"]["rows"] if event else []
+        if picked:
+            span = str(table["span"].iloc[picked[0]])
+            st.button("Open this span", icon=":material/my_location:", on_click=on_open, args=(span,))

@@ -1,0 +1,229 @@
+"""The map page: controls, figure, and the panel beside it.
+
+show_map          the page of an analysed run
+show_unanalyzed   the page of a run without a layout
+choose_filter     the filter widgets, in the address
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from gsd_core.dashboard import figures, job_view, panel, session
+from gsd_core.dashboard.address import choose, pick_many, read_address, write_address, write_text
+from gsd_core.dashboard.commands import analyze_commands
+from gsd_core.dashboard.components.rings import plot_rings
+from gsd_core.dashboard.filters import Filter, compute_mask
+from gsd_core.dashboard.map_panels import show_clusters, show_selection
+from gsd_core.dashboard.queries import RunView, compute_neighbors
+from gsd_core.dashboard.session import Chosen, escape
+
+HEIGHT = 620
+PANEL_HEIGHT = 770
+RINGED_NEIGHBORS = 5
+TABS = ("Span", "Clusters", "Selection")
+_SELECTION, _TAB = "map_selection", "map_tab"
+
+
+def show_unanalyzed(chosen: Chosen) -> None:
+    """A run whose spans have no layout yet: say what there is, offer the analysis."""
+    info = chosen.info
+    with st.container(border=True):
+        if info.status == "capturing" and not info.n_spans:
+            st.markdown("### The capture has not stored any span yet")
+        else:
+            st.markdown(f"### {info.n_spans:,} spans are captured, and not laid out yet")
+        st.caption(
+            "The analysis centres the directions, lays them out and finds clusters; minutes at most for 10,000 spans."
+        )
+        with st.container(horizontal=True):
+            if info.n_spans and st.button("Analyse this run", type="primary", icon=":material/auto_awesome:"):
+                commands = analyze_commands(session.workspace_uri(), info.name)
+                job_view.start_and_show(f"Analyse {info.name}", commands, run=info.name)
+            st.page_link(
+                session.PAGES["trace"],
+                label="Read its traces meanwhile",
+                icon=":material/notes:",
+                query_params={"run": info.name},
+            )
+    job_view.show_jobs(limit=1)
+
+
+def choose_filter(view: RunView) -> Filter:
+    """Filter widgets; every choice is in the address."""
+    spans = view.spans
+    names = {str(cluster): view.cluster_name(cluster) for cluster in view.clusters["cluster"].tolist()}
+    names["-1"] = "noise"
+    clusters = pick_many(
+        "Clusters",
+        "cluster",
+        list(names),
+        format_func=lambda number: names.get(number, number),
+        placeholder="all",
+    )
+    categories = [label.name for label in view.labels if label.kind == "category"]
+    label, values = "", []
+    if categories:
+        left, right = st.columns(2)
+        with left:
+            label = choose("Label", "label", ["", *categories], format_func=lambda name: name or "(none)")
+        if label:
+            options = sorted(spans[label].astype(str).unique())
+            with right:
+                values = pick_many("Values", "values", options, placeholder="all")
+    sample = write_text("Sample id contains", "in_sample")
+    norm_range = None
+    norms = spans["norm"].dropna()
+    if len(norms) > 1 and norms.max() > norms.min():
+        low, high = float(norms.min()), float(norms.max())
+        chosen = st.slider(
+            "Gradient norm",
+            low,
+            high,
+            (low, high),
+            key=f"map_norm_{view.name}_{view.checkpoint}",
+            format="%.3g",
+        )
+        norm_range = None if chosen == (low, high) else chosen
+    return Filter(tuple(map(int, clusters)), label, tuple(values), sample, "", norm_range)
+
+
+def _known_span(view: RunView) -> str:
+    """The chosen span, ``""`` where the address names none of this run."""
+    span = read_address("span", remember=False)
+    return span if span in view.row_of else ""
+
+
+def _open_span(span: str) -> None:
+    """Callback: choose a span from a list. Only the panel is drawn again; rings on the map follow it."""
+    write_address("span", span)
+    st.session_state[_TAB] = TABS[0]
+    st.rerun("map_panel")
+
+
+def _picked(key: str, view: RunView) -> None:
+    """Callback: what was clicked or lassoed in the figure. Only the panel is drawn again, so that zoom stays."""
+    rows = [row for row in figures.selected_rows(st.session_state.get(key)) if row < len(view.spans)]
+    spans = view.spans["span"].iloc[rows].tolist()
+    if len(spans) == 1:
+        write_address("span", spans[0])
+        st.session_state[_TAB] = TABS[0]
+    elif spans:
+        st.session_state[_SELECTION] = (view.name, spans)
+        st.session_state[_TAB] = TABS[2]
+    st.rerun("map_panel")
+
+
+def _show_rings(chosen: Chosen, view: RunView, span: str) -> None:
+    """Ring the chosen span and those best aligned with it."""
+    rows: list[int] = []
+    if span:
+        near = compute_neighbors(view, session.get_directions(chosen), span, RINGED_NEIGHBORS)
+        rows = [view.row_of[span], *near.index.tolist()]
+    places = view.spans.loc[rows, ["x", "y"]].dropna()
+    plot_rings(_chart_key(view), list(places.itertuples(index=False, name=None)), key="map_rings")
+
+
+def _chart_key(view: RunView) -> str:
+    """The figure's key: a name of its own, for a run's name may hold a dot."""
+    return "map_chart_" + re.sub(r"[^A-Za-z0-9_-]", "_", view.name)
+
+
+@st.fragment(key="map_figure")
+def _figure(chosen: Chosen) -> None:
+    view = session.get_view(chosen)
+    choices = figures.list_color_choices(view)
+    left, middle, right = st.columns([2, 2, 1], vertical_alignment="bottom")
+    with left:
+        color = choose(
+            "Colour by",
+            "color",
+            list(choices),
+            default=next(iter(choices)),
+            format_func=lambda name: choices[name].title,
+        )
+    with middle:
+        text = write_text("Search in spans", "q", placeholder="words, e.g. divide", icon=":material/search:")
+    with right.popover("Filter", icon=":material/filter_alt:", width="stretch"):
+        wanted = choose_filter(view)
+    wanted = Filter(**{**wanted.__dict__, "text": text or ""})
+    mask = compute_mask(view.spans, wanted)
+    is_dark = st.context.theme.type == "dark"
+    figure = figures.plot_map(view, mask, choices[color], is_dark=is_dark, height=HEIGHT)
+    key = _chart_key(view)
+    st.plotly_chart(
+        figure,
+        key=key,
+        on_select=lambda: _picked(key, view),
+        selection_mode=("points", "box", "lasso"),
+        config={
+            "scrollZoom": True,
+            "displaylogo": False,
+            "modeBarButtonsToRemove": ["autoScale2d", "toImage"],
+        },
+        alt=f"Map of {len(view.spans)} spans coloured by {color}",
+    )
+    _caption(view, mask)
+
+
+def _caption(view: RunView, mask: np.ndarray) -> None:
+    """What is shown, in honest words."""
+    manifest = view.manifest
+    n_placed = int(view.spans["x"].notna().sum())
+    shown = int((mask & view.spans["x"].notna().to_numpy()).sum())
+    window = manifest.get("window")
+    tier = str(manifest.get("tier", "?")) + (f", window {window}" if window not in (None, "") else "")
+    noise = float((view.spans["cluster"] == -1).mean()) if len(view.spans) else 0.0
+    parts = [
+        f"{shown:,} of {n_placed:,} spans of {view.spans['sample'].nunique():,} samples",
+        f"tier {tier}",
+        f"checkpoint {view.checkpoint}",
+        f"{noise:.0%} in no cluster (grey)",
+    ]
+    st.caption(
+        escape(" · ".join(parts))
+        + ". Near points have similar gradient directions (UMAP of centred directions, cosine): nearness "
+        "correlates with shared structure, distances between groups mean little. Click a point; press lasso or box "
+        "in the tool bar to select many. Rings: the chosen span (red) and the spans best aligned with it."
+    )
+
+
+@st.fragment(key="map_panel")
+def _panel(chosen: Chosen) -> None:
+    view = session.get_view(chosen)
+    span = _known_span(view)
+    st.session_state.setdefault(_TAB, TABS[0] if span else TABS[1])
+    tab = st.segmented_control(
+        "Panel", TABS, key=_TAB, label_visibility="collapsed", required=True, width="stretch"
+    )
+    _show_rings(chosen, view, span)
+    with st.container(height=PANEL_HEIGHT, border=False):
+        if tab == TABS[1]:
+            show_clusters(chosen, view, _open_span)
+        elif tab == TABS[2]:
+            owner, spans = st.session_state.get(_SELECTION, ("", []))
+            rows = [view.row_of[one] for one in spans if one in view.row_of] if owner == view.name else []
+            show_selection(chosen, view, pd.Index(rows), _open_span)
+        elif span:
+            panel.show_span(chosen, view, span, _open_span)
+        else:
+            st.info(
+                "Click a point: its text, its trace and the spans aligned with it appear here.",
+                icon=":material/ads_click:",
+            )
+
+
+def show_map(chosen: Chosen) -> None:
+    """Figure on the left, what was clicked on the right."""
+    view = session.get_view(chosen)
+    if _known_span(view):
+        st.session_state.setdefault(_TAB, TABS[0])
+    left, right = st.columns([31, 19], gap="medium")
+    with left:
+        _figure(chosen)
+    with right:
+        _panel(chosen)

@@ -1,0 +1,217 @@
+"""A span seen closely: its text, its numbers, the trace around it, and the spans of other samples aligned with it.
+
+show_span       all of it, beside the map
+show_heading    which span this is
+show_measures   its numbers
+show_aligned    spans of other samples, each with its cosine, the null beside it, and a link
+trace_segments  a sample's trace for the trace viewer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from gsd_core.dashboard import session, snippets
+from gsd_core.dashboard.address import address_of
+from gsd_core.dashboard.components.trace import TraceSegment, plot_trace
+from gsd_core.dashboard.queries import RunView, compute_neighbors, compute_trace
+from gsd_core.dashboard.session import Chosen, escape
+from gsd_core.dashboard.snippets import MEASURES, Number
+
+TOP_CHOICES = (5, 10, 25)
+CONTEXT_CHARACTERS = 90
+
+
+def link_to_trace(chosen: Chosen, sample: str, span: str, label: str) -> None:
+    """A link that opens a sample's trace at a span."""
+    st.page_link(
+        session.PAGES["trace"],
+        label=label,
+        icon=":material/arrow_forward:",
+        icon_position="right",
+        query_params=address_of(
+            run=chosen.info.name, checkpoint=_checkpoint(chosen), sample=sample, span=span
+        ),
+    )
+
+
+def link_to_map(chosen: Chosen, span: str, label: str) -> None:
+    """A link that opens the map with a span chosen."""
+    st.page_link(
+        session.PAGES["map"],
+        label=label,
+        icon=":material/scatter_plot:",
+        query_params=address_of(run=chosen.info.name, checkpoint=_checkpoint(chosen), span=span),
+    )
+
+
+def _checkpoint(chosen: Chosen) -> str | None:
+    """The checkpoint for the address; the last one is what a page shows anyway."""
+    last = chosen.info.checkpoints[-1] if chosen.info.checkpoints else None
+    return None if chosen.checkpoint == last else chosen.checkpoint
+
+
+def _number(value: Any, digits: int = 3) -> str:
+    return f"{value:.{digits}g}" if pd.notna(value) else "–"
+
+
+def describe(row: pd.Series, view: RunView) -> tuple[str, ...]:
+    """A span in lines, for hover and for readers who listen."""
+    lines = [f"span {row['index'] + 1} of {row['n_in_trace']}"]
+    if view.is_analyzed:
+        lines.insert(0, view.cluster_name(int(row["cluster"])) or "noise")
+    lines.append(
+        f"loss {_number(row['loss'])} nats · norm {_number(row['norm'])} · coherence {_number(row['coherence'], 2)}"
+    )
+    return tuple(lines)
+
+
+class _Tint:
+    """Shares in [0, 1] of the trace's 97th-percentile loss, laid over its characters.
+
+    ``tokens`` as ``Run.read_tokens``; ``offset`` is where the reasoning starts in the model's input.
+    """
+
+    def __init__(self, tokens: pd.DataFrame, offset: int) -> None:
+        inside = tokens[(tokens["end"] > offset) & tokens["span"].notna()]
+        self._starts = inside["start"].to_numpy(int) - offset
+        self._ends = inside["end"].to_numpy(int) - offset
+        losses = inside["loss"].to_numpy(float)
+        known = losses[~np.isnan(losses)]
+        top = float(np.quantile(known, 0.97)) if len(known) else 1.0
+        self._shares = np.nan_to_num(np.clip(losses / max(top, 1e-6), 0.0, 1.0))
+
+    def pieces(self, text: str, start: int) -> tuple[tuple[str, float], ...]:
+        """``text``, which begins at character ``start`` of the reasoning, cut by token; joined it is ``text`` again."""
+        found: list[tuple[str, float]] = []
+        at, stop = start, start + len(text)
+        for first, last, share in zip(self._starts, self._ends, self._shares, strict=True):
+            first, last = max(int(first), at), min(int(last), stop)
+            if first >= last:
+                continue
+            if first > at:
+                found.append((text[at - start : first - start], 0.0))
+            found.append((text[first - start : last - start], float(share)))
+            at = last
+        if at < stop:
+            found.append((text[at - start :], 0.0))
+        return tuple(found)
+
+
+def trace_segments(view: RunView, sample: str, tokens: pd.DataFrame | None = None) -> list[TraceSegment]:
+    """A sample's trace for the trace viewer; with ``tokens`` (``Run.read_tokens``) tinted by loss a token."""
+    tint = _Tint(tokens, int(view.samples.loc[sample, "reasoning_start"])) if tokens is not None else None
+    segments = []
+    for piece in compute_trace(view, sample):
+        if piece.row is None:
+            segments.append(TraceSegment(piece.text))
+            continue
+        row = view.spans.iloc[piece.row]
+        tip = describe(row, view)
+        tinted = tint.pieces(piece.text, int(row["char_start"])) if tint is not None else ()
+        segments.append(
+            TraceSegment(
+                piece.text,
+                span=str(row["span"]),
+                color=view.mark(int(row["cluster"])).color,
+                label="; ".join(tip),
+                tip=tip,
+                tokens=tinted,
+            )
+        )
+    return segments
+
+
+def show_heading(view: RunView, row: pd.Series) -> None:
+    """Which span this is: sample, place, cluster."""
+    st.markdown(
+        f"**{escape(session.shorten(row['sample'], 60))}**  ·  span {row['index'] + 1} of {row['n_in_trace']}"
+    )
+    if view.is_analyzed:
+        cluster = int(row["cluster"])
+        snippets.show_chips((view.mark(cluster), view.cluster_name(cluster) or "noise"))
+
+
+def show_measures(row: pd.Series) -> None:
+    """A span's numbers."""
+    numbers = [
+        Number("loss (nats)", _number(row["loss"]), MEASURES["loss"]),
+        Number("norm", _number(row["norm"]), MEASURES["norm"]),
+        Number("coherence", _number(row["coherence"], 2), MEASURES["coherence"]),
+    ]
+    if pd.notna(row.get("window_cosine")):
+        numbers.append(Number("cosine to exact", _number(row["window_cosine"], 2), MEASURES["window"]))
+    snippets.show_numbers(numbers)
+
+
+def show_aligned(
+    chosen: Chosen, view: RunView, span: str, key: str, on_open: Callable[[str], None] | None = None
+) -> None:
+    """Spans of other samples best aligned with ``span``. ``on_open`` adds a button that makes one the chosen span."""
+    head, count = st.columns([3, 2], vertical_alignment="bottom")
+    head.markdown("##### Aligned spans of other samples")
+    top = count.segmented_control(
+        "How many", TOP_CHOICES, default=TOP_CHOICES[0], key=f"{key}_top", label_visibility="collapsed"
+    )
+    directions = session.get_directions(chosen)
+    null = directions.null
+    found = compute_neighbors(view, directions, span, int(top or TOP_CHOICES[0]))
+    if found.empty:
+        st.info(
+            "No aligned spans: this span's gradient is zero, or the run holds a single sample.",
+            icon=":material/info:",
+        )
+        return
+    st.caption(
+        f"Cosine of centred directions; the tick marks the 95th percentile of {null.n:,} random pairs from different "
+        f"samples ({null.p95:.2f}). q is adjusted over all spans of other "
+        "samples. Alignment correlates; it is no proof of cause."
+    )
+    for row in found.itertuples():
+        mark = view.mark(int(row.cluster))
+        with st.container(border=True, gap="xsmall"):
+            name = view.cluster_name(int(row.cluster))
+            snippets.show_cosine(float(row.cosine), null, float(row.q_value), mark, session.shorten(name, 26))
+            snippets.show_quote(str(row.text).strip(), mark.color)
+            with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+                short = escape(session.shorten(str(row.sample), 34))
+                link_to_trace(
+                    chosen, str(row.sample), str(row.span), f"{short} · {row.index + 1}/{row.n_in_trace}"
+                )
+                if on_open is not None:
+                    st.button(
+                        "Show here",
+                        key=f"{key}_open_{row.Index}",
+                        type="tertiary",
+                        icon=":material/my_location:",
+                        on_click=on_open,
+                        args=(str(row.span),),
+                    )
+
+
+def show_span(chosen: Chosen, view: RunView, span: str, on_open: Callable[[str], None]) -> None:
+    """The side panel of the map."""
+    row = view.spans.iloc[view.row_of[span]]
+    show_heading(view, row)
+    show_measures(row)
+    sample = str(row["sample"])
+    if sample in view.samples.index:
+        question = str(view.samples.loc[sample, "question"])
+        if question.strip():
+            with st.expander(f"Question: {escape(session.shorten(question, 90))}"):
+                st.text(question)
+    plot_trace(
+        trace_segments(view, sample),
+        key=f"panel_trace_{sample}",
+        selected=span,
+        on_choose=on_open,
+        max_height=230,
+        name="The span in its trace",
+    )
+    link_to_trace(chosen, sample, span, "Open the whole trace")
+    show_aligned(chosen, view, span, key="panel", on_open=on_open)

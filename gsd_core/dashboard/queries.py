@@ -1,0 +1,285 @@
+"""From the store to what a page draws: one view of a run, one matrix of directions, one answer to a click.
+
+RunView            spans of one checkpoint with layout, clusters, labels
+Directions         centred unit directions with the null of their cosines
+load_run_view      read a RunView
+load_directions    read Directions
+compute_null       cosines of random pairs of different samples
+compute_neighbors  spans of other samples best aligned with one span
+compute_trace      a sample's reasoning cut into pieces, spans and what lies between
+stamp_of           changes whenever what is stored for a run changes
+
+Axes: n spans, P sketch width. Pure numpy and pandas over the store's reads; nothing here draws.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gsd_core.dashboard.colors import NOISE_MARK, Mark, compute_marks
+from gsd_core.dashboard.labels import LabelColumn, compute_label_columns, compute_label_frame
+from gsd_core.store import Run, RunInfo, RunReader
+
+NULL_PAIRS = 20_000
+NULL_SEED = 0
+SPAN_COLUMNS = [
+    "span",
+    "sample",
+    "index",
+    "checkpoint",
+    "step",
+    "char_start",
+    "char_end",
+    "text",
+    "loss",
+    "norm",
+    "coherence",
+    "window_cosine",
+]
+
+
+@dataclass(frozen=True)
+class RunView:
+    """One run at one checkpoint, ready to draw.
+
+    ``spans`` has one row a span in capture order: what the store holds plus ``place`` (position in the trace, 0 first,
+    1 last), ``n_in_trace``, ``cluster`` (−1 noise; -2 not analysed), ``cluster_label``, ``x``, ``y`` and every label
+    column. ``samples`` is indexed by sample id. ``marks`` says how each cluster is drawn.
+    """
+
+    name: str
+    checkpoint: str
+    manifest: dict[str, Any]
+    spans: pd.DataFrame
+    samples: pd.DataFrame
+    clusters: pd.DataFrame
+    labels: list[LabelColumn]
+    marks: dict[int, Mark]
+    row_of: dict[str, int]
+    is_analyzed: bool
+
+    def cluster_name(self, cluster: int) -> str:
+        """``"3 · divide · share"``, ``"noise"``, or ``""`` where nothing was analysed."""
+        if cluster == -1:
+            return "noise"
+        row = self.clusters[self.clusters["cluster"] == cluster]
+        return f"{cluster} · {row['label'].iloc[0]}" if len(row) else ""
+
+    def mark(self, cluster: int) -> Mark:
+        """How a cluster is drawn; noise and the unknown are grey."""
+        return self.marks.get(cluster, NOISE_MARK)
+
+
+@dataclass(frozen=True)
+class Null:
+    """Cosines of random pairs of spans from different samples: what chance alone gives. ``values`` sorted."""
+
+    values: np.ndarray
+    mean: float
+    p95: float
+
+    @property
+    def n(self) -> int:
+        """How many pairs were drawn."""
+        return len(self.values)
+
+
+@dataclass(frozen=True)
+class Directions:
+    """``matrix`` (n, P) float32, centred, unit norm (all zero where the gradient is zero), rows as in ``spans``."""
+
+    matrix: np.ndarray
+    null: Null
+
+
+def stamp_of(info: RunInfo, checkpoint: str) -> str:
+    """A text that changes whenever what is stored for this run and checkpoint changes: the key of our caches."""
+    analysis = info.manifest.get("analysis") or {}
+    return json.dumps(
+        [info.created, info.status, info.n_spans, info.n_samples, info.checkpoints, analysis.get(checkpoint)],
+        sort_keys=True,
+        default=str,
+    )
+
+
+def _read_analysis(run: RunReader, checkpoint: str) -> tuple[pd.DataFrame | None, pd.DataFrame]:
+    """Points and clusters, or None and an empty frame where this checkpoint was not analysed."""
+    empty = pd.DataFrame(columns=["cluster", "size", "label", "terms", "exemplars"])
+    if not run.has_analysis(checkpoint):
+        return None, empty
+    points, clusters = run.read_points(checkpoint), run.read_clusters(checkpoint)
+    if points.empty:
+        return None, empty
+    return points, clusters.sort_values("size", ascending=False, kind="stable").reset_index(drop=True)
+
+
+def load_run_view(run: Run, checkpoint: str) -> RunView:
+    """Read one run at one checkpoint. Works while the run is being captured and before it is analysed."""
+    reader = run.snapshot()
+    spans = reader.read_spans(checkpoint, columns=SPAN_COLUMNS).reset_index(drop=True)
+    samples = reader.read_samples()
+    if len(samples):
+        samples = samples.drop_duplicates("sample")
+    last = spans.groupby("sample")["index"].max() if len(spans) else pd.Series(dtype=int)
+    spans["n_in_trace"] = spans["sample"].map(last + 1).astype("Int64") if len(spans) else []
+    spans["place"] = (
+        (spans["index"] / spans["sample"].map(last).clip(lower=1)).astype(float) if len(spans) else []
+    )
+    labels = compute_label_frame(spans, samples, {str(k): int(v) + 1 for k, v in last.items()})
+    columns = compute_label_columns(labels)
+    for column in columns:
+        values = labels[column.name]
+        spans[column.name] = (
+            pd.to_numeric(values) if column.kind == "number" else values.map(_as_text).fillna("(none)")
+        )
+    points, clusters = _read_analysis(reader, checkpoint)
+    if points is None:
+        spans["x"], spans["y"], spans["probability"], spans["cluster"] = np.nan, np.nan, np.nan, -2
+    else:
+        spans = spans.merge(points[["span", "x", "y", "cluster", "probability"]], on="span", how="left")
+        spans["cluster"] = spans["cluster"].fillna(-1).astype(int)
+    marks = {int(c): mark for c, mark in compute_marks(clusters["cluster"].tolist()).items()}  # type: ignore[call-overload]
+    names = {
+        int(row.cluster): f"{row.cluster} · {row.label}" for row in clusters.itertuples() if row.cluster >= 0
+    }
+    spans["cluster_label"] = spans["cluster"].map(names).fillna("noise" if points is not None else "")
+    return RunView(
+        name=run.name,
+        checkpoint=checkpoint,
+        manifest=run.manifest,
+        spans=spans,
+        samples=samples.set_index("sample", drop=False),
+        clusters=clusters[clusters["cluster"] >= 0].reset_index(drop=True),
+        labels=columns,
+        marks={cluster: mark for cluster, mark in marks.items() if cluster >= 0},
+        row_of={span: row for row, span in enumerate(spans["span"])},
+        is_analyzed=points is not None,
+    )
+
+
+def _as_text(value: Any) -> str | None:
+    """A category as text: 3.0 and 3 are the same, nothing stays nothing."""
+    if value is None or value != value:
+        return None
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _centre(vectors: np.ndarray, mean: np.ndarray, top: np.ndarray | None) -> np.ndarray:
+    """Subtract the mean and the top directions, then scale to unit norm; zero rows stay zero. In place."""
+    is_zero = ~vectors.any(axis=1)
+    vectors -= mean
+    if top is not None and len(top):
+        vectors -= (vectors @ top.T) @ top
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    np.divide(vectors, norms, out=vectors, where=norms > 1e-12)
+    vectors[is_zero] = 0.0
+    return vectors
+
+
+def describe_null(values: np.ndarray) -> Null:
+    """A null from its cosines, in any order."""
+    values = np.sort(np.asarray(values, np.float32))
+    if not len(values):
+        return Null(values, float("nan"), float("nan"))
+    return Null(values, float(values.mean()), float(np.quantile(values, 0.95)))
+
+
+def compute_null(matrix: np.ndarray, samples: np.ndarray, n_pairs: int = NULL_PAIRS, seed: int = 0) -> Null:
+    """Cosines of random pairs whose spans belong to different samples (methods §1.4, ours).
+
+    ``matrix`` (n, P) unit rows, ``samples`` (n,) sample of each row. Empty where there is one sample only.
+    """
+    if len(matrix) < 2 or len(np.unique(samples)) < 2:
+        return describe_null(np.zeros(0))
+    generator = np.random.default_rng(seed)
+    left = generator.integers(0, len(matrix), n_pairs)
+    right = generator.integers(0, len(matrix), n_pairs)
+    keep = samples[left] != samples[right]
+    left, right = left[keep], right[keep]
+    values = np.concatenate(
+        [
+            np.einsum("ij,ij->i", matrix[left[i : i + 4096]], matrix[right[i : i + 4096]])
+            for i in range(0, max(len(left), 1), 4096)
+        ]
+    )
+    return describe_null(values)
+
+
+def load_directions(run: Run, checkpoint: str, samples: np.ndarray) -> Directions:
+    """Read and centre every direction of a checkpoint. ``samples`` (n,) ids in capture order.
+
+    Mean and null are the analysis's own where there is one, so that the page and ``gsd neighbors`` say the same.
+    """
+    reader = run.snapshot()
+    vectors = reader.read_vectors(checkpoint, 0, len(samples)).astype(np.float32)
+    arrays = reader.read_arrays(checkpoint) if reader.has_analysis(checkpoint) else {}
+    mean = arrays.get("mean")
+    if mean is None:
+        mean = vectors.mean(axis=0) if len(vectors) else np.zeros(vectors.shape[1], np.float32)
+    matrix = _centre(vectors, np.asarray(mean, np.float32), arrays.get("top"))
+    if "null" in arrays:
+        return Directions(matrix, describe_null(arrays["null"]))
+    return Directions(matrix, compute_null(matrix, samples[: len(matrix)], seed=NULL_SEED))
+
+
+def _q_values(cosines: np.ndarray, null: Null) -> np.ndarray:
+    """Benjamini–Hochberg q of each cosine against the null (one-sided), over all candidates of one query."""
+    if null.n == 0 or len(cosines) == 0:
+        return np.full(len(cosines), np.nan)
+    above = null.n - np.searchsorted(null.values, cosines, side="left")
+    p = (1.0 + above) / (1.0 + null.n)
+    order = np.argsort(p)
+    ranked = p[order] * len(p) / np.arange(1, len(p) + 1)
+    q = np.empty_like(p)
+    q[order] = np.minimum.accumulate(ranked[::-1])[::-1].clip(max=1.0)
+    return q
+
+
+def compute_neighbors(view: RunView, directions: Directions, span: str, top: int = 10) -> pd.DataFrame:
+    """The spans of *other* samples best aligned with ``span``, best first (methods §1.4, ours).
+
+    Columns ``span, sample, index, text, cluster, cosine, q_value``; empty where the span has no direction.
+    """
+    row = view.row_of[span]
+    frame = view.spans.iloc[: len(directions.matrix)]
+    query = directions.matrix[row] if row < len(directions.matrix) else None
+    columns = ["span", "sample", "index", "n_in_trace", "text", "cluster"]
+    if query is None or not query.any():
+        return frame.iloc[:0][columns].assign(cosine=[], q_value=[])
+    cosines = directions.matrix @ query
+    others = np.flatnonzero((frame["sample"] != frame["sample"].iloc[row]).to_numpy())
+    q_values = _q_values(cosines[others], directions.null)
+    take = min(top, len(others))
+    best = np.argpartition(-cosines[others], take - 1)[:take] if take else np.zeros(0, int)
+    best = best[np.argsort(-cosines[others][best], kind="stable")]
+    rows = others[best]
+    return frame.iloc[rows][columns].assign(cosine=cosines[rows], q_value=q_values[best])
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of a trace: ``row`` of its span in ``RunView.spans``, None for text outside every span."""
+
+    text: str
+    row: int | None
+
+
+def compute_trace(view: RunView, sample: str) -> list[Piece]:
+    """A sample's reasoning as pieces in reading order; joined they are the reasoning, character for character."""
+    reasoning = str(view.samples.loc[sample, "reasoning"]) if sample in view.samples.index else ""
+    own = view.spans[view.spans["sample"] == sample].sort_values("char_start")
+    pieces: list[Piece] = []
+    at = 0
+    for row, start, end in zip(own.index, own["char_start"], own["char_end"], strict=True):
+        if start > at:
+            pieces.append(Piece(reasoning[at:start], None))
+        pieces.append(Piece(reasoning[start:end], int(row)))
+        at = max(at, int(end))
+    if at < len(reasoning):
+        pieces.append(Piece(reasoning[at:], None))
+    return pieces

@@ -1,0 +1,52 @@
+"""From the address to a page.
+
+run_page       what ``app.py`` does on every run: settings, navigation, the page
+enter_by_door  first line of every page: it must be run by ``app.py``, never by itself
+"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from gsd_core.dashboard.session import PAGES
+
+_ROUTED = "gsd_routed"
+# Streamlit leaves a hand's breadth of empty page on top and at the sides; the map can use it.
+_STYLE = """<style>
+.stMainBlockContainer { padding: 4.2rem 2.2rem 3rem; }
+.st-key-trace_side { position: sticky; top: 4rem; max-height: calc(100vh - 5rem); overflow-y: auto; }
+@media (max-width: 900px) { .stMainBlockContainer { padding: 4rem 1rem 2rem; } }
+</style>"""
+
+
+def _navigation() -> st.Page:
+    # No icons: the browser would fetch them as favicons from a server elsewhere.
+    return st.navigation(
+        [
+            st.Page(PAGES["overview"], title="Overview", default=True),
+            st.Page(PAGES["map"], title="Map"),
+            st.Page(PAGES["trace"], title="Trace"),
+            st.Page(PAGES["data"], title="Data"),
+        ],
+        position="top",
+    )
+
+
+def run_page() -> None:
+    """Set the page up and run the one that the address names."""
+    st.session_state[_ROUTED] = True
+    page = _navigation()
+    st.set_page_config(page_title="GSD · span gradients", page_icon="🧭", layout="wide")
+    st.html(_STYLE)
+    page.run()
+
+
+def enter_by_door() -> None:
+    """Run the page again through ``app.py`` where Streamlit ran its file directly.
+
+    A server that has not run ``app.py`` yet takes every file in ``pages/`` for a page of its own, so the first
+    link that is opened on a fresh server would miss the navigation. Calling ``st.navigation`` once ends that for good.
+    """
+    if not st.session_state.get(_ROUTED):
+        _navigation()
+        st.rerun()

@@ -1,0 +1,183 @@
+"""What every page starts with: the workspace, the run that is looked at, and what was read of it.
+
+open_workspace     the workspace of this server
+can_run_jobs       whether files and jobs can be kept beside it
+list_runs, list_datasets   what is in it, read again every few seconds
+choose_run         select boxes for run and checkpoint
+needs_analysis     whether the chosen checkpoint has no layout yet
+get_view           the chosen run, read once and kept
+get_directions     its directions, read once and kept
+show_error         a user error as a page shows it
+show_nothing_yet   what to do where there is nothing to show
+escape             text from data, safe in a label that understands Markdown
+PAGES              the page files by name
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import NamedTuple
+
+import streamlit as st
+
+from gsd_core.dashboard import address
+from gsd_core.dashboard.queries import (
+    Directions,
+    RunView,
+    load_directions,
+    load_run_view,
+    stamp_of,
+)
+from gsd_core.errors import UserError
+from gsd_core.store import DatasetInfo, RunInfo, Workspace
+
+PAGES = {
+    "overview": "pages/overview.py",
+    "map": "pages/map.py",
+    "trace": "pages/trace.py",
+    "data": "pages/data.py",
+}
+LISTING_TTL_S = 3
+
+
+class Chosen(NamedTuple):
+    """The run that a page looks at."""
+
+    info: RunInfo
+    checkpoint: str
+
+    @property
+    def stamp(self) -> str:
+        """Key of everything cached for it."""
+        return stamp_of(self.info, self.checkpoint)
+
+
+def workspace_uri() -> str:
+    """``$GSD_WORKSPACE``, else ``./gsd-workspace``."""
+    return os.environ.get("GSD_WORKSPACE") or "gsd-workspace"
+
+
+def can_run_jobs() -> bool:
+    """Whether the workspace lies on this machine: uploads and jobs are plain files beside it."""
+    return open_workspace().is_local
+
+
+@st.cache_resource(show_spinner=False)
+def _open(uri: str) -> Workspace:
+    return Workspace.open(uri)
+
+
+def open_workspace() -> Workspace:
+    """The workspace of this server; the page ends with the reason where it cannot be opened."""
+    try:
+        return _open(workspace_uri())
+    except UserError as error:
+        show_error(error)
+        st.stop()
+
+
+@st.cache_resource(ttl=LISTING_TTL_S, show_spinner=False)
+def _runs(uri: str) -> list[RunInfo]:
+    return _open(uri).list_runs()
+
+
+@st.cache_resource(ttl=LISTING_TTL_S, show_spinner=False)
+def _datasets(uri: str) -> list[DatasetInfo]:
+    return _open(uri).list_datasets()
+
+
+def list_runs() -> list[RunInfo]:
+    """Every run, newest first, at most a few seconds old."""
+    open_workspace()
+    return _runs(workspace_uri())
+
+
+def list_datasets() -> list[DatasetInfo]:
+    """Every data set, at most a few seconds old."""
+    open_workspace()
+    return _datasets(workspace_uri())
+
+
+def forget_listings() -> None:
+    """Read runs and data sets again at the next look."""
+    _runs.clear()
+    _datasets.clear()
+
+
+def choose_run() -> Chosen | None:
+    """Select boxes for the run and, where there are several, its checkpoint; None where there is no run to look at."""
+    runs = {info.name: info for info in list_runs() if info.status != "broken"}
+    if not runs:
+        return None
+    wanted = st.query_params.get("run")
+    if wanted and wanted not in runs:
+        st.warning(f"There is no run “{escape(wanted)}” in this workspace; showing another.")
+    name = address.choose(
+        "Run",
+        "run",
+        list(runs),
+        format_func=lambda run: f"{run}  ·  {runs[run].n_spans:,} spans" if run in runs else run,
+    )
+    info = runs[name]
+    if len(info.checkpoints) > 1:
+        last = info.checkpoints[-1]
+        checkpoint = address.choose("Checkpoint", "checkpoint", info.checkpoints, default=last)
+    else:
+        checkpoint = info.checkpoints[0] if info.checkpoints else ""
+    return Chosen(info, checkpoint)
+
+
+def needs_analysis(chosen: Chosen) -> bool:
+    """Whether the chosen checkpoint has no layout yet."""
+    return chosen.checkpoint not in (chosen.info.manifest.get("analysis") or {})
+
+
+@st.cache_resource(max_entries=4, show_spinner="Reading the run …")
+def _view(uri: str, run: str, checkpoint: str, stamp: str) -> RunView:
+    return load_run_view(_open(uri).open_run(run), checkpoint)
+
+
+@st.cache_resource(max_entries=2, show_spinner="Reading the directions …")
+def _directions(uri: str, run: str, checkpoint: str, stamp: str) -> Directions:
+    view = _view(uri, run, checkpoint, stamp)
+    return load_directions(_open(uri).open_run(run), checkpoint, view.spans["sample"].to_numpy())
+
+
+def get_view(chosen: Chosen) -> RunView:
+    """Spans, samples and clusters of the chosen run: shared by all sessions, so never change it."""
+    return _view(workspace_uri(), chosen.info.name, chosen.checkpoint, chosen.stamp)
+
+
+def get_directions(chosen: Chosen) -> Directions:
+    """Centred directions of the chosen run, shared by all sessions."""
+    return _directions(workspace_uri(), chosen.info.name, chosen.checkpoint, chosen.stamp)
+
+
+def escape(text: object) -> str:
+    """``text`` so that a label shows it as it is: no Markdown, no links, no formulas, on one line."""
+    flat = " ".join(str(text).split())
+    return re.sub(r"([\\`*_{}\[\]()#+\-.!|<>$:~^&])", r"\\\1", flat)
+
+
+def shorten(text: str, length: int) -> str:
+    """The first ``length`` characters, with an ellipsis where something was cut."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= length else flat[: length - 1].rstrip() + "…"
+
+
+def show_error(error: UserError) -> None:
+    """What is wrong, where, and what to do about it."""
+    st.error(escape(error.one_line()), icon=":material/error:")
+
+
+def show_nothing_yet(what: str, hint: str) -> None:
+    """An empty page: what is missing and the two ways to get it."""
+    with st.container(border=True):
+        st.markdown(f"### {what}")
+        st.caption(hint)
+        with st.container(horizontal=True):
+            if st.button("Bring your own data", type="primary", icon=":material/upload_file:"):
+                st.switch_page(PAGES["data"])
+            if st.button("See the overview", icon=":material/home:"):
+                st.switch_page(PAGES["overview"])

@@ -1,0 +1,11 @@
+"""Data: bring a file, see what was understood, correct it, and start a capture."""
+
+import streamlit as st
+
+from gsd_core.dashboard import data_view, job_view, router
+
+router.enter_by_door()
+
+st.title("Data", anchor=False)
+job_view.show_jobs(limit=2)
+data_view.show_data()

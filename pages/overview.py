@@ -1,0 +1,21 @@
+"""Overview: runs, jobs and data sets of this workspace, and what to do next where there are none."""
+
+import streamlit as st
+
+from gsd_core.dashboard import job_view, overview_view, router, session
+
+router.enter_by_door()
+
+runs, datasets = session.list_runs(), session.list_datasets()
+st.title("How reasoning spans pull the model", anchor=False)
+st.caption(
+    "Each point is a span of a chain of thought; spans whose gradients point the same way lie together. "
+    "Alignment correlates with shared structure; it is no proof of cause."
+)
+if not runs:
+    overview_view.show_first_steps(bool(datasets))
+job_view.show_jobs(limit=3)
+if runs:
+    overview_view.show_runs(runs)
+if datasets:
+    overview_view.show_datasets(datasets)

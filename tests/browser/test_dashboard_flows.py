@@ -1,0 +1,219 @@
+"""What people do with the dashboard, done in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from urllib.parse import parse_qs, quote, urlparse
+
+import pytest
+
+from tests.synthetic import build_workspace
+
+pytestmark = pytest.mark.browser
+
+# Where a span lies on the screen, asked from the chart itself.
+PLACE_OF = """([trace, point]) => {
+    const chart = document.querySelector('.js-plotly-plot');
+    const box = chart.getBoundingClientRect();
+    const {xaxis, yaxis} = chart._fullLayout;
+    const data = chart._fullData[trace];
+    return [box.left + xaxis._offset + xaxis.l2p(data.x[point]),
+            box.top + yaxis._offset + yaxis.l2p(data.y[point])];
+}"""
+LONELY_POINT = """() => {
+    const data = document.querySelector('.js-plotly-plot')._fullData;
+    const all = data.flatMap((t, i) => Array.from(t.x, (x, j) => [x, t.y[j], i, j]));
+    let best = [0, null];
+    for (const p of all) {
+        if (data[p[2]].name === 'noise') continue;
+        let near = Infinity;
+        for (const q of all) if (q !== p) near = Math.min(near, Math.hypot(p[0] - q[0], p[1] - q[1]));
+        if (near > best[0]) best = [near, p];
+    }
+    return [best[1][2], best[1][3]];
+}"""
+
+
+@pytest.fixture(scope="module")
+def url(dashboard, tmp_path_factory) -> str:
+    return dashboard(build_workspace(tmp_path_factory.mktemp("workspace"), n_samples=60))
+
+
+def query_of(page) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(urlparse(page.url).query).items()}
+
+
+def open_map(page, url: str, query: str = "run=planted") -> None:
+    page.goto(f"{url}/map?{query}")
+    page.wait_for_function("!!document.querySelector('.js-plotly-plot')?._fullLayout?.xaxis?.l2p")
+    page.wait_for_selector("text=random pairs" if "span=" in query else "text=Exemplars")
+
+
+def click_lonely_point(page) -> None:
+    trace, point = page.evaluate(LONELY_POINT)
+    x, y = page.evaluate(PLACE_OF, [trace, point])
+    page.mouse.move(x - 3, y - 3)
+    page.mouse.move(x, y, steps=4)
+    page.wait_for_selector(".js-plotly-plot .hoverlayer .hovertext")
+    page.mouse.click(x, y)
+
+
+def test_click_on_the_map_shows_aligned_spans_and_their_traces(page, url):
+    open_map(page, url)
+    click_lonely_point(page)
+    page.wait_for_selector("text=Aligned spans of other samples")
+    page.wait_for_selector("text=null 95 %")
+    chosen = query_of(page)["span"]
+    page.wait_for_selector(f'.gsd-trace [data-span="{chosen}"].chosen')
+    page.wait_for_selector(".gsd-rings-overlay circle")
+    links = page.locator('[data-testid="stPageLink"] a[href*="trace"]')
+    linked = links.nth(1)
+    target = parse_qs(urlparse(linked.get_attribute("href")).query)["span"][0]
+    assert target.split("#")[0] != chosen.split("#")[0], "the first aligned span belongs to the same sample"
+    linked.click()
+    page.wait_for_url(re.compile("/trace"))
+    page.wait_for_selector(f'.gsd-trace [data-span="{target}"].chosen')
+    assert not page.problems, page.problems
+
+
+def test_click_keeps_the_zoom(page, url):
+    """A figure that is drawn anew on every click would throw people back to the whole map."""
+    open_map(page, url)
+    trace, point = page.evaluate(LONELY_POINT)
+    x, y = page.evaluate(PLACE_OF, [trace, point])
+    page.mouse.move(x, y)
+    page.mouse.wheel(0, -240)
+    page.wait_for_function(
+        "before => document.querySelector('.js-plotly-plot')._fullLayout.xaxis.range[0] !== before",
+        arg=page.evaluate("document.querySelector('.js-plotly-plot')._fullLayout.xaxis._rangeInitial0"),
+    )
+    zoomed = page.evaluate("document.querySelector('.js-plotly-plot')._fullLayout.xaxis.range.slice()")
+    click_lonely_point(page)
+    page.wait_for_selector("text=Aligned spans of other samples")
+    after = page.evaluate("document.querySelector('.js-plotly-plot')._fullLayout.xaxis.range.slice()")
+    assert after == pytest.approx(zoomed)
+
+
+def test_lasso_lists_spans_and_downloads_them(page, url, tmp_path):
+    open_map(page, url)
+    box = page.locator(".js-plotly-plot .nsewdrag").first.bounding_box()
+    page.mouse.move(box["x"] + 5, box["y"] + 5)
+    page.locator('.js-plotly-plot .modebar-btn[data-val="select"]').click()
+    page.mouse.move(box["x"] + 4, box["y"] + 4)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 4, box["y"] + box["height"] - 4, steps=6)
+    page.mouse.up()
+    page.wait_for_selector("text=/\\d+ spans of 60 samples/ >> visible=true")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download CSV").click()
+    file = tmp_path / "selection.csv"
+    download.value.save_as(file)
+    lines = file.read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith('"span","sample","index","text"')
+    assert len(lines) > 150
+
+
+def test_trace_by_keyboard_only(page, url):
+    page.goto(f"{url}/trace?run=planted&sample=sum-3")
+    page.wait_for_selector(".gsd-trace .span.chosen")
+    page.wait_for_selector("text=null 95 %")
+    first = page.locator(".gsd-trace .span").first
+    first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(quote("sum-3#1", safe="")))
+    page.wait_for_selector('.gsd-trace [data-span="sum-3#1"].chosen[aria-pressed="true"]')
+    page.wait_for_selector("text=/span 2 of/")
+    page.keyboard.press("End")
+    focused = page.evaluate(
+        "(() => { let e = document.activeElement; while (e?.shadowRoot) e = e.shadowRoot.activeElement;"
+        " return e?.dataset?.span })()"
+    )
+    last = page.locator(".gsd-trace .span").last.get_attribute("data-span")
+    assert focused == last
+
+
+def test_a_copied_link_opens_the_same_view(page, url):
+    open_map(page, url, f"run=planted&checkpoint=step-10&color=meta.topic&span={quote('sum-5#1')}")
+    page.wait_for_selector('.gsd-trace [data-span="sum-5#1"].chosen')
+    query = query_of(page)
+    assert query == {"run": "planted", "checkpoint": "step-10", "color": "meta.topic", "span": "sum-5#1"}
+
+
+def test_the_first_page_of_a_fresh_server_may_be_a_deep_link(page, dashboard, tmp_path):
+    """Streamlit takes pages/ for its own until app.py has run once; our navigation must win even then."""
+    fresh = dashboard(build_workspace(tmp_path, n_samples=14))
+    page.goto(f"{fresh}/trace?run=planted&sample=sum-3")
+    page.wait_for_selector(".gsd-trace .span.chosen")
+    assert query_of(page)["sample"] == "sum-3", "the address was lost on the way"
+    assert page.get_by_role("link", name="Overview").count() >= 1
+
+
+def test_hostile_text_stays_text(page, dashboard, tmp_path):
+    """Uploaded text is shown, never run."""
+    row = {
+        "question": "<img src=x onerror='window.hit=1'> $x$ [a](javascript:window.hit=1)",
+        "reasoning": "<script>window.hit=1</script> **bold**\n<b onmouseover=window.hit=1>y</b>",
+        "answer": "<svg onload=window.hit=1>",
+    }
+    file = tmp_path / "<img src=x onerror=window.hit=1>.jsonl"
+    file.write_text("\n".join([json.dumps(row)] * 3))
+    page.goto(f"{dashboard(tmp_path / 'workspace')}/data")
+    page.set_input_files("input[type=file]", str(file))
+    page.wait_for_selector("text=What was understood")
+    page.wait_for_selector("text=<script>window.hit=1</script>")
+    assert page.evaluate("window.hit") is None, "text from a file ran as code"
+
+
+def test_upload_is_understood_corrected_and_survives_a_reload(page, dashboard, tmp_path):
+    rows = [
+        {"problem": f"q {i}", "chain": f"First {i}.\nThen {i}.", "note": "n", "gold": i} for i in range(5)
+    ]
+    file = tmp_path / "mine.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    workspace = tmp_path / "workspace"
+    page.goto(f"{dashboard(workspace)}/data")
+    page.set_input_files("input[type=file]", str(file))
+    page.wait_for_selector("text=Which column is which")
+    page.get_by_role("combobox", name="Reasoning").click()
+    page.get_by_role("option", name="chain", exact=True).click()
+    page.wait_for_selector("text=First 0.")
+    page.reload()
+    page.wait_for_selector("text=Which column is which")
+    assert [entry.name for entry in (workspace / "uploads").iterdir()] == ["mine.jsonl"]
+
+
+def test_a_failed_job_says_why_and_outlives_a_reload(page, dashboard, tmp_path):
+    file = tmp_path / "ok.jsonl"
+    file.write_text("\n".join(json.dumps({"question": "q", "reasoning": f"A {i}. B."}) for i in range(3)))
+    page.goto(f"{dashboard(tmp_path / 'workspace')}/data")
+    page.set_input_files("input[type=file]", str(file))
+    page.wait_for_selector("text=My own model")
+    page.get_by_text("My own model").click()
+    model = page.get_by_role("textbox", name="Folder or hub id")
+    page.wait_for_function("!document.querySelector('input[aria-label=\"Folder or hub id\"]').disabled")
+    model.fill(str(tmp_path / "no-model-here"))
+    model.press("Enter")
+    page.get_by_role("button", name="Capture and analyse").click()
+    page.wait_for_selector("text=Failed", timeout=400_000)
+    shown = page.locator('[data-testid="stAlert"]').first.inner_text()
+    assert "no-model-here" in shown
+    page.reload()
+    page.wait_for_selector("text=Failed")
+    page.get_by_role("button", name="Forget").first.click()
+    page.wait_for_selector("text=Failed", state="detached")
+    assert not list((Path(tmp_path) / "workspace" / "jobs").iterdir())
+
+
+def test_filters_narrow_the_map_and_live_in_the_address(page, url):
+    open_map(page, url)
+    page.get_by_role("button", name="Show only this cluster").click()
+    page.wait_for_function("location.search.includes('cluster=')")
+    link = page.url
+    page.goto("about:blank")
+    page.goto(link)
+    page.wait_for_selector("text=/^\\d+ of 204 spans/")
+    shown = page.locator("text=/^\\d+ of 204 spans/").first.inner_text()
+    assert not shown.startswith("204 "), "the filter in the address was not applied"

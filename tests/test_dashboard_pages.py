@@ -1,0 +1,186 @@
+"""Pages run on every state of a workspace, and never load what only the command line may load."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from gsd_core.dashboard.session import escape
+from gsd_core.store import Workspace
+from tests.synthetic import build_workspace
+
+APP = str(Path(__file__).resolve().parents[1] / "app.py")
+PAGES = ("overview", "map", "trace", "data")
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory) -> Path:
+    return build_workspace(tmp_path_factory.mktemp("workspace"), n_samples=40)
+
+
+def open_page(folder: Path, page: str, monkeypatch, **query: str) -> AppTest:
+    monkeypatch.setenv("GSD_WORKSPACE", str(folder))
+    at = AppTest.from_file(APP, default_timeout=60)
+    at.switch_page(f"pages/{page}.py")
+    for name, value in query.items():
+        at.query_params[name] = value
+    return at.run()
+
+
+def check(at: AppTest) -> AppTest:
+    problems = [f"{each.message}\n{''.join(each.stack_trace[-6:])}" for each in at.exception]
+    assert not problems, "\n".join(problems)
+    return at
+
+
+def words(at: AppTest) -> str:
+    parts = [each.value for kind in (at.title, at.markdown, at.caption, at.info, at.error) for each in kind]
+    return "\n".join(map(str, parts))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_runs(workspace, page, monkeypatch):
+    assert check(open_page(workspace, page, monkeypatch, run="planted")).title
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_runs_on_an_empty_workspace(tmp_path, page, monkeypatch):
+    at = check(open_page(tmp_path / "new", page, monkeypatch))
+    assert at.title
+    if page != "data":
+        assert any("own data" in button.label for button in at.button), (
+            "an empty page must say what to do next"
+        )
+
+
+@pytest.mark.parametrize("page", ["overview", "map", "trace"])
+def test_a_run_without_analysis_offers_it(workspace, page, monkeypatch):
+    at = check(open_page(workspace, page, monkeypatch, run="raw"))
+    if page == "map":
+        assert "not laid out yet" in words(at)
+        assert any(button.label == "Analyse this run" for button in at.button)
+
+
+def test_a_run_that_is_still_captured_shows_what_is_there(tmp_path, monkeypatch):
+    run = Workspace.open(tmp_path).create_run("young", {"tier": "span"}, sketch_width=8, embedding_width=4)
+    run.close()
+    for page in PAGES:
+        check(open_page(tmp_path, page, monkeypatch, run="young"))
+
+
+def test_a_broken_run_does_not_take_the_overview_down(tmp_path, monkeypatch):
+    folder = build_workspace(tmp_path, n_samples=14)
+    (folder / "runs" / "raw" / "run.json").write_text("{")
+    at = check(open_page(folder, "overview", monkeypatch))
+    assert "unreadable" in words(at)
+    check(open_page(folder, "map", monkeypatch))
+
+
+def test_a_workspace_from_a_newer_version_is_refused_in_one_line(tmp_path, monkeypatch):
+    (tmp_path / "workspace.json").write_text('{"version": 999}')
+    at = check(open_page(tmp_path, "overview", monkeypatch))
+    assert len(at.error) == 1
+
+
+def test_a_link_opens_its_span(workspace, monkeypatch):
+    at = check(open_page(workspace, "trace", monkeypatch, run="planted", span="sum-3#1"))
+    assert "**sum\\-3**  ·  span 2 of" in words(at)
+    at = check(open_page(workspace, "map", monkeypatch, run="planted", span="sum-3#1"))
+    assert "Aligned spans of other samples" in words(at)
+    assert "random pairs" in words(at), "a cosine without its null beside it says nothing"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{"run": "nowhere"}, {"span": "../../x#9"}, {"sample": "nobody"}, {"color": "x"}, {"checkpoint": "y"}],
+)
+@pytest.mark.parametrize("page", ["map", "trace"])
+def test_an_address_that_names_nothing_is_no_crash(workspace, page, query, monkeypatch):
+    check(open_page(workspace, page, monkeypatch, **query))
+
+
+def test_the_address_follows_the_choices(workspace, monkeypatch):
+    at = check(open_page(workspace, "map", monkeypatch, run="planted"))
+    at.selectbox(key="address_color").select("meta.topic").run()
+    assert at.query_params["color"] == "meta.topic"
+    at.selectbox(key="address_checkpoint").select("step-10").run()
+    assert check(at).query_params["checkpoint"] == "step-10"
+    assert at.query_params["run"] == "planted", "a copied link must name its run"
+
+
+def test_filters_in_the_address_are_applied(workspace, monkeypatch):
+    query = {
+        "run": "planted",
+        "cluster": "1\x1f2",
+        "q": "apples",
+        "label": "meta.topic",
+        "values": "apples\x1fx",
+    }
+    at = check(open_page(workspace, "map", monkeypatch, **query))
+    shown, total = at.caption[0].value.split(" spans")[0].split(" of ")
+    assert 0 < int(shown) < int(total), "the filters of a copied link were not applied"
+    assert at.multiselect(key="address_values").value == ["apples"]
+    at.text_input(key="address_q").set_value("").run()
+    assert "q" not in check(at).query_params
+    assert at.query_params["cluster"] == "1\x1f2"
+
+
+@pytest.mark.parametrize(
+    "color", ["cluster", "meta.procedure", "meta.step_kind", "norm", "sample", "position"]
+)
+def test_the_map_takes_every_kind_of_colour(workspace, color, monkeypatch):
+    at = check(open_page(workspace, "map", monkeypatch, run="planted", color=color))
+    assert at.selectbox(key="address_color").value == color
+
+
+def test_stepping_through_samples_changes_the_address(workspace, monkeypatch):
+    at = check(open_page(workspace, "trace", monkeypatch, run="planted", sample="sum-3"))
+    at.button(key="next_sample").click().run()
+    assert check(at).query_params["sample"] == "sum-4"
+
+
+def test_loss_tint_keeps_the_text(workspace, monkeypatch):
+    at = check(open_page(workspace, "trace", monkeypatch, run="planted", sample="sum-3"))
+    check(at.toggle(key="trace_tint").set_value(True).run())
+
+
+@pytest.mark.parametrize("text", ["**b** [x](javascript:y) $a$ :red[z]", "`c` <b> # h\n* l", "a_b ~s~ | t"])
+def test_escaped_text_has_no_active_markdown(text):
+    bare = escape(text)
+    for sign in "*[]()$:`<>#_~|":
+        for at, letter in enumerate(bare):
+            if letter == sign:
+                assert bare[at - 1] == "\\", f"{sign} is live in {bare}"
+
+
+def test_the_web_process_never_loads_what_belongs_to_the_command_line(workspace):
+    """Torch would cost every page a gigabyte and seconds; it belongs to the jobs."""
+    script = f"""
+import json, sys
+from streamlit.testing.v1 import AppTest
+at = AppTest.from_file({APP!r}, default_timeout=60)
+for page in {PAGES!r}:
+    at.switch_page(f"pages/{{page}}.py")
+    at.query_params["run"] = "planted"
+    at.run()
+    assert not at.exception, at.exception
+names = ("torch", "transformers", "umap", "numba", "sentence_transformers", "ray", "datasets", "peft")
+print(json.dumps([name for name in names if name in sys.modules]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "GSD_WORKSPACE": str(workspace)},
+        cwd=Path(APP).parent,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout.splitlines()[-1]) == []
