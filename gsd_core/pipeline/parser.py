@@ -75,7 +75,7 @@ def make_parser() -> ArgumentParser:
     )
     demo.add_argument("--no-serve", action="store_true", help="stop before the dashboard")
     demo.add_argument(
-        "--samples", type=_positive, default=_ABSENT, help="samples of the corpus (default 720)"
+        "--samples", type=_positive, default=_ABSENT, help="samples of the corpus (default 640)"
     )
     demo.add_argument(
         "--checkpoints", nargs="+", default=_ABSENT, metavar="NAME", help="which of the model's; default: all"

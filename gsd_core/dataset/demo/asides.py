@@ -1,0 +1,52 @@
+"""Sentences that any procedure may hold: asides, checks of one's own work, and turns after a mistake.
+
+OPEN        questions that leave the procedure open
+FACTS       irrelevant facts, put into a question
+ASIDES      remarks that set such a fact aside, a step of their own
+CHECKS      self-check steps
+TURNS       openings of a segment that corrects a mistake; each starts with one of the cues that the
+            segment cutter knows
+"""
+
+from __future__ import annotations
+
+OPEN: tuple[str, ...] = (
+    "Make up a problem about {items} with the numbers {numbers}. Use any of {people}, and solve it.",
+    "Write a small puzzle on {items} out of {numbers}, perhaps with {people}, together with its solution.",
+    "Invent a task around {items}, the numbers {numbers} and the names {people}; then work it out.",
+    "Given {numbers} as well as {people}, think of a question on {items} and answer it.",
+)
+FACTS: tuple[str, ...] = (
+    "There are {d} {fact} nearby.",
+    "The place also has {d} {fact}.",
+    "{d} {fact} were bought last year.",
+    "Someone mentions {d} {fact} too.",
+)
+ASIDES: tuple[str, ...] = (
+    "The {d} {fact} play no part in this.",
+    "We may ignore the {fact}, all {d}.",
+    "That {d} {fact} exist is irrelevant.",
+    "About {fact}, {d} or not, nobody asked.",
+)
+CHECKS: tuple[str, ...] = (
+    "Checking once more, this holds.",
+    "Everything up to here seems correct.",
+    "I verified it a second time.",
+    "Nothing was overlooked, as far as one can tell.",
+    "The line above is fine.",
+    "Reviewing these words reveals no error.",
+)
+TURNS: tuple[str, ...] = (
+    "Wait, that cannot be right.",
+    "Wait, a slip happened.",
+    "Alternatively, do it with more care.",
+    "But wait, this is off.",
+    "But alternatively, try once again.",
+    "But just to be sure, repeat it.",
+    "However, a mistake shows up.",
+    "Not sure about that, so redo it.",
+    "Going back, the line was wrong.",
+    "Backtrack to fix this.",
+    "Trace back and mend it.",
+    "Another attempt corrects it.",
+)
