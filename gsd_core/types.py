@@ -113,7 +113,7 @@ class SpanRecord:
     """Gradient record: one span at one checkpoint.
 
     ``direction`` (P,) float16, unit norm (all zero when the gradient is zero); ``norm`` of the
-    sketched gradient, float; ``loss`` mean negative log-likelihood of the span's tokens in nats; ``coherence`` in [0, 1];
+    sketched gradient, float; ``loss`` mean negative log-likelihood of the tokens in nats; ``coherence`` in [0, 1];
     ``window_cosine`` cosine to the exact direction, None where it was not audited.
     """
 

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 DEMO_NAME = "demo"
 DEMO_SOURCE = "generated: gsd_core.dataset.demo"
 N_SAMPLES = 640
-TIER, WINDOW = "span", "1"  # five checkpoints within minutes on two cores; the audit reports what the window costs
+# Window 1 lets five checkpoints be captured within minutes on two cores; the audit reports what it costs.
+TIER, WINDOW = "span", "1"
 
 
 def run_demo(
