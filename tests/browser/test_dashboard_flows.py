@@ -5,35 +5,21 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from urllib.parse import parse_qs, quote, urlparse
+from urllib.parse import quote
 
 import pytest
 
+from tests.browser.flows import (
+    LONELY_POINT,
+    PLACE_OF,
+    click_lonely_point,
+    follow_aligned_span,
+    open_map,
+    query_of,
+)
 from tests.synthetic import build_workspace
 
 pytestmark = pytest.mark.browser
-
-# Where a span lies on the screen, asked from the chart itself.
-PLACE_OF = """([trace, point]) => {
-    const chart = document.querySelector('.js-plotly-plot');
-    const box = chart.getBoundingClientRect();
-    const {xaxis, yaxis} = chart._fullLayout;
-    const data = chart._fullData[trace];
-    return [box.left + xaxis._offset + xaxis.l2p(data.x[point]),
-            box.top + yaxis._offset + yaxis.l2p(data.y[point])];
-}"""
-LONELY_POINT = """() => {
-    const data = document.querySelector('.js-plotly-plot')._fullData;
-    const all = data.flatMap((t, i) => Array.from(t.x, (x, j) => [x, t.y[j], i, j]));
-    let best = [0, null];
-    for (const p of all) {
-        if (data[p[2]].name === 'noise') continue;
-        let near = Infinity;
-        for (const q of all) if (q !== p) near = Math.min(near, Math.hypot(p[0] - q[0], p[1] - q[1]));
-        if (near > best[0]) best = [near, p];
-    }
-    return [best[1][2], best[1][3]];
-}"""
 
 
 @pytest.fixture(scope="module")
@@ -41,41 +27,8 @@ def url(dashboard, tmp_path_factory) -> str:
     return dashboard(build_workspace(tmp_path_factory.mktemp("workspace"), n_samples=60))
 
 
-def query_of(page) -> dict[str, str]:
-    return {name: values[0] for name, values in parse_qs(urlparse(page.url).query).items()}
-
-
-def open_map(page, url: str, query: str = "run=planted") -> None:
-    page.goto(f"{url}/map?{query}")
-    page.wait_for_function("!!document.querySelector('.js-plotly-plot')?._fullLayout?.xaxis?.l2p")
-    page.wait_for_selector("text=random pairs" if "span=" in query else "text=Exemplars")
-
-
-def click_lonely_point(page) -> None:
-    trace, point = page.evaluate(LONELY_POINT)
-    x, y = page.evaluate(PLACE_OF, [trace, point])
-    page.mouse.move(x - 3, y - 3)
-    page.mouse.move(x, y, steps=4)
-    page.wait_for_selector(".js-plotly-plot .hoverlayer .hovertext")
-    page.mouse.click(x, y)
-
-
 def test_click_on_the_map_shows_aligned_spans_and_their_traces(page, url):
-    open_map(page, url)
-    click_lonely_point(page)
-    page.wait_for_selector("text=Aligned spans of other samples")
-    page.wait_for_selector("text=null 95 %")
-    chosen = query_of(page)["span"]
-    page.wait_for_selector(f'.gsd-trace [data-span="{chosen}"].chosen')
-    page.wait_for_selector(".gsd-rings-overlay circle")
-    links = page.locator('[data-testid="stPageLink"] a[href*="trace"]')
-    linked = links.nth(1)
-    target = parse_qs(urlparse(linked.get_attribute("href")).query)["span"][0]
-    assert target.split("#")[0] != chosen.split("#")[0], "the first aligned span belongs to the same sample"
-    linked.click()
-    page.wait_for_url(re.compile("/trace"))
-    page.wait_for_selector(f'.gsd-trace [data-span="{target}"].chosen')
-    assert not page.problems, page.problems
+    follow_aligned_span(page, url, "run=planted")
 
 
 def test_click_keeps_the_zoom(page, url):

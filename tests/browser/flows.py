@@ -1,0 +1,71 @@
+"""What several browser tests do with the map.
+
+query_of             the address' query as a dict
+open_map             go to the map and wait until it is drawn
+click_lonely_point   click the span farthest from all others, so that the click hits it
+follow_aligned_span  click a span, see aligned spans of other samples, and follow the first into its trace
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import parse_qs, urlparse
+
+# Where a span lies on the screen, asked from the chart itself.
+PLACE_OF = """([trace, point]) => {
+    const chart = document.querySelector('.js-plotly-plot');
+    const box = chart.getBoundingClientRect();
+    const {xaxis, yaxis} = chart._fullLayout;
+    const data = chart._fullData[trace];
+    return [box.left + xaxis._offset + xaxis.l2p(data.x[point]),
+            box.top + yaxis._offset + yaxis.l2p(data.y[point])];
+}"""
+LONELY_POINT = """() => {
+    const data = document.querySelector('.js-plotly-plot')._fullData;
+    const all = data.flatMap((t, i) => Array.from(t.x, (x, j) => [x, t.y[j], i, j]));
+    let best = [0, null];
+    for (const p of all) {
+        if (data[p[2]].name === 'noise' && data.length > 1) continue;
+        let near = Infinity;
+        for (const q of all) if (q !== p) near = Math.min(near, Math.hypot(p[0] - q[0], p[1] - q[1]));
+        if (near > best[0]) best = [near, p];
+    }
+    return [best[1][2], best[1][3]];
+}"""
+
+
+def query_of(page) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(urlparse(page.url).query).items()}
+
+
+def open_map(page, url: str, query: str = "run=planted") -> None:
+    page.goto(f"{url}/map?{query}")
+    page.wait_for_function("!!document.querySelector('.js-plotly-plot')?._fullLayout?.xaxis?.l2p")
+    page.wait_for_selector("text=random pairs" if "span=" in query else "text=Clusters")
+
+
+def click_lonely_point(page) -> None:
+    trace, point = page.evaluate(LONELY_POINT)
+    x, y = page.evaluate(PLACE_OF, [trace, point])
+    page.mouse.move(x - 3, y - 3)
+    page.mouse.move(x, y, steps=4)
+    page.wait_for_selector(".js-plotly-plot .hoverlayer .hovertext")
+    page.mouse.click(x, y)
+
+
+def follow_aligned_span(page, url: str, query: str) -> None:
+    open_map(page, url, query)
+    click_lonely_point(page)
+    page.wait_for_selector("text=Aligned spans of other samples")
+    page.wait_for_selector("text=null 95 %")
+    chosen = query_of(page)["span"]
+    page.wait_for_selector(f'.gsd-trace [data-span="{chosen}"].chosen')
+    page.wait_for_selector(".gsd-rings-overlay circle")
+    links = page.locator('[data-testid="stPageLink"] a[href*="trace"]')
+    linked = links.nth(1)
+    target = parse_qs(urlparse(linked.get_attribute("href")).query)["span"][0]
+    assert target.split("#")[0] != chosen.split("#")[0], "the first aligned span belongs to the same sample"
+    linked.click()
+    page.wait_for_url(re.compile("/trace"))
+    page.wait_for_selector(f'.gsd-trace [data-span="{target}"].chosen')
+    assert not page.problems, page.problems

@@ -1,0 +1,45 @@
+"""The main job on real data: three hundred GSM8K problems under the demo model, from the file to a click on the map."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.browser.flows import follow_aligned_span
+from tests.cli_support import run_gsd_json
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+LIMIT = 300
+
+
+@pytest.fixture(scope="module")
+def workspace(shared_data: Path, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("real") / "workspace"
+    file = shared_data / "gsm8k_test_socratic.jsonl"
+    captured = run_gsd_json(
+        "capture", "--dataset", file, "--model", "demo", "--limit", LIMIT, "--run", "real", workspace=folder
+    )
+    assert captured["n_samples"] + captured["n_skipped"] == LIMIT
+    assert captured["n_spans"] > LIMIT
+    analyzed = run_gsd_json("analyze", "real", workspace=folder)
+    assert analyzed["n_spans"] == captured["n_spans"]
+    return folder
+
+
+def test_neighbors_of_a_real_span_belong_to_other_samples(workspace: Path) -> None:
+    found = run_gsd_json("neighbors", "real", "--span", "gsm8k-test-3#1", "--top", 8, workspace=workspace)
+    assert len(found["neighbors"]) == 8
+    assert all(each["sample"] != "gsm8k-test-3" for each in found["neighbors"])
+    cosines = [each["cosine"] for each in found["neighbors"]]
+    assert cosines == sorted(cosines, reverse=True)
+    assert all(0 <= each["q_value"] <= 1 for each in found["neighbors"])
+
+
+def test_a_click_on_the_map_of_real_data_shows_aligned_spans(page, dashboard, workspace: Path) -> None:
+    follow_aligned_span(page, dashboard(workspace), "run=real")
+    if folder := os.environ.get("GSD_SCREENSHOTS"):
+        page.go_back()
+        page.wait_for_selector("text=Aligned spans of other samples")
+        page.screenshot(path=str(Path(folder) / "real-map.png"))
