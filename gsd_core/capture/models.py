@@ -73,7 +73,7 @@ def resolve_checkpoints(source: str, checkpoints: list[str] | tuple[str, ...] = 
         ``demo``, a folder or a hub id.
     checkpoints
         Folders, or names of folders inside `source`, or ``all`` for every one inside it. Empty: the source itself;
-        for a folder that only holds checkpoints (as a trainer leaves it), and for ``demo``, the last one.
+        for a folder that only holds checkpoints (as a trainer leaves it) the last one, and for ``demo`` the base.
 
     Raises
     ------
@@ -84,7 +84,8 @@ def resolve_checkpoints(source: str, checkpoints: list[str] | tuple[str, ...] = 
     inside = _checkpoints_in(folder) if folder.is_dir() else []
     if not checkpoints:
         if folder.is_dir() and not _is_model_folder(folder) and inside:
-            return inside[-1:]
+            # The demo's later checkpoints have learned the demo corpus and forgotten ordinary text.
+            return inside[:1] if source == "demo" else inside[-1:]
         return [_checkpoint_of(folder)] if folder.is_dir() else [Checkpoint(source, None, source)]
     if list(checkpoints) == ["all"]:
         if not inside:

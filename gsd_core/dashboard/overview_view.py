@@ -126,7 +126,7 @@ def _show_card(info: RunInfo) -> None:
         if info.status == "broken":
             st.error(escape(info.problem or "it cannot be read"))
             return
-        checkpoint = info.checkpoints[-1] if info.checkpoints else ""
+        checkpoint = session.pick_first_look(info)
         numbers = [Number("samples", f"{info.n_samples:,}"), Number("spans", f"{info.n_spans:,}")]
         if checkpoint in (info.manifest.get("analysis") or {}):
             try:

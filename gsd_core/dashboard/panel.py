@@ -51,9 +51,8 @@ def link_to_map(chosen: Chosen, span: str, label: str) -> None:
 
 
 def _checkpoint(chosen: Chosen) -> str | None:
-    """The checkpoint for the address; the last one is what a page shows anyway."""
-    last = chosen.info.checkpoints[-1] if chosen.info.checkpoints else None
-    return None if chosen.checkpoint == last else chosen.checkpoint
+    """The checkpoint for the address; the first look is what a page shows anyway."""
+    return None if chosen.checkpoint == session.pick_first_look(chosen.info) else chosen.checkpoint
 
 
 def _number(value: Any, digits: int = 3) -> str:
