@@ -43,3 +43,35 @@ def test_a_click_on_the_map_of_real_data_shows_aligned_spans(page, dashboard, wo
         page.go_back()
         page.wait_for_selector("text=Aligned spans of other samples")
         page.screenshot(path=str(Path(folder) / "real-map.png"))
+
+
+def test_an_uploaded_file_becomes_a_map_by_clicks_alone(
+    page, dashboard, tmp_path: Path, shared_data: Path
+) -> None:
+    # Upload, look, start, wait, open: the background job runs the same commands as a shell would.
+    lines = (shared_data / "gsm8k_test_socratic.jsonl").read_text("utf-8").splitlines()[:30]
+    file = tmp_path / "mine.jsonl"
+    file.write_text("\n".join(lines), "utf-8")
+    page.goto(f"{dashboard(tmp_path / 'workspace')}/data")
+    page.set_input_files("input[type=file]", str(file))
+    page.get_by_role("button", name="Capture and analyse").click()
+    page.get_by_role("link", name="Open the map").first.click(timeout=400_000)
+    page.wait_for_function("!!document.querySelector('.js-plotly-plot')?._fullLayout?.xaxis?.l2p")
+    assert "run=mine" in page.url
+    assert not page.problems, page.problems
+    if folder := os.environ.get("GSD_SCREENSHOTS"):
+        page.screenshot(path=str(Path(folder) / "uploaded-map.png"))
+
+
+def test_a_cancelled_job_says_so_and_keeps_what_it_finished(
+    page, dashboard, tmp_path: Path, shared_data: Path
+) -> None:
+    lines = (shared_data / "gsm8k_test_socratic.jsonl").read_text("utf-8").splitlines()
+    file = tmp_path / "many.jsonl"
+    file.write_text("\n".join(lines), "utf-8")
+    page.goto(f"{dashboard(tmp_path / 'workspace')}/data")
+    page.set_input_files("input[type=file]", str(file))
+    page.get_by_role("button", name="Capture and analyse").click()
+    page.get_by_role("button", name="Cancel").first.click()
+    page.wait_for_selector("text=Cancelled", timeout=400_000)
+    assert not page.problems, page.problems
