@@ -143,7 +143,8 @@ def _figure(chosen: Chosen) -> None:
             "Colour by",
             "color",
             list(choices),
-            default=next(iter(choices)),
+            # A map without clusters would be all grey: the place in the trace is always known.
+            default="position" if not len(view.clusters) and "position" in choices else next(iter(choices)),
             format_func=lambda name: choices[name].title,
         )
     with middle:
