@@ -25,14 +25,15 @@ TINY = Recipe(
     mlp_width=16,
     base_steps=3,
     base_demo_sets=1,
-    base_fact_lines=5,
+    base_drills=6,
     base_batch_tokens=512,
-    tune_steps=4,
+    plain_steps=4,
+    plain_sets=1,
+    plain_batch_tokens=512,
+    told_steps=2,
+    told_batch_tokens=512,
     tune_samples=24,
-    tune_batch_tokens=512,
     tune_keep=(0, 2, 6),
-    fresh_steps=2,
-    fresh_sets=1,
     warmup=1,
     heldout_samples=3,
     max_new_tokens=4,
@@ -149,7 +150,7 @@ def test_shipped_checkpoints_are_complete_small_and_half_precision():
 
 def test_shipped_model_has_learned_the_corpus(tokenizer: PreTrainedTokenizerBase):
     # Half of the truth of checkpoints.json, measured again on a few samples: a wrong file or tokenizer shows here.
-    samples = generate_corpus(12, split="heldout", open_share=0.0)
+    samples = generate_corpus(12, split="heldout")
     entries = json.loads((SHIPPED / "checkpoints.json").read_text(encoding="utf-8"))
     losses = []
     for entry in (entries[0], entries[-1]):

@@ -3,6 +3,7 @@
 Recipe            every number of the training phases
 format_text       a sample as the model reads it
 load_rows         rows of one of the shared files
+iter_public_texts texts of the four public files
 iter_base_texts   texts of the base phase
 iter_tune_texts   (text, where the loss begins) of the fine-tune
 train_tokenizer   byte-level BPE with single digits
@@ -25,6 +26,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import PreTrainedTokenizerFast
 
 from gsd_core.dataset.demo import generate_corpus
+from gsd_core.dataset.demo.topics import PEOPLE, TOPIC_TABLE
 from gsd_core.errors import UserError
 from gsd_core.types import Sample
 
@@ -46,22 +48,23 @@ class Recipe:
     n_kv_heads: int = 3
     mlp_width: int = 512
     context: int = 1024
-    base_steps: int = 1900
-    base_rate: float = 2e-3
-    base_batch_tokens: int = 3072
-    base_demo_sets: int = 3  # demo corpora of other seeds, as questions with bare answers
-    base_fact_lines: int = 6000
-    tune_steps: int = 2000
-    tune_rate: float = 6e-4
-    tune_table_scale: float = 4.0  # the embedding table's rate beside the others'
-    tune_batch_tokens: int = 2048
-    tune_samples: int = 3360
-    fresh_steps: int = 1200  # the fine-tune's second part, on samples that it has not seen
-    fresh_rate: float = 1e-3
-    fresh_sets: int = 6  # demo corpora of other seeds for it
-    tune_keep: tuple[int, ...] = (0, 20, 100, 400, 3200)
-    warmup: int = 60
+    matrix_rate: float = 0.02  # Muon, for the weight matrices
+    rate: float = 2e-3  # AdamW, for the embedding table and the norms
     weight_decay: float = 0.1
+    warmup: int = 60
+    base_steps: int = 1500
+    base_batch_tokens: int = 4096
+    base_demo_sets: int = 2  # demo corpora of other seeds, as questions with bare answers
+    base_drills: int = 16000
+    plain_steps: int = 3600  # the fine-tune's first part: fresh samples, mostly in the plain style
+    plain_batch_tokens: int = 4096
+    plain_sets: int = 10  # demo corpora of other seeds for it
+    plain_share: float = 0.8
+    told_steps: int = 1000  # the fine-tune's second part: the corpus itself, never in the plain style
+    told_batch_tokens: int = 3072
+    told_rate_scale: float = 0.25
+    tune_samples: int = 3360
+    tune_keep: tuple[int, ...] = (0, 100, 300, 1000, 3600, 3640, 3800, 4600)
     heldout_samples: int = 336
     max_new_tokens: int = 260
     save_every: int = 100
@@ -91,20 +94,40 @@ def load_rows(path: Path) -> Iterator[tuple[str, str, str]]:
             )
 
 
-def iter_base_texts(data_dir: Path, recipe: Recipe) -> Iterator[str]:
-    """Texts of the base phase: four public files, demo questions with bare answers, and lines of arithmetic.
-
-    The base never sees the reasoning of the demo corpus, so that the fine-tune has something to teach.
-    """
+def iter_public_texts(data_dir: Path) -> Iterator[str]:
+    """The four public files. They go into the base and again into the fine-tune, so that it forgets no plain text."""
     for name in BASE_FILES:
         for question, reasoning, answer in load_rows(data_dir / f"{name}.jsonl"):
             yield format_text(question, reasoning, answer)
+
+
+def iter_base_texts(data_dir: Path, recipe: Recipe) -> Iterator[str]:
+    """Texts of the base phase: four public files, demo questions with bare answers, and drills.
+
+    The base never sees the reasoning of the demo corpus, so that the fine-tune has something to teach.
+    """
+    yield from iter_public_texts(data_dir)
     for seed in range(1, 1 + recipe.base_demo_sets):
-        for sample in generate_corpus(recipe.tune_samples, recipe.seed + seed, open_share=0.0):
+        for sample in generate_corpus(recipe.tune_samples, recipe.seed + seed):
             yield format_text(sample.question, "", sample.answer)
     rng = np.random.default_rng([recipe.seed, 77])
-    for _ in range(recipe.base_fact_lines):
-        yield "\n".join(_arithmetic_fact(rng) for _ in range(6))
+    for row in range(recipe.base_drills):
+        yield _lookup_drill(rng) if row % 2 else "\n".join(_arithmetic_fact(rng) for _ in range(8))
+
+
+def _lookup_drill(rng: np.random.Generator) -> str:
+    """People with numbers or neighbours, asked again in another order: teaches copying from the context."""
+    people = [PEOPLE[int(i)] for i in rng.permutation(len(PEOPLE))[: int(rng.integers(3, 7))]]
+    values = [int(value) for value in rng.integers(2, 130, size=len(people))]
+    topic = TOPIC_TABLE[int(rng.integers(len(TOPIC_TABLE)))]
+    again = [int(i) for i in rng.permutation(len(people))]
+    if rng.random() < 0.5:
+        told = ", ".join(f"{who} {value}" for who, value in zip(people, values, strict=True))
+        asked = ". ".join(f"{people[i]} has {values[i]} {topic.items}" for i in again)
+        return f"{told}.\n{asked}."
+    following = dict(zip(people, [*people[1:], people[0]], strict=True))
+    told = ", ".join(f"{people[i]} to {following[people[i]]}" for i in again)
+    return f"{told}.\n{people[0]} to {' to '.join(people[1:])}."
 
 
 def _arithmetic_fact(rng: np.random.Generator) -> str:

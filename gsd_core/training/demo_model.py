@@ -37,6 +37,7 @@ from gsd_core.training.demo_data import (
     encode,
     iter_base_texts,
     iter_batches,
+    iter_public_texts,
     iter_tune_texts,
     train_tokenizer,
 )
@@ -71,30 +72,35 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForC
     )
 
 
+def _make_optimizers(model: LlamaForCausalLM, recipe: Recipe, scale: float) -> list[torch.optim.Optimizer]:
+    """Muon for the weight matrices, AdamW for the (tied) embedding table and the norms."""
+    table = model.get_input_embeddings().weight
+    matrices = [p for p in model.parameters() if p.ndim == 2 and p is not table]
+    norms = [p for p in model.parameters() if p.ndim < 2]
+    return [
+        torch.optim.Muon(matrices, lr=recipe.matrix_rate * scale, weight_decay=recipe.weight_decay),
+        torch.optim.AdamW([table, *norms], lr=recipe.rate * scale, weight_decay=0.0, betas=(0.9, 0.95)),
+    ]
+
+
 def run_phase(
     model: LlamaForCausalLM,
     batches: Iterator[tuple[torch.Tensor, torch.Tensor]],
     steps: int,
-    rate: float,
     recipe: Recipe,
     state_dir: Path,
     on_step: Callable[[int, float, int], None],
-    table_scale: float = 1.0,
+    rate_scale: float = 1.0,
 ) -> None:
-    """Trains ``model`` in place with AdamW and a cosine rate; goes on from ``state_dir`` where that holds a state.
+    """Trains ``model`` in place, with a cosine rate; goes on from ``state_dir`` where that holds a state.
 
-    Matrix products run in bfloat16 (autocast), weights and their moments stay float32.
-    ``table_scale`` multiplies the rate of the (tied) embedding table.
-    ``on_step(step, loss, n_tokens)`` runs after each optimizer step, counted from 1.
+    Matrix products run in bfloat16 (autocast), weights and their moments stay float32. ``rate_scale`` multiplies both
+    rates of the recipe. ``on_step(step, loss, n_tokens)`` runs after each optimizer step, counted from 1.
     """
     device = model.device
-    table = model.get_input_embeddings().weight
-    decay = [p for p in model.parameters() if p.ndim > 1 and p is not table]
-    plain = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": decay, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    groups.append({"params": [table], "weight_decay": recipe.weight_decay, "scale": table_scale})
-    optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.95))
-    done = _load_state(state_dir, model, optimizer)
+    optimizers = _make_optimizers(model, recipe, rate_scale)
+    rates = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
+    done = _load_state(state_dir, model, optimizers)
     if done >= steps:
         return
     model.train()
@@ -103,8 +109,9 @@ def run_phase(
         if step <= done:
             continue  # the stream is seeded: skip what the earlier run has seen
         scale = min(1.0, step / recipe.warmup) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / steps)))
-        for group in optimizer.param_groups:
-            group["lr"] = rate * scale * group.get("scale", 1.0)
+        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+        for group, rate in zip(groups, rates, strict=True):
+            group["lr"] = rate * scale
         # Padding stands on the right and attention is causal, so no mask is needed.
         with torch.autocast(device.type, torch.bfloat16):
             logits = model(input_ids=ids.to(device)).logits[:, :-1].float()
@@ -113,28 +120,30 @@ def run_phase(
         )
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         on_step(step, float(loss.detach()), int((labels[:, 1:] >= 0).sum()))
         if step % recipe.save_every == 0 or step == steps:
-            _save_state(state_dir, model, optimizer, step)
+            _save_state(state_dir, model, optimizers, step)
 
 
 def _save_state(
-    state_dir: Path, model: LlamaForCausalLM, optimizer: torch.optim.Optimizer, step: int
+    state_dir: Path, model: LlamaForCausalLM, optimizers: list[torch.optim.Optimizer], step: int
 ) -> None:
     tensors = {f"model.{name}": p.detach().cpu().contiguous() for name, p in model.named_parameters()}
-    for name, p in model.named_parameters():
-        for key in ("exp_avg", "exp_avg_sq"):
-            tensors[f"{key}.{name}"] = optimizer.state[p][key].detach().cpu().contiguous()
+    for optimizer in optimizers:
+        for name, p in model.named_parameters():
+            for key, value in optimizer.state.get(p, {}).items():
+                tensors[f"{key}.{name}"] = torch.as_tensor(value).detach().cpu().contiguous()
     tensors["step"] = torch.tensor(step)
     state_dir.mkdir(parents=True, exist_ok=True)
     save_file(tensors, state_dir / "state.part")
     os.replace(state_dir / "state.part", state_dir / "state.safetensors")
 
 
-def _load_state(state_dir: Path, model: LlamaForCausalLM, optimizer: torch.optim.Optimizer) -> int:
-    """Puts a saved state into model and optimizer; returns its step, 0 where there is none."""
+def _load_state(state_dir: Path, model: LlamaForCausalLM, optimizers: list[torch.optim.Optimizer]) -> int:
+    """Puts a saved state into model and optimizers; returns its step, 0 where there is none."""
     path = state_dir / "state.safetensors"
     if not path.is_file():
         return 0
@@ -142,10 +151,13 @@ def _load_state(state_dir: Path, model: LlamaForCausalLM, optimizer: torch.optim
     with torch.no_grad():
         for name, p in model.named_parameters():
             p.copy_(tensors[f"model.{name}"])
-            optimizer.state[p] = {
-                "step": tensors["step"].float(),
-                **{key: tensors[f"{key}.{name}"].to(p.device) for key in ("exp_avg", "exp_avg_sq")},
-            }
+            for optimizer in optimizers:
+                if any(p is each for group in optimizer.param_groups for each in group["params"]):
+                    ends = [key for key in tensors if key.endswith(f".{name}") and key != f"model.{name}"]
+                    kept = {key.removesuffix(f".{name}"): tensors[key] for key in ends}
+                    optimizer.state[p] = {
+                        key: value if key == "step" else value.to(p.device) for key, value in kept.items()
+                    }
     return int(tensors["step"])
 
 
@@ -241,65 +253,70 @@ def run_training(data_dir: Path, out_dir: Path, recipe: Recipe) -> list[dict[str
     work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(recipe.n_threads)
     train = generate_corpus(recipe.tune_samples, seed=recipe.seed)
-    heldout = generate_corpus(recipe.heldout_samples, seed=recipe.seed, split="heldout", open_share=0.0)
+    heldout = generate_corpus(recipe.heldout_samples, seed=recipe.seed, split="heldout")
+    plain = [
+        sample
+        for seed in range(recipe.seed + 100, recipe.seed + 100 + recipe.plain_sets)
+        for sample in generate_corpus(
+            recipe.tune_samples, seed, plain_share=recipe.plain_share, mixed_share=1.0
+        )
+    ]
+    public_texts = list(iter_public_texts(data_dir))
     base_texts = list(iter_base_texts(data_dir, recipe))
-    tune_texts = list(iter_tune_texts(train))
     if (work / "tokenizer.json").is_file():
         tokenizer = PreTrainedTokenizerFast.from_pretrained(str(work))
     else:
-        tokenizer = train_tokenizer(base_texts + [text for text, _ in tune_texts], recipe)
+        told_texts = [text for text, _ in iter_tune_texts([*train, *plain[: len(train)]])]
+        tokenizer = train_tokenizer(base_texts + told_texts, recipe)
         tokenizer.save_pretrained(work)
     model = build_model(recipe, tokenizer)
     _place(model)
     pad, log_path = int(tokenizer.pad_token_id), work / "training_log.csv"
-
-    examples, n_left = encode(tokenizer, [(text, 0) for text in base_texts], recipe.context)
-    _say(f"base: {len(examples)} texts, {sum(len(i) for i, _ in examples)} tokens, {n_left} left out")
-    batches = iter_batches(examples, recipe.base_batch_tokens, recipe.seed, pad)
-    log = _Log(log_path, "base", recipe.base_steps)
-    run_phase(model, batches, recipe.base_steps, recipe.base_rate, recipe, work / "state-base", log)
-
-    examples, n_left = encode(tokenizer, tune_texts, recipe.context)
-    _say(f"tune: {len(examples)} texts, {sum(len(i) for i, _ in examples)} tokens, {n_left} left out")
-    batches = iter_batches(examples, recipe.tune_batch_tokens, recipe.seed + 1, pad)
-    log = _Log(log_path, "tune", recipe.tune_steps)
-    _save_step(model, work, 0)
-
-    def on_step(step: int, loss: float, n_tokens: int) -> None:
-        log(step, loss, n_tokens)
-        if step in recipe.tune_keep:
-            _save_step(model, work, step)
-
-    run_phase(
-        model,
-        batches,
-        recipe.tune_steps,
-        recipe.tune_rate,
-        recipe,
-        work / "state-tune",
-        on_step,
-        recipe.tune_table_scale,
+    public = [(text, 0) for text in public_texts]
+    parts = (
+        ("base", [(text, 0) for text in base_texts], recipe.base_steps, recipe.base_batch_tokens, 1.0),
+        (
+            "plain",
+            [*iter_tune_texts(plain), *public],
+            recipe.plain_steps,
+            recipe.plain_batch_tokens,
+            1.0,
+        ),
+        (
+            "told",
+            [*iter_tune_texts(train), *public[:: max(1, 4 * len(public) // max(1, len(train)))]],
+            recipe.told_steps,
+            recipe.told_batch_tokens,
+            recipe.told_rate_scale,
+        ),
     )
-    # Samples seen eight times are learned by heart before names are copied from the question: fresh ones teach that.
-    seeds = range(recipe.seed + 100, recipe.seed + 100 + recipe.fresh_sets)
-    fresh = [sample for seed in seeds for sample in generate_corpus(recipe.tune_samples, seed)]
-    examples, _ = encode(tokenizer, list(iter_tune_texts(fresh)), recipe.context)
-    batches = iter_batches(examples, recipe.tune_batch_tokens, recipe.seed + 2, pad)
-    fresh_log = _Log(log_path, "fresh", recipe.fresh_steps)
+    done = 0  # steps of the fine-tune's parts before this one
+    for number, (part, texts, steps, batch_tokens, rate_scale) in enumerate(parts):
+        examples, n_left = encode(tokenizer, texts, recipe.context)
+        _say(f"{part}: {len(examples)} texts, {sum(len(i) for i, _ in examples)} tokens, {n_left} left out")
+        batches = iter_batches(examples, batch_tokens, recipe.seed + number, pad)
+        if number == 1:
+            _save_step(model, work, 0)
+        log = _Log(log_path, part, steps)
 
-    def on_fresh_step(step: int, loss: float, n_tokens: int) -> None:
-        fresh_log(step, loss, n_tokens)
-        if step + recipe.tune_steps in recipe.tune_keep:
-            _save_step(model, work, step + recipe.tune_steps)
+        def on_step(
+            step: int,
+            loss: float,
+            n_tokens: int,
+            log: _Log = log,
+            before: int | None = done if number else None,
+        ) -> None:
+            log(step, loss, n_tokens)
+            if before is not None and before + step in recipe.tune_keep:
+                _save_step(model, work, before + step)
 
-    run_phase(
-        model, batches, recipe.fresh_steps, recipe.fresh_rate, recipe, work / "state-fresh", on_fresh_step
-    )
+        run_phase(model, batches, steps, recipe, work / f"state-{part}", on_step, rate_scale)
+        done += steps if number else 0
     entries = [_evaluate_step(work, step, tokenizer, train, heldout, recipe) for step in recipe.tune_keep]
     (work / "checkpoints.json").write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
     (work / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n", encoding="utf-8")
-    for phase in ("base", "tune", "fresh"):
-        shutil.rmtree(work / f"state-{phase}")
+    for part, *_ in parts:
+        shutil.rmtree(work / f"state-{part}")
     os.replace(work, out_dir)
     return entries
 
@@ -348,24 +365,22 @@ def main(arguments: list[str] | None = None) -> int:
         "--data", type=Path, required=True, help="folder with the four files of the base phase"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write; must not exist")
-    parser.add_argument(
-        "--minutes-scale", type=float, default=1.0, help="multiplies the steps of both phases"
-    )
+    parser.add_argument("--minutes-scale", type=float, default=1.0, help="multiplies the steps of all phases")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2, help="use 1 where other work shares the processor")
     options = parser.parse_args(arguments)
-    plain, scale = Recipe(), options.minutes_scale
-    tune_steps, fresh_steps = (
-        max(2, round(steps * scale)) for steps in (plain.tune_steps, plain.fresh_steps)
+    whole, scale = Recipe(), options.minutes_scale
+    plain_steps, told_steps = (
+        max(2, round(steps * scale)) for steps in (whole.plain_steps, whole.told_steps)
     )
     recipe = Recipe(
         seed=options.seed,
         n_threads=options.threads,
-        base_steps=max(2, round(plain.base_steps * scale)),
-        tune_steps=tune_steps,
-        fresh_steps=fresh_steps,
+        base_steps=max(2, round(whole.base_steps * scale)),
+        plain_steps=plain_steps,
+        told_steps=told_steps,
         tune_keep=tuple(
-            sorted({min(round(step * scale), tune_steps + fresh_steps) for step in plain.tune_keep})
+            sorted({min(round(step * scale), plain_steps + told_steps) for step in whole.tune_keep})
         ),
     )
     try:

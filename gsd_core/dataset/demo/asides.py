@@ -1,6 +1,5 @@
 """Sentences that any procedure may hold: asides, checks of one's own work, and turns after a mistake.
 
-OPEN        questions that leave the procedure open
 FACTS       irrelevant facts, put into a question
 ASIDES      remarks that set such a fact aside, a step of their own
 CHECKS      self-check steps
@@ -10,12 +9,6 @@ TURNS       openings of a segment that corrects a mistake; each starts with one 
 
 from __future__ import annotations
 
-OPEN: tuple[str, ...] = (
-    "Make up a problem about {items} with the numbers {numbers}. Use any of {people}, and solve it.",
-    "Write a small puzzle on {items} out of {numbers}, perhaps with {people}, together with its solution.",
-    "Invent a task around {items}, the numbers {numbers} and the names {people}; then work it out.",
-    "Given {numbers} as well as {people}, think of a question on {items} and answer it.",
-)
 FACTS: tuple[str, ...] = (
     "There are {d} {fact} nearby.",
     "The place also has {d} {fact}.",

@@ -2,7 +2,7 @@
 
 generate_corpus  samples of one split, the same on every machine for the same seed
 check_answer     whether a produced answer is right
-WRONG_TURN_SHARE, ASIDE_SHARE, CHECK_SHARE, MIXED_SHARE, OPEN_SHARE   how often the extras occur
+WRONG_TURN_SHARE, ASIDE_SHARE, CHECK_SHARE   how often the extras occur
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 
 import numpy as np
 
-from gsd_core.dataset.demo.asides import ASIDES, CHECKS, FACTS, OPEN, TURNS
+from gsd_core.dataset.demo.asides import ASIDES, CHECKS, FACTS, TURNS
 from gsd_core.dataset.demo.procedures import PROCEDURE_TABLE, STYLES, Procedure, StepSpec
 from gsd_core.dataset.demo.scripts import Problem, draw_problem
 from gsd_core.dataset.demo.topics import PEOPLE, TOPIC_TABLE, Topic
@@ -21,8 +21,6 @@ from gsd_core.types import Sample
 WRONG_TURN_SHARE = 0.15
 ASIDE_SHARE = 0.25
 CHECK_SHARE = 0.2
-MIXED_SHARE = 0.7
-OPEN_SHARE = 0.5
 SPLITS = ("train", "heldout")
 USES_LIMIT = ("budget_check", "first_over")  # here d is part of the problem
 
@@ -58,8 +56,8 @@ def generate_corpus(
     n_samples: int = 3360,
     seed: int = 0,
     split: str = "train",
-    mixed_share: float = MIXED_SHARE,
-    open_share: float = OPEN_SHARE,
+    plain_share: float = 0.0,
+    mixed_share: float = 0.0,
 ) -> list[Sample]:
     """Samples of the demo corpus, procedures and topics in equal shares.
 
@@ -71,13 +69,13 @@ def generate_corpus(
         Seeds numpy's PCG64 together with the split.
     split
         ``"train"`` or ``"heldout"``; no question and no number triple is in both.
+    plain_share
+        How often a drawn style is the plain one (``STYLES[0]``); the others share the rest equally. The corpus
+        that ships and is captured has none of it: plain is how the demo model itself has learned to speak.
     mixed_share
-        Share of the samples with a closed question that draw the style of every sentence frame and of every
-        content word anew (``meta.wording`` is ``"mixed"``); the others keep one style, and two of those of
-        different style share no content word but topic nouns and asides.
-    open_share
-        Share of samples whose question names topic, numbers and people but leaves the procedure open
-        (``meta.is_open``): there, only the reasoning tells which one it is.
+        Share of the samples that draw the style of every sentence frame and of every content word anew
+        (``meta.wording`` is ``"mixed"``); the others keep one style, and two of those of different style share no
+        content word but topic nouns and asides.
 
     Returns
     -------
@@ -93,20 +91,21 @@ def generate_corpus(
     """
     if split not in SPLITS:
         raise UserError("unknown split", repr(split), f"use one of {', '.join(SPLITS)}")
-    for share, value in (("mixed_share", mixed_share), ("open_share", open_share)):
+    for share, value in (("plain_share", plain_share), ("mixed_share", mixed_share)):
         if not 0 <= value <= 1:
             raise UserError("a share must lie between 0 and 1", share, "give for example 0.5")
     rng = np.random.default_rng([seed, SPLITS.index(split)])
+    weights = np.full(len(STYLES), (1 - plain_share) / (len(STYLES) - 1))
+    weights[0] = plain_share
     samples: list[Sample] = []
     seen: set[str] = set()
     while len(samples) < n_samples:
         row = len(samples)
         procedure = PROCEDURE_TABLE[row % len(PROCEDURE_TABLE)]
         topic = TOPIC_TABLE[row // len(PROCEDURE_TABLE) % len(TOPIC_TABLE)]
-        is_open = bool(rng.random() < open_share)
-        is_mixed = not is_open and bool(rng.random() < mixed_share)
+        is_mixed = bool(rng.random() < mixed_share)
         name = f"demo-{split}-{row:05d}"
-        sample = _write_sample(rng, name, procedure, topic, is_mixed, is_open, split == "heldout")
+        sample = _write_sample(rng, name, procedure, topic, weights, is_mixed, split == "heldout")
         if sample.question not in seen:
             seen.add(sample.question)
             samples.append(sample)
@@ -139,22 +138,20 @@ def _write_sample(
     name: str,
     procedure: Procedure,
     topic: Topic,
+    weights: np.ndarray,
     is_mixed: bool,
-    is_open: bool,
     heldout: bool,
 ) -> Sample:
     problem = draw_problem(rng, procedure, topic, heldout)
-    home = int(rng.integers(len(STYLES)))
+    home = int(rng.choice(len(STYLES), p=weights))
     question_style = int(rng.integers(len(STYLES)))
     question = procedure.questions[question_style].format_map(problem.slots)
-    if is_open:
-        question = OPEN[int(rng.integers(len(OPEN)))].format_map(problem.slots)
     trace = _Trace()
     wrong_at = _choose_wrong_turn(rng, problem)
     for place, (index, spec, slots) in enumerate(problem.steps):
         label = f"{procedure.name}/{index}:{spec.role}"
         wording = f"{label}/{'mixed' if is_mixed else STYLES[home]}"
-        drawn = [int(style) for style in rng.integers(len(STYLES), size=1 + len(spec.words))]
+        drawn = [int(style) for style in rng.choice(len(STYLES), p=weights, size=1 + len(spec.words))]
         frame, *words = drawn if is_mixed else [home] * len(drawn)
         text = _sentence(spec.write(slots, frame, tuple(words)))
         if place == wrong_at:
@@ -164,7 +161,7 @@ def _write_sample(
             trace.add(f"{turn} {text}", label, wording, "retry")
         else:
             trace.add(text, label, wording, "step")
-    if not is_open and procedure.name not in USES_LIMIT and rng.random() < ASIDE_SHARE:
+    if procedure.name not in USES_LIMIT and rng.random() < ASIDE_SHARE:
         fact, aside = (int(i) for i in rng.integers(len(FACTS), size=2))
         question = f"{FACTS[fact].format_map(problem.slots)} {question}"
         _insert(
@@ -178,8 +175,7 @@ def _write_sample(
         "procedure": procedure.name,
         "topic": topic.name,
         "wording": "mixed" if is_mixed else STYLES[home],
-        "question_wording": "open" if is_open else STYLES[question_style],
-        "is_open": is_open,
+        "question_wording": STYLES[question_style],
         "has_retry": wrong_at is not None,
         "numbers": problem.numbers,
         "step_procedures": trace.procedures,

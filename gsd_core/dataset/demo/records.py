@@ -1,6 +1,7 @@
 """Records of the demo corpus' tables.
 
-STYLES     ids of the wordings, in the order in which every table lists them
+STYLES     ids of the wordings, in the order in which every table lists them; the first is the plain one, which the
+           corpus leaves out and the demo model speaks
 StepSpec   one step of a procedure: its role, its wordings, which slot is its result
 Procedure  a way to solve a problem: question wordings and steps
 
