@@ -29,7 +29,7 @@ from tests.tiny_models import (
 
 
 @pytest.mark.parametrize(
-    ("tier", "window"), [("span", None), ("span", 1), ("position", None), ("hidden", None)]
+    ("tier", "window"), [("span", None), ("span", 1), ("position", None), ("hidden", None), ("head", None)]
 )
 def test_batch_and_order_change_no_vector(tier: str, window: int | None) -> None:
     # Alone there is no padding; in the batch every sample but one is padded, and chunks are padded inside too.
@@ -99,6 +99,27 @@ def test_hidden_tier_is_unembedding_times_residual(kind: str) -> None:
         assert relative_error(batch.gradients[0][k], expected.mean(0)) <= 1e-5
         ratio = np.linalg.norm(expected.sum(0)) / np.linalg.norm(expected, axis=1).sum()
         assert batch.coherence[0][k] == pytest.approx(ratio, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen3"])
+def test_head_tier_is_the_output_heads_weight_gradient(kind: str) -> None:
+    # Against dense autograd, with the head untied: a tied table would add the token embedding's part.
+    model = make_model(kind)
+    head = model.get_output_embeddings()
+    head.weight = torch.nn.Parameter(head.weight.detach().clone())
+    capturer = Capturer(model, CaptureConfig(tier="head", sketch_width=300))
+    sketch = capturer.head_sketch
+    assert sketch.width == capturer.width <= 300
+    samples = make_samples()
+    batch = capturer.compute_gradients(samples)
+    model.eval()
+    for i, sample in enumerate(samples):
+        for k, span in enumerate(sample.spans):
+            loss = token_losses(model, sample)[span.start - 1 : span.end - 1].mean()
+            (dense,) = torch.autograd.grad(loss, [head.weight])
+            expected = (sketch.left @ dense @ sketch.right.T).flatten().numpy()
+            assert relative_error(batch.gradients[i][k], expected) <= 1e-5
+            assert 0 < batch.coherence[i][k] <= 1
 
 
 def test_same_seed_same_bytes_other_seed_other_vectors() -> None:

@@ -25,7 +25,13 @@ from transformers import PreTrainedModel
 
 from gsd_core.capture.accumulate import make_record, token_losses_of
 from gsd_core.capture.batches import plan_batches
-from gsd_core.capture.hidden import HiddenSketch, compute_hidden_batch
+from gsd_core.capture.hidden import (
+    HeadSketch,
+    HiddenSketch,
+    compute_head_batch,
+    compute_hidden_batch,
+    get_head_sizes,
+)
 from gsd_core.capture.hooks import FrozenModel, ModuleTap
 from gsd_core.capture.modules import ModuleSelection, select_modules
 from gsd_core.capture.position import compute_position_batch, forward_whole, unpad_losses
@@ -34,7 +40,7 @@ from gsd_core.capture.span import SpanBatch, check_span_tier, compute_span_batch
 from gsd_core.errors import UserError
 from gsd_core.types import SampleRecords, Skipped, TokenizedSample
 
-TIERS = ("hidden", "position", "span")
+TIERS = ("hidden", "head", "position", "span")
 SKETCH_RANK = 32
 SELF_CHECK_TOLERANCE = {torch.float32: 2e-3, torch.float64: 1e-6}
 
@@ -44,7 +50,7 @@ class CaptureConfig:
     """How to capture."""
 
     tier: str = "span"
-    """``hidden``, ``position`` or ``span`` (methods §1.1)."""
+    """``hidden``, ``position`` or ``span`` (methods §1.1), or ``head`` [ours]."""
     window: int | None = None
     """Spans before the span through which the gradient still flows; None: all, the exact gradient. Tier span only."""
     sketch_width: int = 2048
@@ -83,9 +89,14 @@ class Capturer:
         self.selection: ModuleSelection | None = None
         self.sketch: Sketch | None = None
         self.hidden_sketch: HiddenSketch | None = None
+        self.head_sketch: HeadSketch | None = None
         if config.tier == "hidden":
             width = model_config.get_text_config().hidden_size
             self.hidden_sketch = HiddenSketch(width, config.sketch_width, config.seed, self.device)
+        elif config.tier == "head":
+            self.head_sketch = HeadSketch(
+                *get_head_sizes(model), config.sketch_width, config.seed, self.device
+            )
         else:
             if config.tier == "span":
                 check_span_tier(model)
@@ -102,21 +113,22 @@ class Capturer:
     @property
     def width(self) -> int:
         """P, the length of a direction."""
-        return (self.sketch or self._hidden()).width
+        return self._any_sketch().width
 
     @property
     def blocks(self) -> list[LayerBlock]:
         """Which slice of a direction belongs to which layer."""
-        return (self.sketch or self._hidden()).blocks
+        return self._any_sketch().blocks
 
     @property
     def skipped_modules(self) -> dict[str, str]:
         """Modules that are not captured, with the reason."""
         return self.selection.skipped if self.selection else {}
 
-    def _hidden(self) -> HiddenSketch:
-        assert self.hidden_sketch is not None
-        return self.hidden_sketch
+    def _any_sketch(self) -> Sketch | HiddenSketch | HeadSketch:
+        sketch = self.sketch or self.hidden_sketch or self.head_sketch
+        assert sketch is not None
+        return sketch
 
     def capture(
         self, samples: Sequence[TokenizedSample], audited: Collection[str] = ()
@@ -159,8 +171,10 @@ class Capturer:
 
     def _compute(self, samples: Sequence[TokenizedSample], window: int | None) -> SpanBatch:
         with FrozenModel(self.model):
-            if self.config.tier == "hidden":
-                return compute_hidden_batch(self.model, self._hidden(), samples, self.pad_id)
+            if self.hidden_sketch is not None:
+                return compute_hidden_batch(self.model, self.hidden_sketch, samples, self.pad_id)
+            if self.head_sketch is not None:
+                return compute_head_batch(self.model, self.head_sketch, samples, self.pad_id)
             assert self.selection is not None
             assert self.sketch is not None
             with ModuleTap(self.selection, self.sketch) as tap:

@@ -1,25 +1,33 @@
-"""Tier ``hidden``: the gradient with respect to the final normed hidden state, from a forward pass alone.
+"""Tiers ``hidden`` and ``head``: gradients that a forward pass alone gives.
 
-HiddenSketch           the one block of this tier: identity, or a random projection where the model is wider
-compute_hidden_batch   a batch of samples → mean gradient of every span's tokens
+HiddenSketch           the one block of tier hidden: identity, or a random projection where the model is wider
+compute_hidden_batch   a batch of samples → mean gradient of every span's tokens at the final normed hidden state
+get_head_sizes         vocabulary and width of the output head
+HeadSketch             the one block of tier head: two-sided random projection of the output head's weight gradient
+compute_head_batch     a batch of samples → sketched gradient of every span's loss in the output head's weight
 
 For token ``t`` the gradient is ``W_Uᵀ(softmax(z_t) − onehot(x_t))`` (``methods`` §1.1). It is taken by autograd over
-the output head only, so that heads with a scale or a soft cap are exact too.
+the output head only, so that heads with a scale or a soft cap are exact too. Tier head [ours] keeps the outer product
+``Σ_t δ_t h_tᵀ`` with ``δ_t`` at the logits and ``h_t`` the head's input: what was expected instead of what was said
+stays apart for words whose rows of ``W_U`` have become alike, and the state in which it was expected weighs in. Where
+the head shares its weight with the token embedding, this is the head's part of that weight's gradient.
 
-Shapes: B batch, T tokens, D model width, S spans, P sketch width.
+Shapes: B batch, T tokens, D model width, V vocabulary, S spans, n longest span, P sketch width.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from gsd_core.capture.accumulate import token_losses_of
-from gsd_core.capture.position import forward_whole, span_rows, unpad_losses
+from gsd_core.capture.position import forward_whole, gather_rows, span_rows, unpad_losses
 from gsd_core.capture.sketch import LayerBlock, compute_projection
 from gsd_core.capture.span import SpanBatch
 from gsd_core.errors import UserError
@@ -41,8 +49,32 @@ class HiddenSketch:
         return gradients if self.matrix is None else gradients @ self.matrix.T
 
 
+class HeadSketch:
+    """Direction of tier ``head``: ``(P δ)(Q h)ᵀ``, p = q ≈ √width, flattened; a side no wider than that stays whole."""
+
+    def __init__(
+        self, vocabulary: int, model_width: int, width: int, seed: int, device: torch.device | str = "cpu"
+    ) -> None:
+        q = min(model_width, max(1, math.isqrt(width)))
+        p = min(vocabulary, max(1, width // q))
+        left = compute_projection(p, vocabulary, seed, "head:out")
+        right = compute_projection(q, model_width, seed, "head:in")
+        self.left = None if left is None else left.to(device)
+        self.right = None if right is None else right.to(device)
+        self.width = p * q
+        self.blocks = [LayerBlock("output head", 0, self.width)]
+
+    def project(self, deltas: torch.Tensor, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(…, V) and (…, D) → (…, p) and (…, q) float32."""
+        deltas, states = deltas.to(torch.float32), states.to(torch.float32)
+        return (
+            deltas if self.left is None else deltas @ self.left.T,
+            states if self.right is None else states @ self.right.T,
+        )
+
+
 class _HeadInput:
-    """Context: the output head's input becomes the root of the graph, and is kept."""
+    """Context: the output head's input becomes the root of the graph; input and output are kept."""
 
     def __init__(self, model: Any) -> None:
         self.head: nn.Module | None = model.get_output_embeddings()
@@ -53,18 +85,37 @@ class _HeadInput:
                 "load a causal language model",
             )
         self.tensor: torch.Tensor | None = None
+        self.output: torch.Tensor | None = None
+        self._handles: list[RemovableHandle] = []
 
     def __enter__(self) -> _HeadInput:
         assert self.head is not None
-        self._handle = self.head.register_forward_pre_hook(self._hook)
+        self._handles.append(self.head.register_forward_pre_hook(self._hook))
+        self._handles.append(self.head.register_forward_hook(self._keep_output))
         return self
 
     def __exit__(self, *details: object) -> None:
-        self._handle.remove()
+        for handle in self._handles:
+            handle.remove()
 
     def _hook(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         self.tensor = args[0].detach().requires_grad_(True)
         return (self.tensor, *args[1:])
+
+    def _keep_output(self, module: nn.Module, args: tuple[Any, ...], output: torch.Tensor) -> None:
+        self.output = output
+
+
+def get_head_sizes(model: PreTrainedModel) -> tuple[int, int]:
+    """(V, D) of the output head. Raises ``UserError`` where it has none or is no plain linear module."""
+    head = _HeadInput(model).head
+    if not isinstance(head, nn.Linear):
+        raise UserError(
+            "its output head is no linear module",
+            f"model {type(model).__name__}",
+            "use --tier hidden, position or span",
+        )
+    return int(head.out_features), int(head.in_features)
 
 
 def compute_hidden_batch(
@@ -85,10 +136,7 @@ def compute_hidden_batch(
         assert head.tensor is not None
         (per_token,) = torch.autograd.grad(losses.sum(), [head.tensor])
     rows, real = span_rows(chunk, samples)
-    batch, n_spans, longest = rows.shape
-    per_token = per_token.to(torch.float32)
-    index = rows.flatten(1)[:, :, None].expand(-1, -1, per_token.shape[-1])
-    of_span = per_token.gather(1, index).view(batch, n_spans, longest, -1) * real[..., None]
+    of_span = gather_rows(per_token.to(torch.float32), rows, real)
     total = of_span.sum(2)
     mean = total / real.sum(2).clamp_min(1)[..., None]
     norms = of_span.norm(dim=-1).sum(2).clamp_min(1e-30)
@@ -96,6 +144,40 @@ def compute_hidden_batch(
     projected = sketch.project(mean).cpu().numpy()
     return SpanBatch(
         [projected[i, : len(s.spans)] for i, s in enumerate(samples)],
+        [coherence[i, : len(s.spans)] for i, s in enumerate(samples)],
+        unpad_losses(chunk, losses, samples),
+    )
+
+
+def compute_head_batch(
+    model: PreTrainedModel,
+    sketch: HeadSketch,
+    samples: Sequence[TokenizedSample],
+    pad_id: int = 0,
+    padding: str = "right",
+) -> SpanBatch:
+    """Sketched gradient of every span's mean loss in the output head's weight; coherence over the tokens' sketches.
+
+    Call it inside ``FrozenModel(model)``: with every parameter frozen, only the head is differentiated.
+    """
+    with _HeadInput(model) as head:
+        with torch.enable_grad():
+            chunk, logits = forward_whole(model, samples, pad_id, padding)
+            losses = token_losses_of(logits, chunk.targets)
+        assert head.tensor is not None
+        assert head.output is not None
+        (deltas,) = torch.autograd.grad(losses.sum(), [head.output])
+        left, right = sketch.project(deltas, head.tensor.detach())
+    rows, real = span_rows(chunk, samples)
+    batch, n_spans, _ = rows.shape
+    left, right = gather_rows(left, rows, real), gather_rows(right, rows, real)
+    n_tokens = real.sum(2).clamp_min(1)[..., None]
+    total = (left.transpose(2, 3) @ right).view(batch, n_spans, -1)
+    norms = (left.norm(dim=-1) * right.norm(dim=-1)).sum(2).clamp_min(1e-30)
+    coherence = (total.norm(dim=-1) / norms).clamp(0, 1).cpu().numpy()
+    mean = (total / n_tokens).cpu().numpy()
+    return SpanBatch(
+        [mean[i, : len(s.spans)] for i, s in enumerate(samples)],
         [coherence[i, : len(s.spans)] for i, s in enumerate(samples)],
         unpad_losses(chunk, losses, samples),
     )

@@ -1,5 +1,7 @@
 """Tier ``position``: each span's share of the ordinary training gradient.
 
+forward_whole            plain forward pass over whole, padded samples
+span_rows, gather_rows   values at the positions of every span
 compute_position_batch   a batch of samples → sketched shares of all their spans
 
 The loss is the sample's mean over its targets, everything after the prompt, as in supervised fine-tuning. Position
@@ -67,7 +69,7 @@ def span_rows(chunk: PaddedChunk, samples: Sequence[TokenizedSample]) -> tuple[t
     return rows.to(chunk.ids.device), real.to(chunk.ids.device)
 
 
-def _gather(values: torch.Tensor, rows: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+def gather_rows(values: torch.Tensor, rows: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
     """(B, T, w) → (B, S, n, w), zero where not real."""
     batch, n_spans, longest = rows.shape
     flat = rows.flatten(1)[:, :, None].expand(-1, -1, values.shape[-1])
@@ -102,8 +104,8 @@ def compute_position_batch(
     for call, delta in zip(calls, deltas, strict=True):
         if delta is None:
             continue
-        left = _gather(sketch.modules[call.module].project_output_gradient(delta), rows, real)
-        right = _gather(call.inputs, rows, real)
+        left = gather_rows(sketch.modules[call.module].project_output_gradient(delta), rows, real)
+        right = gather_rows(call.inputs, rows, real)
         share = left.flatten(0, 1).transpose(1, 2) @ right.flatten(0, 1)
         sums[call.module] += share
         sum_squares += share.flatten(1).square().sum(1).view(batch, n_spans)

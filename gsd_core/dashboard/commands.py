@@ -21,6 +21,7 @@ from gsd_core.types import name_is_valid
 TIERS = {
     "span": "Exact gradient of each span's loss, through the window chosen below.",
     "position": "Each span's share of the ordinary training gradient. It is not the gradient of the span's own loss.",
+    "head": "Gradient in the output head's weight, forward pass only: which word was expected instead, in which state.",
     "hidden": "Gradient at the final hidden state, forward pass only: the cheapest first look at a big corpus.",
 }
 WINDOWS = ["all", "0", "1", "2", "4"]

@@ -74,7 +74,7 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForC
 
 def _make_optimizers(model: LlamaForCausalLM, recipe: Recipe, scale: float) -> list[torch.optim.Optimizer]:
     """Muon for the weight matrices, AdamW for the (tied) embedding table and the norms."""
-    table = model.get_input_embeddings().weight
+    table: Any = model.get_input_embeddings().weight
     matrices = [p for p in model.parameters() if p.ndim == 2 and p is not table]
     norms = [p for p in model.parameters() if p.ndim < 2]
     return [
