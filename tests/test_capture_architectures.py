@@ -113,5 +113,5 @@ def test_skipped_modules_are_listed_with_reasons() -> None:
 
 
 def test_an_unknown_tier_names_the_known_ones() -> None:
-    with pytest.raises(UserError, match="hidden, head, position, span"):
+    with pytest.raises(UserError, match="hidden, head, position, span, state"):
         Capturer(make_model("llama"), CaptureConfig(tier="dense"))

@@ -29,7 +29,8 @@ from tests.tiny_models import (
 
 
 @pytest.mark.parametrize(
-    ("tier", "window"), [("span", None), ("span", 1), ("position", None), ("hidden", None), ("head", None)]
+    ("tier", "window"),
+    [("span", None), ("span", 1), ("position", None), ("hidden", None), ("head", None), ("state", None)],
 )
 def test_batch_and_order_change_no_vector(tier: str, window: int | None) -> None:
     # Alone there is no padding; in the batch every sample but one is padded, and chunks are padded inside too.
@@ -120,6 +121,21 @@ def test_head_tier_is_the_output_heads_weight_gradient(kind: str) -> None:
             expected = (sketch.left @ dense @ sketch.right.T).flatten().numpy()
             assert relative_error(batch.gradients[i][k], expected) <= 1e-5
             assert 0 < batch.coherence[i][k] <= 1
+
+
+def test_state_baseline_is_the_mean_of_the_models_own_final_states() -> None:
+    model = make_model("llama")
+    capturer = Capturer(model, CaptureConfig(tier="state", sketch_width=300))
+    samples = make_samples()
+    batch = capturer.compute_gradients(samples)
+    model.eval()
+    for i, sample in enumerate(samples):
+        ids = torch.from_numpy(sample.token_ids.astype("int64"))[None]
+        with torch.no_grad():
+            states = model(ids, output_hidden_states=True).hidden_states[-1][0]
+        for k, span in enumerate(sample.spans):
+            expected = states[span.start : span.end].mean(0).numpy()
+            assert relative_error(batch.gradients[i][k], expected) <= 1e-5
 
 
 def test_same_seed_same_bytes_other_seed_other_vectors() -> None:

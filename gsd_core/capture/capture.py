@@ -30,6 +30,7 @@ from gsd_core.capture.hidden import (
     HiddenSketch,
     compute_head_batch,
     compute_hidden_batch,
+    compute_state_batch,
     get_head_sizes,
 )
 from gsd_core.capture.hooks import FrozenModel, ModuleTap
@@ -40,7 +41,7 @@ from gsd_core.capture.span import SpanBatch, check_span_tier, compute_span_batch
 from gsd_core.errors import UserError
 from gsd_core.types import SampleRecords, Skipped, TokenizedSample
 
-TIERS = ("hidden", "head", "position", "span")
+TIERS = ("hidden", "head", "position", "span", "state")
 SKETCH_RANK = 32
 SELF_CHECK_TOLERANCE = {torch.float32: 2e-3, torch.float64: 1e-6}
 
@@ -50,7 +51,8 @@ class CaptureConfig:
     """How to capture."""
 
     tier: str = "span"
-    """``hidden``, ``position`` or ``span`` (methods §1.1), or ``head`` [ours]."""
+    """``hidden``, ``position`` or ``span`` (methods §1.1), or ``head`` [ours]; ``state`` is no gradient but the
+    baseline of methods §5."""
     window: int | None = None
     """Spans before the span through which the gradient still flows; None: all, the exact gradient. Tier span only."""
     sketch_width: int = 2048
@@ -90,7 +92,7 @@ class Capturer:
         self.sketch: Sketch | None = None
         self.hidden_sketch: HiddenSketch | None = None
         self.head_sketch: HeadSketch | None = None
-        if config.tier == "hidden":
+        if config.tier in ("hidden", "state"):
             width = model_config.get_text_config().hidden_size
             self.hidden_sketch = HiddenSketch(width, config.sketch_width, config.seed, self.device)
         elif config.tier == "head":
@@ -172,7 +174,8 @@ class Capturer:
     def _compute(self, samples: Sequence[TokenizedSample], window: int | None) -> SpanBatch:
         with FrozenModel(self.model):
             if self.hidden_sketch is not None:
-                return compute_hidden_batch(self.model, self.hidden_sketch, samples, self.pad_id)
+                compute = compute_state_batch if self.config.tier == "state" else compute_hidden_batch
+                return compute(self.model, self.hidden_sketch, samples, self.pad_id)
             if self.head_sketch is not None:
                 return compute_head_batch(self.model, self.head_sketch, samples, self.pad_id)
             assert self.selection is not None

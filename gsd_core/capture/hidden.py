@@ -1,10 +1,11 @@
-"""Tiers ``hidden`` and ``head``: gradients that a forward pass alone gives.
+"""Tiers ``hidden`` and ``head``: gradients that a forward pass alone gives; and ``state``, their baseline.
 
 HiddenSketch           the one block of tier hidden: identity, or a random projection where the model is wider
 compute_hidden_batch   a batch of samples → mean gradient of every span's tokens at the final normed hidden state
 get_head_sizes         vocabulary and width of the output head
 HeadSketch             the one block of tier head: two-sided random projection of the output head's weight gradient
 compute_head_batch     a batch of samples → sketched gradient of every span's loss in the output head's weight
+compute_state_batch    a batch of samples → mean final normed hidden state of every span's tokens: no gradient
 
 For token ``t`` the gradient is ``W_Uᵀ(softmax(z_t) − onehot(x_t))`` (``methods`` §1.1). It is taken by autograd over
 the output head only, so that heads with a scale or a soft cap are exact too. Tier head [ours] keeps the outer product
@@ -178,6 +179,34 @@ def compute_head_batch(
     mean = (total / n_tokens).cpu().numpy()
     return SpanBatch(
         [mean[i, : len(s.spans)] for i, s in enumerate(samples)],
+        [coherence[i, : len(s.spans)] for i, s in enumerate(samples)],
+        unpad_losses(chunk, losses, samples),
+    )
+
+
+def compute_state_batch(
+    model: PreTrainedModel,
+    sketch: HiddenSketch,
+    samples: Sequence[TokenizedSample],
+    pad_id: int = 0,
+    padding: str = "right",
+) -> SpanBatch:
+    """Mean final normed hidden state at every span's own tokens: what gradients have to beat (``methods`` §5).
+
+    Coherence is ``‖Σ_t h_t‖ / Σ_t ‖h_t‖``.
+    """
+    with _HeadInput(model) as head, torch.no_grad():
+        chunk, logits = forward_whole(model, samples, pad_id, padding)
+        losses = token_losses_of(logits, chunk.targets)
+    assert head.tensor is not None
+    rows, real = span_rows(chunk, samples)
+    states = gather_rows(head.tensor.detach().to(torch.float32), rows + real.to(rows.dtype), real)
+    total = states.sum(2)
+    norms = states.norm(dim=-1).sum(2).clamp_min(1e-30)
+    coherence = (total.norm(dim=-1) / norms).clamp(0, 1).cpu().numpy()
+    projected = sketch.project(total / real.sum(2).clamp_min(1)[..., None]).cpu().numpy()
+    return SpanBatch(
+        [projected[i, : len(s.spans)] for i, s in enumerate(samples)],
         [coherence[i, : len(s.spans)] for i, s in enumerate(samples)],
         unpad_losses(chunk, losses, samples),
     )

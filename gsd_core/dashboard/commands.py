@@ -23,6 +23,7 @@ TIERS = {
     "position": "Each span's share of the ordinary training gradient. It is not the gradient of the span's own loss.",
     "head": "Gradient in the output head's weight, forward pass only: which word was expected instead, in which state.",
     "hidden": "Gradient at the final hidden state, forward pass only: the cheapest first look at a big corpus.",
+    "state": "Mean final hidden state: no gradient, but the baseline that gradients have to beat.",
 }
 WINDOWS = ["all", "0", "1", "2", "4"]
 SEGMENTERS = {

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 from gsd_core import __version__
 from gsd_core.errors import UserError
 
-TIERS = ("hidden", "head", "position", "span", "local", "exact")
+TIERS = ("hidden", "head", "position", "span", "local", "exact", "state")
 EXPORTS = ("spans", "clusters", "vectors", "tokens")
 _ABSENT = argparse.SUPPRESS
 
