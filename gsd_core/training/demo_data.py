@@ -64,7 +64,7 @@ class Recipe:
     told_batch_tokens: int = 3072
     told_rate_scale: float = 0.25
     tune_samples: int = 3360
-    tune_keep: tuple[int, ...] = (0, 100, 300, 1000, 3600, 3640, 3800, 4600)
+    tune_keep: tuple[int, ...] = (0, 300, 1000, 3600, 4600)
     heldout_samples: int = 336
     max_new_tokens: int = 260
     save_every: int = 100
