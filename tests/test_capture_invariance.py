@@ -245,3 +245,25 @@ def test_audited_samples_do_not_depend_on_order() -> None:
     assert len(chosen) == 5
     assert chosen == choose_audited(samples[::-1], 0.05, seed=1)
     assert chosen != choose_audited(samples, 0.05, seed=2)
+
+
+def test_the_output_head_is_a_block_of_its_own_with_half_the_width() -> None:
+    capturer = Capturer(make_model("llama"), CaptureConfig(sketch_width=400))
+    head = capturer.blocks[-1]
+    assert head.layer == "output head"
+    assert head.stop - head.start == 200
+    assert capturer.width <= 400
+    without = Capturer(make_model("llama"), CaptureConfig(sketch_width=400, with_head=False))
+    assert [block.layer for block in without.blocks] == [block.layer for block in capturer.blocks[:-1]]
+
+
+@pytest.mark.parametrize("tier", ["span", "position"])
+def test_a_tied_head_gives_the_heads_part_of_the_shared_weight(tier: str) -> None:
+    model = make_model("llama")
+    with torch.no_grad():
+        model.lm_head.weight.copy_(model.model.embed_tokens.weight)
+    untied = Capturer(model, CaptureConfig(tier=tier, sketch_width=400)).compute_gradients(make_samples())
+    model.lm_head.weight = model.model.embed_tokens.weight
+    tied = Capturer(model, CaptureConfig(tier=tier, sketch_width=400)).compute_gradients(make_samples())
+    for one, two in zip(untied.gradients, tied.gradients, strict=True):
+        assert np.array_equal(one, two)

@@ -12,7 +12,7 @@ from gsd_core.capture.sketch import Sketch, compute_fold, compute_projection
 from gsd_core.dataset.demo import generate_corpus
 from gsd_core.dataset.segmenters import make_segmenter
 from gsd_core.dataset.tokenization import tokenize_sample
-from tests.tiny_models import dense_gradients, token_losses
+from tests.tiny_models import dense_gradients, token_losses, untie_head
 
 BOUND = 0.05  # methods §1.3, read as root mean square over pairs: no width that fits a store bounds every single pair
 
@@ -25,6 +25,7 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 def gradients() -> tuple[np.ndarray, dict[int, np.ndarray]]:
     """Dense cosines (n, n) of spans under the demo model, and their sketch at two seeds (n, P)."""
     model, tokenizer = load_model("demo", device="cpu")
+    untie_head(model)
     capturers = {seed: Capturer(model, CaptureConfig(seed=seed)) for seed in (0, 1)}
     segmenter = make_segmenter("steps")
     samples = [tokenize_sample(s, tokenizer, segmenter, max_tokens=1024) for s in generate_corpus(8, seed=5)]
@@ -104,6 +105,7 @@ def test_layer_blocks_tile_the_direction_and_hold_their_layer_alone() -> None:
 
 def test_sketched_gradients_are_the_projection_of_dense_ones() -> None:
     model, tokenizer = load_model("demo", device="cpu")
+    untie_head(model)
     capturer = Capturer(model, CaptureConfig())
     sample = tokenize_sample(
         generate_corpus(1, seed=9)[0], tokenizer, make_segmenter("steps"), max_tokens=1024

@@ -60,6 +60,7 @@ def make_model(kind: str) -> PreTrainedModel:
                 n_positions=96,
                 bos_token_id=1,
                 eos_token_id=2,
+                tie_word_embeddings=False,  # autograd's gradient of a shared weight has the embedding's part too
             )
         )
     else:
@@ -98,6 +99,13 @@ def dense_gradients(capturer: Capturer, loss: torch.Tensor) -> list[torch.Tensor
     grads = torch.autograd.grad(loss, [m.weight for m in modules], allow_unused=True)
     dense = [torch.zeros_like(m.weight) if g is None else g for m, g in zip(modules, grads, strict=True)]
     return [g.T if type(m).__name__ == "Conv1D" else g for m, g in zip(modules, dense, strict=True)]
+
+
+def untie_head(model: PreTrainedModel) -> PreTrainedModel:
+    """Give the output head a weight of its own: a shared one's dense gradient has the embedding's part too."""
+    head = model.get_output_embeddings()
+    head.weight = torch.nn.Parameter(head.weight.detach().clone())
+    return model
 
 
 def token_losses(model: PreTrainedModel, sample: TokenizedSample) -> torch.Tensor:

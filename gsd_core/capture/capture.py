@@ -67,6 +67,8 @@ class CaptureConfig:
     """Share of samples captured at the full window too, to report the window's cosine to the exact gradient."""
     lora: str = "adapters"
     """For peft models: ``adapters`` or ``base``."""
+    with_head: bool = True
+    """Tiers span and position: the output head's weight gradient is a block of its own in every direction."""
     all_token_losses: bool = True
     """Also compute losses of tokens outside spans (one forward pass more over the text after the last span)."""
 
@@ -102,7 +104,7 @@ class Capturer:
         else:
             if config.tier == "span":
                 check_span_tier(model)
-            self.selection = select_modules(model, config.lora)
+            self.selection = select_modules(model, config.lora, config.with_head)
             self.sketch = Sketch(
                 [(c.name, c.layer, c.d_out, c.d_in) for c in self.selection.captured],
                 config.sketch_width,

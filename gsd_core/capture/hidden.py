@@ -28,6 +28,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from gsd_core.capture.accumulate import token_losses_of
+from gsd_core.capture.modules import OUTPUT_HEAD
 from gsd_core.capture.position import forward_whole, gather_rows, span_rows, unpad_losses
 from gsd_core.capture.sketch import LayerBlock, compute_projection
 from gsd_core.capture.span import SpanBatch
@@ -63,7 +64,7 @@ class HeadSketch:
         self.left = None if left is None else left.to(device)
         self.right = None if right is None else right.to(device)
         self.width = p * q
-        self.blocks = [LayerBlock("output head", 0, self.width)]
+        self.blocks = [LayerBlock(OUTPUT_HEAD, 0, self.width)]
 
     def project(self, deltas: torch.Tensor, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(…, V) and (…, D) → (…, p) and (…, q) float32."""

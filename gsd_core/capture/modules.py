@@ -5,9 +5,10 @@ ModuleSelection    the captured modules, and what is left out with the reason
 select_modules     the selection for a model
 check_no_fused_experts  refuses models whose experts share one weight tensor
 
-Captured are the ``nn.Linear`` and GPT-2 ``Conv1D`` modules of the decoder layers. Left out, and listed: the
-token embedding, the output head, norms, biases, convolutions and other parameters without an (input, output)
-pair per token.
+Captured are the ``nn.Linear`` and GPT-2 ``Conv1D`` modules of the decoder layers and the output head, where "what
+was expected instead of what was said" shows most plainly (docs/structure-benchmark.md). A head that shares its weight
+with the token embedding gives the head's part of that weight's gradient. Left out, and listed: the token embedding,
+norms, biases, convolutions and other parameters without an (input, output) pair per token.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from transformers.pytorch_utils import Conv1D
 
 from gsd_core.errors import UserError
 
+OUTPUT_HEAD = "output head"
 LORA_LEAF = re.compile(r"\.lora_[AB]\.")
 LORA_ANY = re.compile(r"\.lora_")
 LAYER_INDEX = re.compile(r"^(.*?\.\d+)\.")
@@ -54,7 +56,7 @@ def _sizes(module: nn.Module) -> tuple[int, int] | None:
     return None
 
 
-def select_modules(model: PreTrainedModel, lora: str = "adapters") -> ModuleSelection:
+def select_modules(model: PreTrainedModel, lora: str = "adapters", with_head: bool = True) -> ModuleSelection:
     """Choose the modules whose weight gradients make a direction.
 
     Parameters
@@ -64,6 +66,8 @@ def select_modules(model: PreTrainedModel, lora: str = "adapters") -> ModuleSele
     lora
         For peft LoRA models: ``"adapters"`` captures the low-rank factors, ``"base"`` the frozen weights under
         them. Without adapters it has no effect.
+    with_head
+        Whether the output head is captured too, as a layer of its own.
 
     Raises
     ------
@@ -81,8 +85,8 @@ def select_modules(model: PreTrainedModel, lora: str = "adapters") -> ModuleSele
             continue
         sizes = _sizes(module)
         dotted = name + "."
-        if module is head:
-            skipped[name] = "output head"
+        if module is head and not with_head:
+            skipped[name] = "output head (left out by --no-head)"
         elif sizes is None:
             skipped[name] = f"{type(module).__name__} has no weight matrix that acts on each token"
         elif has_lora and lora == "adapters" and not LORA_LEAF.search(dotted):
@@ -91,7 +95,7 @@ def select_modules(model: PreTrainedModel, lora: str = "adapters") -> ModuleSele
             skipped[name] = "adapter weight (choose --lora adapters to capture it)"
         else:
             match = LAYER_INDEX.match(dotted)
-            layer = match.group(1) if match else "outside layers"
+            layer = OUTPUT_HEAD if module is head else match.group(1) if match else "outside layers"
             captured.append(CapturedModule(name, layer, module, *sizes))
             if getattr(module, "bias", None) is not None:
                 skipped[f"{name}.bias"] = "bias"

@@ -25,6 +25,8 @@ from itertools import pairwise
 
 import torch
 
+from gsd_core.capture.modules import OUTPUT_HEAD
+
 N_STRIPES = 4  # non-zeros a row of the sparse fold; more would only cost time
 
 
@@ -132,8 +134,9 @@ class Sketch:
     modules
         ``(name, layer, d_out, d_in)`` of every captured module, in model order.
     width
-        Wished total width P. Every layer gets ``width // n_layers`` numbers (at least 1, at most what it
-        has), so the real ``self.width`` may be a little smaller.
+        Wished total width P. The output head gets half of it, or all that its projection has where that is less;
+        every layer gets an equal share of the rest (at least 1, at most what it has), so the real ``self.width``
+        may be a little smaller.
     rank
         p = q of the two-sided projection.
     seed
@@ -167,10 +170,16 @@ class Sketch:
         self._layers = layers
         self._folds: dict[str, SparseFold | None] = {}
         self.blocks: list[LayerBlock] = []
-        block_width = max(1, width // max(1, len(layers)))
+        rows_of = {
+            layer: sum(self.modules[m].p * self.modules[m].q for m in members)
+            for layer, members in layers.items()
+        }
+        has_both = OUTPUT_HEAD in layers and len(layers) > 1
+        head_width = min(rows_of[OUTPUT_HEAD], width // 2) if has_both else 0
+        shared = max(1, (width - head_width) // max(1, len(layers) - has_both))
         start = 0
-        for layer, members in layers.items():
-            rows = sum(self.modules[m].p * self.modules[m].q for m in members)
+        for layer, rows in rows_of.items():
+            block_width = max(1, head_width) if has_both and layer == OUTPUT_HEAD else shared
             self._folds[layer] = compute_fold(rows, block_width, seed, f"{layer}:fold", device)
             stop = start + min(rows, block_width)
             self.blocks.append(LayerBlock(layer, start, stop))

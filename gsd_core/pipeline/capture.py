@@ -6,7 +6,6 @@ run_capture  the stage; whole batches are stored as they come, and a killed run 
 from __future__ import annotations
 
 import resource
-import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +33,7 @@ from gsd_core.pipeline.capture_plan import (
     CaptureOptions,
     check_resumable,
     make_manifest,
+    make_resume_line,
     make_run_name,
     resolve_tier,
 )
@@ -98,6 +98,7 @@ def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progres
         seed=options.seed,
         batch_tokens=options.batch_tokens,
         lora=options.lora,
+        with_head=not options.no_head,
     )
     capturer = Capturer(model, config)
     encoder = load_sentence_encoder(options.encoder, device=str(capturer.device))
@@ -123,7 +124,7 @@ def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progres
         )
     except KeyboardInterrupt:
         run.flush()
-        raise Interrupted(_resume_line(workspace, options, name)) from None
+        raise Interrupted(make_resume_line(workspace.uri, options, name)) from None
     return _finish(run, started, seconds, n_tokens * len(checkpoints), capturer, progress)
 
 
@@ -326,31 +327,3 @@ def peak_memory_bytes() -> int:
         return int(torch.cuda.max_memory_allocated())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak if sys.platform == "darwin" else peak * 1024)
-
-
-def _resume_line(workspace: Workspace, options: CaptureOptions, name: str) -> str:
-    words = ["gsd", "--workspace", str(workspace.uri), "capture", "--dataset", options.dataset]
-    words += ["--model", options.model, "--run", name, "--resume"]
-    plain = CaptureOptions(dataset="", model="")
-    if options.checkpoints:
-        words += ["--checkpoints", *options.checkpoints]
-    for flag in (
-        "tier",
-        "window",
-        "segmenter",
-        "sketch_width",
-        "dtype",
-        "device",
-        "batch_tokens",
-        "limit",
-        "seed",
-    ):
-        value = getattr(options, flag)
-        if value != getattr(plain, flag):
-            words += [f"--{flag.replace('_', '-')}", str(value)]
-    for flag in ("encoder", "lora", "map"):
-        if getattr(options, flag) != getattr(plain, flag):
-            words += [f"--{flag}", str(getattr(options, flag))]
-    words += ["--truncate"] if options.truncate else []
-    words += ["--trust-remote-code"] if options.trust_remote_code else []
-    return shlex.join(words)

@@ -5,14 +5,16 @@ resolve_tier       tier and window flags → (tier, window)
 make_run_name      a valid name from data set, model and tier
 make_manifest      everything needed to do the run again
 check_resumable    refuses to go on with a run under other settings
+make_resume_line   the command that goes on with an interrupted run
 """
 
 from __future__ import annotations
 
 import platform
 import re
+import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
@@ -50,7 +52,7 @@ class CaptureOptions:
     checkpoints: list[str] = field(default_factory=list)
     """Folders or names inside `model`; ``all``; empty takes the model itself."""
     tier: str | None = None
-    """hidden, position, span, local (span, window 0), exact (span, window all); None is span."""
+    """hidden, head, position, span, local (span, window 0), exact (span, window all), state; None is span."""
     window: str | None = None
     """Whole number of spans or ``all``; None chooses by cost."""
     segmenter: str = "steps"
@@ -81,6 +83,8 @@ class CaptureOptions:
     """Sentence encoder of questions and span texts."""
     lora: str = "adapters"
     """Which weights of a peft model: adapters or base."""
+    no_head: bool = False
+    """Leave the output head's weight out of tiers span and position."""
     map: str | None = None
     """Column mapping for a file."""
     trust_remote_code: bool = False
@@ -199,11 +203,28 @@ def check_resumable(stored: dict[str, Any], wanted: dict[str, Any], run: str) ->
             )
 
 
+def make_resume_line(workspace_uri: str, options: CaptureOptions, run: str) -> str:
+    """The whole ``gsd capture`` line that goes on with `run`: every option that differs from its default."""
+    words = ["gsd", "--workspace", str(workspace_uri), "capture", "--dataset", options.dataset]
+    words += ["--model", options.model, "--run", run, "--resume"]
+    plain = CaptureOptions(dataset="", model="")
+    for option in fields(CaptureOptions):
+        value = getattr(options, option.name)
+        if option.name in ("dataset", "model", "run", "resume") or value == getattr(plain, option.name):
+            continue
+        words.append(f"--{option.name.replace('_', '-')}")
+        if isinstance(value, list):
+            words += [str(part) for part in value]
+        elif value is not True:
+            words.append(str(value))
+    return shlex.join(words)
+
+
 def _essence(key: str, value: Any) -> Any:
     if key == "dataset" and isinstance(value, dict):
         return value.get("data_hash")
     if key == "sketch" and isinstance(value, dict):
-        return {part: value.get(part) for part in ("width", "rank", "seed")}
+        return {part: value.get(part) for part in ("width", "rank", "seed", "modules")}
     return value
 
 

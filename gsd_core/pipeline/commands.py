@@ -8,6 +8,7 @@ The stages are imported inside their commands: ``gsd datasets list`` must not wa
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,21 +17,6 @@ from gsd_core.pipeline import reports
 
 if TYPE_CHECKING:
     from gsd_core.pipeline.context import Context
-
-_CAPTURE_FLAGS = (
-    *(
-        "checkpoints",
-        "tier",
-        "window",
-        "segmenter",
-        "sketch_width",
-        "dtype",
-        "device",
-        "batch_tokens",
-        "executor",
-    ),
-    *("workers", "run", "resume", "limit", "truncate", "seed", "encoder", "lora", "trust_remote_code"),
-)
 
 
 def run_demo_command(context: Context, flags: argparse.Namespace) -> int | None:
@@ -125,10 +111,9 @@ def run_capture_command(context: Context, flags: argparse.Namespace) -> None:
     from gsd_core.pipeline.capture import run_capture
     from gsd_core.pipeline.capture_plan import CaptureOptions
 
-    given = {key: getattr(flags, key) for key in _CAPTURE_FLAGS if hasattr(flags, key)}
-    result = run_capture(
-        workspace, CaptureOptions(dataset=name, model=flags.model, **given), context.progress
-    )
+    known = {option.name for option in dataclasses.fields(CaptureOptions)} - {"dataset", "map"}
+    given = {key: value for key, value in vars(flags).items() if key in known}
+    result = run_capture(workspace, CaptureOptions(dataset=name, **given), context.progress)
     context.emit(result, lambda: reports.describe_capture(result))
 
 
@@ -160,6 +145,37 @@ def run_neighbors_command(context: Context, flags: argparse.Namespace) -> None:
         seed=flags.seed,
     )
     context.emit(result, lambda: reports.describe_neighbors(result))
+
+
+def run_compare_command(context: Context, flags: argparse.Namespace) -> None:
+    """``gsd compare``."""
+    from gsd_core.pipeline.compare import run_compare
+
+    result = run_compare(
+        context.open_workspace(),
+        flags.run,
+        flags.a,
+        flags.b,
+        checkpoint=flags.checkpoint,
+        seed=flags.seed,
+    )
+    context.emit(result, lambda: reports.describe_comparison(result))
+
+
+def run_twins_command(context: Context, flags: argparse.Namespace) -> None:
+    """``gsd twins``."""
+    from gsd_core.pipeline.structure import run_twins
+
+    result = run_twins(context.open_workspace(), flags.run, top=flags.top, checkpoint=flags.checkpoint)
+    context.emit(result, lambda: reports.describe_twins(result))
+
+
+def run_stresses_command(context: Context, flags: argparse.Namespace) -> None:
+    """``gsd stresses``."""
+    from gsd_core.pipeline.structure import run_stresses
+
+    result = run_stresses(context.open_workspace(), flags.run, top=flags.top, checkpoint=flags.checkpoint)
+    context.emit(result, lambda: reports.describe_stresses(result))
 
 
 def run_export_command(context: Context, flags: argparse.Namespace) -> None:

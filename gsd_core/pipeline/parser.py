@@ -20,7 +20,7 @@ from gsd_core import __version__
 from gsd_core.errors import UserError
 
 TIERS = ("hidden", "head", "position", "span", "local", "exact", "state")
-EXPORTS = ("spans", "clusters", "vectors", "tokens")
+EXPORTS = ("spans", "clusters", "twins", "stresses", "vectors", "tokens")
 _ABSENT = argparse.SUPPRESS
 
 
@@ -86,10 +86,12 @@ def make_parser() -> ArgumentParser:
     _add_capture(commands)
 
     analyze = _add_command(
-        commands, "analyze", "run_analyze_command", "layout, clusters with labels, alignment null"
+        commands, "analyze", "run_analyze_command", "layout, clusters with labels, null, stresses, twins"
     )
-    analyze.description = "Layout, clusters with labels and the alignment null of a run's directions."
-    analyze.epilog = "n_stresses and n_twins are null: this version does not compute them yet."
+    analyze.description = (
+        "Layout, clusters with labels, alignment null, stresses and twins of a run's directions."
+    )
+    analyze.epilog = "n_stresses and n_twins count those with q < 0.05."
     analyze.add_argument("run", metavar="RUN")
     analyze.add_argument("--checkpoint", help="only this checkpoint; default: all")
     analyze.add_argument("--seed", type=int, default=0)
@@ -106,6 +108,24 @@ def make_parser() -> ArgumentParser:
     neighbors.add_argument("--checkpoint", help="default: the run's last")
     neighbors.add_argument("--seed", type=int, default=0, help="of the null's random pairs")
 
+    compare = _add_command(
+        commands, "compare", "run_compare_command", "two samples span by span: matrix, run, null"
+    )
+    compare.add_argument("run", metavar="RUN")
+    compare.add_argument("a", metavar="SAMPLE_A")
+    compare.add_argument("b", metavar="SAMPLE_B")
+    compare.add_argument("--checkpoint", help="default: the run's last")
+    compare.add_argument("--seed", type=int, default=0, help="of the shuffled orders")
+
+    for name, help_text in (
+        ("twins", "structurally similar, semantically different samples"),
+        ("stresses", "recurring aligned span sequences"),
+    ):
+        found = _add_command(commands, name, f"run_{name}_command", help_text)
+        found.add_argument("run", metavar="RUN")
+        found.add_argument("--top", type=_positive, default=10)
+        found.add_argument("--checkpoint", help="default: the run's last")
+
     export = _add_command(
         commands, "export", "run_export_command", "a run's tables as csv, parquet, jsonl or npz"
     )
@@ -113,7 +133,7 @@ def make_parser() -> ArgumentParser:
     export.add_argument("--what", required=True, choices=EXPORTS)
     export.add_argument("--out", required=True, metavar="FILE", help="its ending says the format")
     export.add_argument("--sample", metavar="ID", help="which sample's tokens (with --what tokens)")
-    export.add_argument("--checkpoint", help="default: the run's last; 'all' for --what spans and clusters")
+    export.add_argument("--checkpoint", help="default: the run's last; 'all' puts tables together")
 
     serve = _add_command(commands, "serve", "run_serve_command", "the dashboard")
     _add_address(serve)
@@ -196,6 +216,7 @@ def _add_capture(commands: Any) -> None:
     add("--seed", type=int, default=_ABSENT, help="of the sketch")
     add("--encoder", default=_ABSENT, help="sentence-transformers model of the semantic side")
     add("--lora", choices=("adapters", "base"), default=_ABSENT, help="which weights of a LoRA model")
+    add("--no-head", action="store_true", default=_ABSENT, help="directions without the output head's weight")
     _add_map(capture)
     add(
         "--trust-remote-code",
