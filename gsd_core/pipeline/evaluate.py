@@ -1,0 +1,455 @@
+"""``gsd evaluate``: the structure benchmark of a run against a label, beside every baseline.
+
+run_evaluate      P@10 of gradients, baselines and controls, with intervals over samples; stored for the page Evidence
+EvaluateOptions   the flags
+EVIDENCE          where the rows are stored in the run
+find_verdict      which gradient and which baseline are best, and whether their intervals are apart
+
+Rows of spans (or of samples) are compared by cosine; a neighbour never comes from the query's own sample. The
+mathematics is in ``gsd_core.analysis.benchmark``.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from gsd_core.analysis import baselines
+from gsd_core.analysis.baselines import Representation
+from gsd_core.analysis.benchmark import (
+    Pool,
+    bootstrap_mean,
+    compute_cluster_agreement,
+    compute_precision,
+    shuffle_labels,
+)
+from gsd_core.errors import UserError
+from gsd_core.pipeline.analyze import get_checkpoint
+from gsd_core.pipeline.progress import Progress
+from gsd_core.pipeline.tables import compute_span_table
+
+if TYPE_CHECKING:
+    from gsd_core.store import Run, Workspace
+
+EVIDENCE = "*evidence*"
+K = 10
+MAX_QUERIES = (
+    3000  # rows that ask; all may answer. Beyond this the intervals hardly narrow and the time grows.
+)
+N_TWINS = 50
+KEY = ["checkpoint", "label", "level", "where", "metric", "representation"]
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateOptions:
+    """Flags of ``gsd evaluate``; see ``docs/commands.md``."""
+
+    label: str
+    level: str = "span"
+    checkpoint: str | None = None
+    """A checkpoint's name, ``all``, or None for the default."""
+    differ: list[str] = field(default_factory=list)
+    """Fields in all of which a neighbour must differ from the query."""
+    wording: str | None = None
+    """Field whose values are wordings: adds the mean hidden state centred per wording."""
+    where: list[str] = field(default_factory=list)
+    """``meta.FIELD=VALUE``: only spans of which this holds."""
+    against: list[str] = field(default_factory=list)
+    """Further runs of the same data set: other tiers, sketch seeds, an untrained model, the mean hidden state."""
+    remove: list[int] = field(default_factory=lambda: [0, 5])
+    """How many principal directions to remove from gradients, each a row."""
+    layers: bool = False
+    """Also a row for every layer block of the run's own directions."""
+    seed: int = 0
+    """Of resampling, of the control and of the choice of queries."""
+
+
+def run_evaluate(
+    workspace: Workspace, name: str, options: EvaluateOptions, progress: Progress
+) -> dict[str, Any]:
+    """Evaluate run ``name`` and store the rows in it, in place of earlier rows of the same question.
+
+    Returns ``run, label, level, checkpoints, rows: [{checkpoint, step, representation, kind, metric, value, ci_low,
+    ci_high, chance, ceiling, n, seed_spread}], chance, n, n_left_out, verdicts, seconds``; ``chance`` and ``n`` are
+    those of the first row. Raises ``UserError`` for an unknown run, checkpoint or field, a label that does not fit
+    the level, a run in ``against`` of another data set, or too few labelled rows.
+    """
+    started = time.monotonic()
+    run = workspace.open_run(name)
+    others = [workspace.open_run(each) for each in options.against]
+    for other in others:
+        _check_same_data(run, other)
+    wanted = run.checkpoints if options.checkpoint == "all" else [get_checkpoint(run, options.checkpoint)]
+    rows: list[dict[str, Any]] = []
+    n_left_out = 0
+    for number, checkpoint in enumerate(wanted, 1):
+        title = f"evaluating {checkpoint} ({number}/{len(wanted)})"
+        found, n_left_out = _evaluate_checkpoint(run, others, checkpoint, options, progress, title)
+        rows += found
+    frame = pd.DataFrame(rows)
+    _store(run, frame, options)
+    verdicts = [find_verdict(part) for _, part in frame.groupby("checkpoint", sort=False)]
+    return {
+        "run": name,
+        "label": options.label,
+        "level": options.level,
+        "checkpoints": wanted,
+        "rows": rows,
+        "chance": rows[0]["chance"],
+        "n": rows[0]["n"],
+        "n_left_out": n_left_out,
+        "verdicts": [verdict for verdict in verdicts if verdict],
+        "seconds": time.monotonic() - started,
+    }
+
+
+def find_verdict(rows: pd.DataFrame) -> dict[str, Any] | None:
+    """Best gradient beside best baseline in the strictest P@10 of one checkpoint; None where one kind is missing.
+
+    ``apart`` says that their 95 % intervals do not overlap; ``gradients_win`` that the gradient's lies above.
+    """
+    precise = rows[rows["metric"].str.startswith(f"P@{K}") & rows["value"].notna()]
+    if not len(precise):
+        return None
+    metric = precise["metric"].iloc[-1]
+    strict = precise[precise["metric"] == metric]
+    best = {
+        kind: part.loc[part["value"].idxmax()] for kind, part in strict.groupby("kind") if kind != "control"
+    }
+    if set(best) != {"gradient", "baseline"}:
+        return None
+    gradient, baseline = best["gradient"], best["baseline"]
+    above, below = gradient["ci_low"] > baseline["ci_high"], gradient["ci_high"] < baseline["ci_low"]
+    parts = ("representation", "value", "ci_low", "ci_high")
+    return {
+        "checkpoint": gradient["checkpoint"],
+        "metric": metric,
+        "gradient": {key: gradient[key] for key in parts},
+        "baseline": {key: baseline[key] for key in parts},
+        "apart": bool(above or below),
+        "gradients_win": bool(above),
+    }
+
+
+# -- one checkpoint -------------------------------------------------------------------------------------------------
+
+
+def _evaluate_checkpoint(
+    run: Run, others: list[Run], checkpoint: str, options: EvaluateOptions, progress: Progress, title: str
+) -> tuple[list[dict[str, Any]], int]:
+    stage = progress.stage(title, unit="queries")
+    table, _ = compute_span_table(run, checkpoint)
+    chosen, n_left_out = _choose_rows(table, run.name, options)
+    for other in others:  # only spans that every run has
+        chosen = chosen[chosen["span"].isin(set(other.read_spans(_match(other, checkpoint))["span"]))]
+    if chosen["sample"].nunique() < 3 or chosen["label"].nunique() < 2:
+        raise UserError(
+            f"too few labelled rows ({len(chosen)} spans, {chosen['label'].nunique()} labels)",
+            f"run {run.name}, {options.label}",
+            "choose another --label, or drop --where",
+        )
+    chosen = chosen.reset_index(drop=True)
+    representations = _make_representations(run, others, checkpoint, chosen, options)
+    sample_ids = list(pd.unique(chosen["sample"]))
+    owners = pd.Categorical(chosen["sample"], categories=sample_ids).codes.astype(np.int64)
+    if options.level == "sample":
+        first = chosen.drop_duplicates("sample").reset_index(drop=True)
+        if (chosen.groupby("sample")["label"].nunique() > 1).any():
+            raise UserError(
+                "this field labels steps, not samples",
+                f"run {run.name}, {options.label}",
+                "use --level span, or a field of the sample",
+            )
+        representations = [baselines.aggregate(each, owners, len(sample_ids)) for each in representations]
+        units, owners = first, np.arange(len(first))
+    else:
+        units = chosen
+    pools = _make_pools(run, units, owners, sample_ids, options)
+    queries = _choose_queries(owners, options.seed)
+    shuffled = shuffle_labels(pools["P@10"].labels, owners, options.seed)
+    common = {
+        "checkpoint": checkpoint,
+        "step": _step_of(run, checkpoint),
+        "label": options.label,
+        "level": options.level,
+        "where": " ".join(sorted(options.where)),
+    }
+    rows: list[dict[str, Any]] = []
+    for part, (metric, pool) in enumerate(pools.items()):
+
+        def report(done: int, total: int, part: int = part) -> None:
+            stage.update(part * total + done, (len(pools) + 1) * total)
+
+        precisions = compute_precision(representations, pool, k=K, queries=queries, on_progress=report)
+        control = replace(pool, labels=shuffled)
+        precisions += compute_precision(representations[:1], control, k=K, queries=queries)
+        named = [(each.name, each.kind) for each in representations]
+        named.append((f"random labels ({representations[0].name})", "control"))
+        for (name, kind), precision in zip(named, precisions, strict=True):
+            value, low, high = bootstrap_mean(precision.values, owners[queries], seed=options.seed)
+            rows.append(
+                {
+                    **common,
+                    **{"representation": name, "kind": kind, "metric": metric},
+                    **{"value": value, "ci_low": low, "ci_high": high},
+                    "n": int((~np.isnan(precision.values)).sum()),
+                    "chance": _mean(precision.chance),
+                    "ceiling": _mean(precision.ceiling),
+                }
+            )
+    rows = _merge_seeds(rows)
+    rows += [{**common, **row} for row in _describe_clusters(chosen, options)]
+    rows += [{**common, **row} for row in _describe_twins(run, checkpoint, chosen, options)]
+    stage.update(1, 1)
+    return rows, n_left_out
+
+
+def _choose_rows(table: pd.DataFrame, name: str, options: EvaluateOptions) -> tuple[pd.DataFrame, int]:
+    conditions = []
+    for each in options.where:
+        column, sign, value = each.partition("=")
+        if not sign:
+            raise UserError(f"no value in {each!r}", "--where", "write --where meta.FIELD=VALUE")
+        conditions.append((column, value))
+    asked = [options.label, *options.differ, *([options.wording] if options.wording else [])]
+    for column in [*asked, *(column for column, _ in conditions)]:
+        if column not in table.columns:
+            known = [each for each in table.columns if each.startswith("meta.")]
+            raise UserError(
+                f"no field {column!r}", f"run {name}", f"it has {', '.join(known) or 'no meta fields'}"
+            )
+    for column, value in conditions:
+        table = table[[_to_text(cell) == value for cell in table[column]]]
+    labels = [_to_text(cell) for cell in table[options.label]]
+    has_label = np.array([bool(label) for label in labels], dtype=bool)
+    chosen = table.assign(label=labels)[has_label]
+    return chosen, int((~has_label).sum())
+
+
+def _to_text(cell: object) -> str:
+    """A label as text; empty for a missing one."""
+    if cell is None or cell is pd.NA or cell != cell or cell == "":
+        return ""
+    return cell if isinstance(cell, str) else json.dumps(cell, sort_keys=True, default=str)
+
+
+def _make_representations(
+    run: Run, others: list[Run], checkpoint: str, chosen: pd.DataFrame, options: EvaluateOptions
+) -> list[Representation]:
+    found: list[Representation] = []
+    own_hash = _model_hash(run, checkpoint)
+    for each in [run, *others]:
+        at = _match(each, checkpoint)
+        vectors = _take(each, at, chosen["span"].tolist())
+        is_control = _model_hash(each, at) != own_hash
+        tier = str(each.manifest.get("tier"))
+        if tier == "state" and not is_control:
+            found.append(baselines.make_state(vectors))
+            if options.wording:
+                found.append(baselines.make_state(vectors, [_to_text(w) for w in chosen[options.wording]]))
+            continue
+        name = _describe_gradient(each) + (f", other model ({each.name})" if is_control else "")
+        made = [baselines.make_gradient(name, vectors, n_top) for n_top in sorted(set(options.remove))]
+        if options.layers and each is run:
+            for layer, start, stop in (run.manifest.get("sketch") or {}).get("layers") or []:
+                made.append(baselines.make_gradient(f"{name}, {layer}", vectors[:, start:stop]))
+        found += [replace(m, kind="control") for m in made] if is_control else made
+    texts = chosen["text"].tolist()
+    spans, embeddings = run.read_embeddings()
+    place = {span: i for i, span in enumerate(spans)}
+    found.append(
+        baselines.make_sentence_embedding(
+            "sentence embedding", embeddings[[place[s] for s in chosen["span"]]]
+        )
+    )
+    questions = _question_rows(run, list(pd.unique(chosen["sample"])))
+    codes = pd.Categorical(chosen["sample"], categories=list(pd.unique(chosen["sample"]))).codes
+    found.append(
+        baselines.make_sentence_embedding("sentence embedding of the question", questions[codes.astype(int)])
+    )
+    found += [
+        baselines.make_tfidf(texts),
+        baselines.make_number_bag(texts),
+        baselines.make_number_order(texts),
+    ]
+    return found
+
+
+def _make_pools(
+    run: Run, units: pd.DataFrame, owners: np.ndarray, sample_ids: list[str], options: EvaluateOptions
+) -> dict[str, Pool]:
+    labels = pd.factorize(units["label"])[0].astype(np.int64)
+    pools = {f"P@{K}": Pool(labels, owners)}
+    questions = _question_rows(run, sample_ids)
+    if np.any(questions):
+        random = np.random.default_rng(options.seed)
+        a, b = random.integers(0, len(sample_ids), size=(2, 20_000))
+        cosines = (questions[a] * questions[b]).sum(1)[a != b]
+        median = float(np.median(cosines)) if len(cosines) else 1.0
+        pools[f"P@{K}, distant questions"] = Pool(labels, owners, (), questions, median)
+    if options.differ:
+        codes = [
+            pd.factorize(pd.Series([_to_text(c) for c in units[field]]))[0].astype(np.int64)
+            for field in options.differ
+        ]
+        names = ", ".join(field.removeprefix("meta.") for field in options.differ)
+        pools[f"P@{K}, other {names}"] = Pool(labels, owners, codes)
+    return pools
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def _choose_queries(owners: np.ndarray, seed: int) -> np.ndarray:
+    """All rows, or those of randomly chosen samples up to ``MAX_QUERIES``."""
+    if len(owners) <= MAX_QUERIES:
+        return np.arange(len(owners))
+    counts = np.bincount(owners)
+    order = np.random.default_rng(seed).permutation(len(counts))
+    taken = order[np.cumsum(counts[order]) <= MAX_QUERIES]
+    return np.flatnonzero(np.isin(owners, taken))
+
+
+def _merge_seeds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of the same representation under several sketch seeds → the first, with their spread."""
+    merged: dict[tuple[str, str], dict[str, Any]] = {}
+    values: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        key = (row["metric"], row["representation"])
+        merged.setdefault(key, row)
+        values.setdefault(key, []).append(row["value"])
+    for key, row in merged.items():
+        several = len(values[key]) > 1
+        row["seed_spread"] = float(max(values[key]) - min(values[key])) if several else float("nan")
+        row["n_seeds"] = len(values[key])
+    return list(merged.values())
+
+
+def _describe_clusters(chosen: pd.DataFrame, options: EvaluateOptions) -> list[dict[str, Any]]:
+    if chosen["cluster"].isna().any():
+        return []
+    value, low, high, n = compute_cluster_agreement(
+        chosen["cluster"].to_numpy(dtype=np.int64),
+        pd.factorize(chosen["label"])[0],
+        chosen["sample"].to_numpy(dtype=object),
+        seed=options.seed,
+    )
+    row: dict[str, Any] = {
+        "representation": "clusters of the run",
+        "kind": "gradient",
+        "metric": "AMI of clusters",
+    }
+    row |= {"value": value, "ci_low": low, "ci_high": high, "n": n, "chance": 0.0}
+    return [{**row, "ceiling": 1.0, "seed_spread": float("nan"), "n_seeds": 1}]
+
+
+def _describe_twins(
+    run: Run, checkpoint: str, chosen: pd.DataFrame, options: EvaluateOptions
+) -> list[dict[str, Any]]:
+    by_sample = chosen.groupby("sample")["label"]
+    if not run.has_structure(checkpoint) or (by_sample.nunique() > 1).any():
+        return []
+    labels = by_sample.first()
+    twins = run.read_structure(checkpoint, "twins").head(N_TWINS)
+    twins = twins[twins["a"].isin(labels.index) & twins["b"].isin(labels.index)]
+    if not len(twins):
+        return []
+    hits = (labels[twins["a"]].to_numpy() == labels[twins["b"]].to_numpy()).astype(float)
+    value, low, high = bootstrap_mean(hits, np.arange(len(hits)), seed=options.seed)
+    shares = labels.value_counts(normalize=True)
+    row: dict[str, Any] = {
+        "representation": f"top {N_TWINS} twins",
+        "kind": "gradient",
+        "metric": "precision of twins",
+    }
+    row |= {"value": value, "ci_low": low, "ci_high": high, "n": len(hits)}
+    return [
+        {**row, "chance": float((shares**2).sum()), "ceiling": 1.0, "seed_spread": float("nan"), "n_seeds": 1}
+    ]
+
+
+# -- reading and storing ----------------------------------------------------------------------------------------------
+
+
+def _check_same_data(run: Run, other: Run) -> None:
+    own, its = ((each.manifest.get("dataset") or {}).get("data_hash") for each in (run, other))
+    if own != its:
+        raise UserError(
+            f"it was captured from other data than run {run.name}",
+            f"--against {other.name}",
+            "capture the same data set again",
+        )
+
+
+def _match(run: Run, checkpoint: str) -> str:
+    """The same checkpoint where the run has it, else the run's default: another model, a control."""
+    return checkpoint if checkpoint in run.checkpoints else get_checkpoint(run, None)
+
+
+def _model_hash(run: Run, checkpoint: str) -> str:
+    """What tells one set of weights from another."""
+    for entry in run.manifest.get("checkpoints") or []:
+        if entry.get("name") == checkpoint and entry.get("hash"):
+            return str(entry["hash"])
+    return f"{(run.manifest.get('model') or {}).get('hash')} {checkpoint}"
+
+
+def _step_of(run: Run, checkpoint: str) -> int | None:
+    for entry in run.manifest.get("checkpoints") or []:
+        if entry.get("name") == checkpoint and entry.get("step") is not None:
+            return int(entry["step"])
+    return None
+
+
+def _describe_gradient(run: Run) -> str:
+    manifest = run.manifest
+    details = []
+    if manifest.get("tier") == "span":
+        window = manifest.get("window")
+        details.append("exact" if window in (None, "all") else f"window {window}")
+    modules = (manifest.get("sketch") or {}).get("layers") or []
+    if manifest.get("tier") in ("span", "position") and not any(
+        layer[0] == "output head" for layer in modules
+    ):
+        details.append("without head")
+    return f"{manifest.get('tier')} gradient" + (f" ({', '.join(details)})" if details else "")
+
+
+def _take(run: Run, checkpoint: str, spans: list[str]) -> np.ndarray:
+    ids = run.read_spans(checkpoint, columns=["span"])["span"].tolist()
+    place = {span: i for i, span in enumerate(ids)}
+    return np.asarray(run.read_vectors(checkpoint))[[place[span] for span in spans]]
+
+
+def _question_rows(run: Run, samples: list[str]) -> np.ndarray:
+    """(n_samples, E) unit question embeddings; zeros for a sample without one."""
+    ids, embeddings = run.read_question_embeddings()
+    place = {sample: i for i, sample in enumerate(ids)}
+    rows = np.zeros((len(samples), embeddings.shape[1]), dtype=np.float32)
+    for i, sample in enumerate(samples):
+        if sample in place:
+            rows[i] = embeddings[place[sample]]
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(norms > 0, norms, 1.0)
+
+
+def _store(run: Run, rows: pd.DataFrame, options: EvaluateOptions) -> None:
+    info: dict[str, Any] = {"k": K, "questions": {}}
+    if run.has_structure(EVIDENCE):
+        old = run.read_structure(EVIDENCE, "rows")
+        info = run.structure_info(EVIDENCE)
+        # One question is answered by one evaluation: rows of an earlier one must not stand between the new.
+        asked = ["checkpoint", "label", "level", "where"]
+        new = set(map(tuple, rows[asked].astype(str).to_numpy()))
+        keep = [tuple(row) not in new for row in old[asked].astype(str).to_numpy()]
+        rows = pd.concat([old[keep], rows], ignore_index=True)
+    question = {"differ": options.differ, "wording": options.wording, "against": options.against}
+    info["questions"][f"{options.label} {options.level}"] = {**question, "seed": options.seed}
+    run.write_structure(EVIDENCE, {"rows": rows}, info)
