@@ -220,7 +220,7 @@ def test_folder_that_is_no_workspace(tmp_path: Path) -> None:
     ("words", "says"),
     [
         ((), ("no command",)),
-        (("compare", "run", "a", "b"), ("unknown command 'compare'", "analyze")),
+        (("attribute", "run"), ("unknown command 'attribute'", "analyze")),
         (("analyse", "run"), ("did you mean 'analyze'",)),
         (("datasets",), ("no command", "list")),
         (("datasets", "lst"), ("did you mean 'list'",)),

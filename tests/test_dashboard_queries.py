@@ -17,9 +17,8 @@ from gsd_core.dashboard.commands import map_flag
 from gsd_core.dashboard.downloads import FORMULA_STARTS, compute_csv
 from gsd_core.dashboard.filters import Filter, compute_mask
 from gsd_core.dashboard.labels import compute_label_columns, compute_label_frame
-from gsd_core.dashboard.session import pick_first_look
 from gsd_core.errors import UserError
-from gsd_core.store import RunInfo, Workspace
+from gsd_core.store import Workspace
 from tests.synthetic import build_workspace
 
 
@@ -267,16 +266,3 @@ def test_mapping_flag_refuses_what_it_cannot_say():
     assert map_flag({"question": "Q", "answer": ""}) == ["--map", "question=Q"]
     with pytest.raises(UserError):
         map_flag({"question": "a,b"})
-
-
-def test_a_page_opens_with_the_checkpoint_that_has_most_spans_in_clusters() -> None:
-    def info(**noise: float | None) -> RunInfo:
-        analysis = {name: {"noise_share": share} for name, share in noise.items() if share is not None}
-        manifest = {"analysis": analysis}
-        return RunInfo("r", "analyzed", manifest, n_spans=1, n_samples=1, checkpoints=list(noise), created="")
-
-    assert pick_first_look(info(a=0.5, b=0.2, c=0.9)) == "b"
-    assert pick_first_look(info(a=0.5, b=0.5)) == "b", "of equal ones the last"
-    assert pick_first_look(info(a=0.9, b=None)) == "a", "one that is not analysed has nothing to look at"
-    assert pick_first_look(info(a=None, b=None)) == "b"
-    assert pick_first_look(info()) == ""

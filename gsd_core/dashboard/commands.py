@@ -93,6 +93,19 @@ def analyze_commands(workspace: str | Path, run: str) -> list[list[str]]:
     return [[*base_command(workspace), "analyze", run]]
 
 
+def evaluate_commands(
+    workspace: str | Path, run: str, label: str, level: str, differ: list[str]
+) -> list[list[str]]:
+    """The command behind "Evaluate all checkpoints"; labels are named without their ``meta.``."""
+
+    def named(field: str) -> str:
+        return field if field.startswith("meta.") else f"meta.{field}"
+
+    command = [*base_command(workspace), "evaluate", run, "--label", named(label), "--level", level]
+    command += ["--checkpoint", "all"]
+    return [command + (["--differ", *map(named, differ)] if differ else [])]
+
+
 def capture_commands(workspace: str | Path, choice: CaptureChoice) -> list[list[str]]:
     """``datasets add`` (where there is a file), ``capture``, ``analyze``. ``UserError`` as in ``check``."""
     choice.check()

@@ -126,7 +126,7 @@ def _show_card(info: RunInfo) -> None:
         if info.status == "broken":
             st.error(escape(info.problem or "it cannot be read"))
             return
-        checkpoint = session.pick_first_look(info)
+        checkpoint = info.first_look
         numbers = [Number("samples", f"{info.n_samples:,}"), Number("spans", f"{info.n_spans:,}")]
         if checkpoint in (info.manifest.get("analysis") or {}):
             try:

@@ -52,7 +52,7 @@ def link_to_map(chosen: Chosen, span: str, label: str) -> None:
 
 def _checkpoint(chosen: Chosen) -> str | None:
     """The checkpoint for the address; the first look is what a page shows anyway."""
-    return None if chosen.checkpoint == session.pick_first_look(chosen.info) else chosen.checkpoint
+    return None if chosen.checkpoint == chosen.info.first_look else chosen.checkpoint
 
 
 def _number(value: Any, digits: int = 3) -> str:

@@ -5,6 +5,7 @@ Directions         centred unit directions with the null of their cosines
 load_run_view      read a RunView
 load_directions    read Directions
 compute_null       cosines of random pairs of different samples
+compute_q_values   q of cosines against their null
 compute_neighbors  spans of other samples best aligned with one span
 compute_trace      a sample's reasoning cut into pieces, spans and what lies between
 stamp_of           changes whenever what is stored for a run changes
@@ -227,8 +228,8 @@ def load_directions(run: Run, checkpoint: str, samples: np.ndarray) -> Direction
     return Directions(matrix, compute_null(matrix, samples[: len(matrix)], seed=NULL_SEED))
 
 
-def _q_values(cosines: np.ndarray, null: Null) -> np.ndarray:
-    """Benjamini–Hochberg q of each cosine against the null (one-sided), over all candidates of one query."""
+def compute_q_values(cosines: np.ndarray, null: Null) -> np.ndarray:
+    """Benjamini–Hochberg q of each cosine against the null (one-sided), over all that are given; NaN without a null."""
     if null.n == 0 or len(cosines) == 0:
         return np.full(len(cosines), np.nan)
     above = null.n - np.searchsorted(null.values, cosines, side="left")
@@ -253,7 +254,7 @@ def compute_neighbors(view: RunView, directions: Directions, span: str, top: int
         return frame.iloc[:0][columns].assign(cosine=[], q_value=[])
     cosines = directions.matrix @ query
     others = np.flatnonzero((frame["sample"] != frame["sample"].iloc[row]).to_numpy())
-    q_values = _q_values(cosines[others], directions.null)
+    q_values = compute_q_values(cosines[others], directions.null)
     take = min(top, len(others))
     best = np.argpartition(-cosines[others], take - 1)[:take] if take else np.zeros(0, int)
     best = best[np.argsort(-cosines[others][best], kind="stable")]

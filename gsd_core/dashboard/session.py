@@ -4,10 +4,10 @@ open_workspace     the workspace of this server
 can_run_jobs       whether files and jobs can be kept beside it
 list_runs, list_datasets   what is in it, read again every few seconds
 choose_run         select boxes for run and checkpoint
-pick_first_look    the checkpoint a page opens with
 needs_analysis     whether the chosen checkpoint has no layout yet
 get_view           the chosen run, read once and kept
 get_directions     its directions, read once and kept
+get_structure      its stresses and twins, read once and kept
 show_error         a user error as a page shows it
 show_nothing_yet   what to do where there is nothing to show
 escape             text from data, safe in a label that understands Markdown
@@ -30,6 +30,7 @@ from gsd_core.dashboard.queries import (
     load_run_view,
     stamp_of,
 )
+from gsd_core.dashboard.structure_queries import Structure, describe_stamp, load_structure
 from gsd_core.errors import UserError
 from gsd_core.store import DatasetInfo, RunInfo, Workspace
 
@@ -37,6 +38,10 @@ PAGES = {
     "overview": "pages/overview.py",
     "map": "pages/map.py",
     "trace": "pages/trace.py",
+    "alignment": "pages/alignment.py",
+    "stresses": "pages/stresses.py",
+    "twins": "pages/twins.py",
+    "evidence": "pages/evidence.py",
     "data": "pages/data.py",
 }
 LISTING_TTL_S = 3
@@ -122,28 +127,10 @@ def choose_run() -> Chosen | None:
     )
     info = runs[name]
     if len(info.checkpoints) > 1:
-        checkpoint = address.choose(
-            "Checkpoint", "checkpoint", info.checkpoints, default=pick_first_look(info)
-        )
+        checkpoint = address.choose("Checkpoint", "checkpoint", info.checkpoints, default=info.first_look)
     else:
         checkpoint = info.checkpoints[0] if info.checkpoints else ""
     return Chosen(info, checkpoint)
-
-
-def pick_first_look(info: RunInfo) -> str:
-    """The checkpoint a page opens with: the analysed one with most spans in clusters, else the last, else empty.
-
-    It is a place to begin, chosen by how much there is to look at; it says nothing of which checkpoint is better.
-    """
-    analysis = info.manifest.get("analysis") or {}
-    shares = {
-        name: share
-        for name in info.checkpoints
-        if (share := (analysis.get(name) or {}).get("noise_share")) is not None
-    }
-    if shares:
-        return min(reversed(shares), key=shares.__getitem__)  # of equal ones the last
-    return info.checkpoints[-1] if info.checkpoints else ""
 
 
 def needs_analysis(chosen: Chosen) -> bool:
@@ -170,6 +157,21 @@ def get_view(chosen: Chosen) -> RunView:
 def get_directions(chosen: Chosen) -> Directions:
     """Centred directions of the chosen run, shared by all sessions."""
     return _directions(workspace_uri(), chosen.info.name, chosen.checkpoint, chosen.stamp)
+
+
+@st.cache_resource(max_entries=4, show_spinner="Reading the structure …")
+def _structure(uri: str, run: str, checkpoint: str, stamp: str) -> Structure:
+    return load_structure(_open(uri).open_run(run), checkpoint)
+
+
+def get_structure(chosen: Chosen) -> Structure | None:
+    """Stresses and twins of the chosen run, shared by all sessions; None where they were not computed yet."""
+    run = open_workspace().open_run(chosen.info.name)
+    if not run.has_structure(chosen.checkpoint):
+        return None
+    # The listing's stamp does not know of the structure, which is stored after the layout.
+    stamp = chosen.stamp + describe_stamp(run, chosen.checkpoint)
+    return _structure(workspace_uri(), chosen.info.name, chosen.checkpoint, stamp)
 
 
 def escape(text: object) -> str:

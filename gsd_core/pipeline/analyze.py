@@ -1,10 +1,11 @@
-"""``gsd analyze``: layout, clusters, labels and null of a run's directions.
+"""``gsd analyze``: layout, clusters, labels, null, stresses and twins of a run's directions.
 
 run_analyze      analyse every checkpoint of a run (or one) and store the result whole
 use_numba_cache  compiled code is kept between processes, in the user's cache folder
 
-The mathematics is in ``gsd_core.analysis``; this stage reads vectors, calls it and writes. ``n_stresses`` and
-``n_twins`` are None: no stage computes them yet.
+The mathematics is in ``gsd_core.analysis``; this stage reads vectors, calls it and writes. Each checkpoint has two
+steps, stored one after the other: the map (layout, clusters, null), then the structure found in its clusters
+(``structure``).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from gsd_core.errors import UserError
 from gsd_core.pipeline.progress import Progress
 
 if TYPE_CHECKING:
-    from gsd_core.store import Run, Workspace
+    from gsd_core.store import Run, RunReader, Workspace
 
 
 def run_analyze(
@@ -39,7 +40,8 @@ def run_analyze(
 
     A checkpoint that is analysed already, with the same seed and spans, is kept unless ``again``.
     Returns ``run, n_spans, n_clusters, noise_share, n_stresses, n_twins, seconds, checkpoint, checkpoints``:
-    counts are of the run's default checkpoint (or the one asked for), ``checkpoints`` has them all. Raises
+    counts are of the run's default checkpoint (or the one asked for), ``checkpoints`` has them all; stresses and twins
+    count with q < 0.05. Raises
     ``UserError`` for an unknown run or checkpoint and for a run without spans; an interruption
     keeps the checkpoints that were finished.
     """
@@ -60,8 +62,8 @@ def run_analyze(
         "n_spans": shown["n_spans"],
         "n_clusters": shown["n_clusters"],
         "noise_share": shown["noise_share"],
-        "n_stresses": None,
-        "n_twins": None,
+        "n_stresses": shown["n_stresses"],
+        "n_twins": shown["n_twins"],
         "seconds": time.monotonic() - started,
         "checkpoint": shown["checkpoint"],
         "checkpoints": rows,
@@ -102,8 +104,25 @@ def use_numba_cache() -> None:
 def _analyze_checkpoint(
     run: Run, checkpoint: str, seed: int, again: bool, progress: Progress, title: str
 ) -> dict[str, Any]:
-    started = time.monotonic()
+    from gsd_core.pipeline.structure import store_structure  # it needs this module
+
     reader = run.snapshot()  # ids and vectors of one moment, also while a capture goes on
+    row = _analyze_map(run, reader, checkpoint, seed, again, progress, title)
+    use_numba_cache()
+    found = store_structure(run, reader, checkpoint, seed=seed, again=again, progress=progress, title=title)
+    return {**row, **found, "seconds": row["seconds"] + found["seconds"]}
+
+
+def _analyze_map(
+    run: Run,
+    reader: RunReader,
+    checkpoint: str,
+    seed: int,
+    again: bool,
+    progress: Progress,
+    title: str,
+) -> dict[str, Any]:
+    started = time.monotonic()
     spans = reader.read_spans(checkpoint, columns=["span", "sample", "text"])
     if not len(spans):
         raise UserError(

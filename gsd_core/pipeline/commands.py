@@ -178,6 +178,16 @@ def run_stresses_command(context: Context, flags: argparse.Namespace) -> None:
     context.emit(result, lambda: reports.describe_stresses(result))
 
 
+def run_evaluate_command(context: Context, flags: argparse.Namespace) -> None:
+    """``gsd evaluate``."""
+    from gsd_core.pipeline.evaluate import EvaluateOptions, run_evaluate
+
+    known = {option.name for option in dataclasses.fields(EvaluateOptions)}
+    options = EvaluateOptions(**{key: value for key, value in vars(flags).items() if key in known})
+    result = run_evaluate(context.open_workspace(), flags.run, options, context.progress)
+    context.emit(result, lambda: reports.describe_evaluation(result))
+
+
 def run_export_command(context: Context, flags: argparse.Namespace) -> None:
     """``gsd export``."""
     from gsd_core.pipeline.export import run_export

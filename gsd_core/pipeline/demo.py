@@ -45,9 +45,8 @@ def run_demo(
     """Capture and analyse the demo.
 
     Returns ``run, dataset, n_samples, n_spans, n_clusters, n_twins, seconds, checkpoints, was_complete, url``.
-    ``n_twins`` is None (no stage computes twins yet) and ``url`` is None until a server is started. Raises
-    ``UserError`` where somebody's own data set or run has the demo's name; an interruption keeps what
-    was finished.
+    ``n_twins`` counts those with q < 0.05, ``url`` is None until a server is started. Raises ``UserError``
+    where somebody's own data set or run has the demo's name; an interruption keeps what was finished.
     """
     # Torch is loaded here, not with the command line.
     from gsd_core.capture.models import resolve_checkpoints
@@ -86,7 +85,7 @@ def run_demo(
         "n_samples": n_samples,
         "n_spans": analysis["n_spans"],
         "n_clusters": analysis["n_clusters"],
-        "n_twins": None,
+        "n_twins": analysis["n_twins"],
         "seconds": time.monotonic() - started,
         "checkpoints": wanted,
         "was_complete": state == "complete",

@@ -27,6 +27,7 @@ from gsd_core.errors import UserError
 from gsd_core.pipeline.analyze import get_checkpoint
 from gsd_core.pipeline.output import compute_json_value
 from gsd_core.pipeline.progress import Progress
+from gsd_core.pipeline.structure import compute_stress_table, compute_twin_table
 from gsd_core.pipeline.tables import compute_cluster_table, compute_span_table, compute_token_table
 
 if TYPE_CHECKING:
@@ -35,6 +36,11 @@ if TYPE_CHECKING:
 TABLE_ENDINGS = (".csv", ".parquet", ".jsonl")
 VECTOR_ENDINGS = (".npz", ".parquet")
 _BLOCK_ROWS = 8192
+_SIMPLE_TABLES: dict[str, Callable[[Run, str], pd.DataFrame]] = {
+    "clusters": compute_cluster_table,
+    "twins": compute_twin_table,
+    "stresses": compute_stress_table,
+}
 
 
 def run_export(
@@ -47,9 +53,9 @@ def run_export(
     checkpoint: str | None = None,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Write ``what`` ("spans", "clusters", "tokens", "vectors") of run ``name`` to ``out``.
+    """Write ``what`` ("spans", "clusters", "twins", "stresses", "tokens", "vectors") of run ``name`` to ``out``.
 
-    ``checkpoint`` None is the run's default; "all" puts every checkpoint's spans or clusters below one
+    ``checkpoint`` None is the run's default; "all" puts every checkpoint's spans, clusters, twins or stresses below one
     another. Returns ``out, rows, what, checkpoint`` and, for spans, ``unmatched`` (samples whose list in a
     per-step ``meta`` field has another length than they have spans). Raises ``UserError`` for what is unknown
     and for endings that ``what`` has no form for.
@@ -63,7 +69,9 @@ def run_export(
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise UserError("cannot write there", f"--out {out}", "give a file in a folder that exists")
     run = workspace.open_run(name)
-    has_all = checkpoint == "all" and what in ("spans", "clusters") and "all" not in run.checkpoints
+    has_all = (
+        checkpoint == "all" and (what == "spans" or what in _SIMPLE_TABLES) and "all" not in run.checkpoints
+    )
     names = list(run.checkpoints) if has_all else [get_checkpoint(run, checkpoint)]
     result: dict[str, Any] = {
         "out": str(out),
@@ -78,15 +86,17 @@ def run_export(
         if sample is None:
             raise UserError("which sample?", "--what tokens", "add --sample ID")
         result |= {"rows": write_table(compute_token_table(run, names[0], sample), path), "sample": sample}
-    elif what == "clusters":
-        table = pd.concat([compute_cluster_table(run, each) for each in names], ignore_index=True)
+    elif what in _SIMPLE_TABLES:
+        table = pd.concat([_SIMPLE_TABLES[what](run, each) for each in names], ignore_index=True)
         result["rows"] = write_table(table, path)
     elif what == "spans":
         parts = [compute_span_table(run, each) for each in names]
         table = pd.concat([part for part, _ in parts], ignore_index=True)
         result |= {"rows": write_table(table, path), "unmatched": {k: n for k, n in parts[0][1].items() if n}}
     else:
-        raise UserError(f"cannot export {what!r}", "--what", "one of spans, clusters, vectors, tokens")
+        raise UserError(
+            f"cannot export {what!r}", "--what", "one of spans, clusters, twins, stresses, vectors, tokens"
+        )
     stage.update(result["rows"])
     return result
 

@@ -104,7 +104,7 @@ def open_run(name: str, workspace: str | Path | None = None, checkpoint: str | N
     """Open run ``name``.
 
     ``workspace`` is a folder or URI; by default ``$GSD_WORKSPACE``, else ``./gsd-workspace``. ``checkpoint``
-    None is the run's last. Raises ``UserError`` for an unknown workspace, run or checkpoint.
+    None is the one to look at first. Raises ``UserError`` for an unknown workspace, run or checkpoint.
     """
     uri = workspace or os.environ.get("GSD_WORKSPACE") or "./gsd-workspace"
     run = Workspace.open(uri, create=False).open_run(name)

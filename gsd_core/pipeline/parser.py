@@ -105,7 +105,7 @@ def make_parser() -> ArgumentParser:
     neighbors.add_argument("run", metavar="RUN")
     neighbors.add_argument("--span", required=True, metavar="SAMPLE#K")
     neighbors.add_argument("--top", type=_positive, default=10)
-    neighbors.add_argument("--checkpoint", help="default: the run's last")
+    neighbors.add_argument("--checkpoint", help="default: the one to look at first")
     neighbors.add_argument("--seed", type=int, default=0, help="of the null's random pairs")
 
     compare = _add_command(
@@ -114,7 +114,7 @@ def make_parser() -> ArgumentParser:
     compare.add_argument("run", metavar="RUN")
     compare.add_argument("a", metavar="SAMPLE_A")
     compare.add_argument("b", metavar="SAMPLE_B")
-    compare.add_argument("--checkpoint", help="default: the run's last")
+    compare.add_argument("--checkpoint", help="default: the one to look at first")
     compare.add_argument("--seed", type=int, default=0, help="of the shuffled orders")
 
     for name, help_text in (
@@ -124,7 +124,9 @@ def make_parser() -> ArgumentParser:
         found = _add_command(commands, name, f"run_{name}_command", help_text)
         found.add_argument("run", metavar="RUN")
         found.add_argument("--top", type=_positive, default=10)
-        found.add_argument("--checkpoint", help="default: the run's last")
+        found.add_argument("--checkpoint", help="default: the one to look at first")
+
+    _add_evaluate(commands)
 
     export = _add_command(
         commands, "export", "run_export_command", "a run's tables as csv, parquet, jsonl or npz"
@@ -133,7 +135,7 @@ def make_parser() -> ArgumentParser:
     export.add_argument("--what", required=True, choices=EXPORTS)
     export.add_argument("--out", required=True, metavar="FILE", help="its ending says the format")
     export.add_argument("--sample", metavar="ID", help="which sample's tokens (with --what tokens)")
-    export.add_argument("--checkpoint", help="default: the run's last; 'all' puts tables together")
+    export.add_argument("--checkpoint", help="default: the one to look at first; 'all' puts tables together")
 
     serve = _add_command(commands, "serve", "run_serve_command", "the dashboard")
     _add_address(serve)
@@ -224,6 +226,42 @@ def _add_capture(commands: Any) -> None:
         default=_ABSENT,
         help="run code that a model brings with it; only for sources that you trust",
     )
+
+
+def _add_evaluate(commands: Any) -> None:
+    evaluate = _add_command(
+        commands, "evaluate", "run_evaluate_command", "the structure benchmark of a run against a label"
+    )
+    add = evaluate.add_argument
+    add("run", metavar="RUN")
+    add("--label", required=True, metavar="meta.FIELD", help="what should bring spans or samples together")
+    add("--level", choices=("span", "sample"), default=_ABSENT)
+    add("--checkpoint", default=_ABSENT, help="default: the one to look at first; 'all' for a curve over training")
+    add(
+        "--differ",
+        nargs="+",
+        default=_ABSENT,
+        metavar="meta.FIELD",
+        help="a neighbour must differ in all of these",
+    )
+    add(
+        "--where",
+        nargs="+",
+        default=_ABSENT,
+        metavar="meta.FIELD=VALUE",
+        help="only spans of which this holds",
+    )
+    add("--wording", default=_ABSENT, metavar="meta.FIELD", help="hidden states are also centred per value")
+    add(
+        "--against",
+        nargs="+",
+        default=_ABSENT,
+        metavar="RUN",
+        help="runs of the same data: tiers, controls, tier state",
+    )
+    add("--remove", nargs="+", type=int, default=_ABSENT, metavar="M", help="principal directions to remove")
+    add("--layers", action="store_true", default=_ABSENT, help="also a row for every layer")
+    add("--seed", type=int, default=_ABSENT)
 
 
 def _add_command(commands: Any, name: str, function: str | None, help_text: str) -> ArgumentParser:

@@ -2,6 +2,8 @@
 
 describe_demo, describe_add, describe_preview, describe_list, describe_show   data sets and the demo
 describe_capture, describe_analysis, describe_neighbors, describe_export      runs
+describe_comparison, describe_twins, describe_stresses                        structure
+describe_evaluation                                                           the structure benchmark
 describe_doctor                                                               the installation
 
 Each takes the object that ``--json`` prints and returns a few lines of text.
@@ -24,7 +26,8 @@ def describe_demo(result: Result) -> str:
     shown = f"open {result['url']}  (Ctrl-C ends the dashboard)" if result["url"] else "gsd serve shows it"
     return (
         f"{head}: {result['n_samples']:,} samples, {result['n_spans']:,} spans, {result['n_clusters']} clusters, "
-        f"{len(result['checkpoints'])} checkpoints in {format_seconds(result['seconds'])}\n{shown}"
+        f"{result['n_twins']:,} twins, {len(result['checkpoints'])} checkpoints in "
+        f"{format_seconds(result['seconds'])}\n{shown}"
     )
 
 
@@ -96,9 +99,10 @@ def describe_capture(result: Result) -> str:
 
 def describe_analysis(result: Result) -> str:
     """``gsd analyze``: a row a checkpoint."""
-    keys = ("checkpoint", "n_spans", "n_clusters", "noise_share")
+    keys = ("checkpoint", "n_spans", "n_clusters", "noise_share", "n_stresses", "n_twins")
     rows = [[*(each[key] for key in keys), format_seconds(each["seconds"])] for each in result["checkpoints"]]
-    lines = [format_table(("checkpoint", "spans", "clusters", "noise share", "time"), rows)]
+    names = ("checkpoint", "spans", "clusters", "noise share", "stresses", "twins", "time")
+    lines = [format_table(names, rows), "stresses and twins: those with q < 0.05"]
     if any(each["seconds"] == 0 for each in result["checkpoints"]):
         lines.append("0.0 s: analysed before and kept; --again does it anew")
     return "\n".join([*lines, f"next: gsd serve shows the map of run {result['run']}"])
@@ -117,6 +121,101 @@ def describe_neighbors(result: Result) -> str:
     if result["null_p95"] is not None:
         lines.append(f"95 % of random pairs of different samples lie below {result['null_p95']:.3f}")
     return "\n".join(lines)
+
+
+def describe_evaluation(result: Result) -> str:
+    """``gsd evaluate``: a table for every checkpoint and metric, best first, and what it means."""
+    lines = [f"{result['label']}, by {result['level']}; {result['n_left_out']:,} spans have no label"]
+    verdicts = {verdict["checkpoint"]: verdict for verdict in result["verdicts"]}
+    for checkpoint in result["checkpoints"]:
+        own = [row for row in result["rows"] if row["checkpoint"] == checkpoint]
+        for metric in dict.fromkeys(row["metric"] for row in own):
+            part = sorted((r for r in own if r["metric"] == metric), key=lambda r: -r["value"])
+            table = [[r["representation"], r["kind"], r["value"], r["ci_low"], r["ci_high"]] for r in part]
+            bounds = f"chance {part[0]['chance']:.3f}, at best {part[0]['ceiling']:.3f}, n {part[0]['n']:,}"
+            lines.append(f"\n{checkpoint}: {metric} ({bounds})")
+            lines.append(format_table(("representation", "kind", "value", "low", "high"), table))
+        if checkpoint in verdicts:
+            lines.append(describe_verdict(verdicts[checkpoint]))
+    return "\n".join(lines)
+
+
+def describe_verdict(verdict: Result) -> str:
+    """One sentence: do gradients stand above the best baseline?"""
+    gradient, baseline = verdict["gradient"], verdict["baseline"]
+    found = (
+        "gradients stand above every baseline"
+        if verdict["gradients_win"]
+        else "gradients do not beat the best baseline"
+        if verdict["apart"]
+        else "gradients and the best baseline cannot be told apart"
+    )
+    return (
+        f"{verdict['metric']}: {found} ({gradient['representation']} {gradient['value']:.2f}, "
+        f"{baseline['representation']} {baseline['value']:.2f})"
+    )
+
+
+def describe_comparison(result: Result) -> str:
+    """``gsd compare``: both scores with their null, a row for each aligned pair of spans."""
+    texts = {each["span"]: each["text"] for each in (*result["spans_a"], *result["spans_b"])}
+    rows = [
+        [
+            each["a"],
+            format_text(texts[each["a"]], 60),
+            each["b"],
+            format_text(texts[each["b"]], 60),
+            each["cosine"],
+        ]
+        for each in result["aligned"]
+    ]
+    semantic = "unknown" if result["semantic"] is None else f"{result['semantic']:.3f}"
+    head = (
+        f"{result['a']} and {result['b']}: structural {result['structural']:.3f} (q {result['q_value']:.4f}, against "
+        f"{result['n_shuffles']:,} shuffled orders), semantic {semantic}"
+    )
+    if not rows:
+        return f"{head}\nno run of two aligned spans: no cosine of two in order is above {result['threshold']:.3f}"
+    return f"{head}\n" + format_table(("span", "text", "aligned with", "text", "cosine"), rows)
+
+
+def describe_twins(result: Result) -> str:
+    """``gsd twins``: a row a pair."""
+    if not result["twins"]:
+        return f"no twins at checkpoint {result['checkpoint']} ({result['n_pairs_tested']:,} pairs tested)"
+    keys = ("rank", "a", "b", "structural", "semantic", "q_value", "n_aligned", "pattern")
+    rows = [[each[key] for key in keys] for each in result["twins"]]
+    names = ("rank", "a", "b", "structural", "semantic", "q", "aligned", "clusters")
+    first = result["twins"][0]
+    return "\n".join(
+        [
+            format_table(names, rows, wide="clusters"),
+            f"{result['n_twins']:,} with q < 0.05 among {result['n_pairs_tested']:,} pairs tested; "
+            f"half of random pairs of questions lie above {result['semantic_median']:.3f}",
+            f"next: gsd compare {result['run']} {first['a']} {first['b']}",
+        ]
+    )
+
+
+def describe_stresses(result: Result) -> str:
+    """``gsd stresses``: a row a pattern."""
+    if not result["stresses"]:
+        return f"no pattern in {result['min_support']} samples or more at checkpoint {result['checkpoint']}"
+    rows = [
+        [
+            each["stress"],
+            each["support"],
+            each["lift"],
+            each["q_value"],
+            each["n_occurrences"],
+            " → ".join(format_text(label, 40) for label in each["labels"]),
+        ]
+        for each in result["stresses"]
+    ]
+    return (
+        format_table(("", "samples", "lift", "q", "occurrences", "pattern"), rows, wide="pattern")
+        + f"\n{result['n_stresses']:,} with q < 0.05 (lift and q: against shuffled orders within each trace)"
+    )
 
 
 def describe_export(result: Result) -> str:

@@ -10,7 +10,8 @@ SPAN_COLUMNS      columns of ``Run.read_spans``
 WORKSPACE_VERSION, RUN_VERSION   layout versions this program writes
 
 Inside: ``schema`` (tables), ``files`` (folders, JSON), ``tables`` (Lance), ``locks``, ``migrations``, ``document``
-(run.json), ``samples`` (rows), ``writer`` (commits), ``views`` (one checkpoint), ``reading``, ``findings`` (analysis).
+(run.json), ``samples`` (rows), ``writer`` (commits), ``views`` (one checkpoint), ``reading``, ``findings`` (analysis),
+``structure`` (stresses, twins, timeline, evidence).
 """
 
 from gsd_core.store.infos import DatasetInfo, RunInfo, RunSample

@@ -59,6 +59,8 @@ class RunInfo:
     """ISO 8601, UTC."""
     problem: str = ""
     """Why a broken run cannot be read."""
+    first_look: str = ""
+    """The checkpoint to look at first (``RunReader.default_checkpoint``)."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ RunReader   every read of a run; safe beside a capture that is under way
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
@@ -13,9 +14,10 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gsd_core.errors import UserError
-from gsd_core.store import findings
+from gsd_core.store import findings, structure
 from gsd_core.store.document import RunDocument
 from gsd_core.store.files import Folder
 from gsd_core.store.samples import compute_tokens
@@ -88,9 +90,23 @@ class RunReader:
 
     @property
     def default_checkpoint(self) -> str:
-        """The last checkpoint; ``""`` before anything was captured."""
+        """The checkpoint to look at first: the one with most twins, else with most spans in clusters, else the last.
+
+        Twins are counted with q < 0.05; of equal checkpoints the last is taken, ``""`` before anything was captured.
+        On the demo corpus this is where directions agree most with what was planted (``docs/structure-benchmark.md``).
+        """
         names = self.checkpoints
-        return names[-1] if names else ""
+        analysis, found = self.manifest.get("analysis") or {}, self._structure()
+        looks = [
+            (
+                ((found.get(name) or {}).get("info") or {}).get("n_twins") or 0,
+                1.0 - analysis[name].get("noise_share", 1.0),
+                place,
+            )
+            for place, name in enumerate(names)
+            if name in analysis
+        ]
+        return names[max(looks)[-1]] if looks else names[-1] if names else ""
 
     def has_analysis(self, checkpoint: str | None = None) -> bool:
         """Whether ``read_points`` and its fellows have something to read."""
@@ -188,8 +204,9 @@ class RunReader:
         cosines = view.compute_cosines(wanted, middle)
         places = np.arange(len(view))
         if exclude_sample is not None:
-            others = view.sample_ids().to_numpy() != exclude_sample
-            places = places[others]
+            # Not by NumPy, which takes a text for another one where it ends in a zero character.
+            is_other = pc.not_equal(view.sample_ids(), exclude_sample)
+            places = places[is_other.to_numpy()]
         if top < len(
             places
         ):  # everything at least as good as the last one that fits, so that ties are not torn
@@ -293,7 +310,54 @@ class RunReader:
         """Arrays of the analysis, ``"mean"`` (P,) float32 among them. ``UserError`` when the run was not analysed."""
         return self._read_findings(checkpoint, findings.read_arrays)
 
+    # -- structure ------------------------------------------------------------------------------------------------
+
+    def has_structure(self, checkpoint: str) -> bool:
+        """Whether ``write_structure`` stored something for this checkpoint (or ``"*timeline*"``, ``"*evidence*"``)."""
+        return checkpoint in self._structure()
+
+    def structure_info(self, checkpoint: str) -> dict[str, Any]:
+        """What ``write_structure`` was told beside the tables, as a copy. ``UserError`` when there is none."""
+        return copy.deepcopy(self._structure_entry(checkpoint)["info"])
+
+    def read_structure(self, checkpoint: str, table: str) -> pd.DataFrame:
+        """Table ``table`` of the structure of ``checkpoint``, rows in the order they were written.
+
+        Raises
+        ------
+        UserError
+            When nothing is stored for the checkpoint, or no table of that name.
+        """
+        while True:
+            entry = self._structure_entry(checkpoint)
+            if table not in entry["tables"]:
+                raise UserError(
+                    f"no table {table!r} in the structure of {checkpoint}",
+                    f"run {self.name}",
+                    f"it has {', '.join(entry['tables']) or 'none'}",
+                )
+            try:
+                return structure.read_table(self._folder.child("structure", entry["folder"]), table)
+            except (UserError, OSError, ValueError):
+                if self._structure().get(checkpoint, {}).get("folder") == entry["folder"]:
+                    raise  # nobody replaced it meanwhile: it is broken
+
     # -- inside ---------------------------------------------------------------------------------------------------
+
+    def _structure(self) -> dict[str, Any]:
+        # Absent from documents of runs that were made before structure was stored: the same as empty.
+        return self._document.store().get(structure.STRUCTURE_KEY) or {}
+
+    def _structure_entry(self, checkpoint: str) -> dict[str, Any]:
+        entry = self._structure().get(checkpoint)
+        if entry is None:
+            step = {"*timeline*": "timeline", "*evidence*": "evaluate"}.get(checkpoint, "analyze")
+            raise UserError(
+                "no structure is stored",
+                f"run {self.name}, {checkpoint.strip('*')}",
+                f"gsd {step} {self.name} computes it",
+            )
+        return entry
 
     def _table(self, name: str, schema: pa.Schema) -> Table:
         return Table(self._folder.child(f"{name}.lance").uri, schema)

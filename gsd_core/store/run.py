@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 
 from gsd_core.errors import UserError
-from gsd_core.store import findings
+from gsd_core.store import findings, structure
 from gsd_core.store.document import STORE_KEY
 from gsd_core.store.files import Folder
 from gsd_core.store.infos import RunSample
@@ -161,7 +161,8 @@ class Run(RunReader):
     ) -> None:
         """Store an analysis of one checkpoint whole, in place of an earlier one.
 
-        ``info`` goes into ``manifest["analysis"]`` under the checkpoint's name.
+        ``info`` goes into ``manifest["analysis"]`` under the checkpoint's name. The checkpoint's structure, which was
+        found in the earlier clusters, is dropped with them.
 
         ``points``: ``span, x, y, cluster, probability``, one row a span, stored in capture order. ``clusters``:
         ``cluster, size, label, terms, exemplars``. ``arrays``: booleans or numbers by name.
@@ -173,13 +174,42 @@ class Run(RunReader):
         points = points.iloc[np.argsort(ranks.to_numpy(), kind="stable")]
         home = self._folder.child("analysis")
         new = findings.write_findings(home, points, clusters, arrays)
-        old: list[str] = []
+        old: list[Folder] = []
 
         def switch(document: dict[str, Any]) -> None:
             before = document[STORE_KEY]["analysis"].get(checkpoint)
-            old.extend([before] if before else [])
+            old.extend([home.child(before)] if before else [])
+            stale = document[STORE_KEY].get(structure.STRUCTURE_KEY, {}).pop(checkpoint, None)
+            old.extend([self._folder.child("structure", stale["folder"])] if stale else [])
             document[STORE_KEY]["analysis"][checkpoint] = new
             document["analysis"] = {**(document.get("analysis") or {}), checkpoint: info}
+
+        try:
+            self._document.change(switch)
+        except BaseException:
+            home.child(new).remove_tree()
+            raise
+        for folder in old:
+            folder.remove_tree()
+
+    # -- structure ------------------------------------------------------------------------------------------------
+
+    def write_structure(self, checkpoint: str, tables: dict[str, pd.DataFrame], info: dict[str, Any]) -> None:
+        """Store the structure of a checkpoint whole, in place of an earlier one; read it with ``read_structure``.
+
+        ``checkpoint`` is a checkpoint's name, or ``"*timeline*"`` or ``"*evidence*"`` for what belongs to the run as
+        a whole. Columns of ``tables`` hold str, int, float or bool (nested values as JSON text); ``info`` is
+        anything JSON can hold. Raises ``ValueError`` for other values.
+        """
+        home = self._folder.child("structure")
+        new = structure.write_tables(home, tables)
+        old: list[str] = []
+
+        def switch(document: dict[str, Any]) -> None:
+            entries = document[STORE_KEY].setdefault(structure.STRUCTURE_KEY, {})
+            before = entries.get(checkpoint)
+            old.extend([before["folder"]] if before else [])
+            entries[checkpoint] = {"folder": new, "tables": list(tables), "info": info}
 
         try:
             self._document.change(switch)

@@ -181,10 +181,11 @@ class Workspace:
                 name,
                 _status(manifest),
                 manifest,
-                run.count_spans(),
+                run.count_spans(run.checkpoints[-1]) if run.checkpoints else 0,
                 table.count_rows() if table is not None else 0,
                 run.checkpoints,
                 str(manifest.get("created", "")),
+                first_look=run.default_checkpoint,
             )
         except Exception as error:  # whatever is wrong with one run, the others must still be listed
             problem = error.one_line() if isinstance(error, UserError) else f"{type(error).__name__}: {error}"

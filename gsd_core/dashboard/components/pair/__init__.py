@@ -1,0 +1,115 @@
+"""Two traces side by side, aligned spans in one colour with a line between them.
+
+PairSpan    a span or a stretch of text between spans
+PairLink    an aligned pair: its colour, letter and cosine
+plot_pair   mount the viewer; returns the span that is to be opened in its trace
+
+The text is untrusted: the browser side writes it with ``textContent`` only. Keys: Tab reaches the traces, up and down
+move within one, left and right go to the aligned span of the other, Home and End jump, Enter or Space choose; Tab also
+reaches the link to the span's trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+_FOLDER = Path(__file__).parent
+_SHELL = """
+<div class="gsd-pair">
+  <svg class="lines" aria-hidden="true"></svg>
+  <div class="side left" role="group"></div>
+  <div class="side right" role="group"></div>
+</div>
+"""
+
+_pair_viewer = st.components.v2.component(
+    "gsd_pair",
+    html=_SHELL,
+    css=(_FOLDER / "pair.css").read_text(encoding="utf-8"),
+    js=(_FOLDER / "pair.js").read_text(encoding="utf-8"),
+)
+
+
+@dataclass(frozen=True)
+class PairSpan:
+    """``span`` None: text between spans. ``number`` as the reader counts, ``link`` the place in ``links`` of the pair
+    it belongs to, ``address`` of its trace, ``tip`` what is read out and shown on hover."""
+
+    text: str
+    span: str | None = None
+    number: int = 0
+    link: int | None = None
+    address: str = ""
+    tip: str = ""
+
+    def as_data(self) -> dict[str, Any]:
+        """What travels to the browser."""
+        if self.span is None:
+            return {"t": self.text}
+        return {
+            "t": self.text,
+            "s": self.span,
+            "n": self.number,
+            "l": self.link,
+            "a": self.address,
+            "h": self.tip,
+        }
+
+
+@dataclass(frozen=True)
+class PairLink:
+    """``letter`` tells pairs apart where colours do not; ``value`` stands on the line."""
+
+    color: str
+    letter: str
+    value: str
+
+
+def plot_pair(
+    left: list[PairSpan],
+    right: list[PairSpan],
+    links: list[PairLink],
+    *,
+    names: tuple[str, str],
+    key: str,
+    selected: Sequence[str] = (),
+    on_choose: Callable[[str], None] | None = None,
+) -> str | None:
+    """Show two traces.
+
+    Parameters
+    ----------
+    left, right
+        In reading order.
+    names
+        Of the two traces, for the headings.
+    selected
+        Spans that are marked as chosen.
+    on_choose
+        Called with a span's id before the page reruns.
+
+    Returns
+    -------
+    The span whose trace is to be opened, None in all reruns but the one after such a click.
+    """
+
+    def chosen() -> None:
+        span = (st.session_state.get(key) or {}).get("chosen")
+        if on_choose is not None and span:
+            on_choose(str(span))
+
+    data = {
+        "left": [each.as_data() for each in left],
+        "right": [each.as_data() for each in right],
+        "links": [[link.color, link.letter, link.value] for link in links],
+        "names": list(names),
+        "selected": list(selected),
+    }
+    answer = _pair_viewer(key=key, data=data, on_chosen_change=chosen, on_opened_change=lambda: None)
+    opened = answer.get("opened") if answer else None
+    return str(opened) if opened else None

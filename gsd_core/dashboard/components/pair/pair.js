@@ -1,0 +1,165 @@
+// Two traces side by side. Text is written with textContent only: it comes from files that people bring.
+const SPACE = "http://www.w3.org/2000/svg";
+const states = new WeakMap();
+
+function fingerprint(data) {
+  return JSON.stringify([data.left, data.right, data.links, data.names]);
+}
+
+function partnersOf(state, element) {
+  const link = element.dataset.link;
+  return link === undefined ? [] : state.spans.filter((other) => other !== element && other.dataset.link === link);
+}
+
+function setActive(state, element) {
+  for (const other of state.spans) {
+    const index = other === element ? 0 : -1;
+    other.tabIndex = index;
+    other.previousElementSibling.tabIndex = index;
+  }
+}
+
+function near(state, element, isNear) {
+  for (const each of [element, ...partnersOf(state, element)]) each.classList.toggle("near", isNear);
+  for (const line of state.lines.children) {
+    const others = isNear && element.dataset.link !== undefined && line.dataset.link !== element.dataset.link;
+    line.style.opacity = others ? 0.2 : "";
+  }
+}
+
+function onKey(state, event) {
+  const element = event.currentTarget;
+  const side = state.spans.filter((other) => other.dataset.side === element.dataset.side);
+  const index = side.indexOf(element);
+  const across = () => {
+    const wanted = element.dataset.side === "left" ? "ArrowRight" : "ArrowLeft";
+    if (event.key !== wanted) return undefined;
+    const others = state.spans.filter((other) => other.dataset.side !== element.dataset.side);
+    return partnersOf(state, element)[0] ?? others[Math.min(index, others.length - 1)];
+  };
+  const target = {
+    ArrowDown: side[index + 1], ArrowUp: side[index - 1], Home: side[0], End: side.at(-1),
+    ArrowLeft: across(), ArrowRight: across(),
+  }[event.key];
+  if (target) {
+    event.preventDefault();
+    setActive(state, target);
+    target.focus();
+  }
+}
+
+function element(name, className, text) {
+  const made = document.createElement(name);
+  made.className = className;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+function buildSpan(state, segment, side, links) {
+  const row = element("div", "row");
+  const number = element("a", "number", String(segment.n));
+  number.href = segment.a;
+  number.target = "_self";
+  number.title = "Open in its trace";
+  number.setAttribute("aria-label", `Open span ${segment.n} in its trace`);
+  number.addEventListener("click", (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return; // a new tab, as with any link
+    event.preventDefault();
+    state.setTriggerValue("opened", segment.s);
+  });
+  const span = element("button", "span");
+  span.type = "button";
+  span.dataset.span = segment.s;
+  span.dataset.side = side;
+  span.title = segment.h;
+  span.append(element("span", "text", segment.t.trim()));
+  if (segment.l !== null) {
+    const [color, letter, value] = links[segment.l];
+    span.dataset.link = String(segment.l);
+    span.classList.add("aligned");
+    span.style.setProperty("--c", color);
+    span.append(element("span", "letter", letter));
+    span.setAttribute("aria-description", `Aligned pair ${letter}, cosine ${value}. ${segment.h}`);
+  } else {
+    span.setAttribute("aria-description", `Not aligned. ${segment.h}`);
+  }
+  span.addEventListener("click", () => {
+    setActive(state, span);
+    state.setTriggerValue("chosen", segment.s);
+  });
+  span.addEventListener("keydown", (event) => onKey(state, event));
+  for (const name of ["pointerenter", "focus"]) span.addEventListener(name, () => near(state, span, true));
+  for (const name of ["pointerleave", "blur"]) span.addEventListener(name, () => near(state, span, false));
+  state.spans.push(span);
+  row.append(number, span);
+  return row;
+}
+
+function build(state, data) {
+  state.spans = [];
+  for (const [side, segments, name] of [["left", data.left, data.names[0]], ["right", data.right, data.names[1]]]) {
+    const column = state.root.querySelector(`.${side}`);
+    column.setAttribute("aria-label", `Trace of ${name}. Arrow keys move between spans, Enter chooses one.`);
+    column.replaceChildren(
+      element("div", "head", name),
+      ...segments.map((segment) =>
+        segment.s ? buildSpan(state, segment, side, data.links) : element("div", "between", segment.t.trim())),
+    );
+  }
+  if (state.spans.length) setActive(state, state.spans[0]);
+}
+
+function add(parent, name, attributes, link) {
+  const made = document.createElementNS(SPACE, name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.dataset.link = String(link);
+  parent.append(made);
+  return made;
+}
+
+function draw(state) {
+  const frame = state.root.getBoundingClientRect();
+  state.lines.replaceChildren();
+  state.links.forEach(([color, , value], link) => {
+    const [from, to] = ["left", "right"].map((side) =>
+      state.spans.find((span) => span.dataset.side === side && span.dataset.link === String(link)));
+    if (!from || !to) return;
+    const [a, b] = [from.getBoundingClientRect(), to.getBoundingClientRect()];
+    const [x0, x1] = [a.right - frame.left, b.left - frame.left];
+    const [y0, y1] = [a.top + a.height / 2 - frame.top, b.top + b.height / 2 - frame.top];
+    const bend = (x1 - x0) / 2;
+    add(state.lines, "path", { d: `M${x0},${y0} C${x0 + bend},${y0} ${x1 - bend},${y1} ${x1},${y1}`, stroke: color }, link);
+    add(state.lines, "text", { x: (x0 + x1) / 2, y: (y0 + y1) / 2 }, link).textContent = value;
+  });
+}
+
+function mark(state, selected) {
+  for (const span of state.spans) {
+    const isChosen = selected.includes(span.dataset.span);
+    span.classList.toggle("chosen", isChosen);
+    span.setAttribute("aria-pressed", String(isChosen));
+  }
+}
+
+export default function (component) {
+  const { data, parentElement, setTriggerValue } = component;
+  const root = parentElement.querySelector(".gsd-pair");
+  if (!root || !data) return undefined;
+  let state = states.get(root);
+  if (!state) {
+    state = { root, lines: root.querySelector(".lines"), spans: [], links: [] };
+    states.set(root, state);
+  }
+  state.setTriggerValue = setTriggerValue;
+  const print = fingerprint(data);
+  if (state.print !== print) {
+    state.links = data.links;
+    build(state, data);
+    state.print = print;
+  }
+  mark(state, data.selected);
+  const observer = new ResizeObserver(() => draw(state));
+  observer.observe(root);
+  draw(state);
+  return () => observer.disconnect();
+}

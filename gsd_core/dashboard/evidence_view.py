@@ -1,0 +1,168 @@
+"""The evidence page: does any of this hold? The structure benchmark and the cosines behind it.
+
+show_evidence       the page of a run
+load_evidence       the rows that ``gsd evaluate`` stored
+describe_verdict    which representation wins, in words
+load_cosines        cosines of spans, same-cluster spans and shuffled spans, of this run and its kin
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from gsd_core.dashboard import evidence_figures, job_view, session
+from gsd_core.dashboard.address import choose, pick_many
+from gsd_core.dashboard.commands import evaluate_commands
+from gsd_core.dashboard.session import Chosen, escape
+from gsd_core.store import Run
+
+EVIDENCE = "*evidence*"
+QUESTION = ["label", "level", "where"]
+KINDS = {"windows:1": "single tokens"}
+
+
+def load_evidence(run: Run) -> pd.DataFrame:
+    """Every stored row; empty where nothing was evaluated."""
+    return run.read_structure(EVIDENCE, "rows") if run.has_structure(EVIDENCE) else pd.DataFrame()
+
+
+def describe_verdict(rows: pd.DataFrame) -> str:
+    """Best gradient beside best baseline of one metric and checkpoint, as a sentence of Markdown."""
+    best: dict[str, Any] = {}
+    for kind in ("gradient", "baseline"):
+        part = rows[(rows["kind"] == kind) & rows["value"].notna()]
+        if not len(part):
+            return "There is no gradient and baseline to compare here."
+        best[kind] = part.loc[part["value"].idxmax()]
+    gradient, baseline = best["gradient"], best["baseline"]
+    if gradient["ci_low"] > baseline["ci_high"]:
+        head = ":green[**Gradients stand above every baseline.**]"
+    elif gradient["ci_high"] < baseline["ci_low"]:
+        head = ":orange[**Gradients do not beat the best baseline.**]"
+    else:
+        head = "**Gradients and the best baseline cannot be told apart.**"
+    parts = [
+        f"{escape(each['representation'])} {each['value']:.2f} ({each['ci_low']:.2f} to {each['ci_high']:.2f})"
+        for each in (gradient, baseline)
+    ]
+    return f"{head} Best gradient: {parts[0]}; best baseline: {parts[1]}."
+
+
+def load_cosines(chosen: Chosen) -> tuple[pd.DataFrame, list[str]]:
+    """Table ``cosines`` of the chosen checkpoint and of runs of the same data under another segmenter.
+
+    Returns the rows (kind, cosine) and the names of the other runs: single tokens and windows are runs of their own.
+    """
+    workspace = session.open_workspace()
+    own = workspace.open_run(chosen.info.name)
+    frames, used = [], []
+    if own.has_structure(chosen.checkpoint):
+        frames.append(own.read_structure(chosen.checkpoint, "cosines"))
+    data = (chosen.info.manifest.get("dataset") or {}).get("data_hash")
+    for info in session.list_runs():
+        segmenter = str(info.manifest.get("segmenter", ""))
+        is_kin = (info.manifest.get("dataset") or {}).get("data_hash") == data and info.status != "broken"
+        if not is_kin or info.name == own.name or not segmenter.startswith("windows:"):
+            continue
+        run = workspace.open_run(info.name)
+        if chosen.checkpoint in run.checkpoints and run.has_structure(chosen.checkpoint):
+            cosines = run.read_structure(chosen.checkpoint, "cosines")
+            size = segmenter.partition(":")[2]
+            name = KINDS.get(segmenter, f"windows of {size} tokens")
+            frames.append(cosines[cosines["kind"] == "spans"].assign(kind=name))
+            used.append(info.name)
+    return (pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()), used
+
+
+def show_evidence(chosen: Chosen) -> None:
+    """Verdict, dot plot, curve over training, figure A; or how to get them."""
+    run = session.open_workspace().open_run(chosen.info.name)
+    rows = load_evidence(run)
+    if len(rows):
+        _show_benchmark(chosen, rows)
+    with st.expander("Evaluate against a label", expanded=not len(rows)):
+        _show_form(chosen)
+    st.subheader("Cosines across samples", anchor=False)
+    _show_cosines(chosen)
+    job_view.show_jobs(limit=1)
+
+
+def _show_benchmark(chosen: Chosen, rows: pd.DataFrame) -> None:
+    questions = {" · ".join(filter(None, key)): key for key in _unique(rows, QUESTION)}
+    left, middle, right = st.columns([3, 3, 2])
+    with left:
+        question = questions[choose("Question", "question", list(questions))]
+    asked = rows[(rows[QUESTION] == list(question)).all(axis=1)]
+    metrics = list(dict.fromkeys(asked["metric"]))
+    precise = [metric for metric in metrics if metric.startswith("P@")]
+    with middle:
+        metric = choose("Metric", "metric", metrics, default=precise[-1] if precise else metrics[0])
+    shown = asked[asked["metric"] == metric]
+    checkpoints = list(dict.fromkeys(shown["checkpoint"]))
+    best = shown[shown["kind"] == "gradient"].sort_values("value")
+    default = str(best["checkpoint"].iloc[-1]) if len(best) else checkpoints[-1]
+    with right:
+        checkpoint = choose("At checkpoint", "evidence_at", checkpoints, default=default)
+    here = shown[shown["checkpoint"] == checkpoint]
+    st.markdown(describe_verdict(here))
+    if len(checkpoints) > 1:
+        dots, curve = st.columns([5, 4], gap="large")
+    else:
+        dots, curve = st.container(), None
+    with dots:
+        st.plotly_chart(evidence_figures.plot_dots(here, metric), key="evidence_dots")
+    if curve is not None:
+        with curve:
+            names = list(here.sort_values("value", ascending=False)["representation"])
+            picked = pick_many("Curves", "curves", names, placeholder="the best of each kind")
+            st.plotly_chart(evidence_figures.plot_curves(shown, picked, metric), key="evidence_curve")
+    st.caption(
+        "Share of the nearest rows of other samples that carry the same label; bars are 95 % intervals over samples, "
+        f"n = {int(here['n'].max()):,}. The dashed line is chance, the dotted one what perfect neighbours would reach. "
+        "What is near correlates with the label; nothing here says why."
+    )
+
+
+def _show_form(chosen: Chosen) -> None:
+    view = session.get_view(chosen)
+    labels = [label.name for label in view.labels]
+    if not labels:
+        st.caption(
+            "The samples of this run carry no labels, so there is nothing to hold the directions against."
+        )
+        return
+    with st.form("evaluate"):
+        left, middle, right = st.columns(3)
+        label = left.selectbox("Label", labels)
+        level = middle.selectbox("Level", ["span", "sample"])
+        differ = right.multiselect("Neighbours must differ in", labels)
+        sent = st.form_submit_button("Evaluate all checkpoints", type="primary")
+    if sent and session.can_run_jobs():
+        commands = evaluate_commands(session.workspace_uri(), chosen.info.name, label, level, differ)
+        job_view.start_and_show(f"Evaluate {chosen.info.name}", commands, run=chosen.info.name)
+    st.caption(
+        f"The same from a shell, with other tiers and controls beside it: `gsd evaluate {chosen.info.name} "
+        "--label meta.FIELD --checkpoint all --against RUN …`"
+    )
+
+
+def _show_cosines(chosen: Chosen) -> None:
+    cosines, used = load_cosines(chosen)
+    if not len(cosines):
+        st.info(f"No structure is stored for this checkpoint yet: `gsd analyze {chosen.info.name}`")
+        return
+    st.plotly_chart(evidence_figures.plot_cosines(cosines), key="evidence_cosines")
+    beside = "Capture the same data with `--segmenter windows:1` or `windows:16` to see single tokens and windows here."
+    if used:
+        beside = f"Single tokens and windows are from {', '.join(map(escape, used))}."
+    st.caption(
+        "Centred cosines of pairs of different samples; the middle line is the mean, with its 95 % interval. "
+        f"Same-cluster pairs are alike by construction: the gap says how much. {beside}"
+    )
+
+
+def _unique(rows: pd.DataFrame, columns: list[str]) -> list[tuple[str, ...]]:
+    return [tuple(map(str, row)) for row in rows[columns].drop_duplicates().to_numpy()]

@@ -1,0 +1,232 @@
+"""Stresses, twins and pairs from the command line: stored by analyze, read by all, errors that say what to do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gsd_core.errors import UserError
+from gsd_core.store import Run, Workspace
+from tests.cli_support import run_gsd, run_gsd_json, write_run
+
+STEPS, SAMPLES = 6, 24
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("structure") / "workspace"
+    write_run(folder, n_samples=SAMPLES, n_steps=STEPS)
+    write_run(folder, "raw", n_samples=8)
+    run_gsd_json("analyze", "planted", workspace=folder)
+    return folder
+
+
+def open_run(workspace: Path, name: str = "planted") -> Run:
+    return Workspace.open(str(workspace)).open_run(name)
+
+
+def test_analyze_counts_the_structure_and_keeps_it(workspace: Path) -> None:
+    again = run_gsd_json("analyze", "planted", workspace=workspace)
+    assert [each["seconds"] for each in again["checkpoints"]] == [0.0, 0.0], (
+        "a kept analysis was computed anew"
+    )
+    assert again["n_stresses"] >= 1
+    assert again["n_twins"] >= 1
+    assert {"n_stresses", "n_twins"} <= set(again["checkpoints"][0])
+    run = open_run(workspace)
+    assert all(run.has_structure(each) for each in run.checkpoints)
+    info = run.structure_info(run.default_checkpoint)
+    assert (info["n_twins"], info["semantic_source"]) == (again["n_twins"], "questions")
+
+
+def test_analyze_makes_a_missing_structure_without_a_new_map(tmp_path: Path) -> None:
+    write_run(tmp_path / "w", n_samples=SAMPLES, n_steps=STEPS, checkpoints=["only"])
+    run_gsd_json("analyze", "planted", workspace=tmp_path / "w")
+    run = open_run(tmp_path / "w")
+    points = run.read_points("only")
+    arrays = run.read_arrays("only")
+    # As after a kill between the two steps: a new map drops the structure that was found in the old one.
+    run.write_analysis("only", points, run.read_clusters("only"), arrays, run.manifest["analysis"]["only"])
+    assert not run.has_structure("only")
+    result = run_gsd_json("analyze", "planted", workspace=tmp_path / "w")
+    assert result["n_stresses"] >= 1
+    pd.testing.assert_frame_equal(open_run(tmp_path / "w").read_points("only"), points)
+    assert len(list((tmp_path / "w" / "runs" / "planted" / "structure").iterdir())) == 1, "old tables stayed"
+
+
+def test_stresses_follow_the_planted_order_and_list_their_spans(workspace: Path) -> None:
+    result = run_gsd_json("stresses", "planted", "--top", 3, workspace=workspace)
+    assert (result["checkpoint"], len(result["stresses"])) == (open_run(workspace).default_checkpoint, 3)
+    points = open_run(workspace).read_points()
+    cluster_of = dict(zip(points["span"], points["cluster"].tolist(), strict=True))
+    for each in result["stresses"]:
+        keys = {"pattern", "support", "lift", "q_value", "n_occurrences", "occurrences", "labels"}
+        assert keys <= set(each)
+        assert each["q_value"] < 0.05
+        assert len(each["labels"]) == len(each["pattern"]) == each["length"]
+        assert each["n_occurrences"] == len(each["occurrences"])
+        assert each["support"] == len({found["sample"] for found in each["occurrences"]})
+        for found in each["occurrences"]:
+            spans = [f"{found['sample']}#{k}" for k in found["indices"]]
+            assert [cluster_of[span] for span in spans] == each["pattern"]
+            assert found["indices"] == sorted(found["indices"])
+    assert result["stresses"][0]["length"] >= 3
+
+
+def test_twins_are_ranked_and_name_the_aligned_spans(workspace: Path) -> None:
+    result = run_gsd_json("twins", "planted", "--top", 3, "--checkpoint", "step-1", workspace=workspace)
+    assert (result["checkpoint"], len(result["twins"])) == ("step-1", 3)
+    assert [each["rank"] for each in result["twins"]] == [1, 2, 3]
+    for each in result["twins"]:
+        assert {"a", "b", "structural", "semantic", "q_value", "aligned"} <= set(each)
+        assert each["semantic"] <= result["semantic_median"]
+        assert each["q_value"] < 0.05
+        assert each["aligned"] == sorted(each["aligned"], key=lambda pair: pair["a"])
+        assert [pair["a"] for pair in each["aligned"]] == [f"{each['a']}#{k}" for k in range(STEPS)]
+
+
+@pytest.mark.parametrize("name", ["planted", "raw"])
+def test_compare_shows_matrix_run_and_null(workspace: Path, name: str) -> None:
+    result = run_gsd_json("compare", name, "s1", "s4", workspace=workspace)
+    n = STEPS if name == "planted" else 4
+    assert {"structural", "semantic", "q_value", "matrix", "aligned", "checkpoint"} <= set(result)
+    matrix = np.array(result["matrix"])
+    assert matrix.shape == (n, n)
+    assert (matrix.argmax(axis=1) == np.arange(n)).all(), "the same step is not the best aligned"
+    assert [pair["a"] for pair in result["aligned"]] == [f"s1#{k}" for k in range(n)]
+    assert [each["span"] for each in result["spans_b"]] == [f"s4#{k}" for k in range(n)]
+    expected = sum(matrix[k, k] - result["threshold"] for k in range(n)) / n
+    assert result["structural"] == pytest.approx(expected, abs=1e-4)
+    # The planted order is one of n! orders that two traces can have relative to each other.
+    assert result["q_value"] < (0.01 if n == STEPS else 0.1)
+    ids, vectors = open_run(workspace, name).read_question_embeddings()
+    a, b = (vectors[ids.index(sample)] for sample in ("s1", "s4"))
+    cosine = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+    assert result["semantic"] == pytest.approx(cosine, abs=1e-5)
+
+
+def test_compare_agrees_with_the_twins_table(workspace: Path) -> None:
+    first = run_gsd_json("twins", "planted", workspace=workspace)["twins"][0]
+    pair = run_gsd_json("compare", "planted", first["a"], first["b"], workspace=workspace)
+    assert pair["structural"] == pytest.approx(first["structural"], abs=1e-5)
+    assert pair["semantic"] == pytest.approx(first["semantic"], abs=1e-5)
+    assert [(p["a"], p["b"]) for p in pair["aligned"]] == [(p["a"], p["b"]) for p in first["aligned"]]
+
+
+def test_people_read_tables(workspace: Path) -> None:
+    assert "→" in run_gsd("stresses", "planted", workspace=workspace).out
+    assert "next: gsd compare planted" in run_gsd("twins", "planted", workspace=workspace).out
+    assert "shuffled orders" in run_gsd("compare", "planted", "s1", "s4", workspace=workspace).out
+    assert "stresses" in run_gsd("analyze", "planted", workspace=workspace).out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("twins", "raw"), "gsd analyze raw"),
+        (("stresses", "raw"), "gsd analyze raw"),
+        (("twins", "planted", "--checkpoint", "step-9"), "step-1, step-2"),
+        (("stresses", "nothing"), "nothing"),
+        (("compare", "planted", "s1", "s99"), "no sample 's99'"),
+        (("compare", "planted", "s1", "s1"), "two different samples"),
+        (("compare", "nothing", "s1", "s2"), "nothing"),
+        (("export", "raw", "--what", "twins", "--out", "x.csv"), "gsd analyze raw"),
+    ],
+)
+def test_errors_are_one_line_that_helps(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = run_gsd("--quiet", *words, workspace=workspace)
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: ")
+    assert outcome.err.count("\n") == 1
+    assert said in outcome.err
+
+
+@pytest.mark.parametrize("what", ["twins", "stresses"])
+def test_exports_hold_the_same_rows_in_every_format(workspace: Path, tmp_path: Path, what: str) -> None:
+    rows: dict[str, Any] = {}
+    for ending in ("jsonl", "csv", "parquet"):
+        out = tmp_path / f"{what}.{ending}"
+        run_gsd_json("export", "planted", "--what", what, "--out", out, workspace=workspace)
+        rows[ending] = out
+    lines = [json.loads(line) for line in rows["jsonl"].read_text(encoding="utf-8").splitlines()]
+    csv, parquet = pd.read_csv(rows["csv"]), pd.read_parquet(rows["parquet"])
+    assert list(csv.columns) == list(parquet.columns) == list(lines[0])
+    run = open_run(workspace)
+    assert len(csv) == len(parquet) == len(lines) == len(run.read_structure(run.default_checkpoint, what))
+    nested = "aligned" if what == "twins" else "occurrences"
+    assert isinstance(lines[0][nested], list)
+    assert [json.loads(cell) for cell in csv[nested]] == [line[nested] for line in lines]
+    assert [json.loads(cell) for cell in parquet[nested]] == [line[nested] for line in lines]
+    both = run_gsd_json(
+        *("export", "planted", "--what", what, "--checkpoint", "all", "--out", tmp_path / "all.csv"),
+        workspace=workspace,
+    )
+    assert both["rows"] > len(lines)
+    assert set(pd.read_csv(tmp_path / "all.csv")["checkpoint"]) == {"step-1", "step-2"}
+
+
+def test_questions_without_embedding_take_their_spans(tmp_path: Path) -> None:
+    from gsd_core.pipeline.structure import read_semantics
+
+    write_run(tmp_path / "w", n_samples=3)
+    run = open_run(tmp_path / "w")
+    spans, vectors = run.read_embeddings()
+    original = run.read_question_embeddings
+    run.read_question_embeddings = lambda: ([], np.zeros((0, 8), np.float32))  # type: ignore[method-assign]
+    found, source = read_semantics(run, ["s2", "s0"])
+    assert source == "spans"
+    mean = vectors[[span.startswith("s2#") for span in spans]].mean(axis=0)
+    assert found[0] @ mean / np.linalg.norm(found[0]) / np.linalg.norm(mean) == pytest.approx(1.0)
+    run.read_question_embeddings = lambda: (["s0"], original()[1][:1])  # type: ignore[method-assign]
+    found, source = read_semantics(run, ["s2", "s0"])
+    assert source == "questions and spans"
+    np.testing.assert_array_equal(found[1], original()[1][0])
+    run.read_embeddings = run.read_question_embeddings = lambda: ([], np.zeros((0, 8), np.float32))  # type: ignore
+    assert read_semantics(run, ["s0"])[1] == "none"
+
+
+def test_structure_comes_back_as_it_was_written_and_is_replaced_whole(tmp_path: Path) -> None:
+    write_run(tmp_path / "w", n_samples=3)
+    run = open_run(tmp_path / "w")
+    frame = pd.DataFrame({"text": ["ä", ""], "n": [1, 2], "x": [0.5, float("nan")], "is_it": [True, False]})
+    empty = pd.DataFrame({"text": pd.Series(dtype=object), "n": pd.Series(dtype="int64")})
+    run.write_structure("*timeline*", {"one": frame, "empty": empty}, {"note": np.float32(1.5)})
+    other = open_run(tmp_path / "w")
+    assert other.structure_info("*timeline*") == {"note": 1.5}
+    back = other.read_structure("*timeline*", "one")
+    pd.testing.assert_frame_equal(back, frame, check_dtype=False)
+    assert [kind.kind for kind in back.dtypes[1:]] == ["i", "f", "b"]
+    assert other.read_structure("*timeline*", "empty").columns.tolist() == ["text", "n"]
+    run.write_structure("*timeline*", {"two": frame}, {})
+    with pytest.raises(UserError, match="it has two"):
+        other.read_structure("*timeline*", "one")
+    assert len(list((tmp_path / "w" / "runs" / "planted" / "structure").iterdir())) == 1
+    with pytest.raises(UserError, match="gsd evaluate planted"):
+        other.read_structure("*evidence*", "rows")
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ({"a": pd.DataFrame({"x": [[1], [2]]})}, "nested"),
+        ({"a": pd.DataFrame({"x": pd.Series([1, "a"], dtype=object)})}, "mixes"),
+        ({"../a": pd.DataFrame({"x": [1]})}, "called"),
+        ({"a": pd.DataFrame()}, "columns"),
+    ],
+)
+def test_structure_refuses_what_no_column_holds(
+    tmp_path: Path, tables: dict[str, pd.DataFrame], said: str
+) -> None:
+    write_run(tmp_path / "w", n_samples=3)
+    run = open_run(tmp_path / "w")
+    with pytest.raises(ValueError, match=said):
+        run.write_structure("step-1", tables, {})
+    assert not run.has_structure("step-1")
