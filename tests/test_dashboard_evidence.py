@@ -1,0 +1,93 @@
+"""The evidence page says what holds, and what does not, from rows that ``gsd evaluate`` stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from gsd_core.dashboard.commands import evaluate_commands
+from gsd_core.dashboard.evidence_figures import plot_cosines, plot_curves, plot_dots
+from gsd_core.dashboard.evidence_view import describe_verdict
+from tests.cli_support import run_gsd_json, write_run
+from tests.test_dashboard_pages import check, open_page, words
+
+ROW = {"metric": "P@10", "n": 10, "chance": 0.1, "ceiling": 1.0, "step": 1, "checkpoint": "a"}
+
+
+def make_rows(gradient: tuple[float, float, float], baseline: tuple[float, float, float]) -> pd.DataFrame:
+    named = (("head gradient", "gradient", gradient), ("TF-IDF <b>", "baseline", baseline))
+    return pd.DataFrame(
+        [
+            {**ROW, "representation": name, "kind": kind, "value": v, "ci_low": low, "ci_high": high}
+            for name, kind, (v, low, high) in named
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("gradient", "baseline", "said"),
+    [
+        ((0.8, 0.7, 0.9), (0.5, 0.4, 0.6), "stand above every baseline"),
+        ((0.5, 0.4, 0.6), (0.8, 0.7, 0.9), "do not beat"),
+        ((0.8, 0.7, 0.9), (0.7, 0.6, 0.8), "cannot be told apart"),
+    ],
+)
+def test_the_verdict_goes_by_intervals(gradient, baseline, said: str) -> None:
+    assert said in describe_verdict(make_rows(gradient, baseline))
+
+
+def test_figures_hold_every_row_and_no_tags_from_data() -> None:
+    rows = make_rows((0.8, 0.7, 0.9), (0.5, 0.4, 0.6))
+    dots = plot_dots(rows, "P@10")
+    assert sum(len(trace.x) for trace in dots.data) == 2
+    assert "<b>" not in str(dots.to_json())
+    later = rows.assign(step=2, checkpoint="b")
+    curves = plot_curves(pd.concat([rows, later]), [], "P@10")
+    assert [list(trace.x) for trace in curves.data if trace.mode] == [[1.0, 2.0]] * 2
+    cosines = pd.DataFrame(
+        {"kind": ["spans"] * 3 + ["same cluster"] * 3, "cosine": [0, 0.1, 0.2, 0.5, 0.6, 0.7]}
+    )
+    assert len(plot_cosines(cosines).data) == 4
+
+
+def test_labels_reach_the_command_whole() -> None:
+    (command,) = evaluate_commands("w", "r", "kind of; step", "span", ["topic"])
+    assert command[command.index("--label") + 1] == "meta.kind of; step"
+    assert command[command.index("--differ") + 1 :] == ["meta.topic"]
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = write_run(tmp_path_factory.mktemp("evidence") / "workspace", n_samples=24)
+    run_gsd_json("analyze", "planted", workspace=place)
+    return place
+
+
+def show(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    return check(open_page(workspace, "evidence", monkeypatch, run="planted"))
+
+
+def test_without_evidence_the_page_offers_the_evaluation(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = show(workspace, monkeypatch)
+    assert "gsd evaluate planted" in words(page)
+    assert any(button.label == "Evaluate all checkpoints" for button in page.button)
+
+
+def test_with_evidence_the_page_says_who_wins(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_gsd_json("evaluate", "planted", "--label", "meta.kinds", "--checkpoint", "all", workspace=workspace)
+    page = show(workspace, monkeypatch)
+    said = words(page)
+    assert "Best gradient: span gradient" in said
+    assert "95 % intervals over samples, n = 96" in said
+    assert [box.label for box in page.selectbox][:5] == [
+        "Run",
+        "Checkpoint",
+        "Question",
+        "Metric",
+        "At checkpoint",
+    ]
