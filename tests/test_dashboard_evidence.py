@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from gsd_core.dashboard.commands import evaluate_commands
 from gsd_core.dashboard.evidence_figures import plot_cosines, plot_curves, plot_dots
-from gsd_core.dashboard.evidence_view import describe_verdict
+from gsd_core.dashboard.evidence_queries import compute_verdict
 from tests.cli_support import run_gsd_json, write_run
 from tests.test_dashboard_pages import check, open_page, words
 
@@ -36,7 +36,9 @@ def make_rows(gradient: tuple[float, float, float], baseline: tuple[float, float
     ],
 )
 def test_the_verdict_goes_by_intervals(gradient, baseline, said: str) -> None:
-    assert said in describe_verdict(make_rows(gradient, baseline))
+    verdict = compute_verdict(make_rows(gradient, baseline))
+    assert said in verdict.headline
+    assert compute_verdict(make_rows(gradient, baseline).head(1)) is None
 
 
 def test_figures_hold_every_row_and_no_tags_from_data() -> None:
@@ -82,7 +84,7 @@ def test_with_evidence_the_page_says_who_wins(workspace: Path, monkeypatch: pyte
     run_gsd_json("evaluate", "planted", "--label", "meta.kinds", "--checkpoint", "all", workspace=workspace)
     page = show(workspace, monkeypatch)
     said = words(page)
-    assert "Best gradient: span gradient" in said
+    assert "Gradients stand above every baseline" in said
     assert "95 % intervals over samples, n = 96" in said
     assert [box.label for box in page.selectbox][:5] == [
         "Run",

@@ -1,14 +1,10 @@
 """The evidence page: does any of this hold? The structure benchmark and the cosines behind it.
 
 show_evidence       the page of a run
-load_evidence       the rows that ``gsd evaluate`` stored
-describe_verdict    which representation wins, in words
 load_cosines        cosines of spans, same-cluster spans and shuffled spans, of this run and its kin
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -16,39 +12,17 @@ import streamlit as st
 from gsd_core.dashboard import evidence_figures, job_view, session
 from gsd_core.dashboard.address import choose, pick_many
 from gsd_core.dashboard.commands import evaluate_commands
+from gsd_core.dashboard.evidence_queries import (
+    QUESTION,
+    compute_verdict,
+    find_best_checkpoint,
+    list_metrics,
+    load_evidence,
+)
 from gsd_core.dashboard.session import Chosen, escape
-from gsd_core.store import Run
 
-EVIDENCE = "*evidence*"
-QUESTION = ["label", "level", "where"]
+COLORS = {"above": "green", "below": "orange", "even": "gray"}
 KINDS = {"windows:1": "single tokens"}
-
-
-def load_evidence(run: Run) -> pd.DataFrame:
-    """Every stored row; empty where nothing was evaluated."""
-    return run.read_structure(EVIDENCE, "rows") if run.has_structure(EVIDENCE) else pd.DataFrame()
-
-
-def describe_verdict(rows: pd.DataFrame) -> str:
-    """Best gradient beside best baseline of one metric and checkpoint, as a sentence of Markdown."""
-    best: dict[str, Any] = {}
-    for kind in ("gradient", "baseline"):
-        part = rows[(rows["kind"] == kind) & rows["value"].notna()]
-        if not len(part):
-            return "There is no gradient and baseline to compare here."
-        best[kind] = part.loc[part["value"].idxmax()]
-    gradient, baseline = best["gradient"], best["baseline"]
-    if gradient["ci_low"] > baseline["ci_high"]:
-        head = ":green[**Gradients stand above every baseline.**]"
-    elif gradient["ci_high"] < baseline["ci_low"]:
-        head = ":orange[**Gradients do not beat the best baseline.**]"
-    else:
-        head = "**Gradients and the best baseline cannot be told apart.**"
-    parts = [
-        f"{escape(each['representation'])} {each['value']:.2f} ({each['ci_low']:.2f} to {each['ci_high']:.2f})"
-        for each in (gradient, baseline)
-    ]
-    return f"{head} Best gradient: {parts[0]}; best baseline: {parts[1]}."
 
 
 def load_cosines(chosen: Chosen) -> tuple[pd.DataFrame, list[str]]:
@@ -96,18 +70,17 @@ def _show_benchmark(chosen: Chosen, rows: pd.DataFrame) -> None:
     with left:
         question = questions[choose("Question", "question", list(questions))]
     asked = rows[(rows[QUESTION] == list(question)).all(axis=1)]
-    metrics = list(dict.fromkeys(asked["metric"]))
-    precise = [metric for metric in metrics if metric.startswith("P@")]
+    metrics, strictest = list_metrics(asked)
     with middle:
-        metric = choose("Metric", "metric", metrics, default=precise[-1] if precise else metrics[0])
+        metric = choose("Metric", "metric", metrics, default=strictest)
     shown = asked[asked["metric"] == metric]
     checkpoints = list(dict.fromkeys(shown["checkpoint"]))
-    best = shown[shown["kind"] == "gradient"].sort_values("value")
-    default = str(best["checkpoint"].iloc[-1]) if len(best) else checkpoints[-1]
     with right:
-        checkpoint = choose("At checkpoint", "evidence_at", checkpoints, default=default)
+        checkpoint = choose("At checkpoint", "evidence_at", checkpoints, default=find_best_checkpoint(shown))
     here = shown[shown["checkpoint"] == checkpoint]
-    st.markdown(describe_verdict(here))
+    verdict = compute_verdict(here)
+    if verdict:
+        st.markdown(f":{COLORS[verdict.outcome]}[**{verdict.headline}**] {escape(verdict.detail)}")
     if len(checkpoints) > 1:
         dots, curve = st.columns([5, 4], gap="large")
     else:

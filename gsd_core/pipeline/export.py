@@ -1,6 +1,6 @@
 """``gsd export``: a run's tables as csv, parquet or jsonl, its vectors as npz or parquet.
 
-run_export    one table (or the vectors) to one file, whole or not at all
+run_export    one table (or the vectors, or the report) to one file, whole or not at all
 write_table   a frame to a file by its ending
 write_npz     arrays to an npz, the big one streamed in blocks
 
@@ -13,6 +13,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 TABLE_ENDINGS = (".csv", ".parquet", ".jsonl")
 VECTOR_ENDINGS = (".npz", ".parquet")
+ENDINGS = {"vectors": VECTOR_ENDINGS, "report": (".html",)}
 _BLOCK_ROWS = 8192
 _SIMPLE_TABLES: dict[str, Callable[[Run, str], pd.DataFrame]] = {
     "clusters": compute_cluster_table,
@@ -53,7 +56,8 @@ def run_export(
     checkpoint: str | None = None,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Write ``what`` ("spans", "clusters", "twins", "stresses", "tokens", "vectors") of run ``name`` to ``out``.
+    """Write ``what`` ("spans", "clusters", "twins", "stresses", "tokens", "vectors", "report") of run
+    ``name`` to ``out``.
 
     ``checkpoint`` None is the run's default; "all" puts every checkpoint's spans, clusters, twins or stresses below one
     another. Returns ``out, rows, what, checkpoint`` and, for spans, ``unmatched`` (samples whose list in a
@@ -61,7 +65,7 @@ def run_export(
     and for endings that ``what`` has no form for.
     """
     path = Path(out)
-    endings = VECTOR_ENDINGS if what == "vectors" else TABLE_ENDINGS
+    endings = ENDINGS.get(what, TABLE_ENDINGS)
     if path.suffix.lower() not in endings:
         raise UserError(
             f"no format for the ending {path.suffix!r}", f"--out {out}", f"{what} go to {', '.join(endings)}"
@@ -82,6 +86,8 @@ def run_export(
     stage = progress.stage(f"export {what}", unit="rows")
     if what == "vectors":
         result["rows"] = _write_vectors(run, names[0], path, stage.update)
+    elif what == "report":
+        result["rows"] = _write_report(workspace, name, names[0], path)
     elif what == "tokens":
         if sample is None:
             raise UserError("which sample?", "--what tokens", "add --sample ID")
@@ -95,10 +101,31 @@ def run_export(
         result |= {"rows": write_table(table, path), "unmatched": {k: n for k, n in parts[0][1].items() if n}}
     else:
         raise UserError(
-            f"cannot export {what!r}", "--what", "one of spans, clusters, twins, stresses, vectors, tokens"
+            f"cannot export {what!r}",
+            "--what",
+            "one of spans, clusters, twins, stresses, vectors, tokens, report",
         )
     stage.update(result["rows"])
     return result
+
+
+def _write_report(workspace: Workspace, name: str, checkpoint: str, path: Path) -> int:
+    """The report is made of the pages' figures, which this room must not import: a process of its own writes it."""
+    words = [
+        sys.executable,
+        "-m",
+        "gsd_core.dashboard.report",
+        str(workspace.uri),
+        name,
+        checkpoint,
+        str(path),
+    ]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode == 2:
+        raise UserError(done.stderr.strip().splitlines()[-1].removeprefix("error: "), f"run {name}", "")
+    if done.returncode:
+        raise RuntimeError(f"the report failed: {done.stderr.strip()}")
+    return int(json.loads(done.stdout)["rows"])
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> int:

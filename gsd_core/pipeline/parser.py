@@ -20,7 +20,7 @@ from gsd_core import __version__
 from gsd_core.errors import UserError
 
 TIERS = ("hidden", "head", "position", "span", "local", "exact", "state")
-EXPORTS = ("spans", "clusters", "twins", "stresses", "vectors", "tokens")
+EXPORTS = ("spans", "clusters", "twins", "stresses", "vectors", "tokens", "report")
 _ABSENT = argparse.SUPPRESS
 
 
@@ -127,6 +127,7 @@ def make_parser() -> ArgumentParser:
         found.add_argument("--checkpoint", help="default: the one to look at first")
 
     _add_evaluate(commands)
+    _add_timeline(commands)
 
     export = _add_command(
         commands, "export", "run_export_command", "a run's tables as csv, parquet, jsonl or npz"
@@ -262,6 +263,24 @@ def _add_evaluate(commands: Any) -> None:
     add("--remove", nargs="+", type=int, default=_ABSENT, metavar="M", help="principal directions to remove")
     add("--layers", action="store_true", default=_ABSENT, help="also a row for every layer")
     add("--seed", type=int, default=_ABSENT)
+
+
+def _add_timeline(commands: Any) -> None:
+    timeline = _add_command(
+        commands, "timeline", "run_timeline_command", "the same spans at every checkpoint: curves, drift, maps"
+    )
+    add = timeline.add_argument
+    add("run", metavar="RUN")
+    add(
+        "--label",
+        nargs="+",
+        default=_ABSENT,
+        metavar="meta.FIELD",
+        help="also follow the spans that share a value; default: the fields that label steps",
+    )
+    add("--reference", default=_ABSENT, metavar="CHECKPOINT", help="whose clusters; default: that with most")
+    add("--seed", type=int, default=_ABSENT, help="of resampling and maps")
+    add("--again", action="store_true", help="compute it anew")
 
 
 def _add_command(commands: Any, name: str, function: str | None, help_text: str) -> ArgumentParser:
