@@ -248,12 +248,14 @@ def _make_representations(
         vectors = _take(each, at, chosen["span"].tolist())
         is_control = _model_hash(each, at) != own_hash
         tier = str(each.manifest.get("tier"))
-        if tier == "state" and not is_control:
-            found.append(baselines.make_state(vectors))
+        other = f", other model ({each.name})" if is_control else ""
+        if tier == "state":
+            states = [baselines.make_state(vectors)]
             if options.wording:
-                found.append(baselines.make_state(vectors, [_to_text(w) for w in chosen[options.wording]]))
+                states.append(baselines.make_state(vectors, [_to_text(w) for w in chosen[options.wording]]))
+            found += [replace(s, name=s.name + other, kind="control" if other else s.kind) for s in states]
             continue
-        name = _describe_gradient(each) + (f", other model ({each.name})" if is_control else "")
+        name = _describe_gradient(each) + other
         made = [baselines.make_gradient(name, vectors, n_top) for n_top in sorted(set(options.remove))]
         if options.layers and each is run:
             for layer, start, stop in (run.manifest.get("sketch") or {}).get("layers") or []:
