@@ -10,6 +10,7 @@ from gsd_core.analysis.baselines import Representation
 from gsd_core.analysis.benchmark import (
     Pool,
     bootstrap_mean,
+    bootstrap_pairs,
     compute_cluster_agreement,
     compute_precision,
     shuffle_labels,
@@ -119,6 +120,20 @@ def test_interval_comes_from_samples_not_from_rows() -> None:
     _, low, high = bootstrap_mean(values, samples)
     _, low_rows, high_rows = bootstrap_mean(values, np.arange(len(values)))
     assert high - low > 3 * (high_rows - low_rows)
+
+
+def test_pairs_that_share_a_sample_do_not_count_as_many() -> None:
+    # Forty pairs around two samples are little more than two observations; forty disjoint pairs are forty.
+    hits = np.repeat([1.0, 0.0], 20)
+    stars = np.array([[f"hub{i // 20}", f"s{i}"] for i in range(40)], dtype=object)
+    apart = np.array([[f"a{i}", f"b{i}"] for i in range(40)], dtype=object)
+    value, low, high = bootstrap_pairs(hits, stars)
+    _, low_apart, high_apart = bootstrap_pairs(hits, apart)
+    assert value == 0.5
+    assert low < low_apart < 0.5 < high_apart < high
+    assert high - low > 1.5 * (high_apart - low_apart)
+    assert bootstrap_pairs(np.ones(40), stars) == (1.0, 1.0, 1.0)
+    assert np.isnan(bootstrap_pairs(np.zeros(0), np.zeros((0, 2), dtype=object))).all()
 
 
 def test_cluster_agreement_is_one_for_the_labels_and_zero_for_chance() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gsd_core.store import Workspace
@@ -60,6 +61,30 @@ def test_neighbours_differ_where_they_must_and_conditions_hold(workspace: Path) 
     assert any(row["representation"].endswith(", layer.0") for row in result["rows"])
 
 
+def test_chance_of_twins_is_that_of_questions_as_distant(tmp_path: Path) -> None:
+    """A label that goes with the question is rarer among distant pairs, so the corpus's share is too high."""
+    place = tmp_path / "workspace"
+    write_run(place, "probe", n_samples=60)
+    ids, questions = Workspace.open(place).open_run("probe").read_question_embeddings()
+    unit = questions / np.linalg.norm(questions, axis=1, keepdims=True)
+    sides = unit @ np.linalg.svd(unit)[2][0] < 0
+    side_of = dict(zip(ids, sides, strict=True))
+    metas = [{"side": "left" if side_of[f"s{number}"] else "right"} for number in range(60)]
+    write_run(place, "sided", n_samples=60, metas=metas)
+    run_gsd_json("analyze", "sided", "--checkpoint", "step-1", workspace=place)
+    result = run_gsd_json(
+        *("evaluate", "sided", "--label", "meta.side", "--level", "sample", "--checkpoint", "step-1"),
+        workspace=place,
+    )
+    (row,) = (row for row in result["rows"] if row["metric"] == "precision of twins")
+    limit = Workspace.open(place).open_run("sided").structure_info("step-1")["twins"]["semantic_median"]
+    other = ~np.eye(60, dtype=bool)
+    is_distant, is_same = other & (unit @ unit.T <= limit), sides[:, None] == sides[None, :]
+    assert is_same[other].mean() - is_same[is_distant].mean() > 0.08, "the fixture must make the two differ"
+    assert row["chance"] == pytest.approx(is_same[is_distant].mean(), abs=0.03)
+    assert row["ci_low"] <= row["value"] <= row["ci_high"]
+
+
 def test_another_run_of_the_same_data_is_a_row_and_a_seed_is_a_spread(workspace: Path) -> None:
     words = ("evaluate", "planted", "--label", "meta.kinds", "--checkpoint", "step-1", "--remove", "0")
     result = run_gsd_json(*words, "--against", "again", workspace=workspace)
@@ -67,6 +92,24 @@ def test_another_run_of_the_same_data_is_a_row_and_a_seed_is_a_spread(workspace:
     assert len(gradients) == 1, "two sketch seeds of the same gradient are one row"
     assert gradients[0]["n_seeds"] == 2
     assert 0 <= gradients[0]["seed_spread"] < 0.2
+
+
+def test_only_runs_that_differ_in_the_seed_alone_are_merged(tmp_path: Path) -> None:
+    place = tmp_path / "workspace"
+    write_run(place, n_samples=24, metas=METAS)
+    write_run(place, "wide", n_samples=24, metas=METAS, width=64)
+    write_run(place, "cut", n_samples=24, metas=METAS)
+    store = Workspace.open(place)
+    for name, more in (("wide", {}), ("cut", {"segmenter": "windows:16"})):
+        store.open_run(name).update_manifest(dataset=store.open_run("planted").manifest["dataset"], **more)
+    words = ("evaluate", "planted", "--label", "meta.kinds", "--remove", "0", "--against")
+    rows = run_gsd_json(*words, "wide", workspace=place)["rows"]
+    found = [row for row in rows if row["kind"] == "gradient" and row["metric"] == "P@10"]
+    assert [row["n_seeds"] for row in found] == [1, 1]
+    assert found[1]["representation"] == f"{found[0]['representation']}, sketch of 64"
+    outcome = run_gsd(*words, "cut", workspace=place)
+    assert outcome.code == 2
+    assert "--segmenter steps" in outcome.err.strip().splitlines()[-1]
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,17 @@ def test_figures_hold_every_row_and_no_tags_from_data() -> None:
     assert len(plot_cosines(cosines).data) == 4
 
 
+def test_long_names_that_begin_alike_are_rows_of_their_own() -> None:
+    name = "span gradient (window 1), other model (untrained-span)"
+    rows = pd.concat([make_rows((v, v - 0.1, v + 0.1), (0.5, 0.4, 0.6)).head(1) for v in (0.3, 0.8)])
+    rows["representation"] = [name, f"{name}, without its top 5 directions"]
+    figure = plot_dots(rows, "P@10")
+    assert len({y for trace in figure.data for y in trace.y}) == 2, "two representations share a row"
+    texts = figure.layout.yaxis.ticktext
+    assert len(set(texts)) == 2, "shortened names cannot be told apart"
+    assert all(len(text) <= 46 for text in texts)
+
+
 def test_labels_reach_the_command_whole() -> None:
     (command,) = evaluate_commands("w", "r", "kind of; step", "span", ["topic"])
     assert command[command.index("--label") + 1] == "meta.kind of; step"

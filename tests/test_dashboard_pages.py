@@ -16,7 +16,7 @@ from gsd_core.store import Workspace
 from tests.synthetic import build_workspace
 
 APP = str(Path(__file__).resolve().parents[1] / "app.py")
-PAGES = ("overview", "map", "trace", "evidence", "data")
+PAGES = ("overview", "map", "trace", "alignment", "stresses", "twins", "timeline", "evidence", "data")
 
 
 @pytest.fixture(scope="module")

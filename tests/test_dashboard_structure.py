@@ -15,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 from gsd_core.dashboard import queries, structure_figures
 from gsd_core.dashboard import structure_queries as sq
+from gsd_core.dashboard.session import escape
 from gsd_core.store import Workspace
 from tests.synthetic import ORDERS, PLANTED, WIDTH, build_workspace
 
@@ -402,6 +403,9 @@ def test_two_samples_that_are_no_twin_are_shown_as_such(folder, structure, monke
     )
     at = open_page(folder, "twins", monkeypatch, run="planted", checkpoint="step-20", a=a, b=b)
     assert "no stored twin" in words(at)
+    assert "letter are aligned" not in words(at), "what may be chance is called aligned"
+    at = open_page(folder, "alignment", monkeypatch, run="planted", checkpoint="step-20", a=a, b=b)
+    assert f"gsd compare planted {escape(a)} {escape(b)}" in words(at)
 
 
 def test_a_cell_in_the_address_is_opened_and_forgotten_with_its_traces(folder, structure, monkeypatch):
@@ -436,6 +440,7 @@ def test_a_new_analysis_is_seen(tmp_path, monkeypatch):
     at.run()
     assert not at.exception
     assert "**0 of" in words(at)
+    assert "candidates, not findings" in words(at), "chance alone must be called by its name"
 
 
 def test_a_run_without_any_stress_or_twin_says_so(tmp_path, monkeypatch):

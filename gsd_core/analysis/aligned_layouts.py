@@ -25,7 +25,8 @@ def compute_aligned_layouts(
     start: np.ndarray,
     seed: int = 0,
     n_neighbors: int = 15,
-    min_dist: float = 0.1,
+    min_dist: float = 0.8,
+    spread: float = 1.5,
 ) -> np.ndarray:
     """Seeded, aligned UMAP coordinates under cosine. Source: methods §1.7, "ours".
 
@@ -35,6 +36,9 @@ def compute_aligned_layouts(
         (t, n, P) centred, unit norm: the same spans at t checkpoints in training order.
     start
         (n, 2) where the spans lie at first in every map: the layout of one checkpoint.
+    n_neighbors, min_dist, spread
+        UMAP's. Points lie wider apart than on the map of one checkpoint: a sample of a corpus has small clusters,
+        which would shrink to a dot each, and then nobody sees who leaves one.
 
     Returns
     -------
@@ -59,7 +63,7 @@ def compute_aligned_layouts(
         # As weak as the farthest neighbour: a span whose neighbours change can follow them.
         distances[at, :, k:] = near.distances[:, -1:]
     begin = np.tile(np.asarray(start, dtype=np.float32), (moments, 1))
-    spread = np.abs(begin).max()
+    reach = np.abs(begin).max()
     with warnings.catch_warnings():
         # A given graph comes without a search index (we never transform): meant so.
         warnings.filterwarnings("ignore", message="precomputed_knn")
@@ -67,9 +71,10 @@ def compute_aligned_layouts(
         model = umap.UMAP(
             n_neighbors=k + ties,
             min_dist=min_dist,
+            spread=spread,
             metric="cosine",
             n_epochs=N_EPOCHS,
-            init=begin * (10 / spread) if spread > 0 else "random",
+            init=begin * (10 / reach) if reach > 0 else "random",
             random_state=seed,
             n_jobs=1,
             precomputed_knn=(indices.reshape(moments * n, -1), distances.reshape(moments * n, -1)),

@@ -4,6 +4,7 @@ Pool                  labelled rows and what may be a neighbour of what
 Precision             P@k of every query, with its chance
 compute_precision     P@k for several representations at once, in blocks of queries
 bootstrap_mean        mean and its interval over samples
+bootstrap_pairs       the same for pairs of samples
 compute_cluster_agreement  adjusted mutual information of clusters with labels, with its interval
 shuffle_labels        the control: labels dealt anew over samples
 
@@ -119,6 +120,27 @@ def bootstrap_mean(
     means = totals[draws].sum(1) / counts[draws].sum(1)
     low, high = np.quantile(means, [0.025, 0.975])
     return float(totals.sum() / counts.sum()), float(low), float(high)
+
+
+def bootstrap_pairs(
+    values: np.ndarray, pairs: np.ndarray, n_resamples: int = N_RESAMPLES, seed: int = 0
+) -> tuple[float, float, float]:
+    """Mean of ``values`` (m,) and its 95 % interval, for ``pairs`` (m, 2) of sample ids. NaN where empty.
+
+    Samples are resampled, not pairs: pairs that share a sample rise and fall together. A pair counts as often as
+    both its samples were drawn.
+    """
+    if not len(values):
+        return (float("nan"),) * 3
+    names, codes = np.unique(np.asarray(pairs).ravel(), return_inverse=True)
+    left, right = codes.reshape(-1, 2).T
+    random = np.random.default_rng(seed)
+    drawn = random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n_resamples)
+    weights = drawn[:, left] * drawn[:, right]
+    weights = weights[weights.any(axis=1)]
+    means = weights @ np.asarray(values, dtype=np.float64) / weights.sum(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975]) if len(means) else (float("nan"),) * 2
+    return float(np.mean(values)), float(low), float(high)
 
 
 def compute_cluster_agreement(

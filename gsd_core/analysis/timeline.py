@@ -115,16 +115,12 @@ def compute_purity(
     if not len(used):
         return Mean(_NAN, _NAN, _NAN, 0)
     found, true = np.asarray(clusters)[used], np.asarray(labels)[used]
-    _, owners = np.unique(np.asarray(samples)[used], return_inverse=True)
-    weights = _draw_weights(int(owners.max()) + 1, n_resamples, seed)[:, owners]
-    hits = np.zeros(len(weights))
-    for cluster in np.unique(found):
-        rows = np.flatnonzero(found == cluster)
-        held = true[rows][:, None] == np.unique(true[rows])[None, :]
-        hits += (weights[:, rows] @ held).max(axis=1)
+    # The commonest labels are those of the corpus in every resample: chosen anew, they would only fit better.
+    is_hit = _mark_commonest(found, true)
     random = np.random.default_rng(seed)
-    chance = np.mean([_purity(found, true[random.permutation(len(true))]) for _ in range(N_SHUFFLES)])
-    return _summarize(hits, weights.sum(axis=1), len(used))._replace(chance=float(chance))
+    dealt = [_mark_commonest(found, true[random.permutation(len(true))]).mean() for _ in range(N_SHUFFLES)]
+    mean = bootstrap_mean(is_hit.astype(np.float64), np.asarray(samples)[used], n_resamples, seed)
+    return Mean(*mean, len(used), float(np.mean(dealt)))
 
 
 def compute_timeline(
@@ -254,6 +250,10 @@ def _summarize(sums: np.ndarray, counts: np.ndarray, n: int) -> Mean:
     return Mean(float(means[0]), float(low), float(high), n)
 
 
-def _purity(clusters: np.ndarray, labels: np.ndarray) -> float:
-    pairs, counts = np.unique(np.stack([clusters, labels]), axis=1, return_counts=True)
-    return float(pd.Series(counts).groupby(pairs[0]).max().sum() / len(clusters))
+def _mark_commonest(clusters: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(n,) bool: which spans carry the commonest label of their cluster."""
+    _, rows = np.unique(clusters, return_inverse=True)
+    _, columns = np.unique(labels, return_inverse=True)
+    counts = np.zeros((rows.max() + 1, columns.max() + 1), dtype=np.int64)
+    np.add.at(counts, (rows, columns), 1)
+    return columns == counts.argmax(axis=1)[rows]

@@ -29,6 +29,7 @@ from gsd_core.dashboard.structure_queries import (
     find_twin,
     list_layers,
 )
+from gsd_core.errors import UserError
 
 MANY_SAMPLES = 5_000
 CHART = {"displaylogo": False, "modeBarButtonsToRemove": ["toImage", "select2d", "lasso2d", "autoScale2d"]}
@@ -39,7 +40,11 @@ _PAIR = "alignment_pair"
 
 def open_structure(chosen: Chosen) -> Structure | None:
     """Stresses and twins of an analysed run; where they were not computed yet, None, and the page offers that."""
-    structure = session.get_structure(chosen)
+    try:
+        structure = session.get_structure(chosen)
+    except UserError as error:
+        session.show_error(error)
+        return None
     if structure is None:
         with st.container(border=True):
             st.markdown("### This run is laid out, but its traces are not compared yet")
@@ -136,7 +141,9 @@ def show_two_spans(chosen: Chosen, view: RunView, pair: PairView, cell: tuple[in
     place = next((at for at, (i, j, _) in enumerate(pair.aligned) if (i, j) == cell), None)
     mark, name = NOISE_MARK, ""
     if place is not None:
-        mark, name = Mark(color_pair(place), "circle"), f"aligned pair {name_pair(place)}"
+        # Outside a twin's run a best cell may still be chance, as its q says.
+        kind = "aligned pair" if pair.is_run else "mutual best"
+        mark, name = Mark(color_pair(place), "circle"), f"{kind} {name_pair(place)}"
     snippets.show_cosine(float(pair.cosines[cell]), null, float(q_values[cell]), mark, name)
     rows = (int(pair.rows_a[cell[0]]), int(pair.rows_b[cell[1]]))
     for column, row in zip(st.columns(2, gap="medium"), rows, strict=True):
@@ -185,7 +192,7 @@ def _show_spans(chosen: Chosen, a: str, b: str) -> None:
     show_two_spans(chosen, view, pair, (i, j))
 
 
-def _describe(structure: Structure, pair: PairView) -> str:
+def _describe(structure: Structure, pair: PairView, run: str) -> str:
     """What the frames in the heat map are."""
     twin = find_twin(structure, pair.a, pair.b)
     if twin is not None:
@@ -197,7 +204,7 @@ def _describe(structure: Structure, pair: PairView) -> str:
         return "One trace against itself: the diagonal is 1 by definition."
     return (
         "Framed: cells that are the best of their row and column and above the null's 95th percentile, in whatever "
-        f"order. These two are no stored twin; gsd compare {pair.a} and {pair.b} aligns and tests them."
+        f"order. These two are no stored twin; gsd compare {run} {pair.a} {pair.b} aligns and tests them."
     )
 
 
@@ -270,7 +277,10 @@ def show_alignment(chosen: Chosen) -> None:
     with left:
         st.markdown("##### Span by span")
         _show_cells(chosen, a, b)
-        st.caption(escape(_describe(structure, pair)) + " Click a cell: its two spans are shown below.")
+        st.caption(
+            escape(_describe(structure, pair, chosen.info.name))
+            + " Click a cell: its two spans are shown below."
+        )
         st.page_link(
             session.PAGES["twins"],
             label="Read the two traces side by side",

@@ -30,7 +30,7 @@ def plot_dots(rows: pd.DataFrame, metric: str) -> go.Figure:
             continue
         figure.add_scatter(
             x=part["value"],
-            y=part["representation"].map(_shorten),
+            y=part["representation"].map(_plain),
             mode="markers",
             name=kind,
             marker={"color": KIND_COLORS[kind], "symbol": KIND_SYMBOLS[kind], "size": 10},
@@ -51,8 +51,14 @@ def plot_dots(rows: pd.DataFrame, metric: str) -> go.Figure:
         ceiling = float(real["ceiling"].mean())
         if ceiling < 0.995:
             figure.add_vline(x=ceiling, line={"dash": "dot", "width": 1, "color": NOISE})
+    # Only what is written is shortened: two long names that begin alike are still two rows.
+    names = ordered["representation"].map(_plain).tolist()
     figure.update_yaxes(
-        categoryorder="array", categoryarray=ordered["representation"].map(_shorten).tolist(), automargin=True
+        categoryorder="array",
+        categoryarray=names,
+        tickvals=names,
+        ticktext=ordered["representation"].map(_shorten).tolist(),
+        automargin=True,
     )
     figure.update_xaxes(
         range=[min(0, float(ordered["ci_low"].min()) if len(ordered) else 0) - 0.02, 1.03], title=metric
@@ -155,7 +161,12 @@ def plot_cosines(cosines: pd.DataFrame) -> go.Figure:
 
 
 def _shorten(name: str) -> str:
-    """A name that fits beside an axis; Plotly reads a few tags, so none may come from data."""
-    text = name.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    text = text.replace(", without its top ", " − top ").replace(" directions", "")
-    return text if len(text) <= 46 else text[:45] + "…"
+    """A name that fits beside an axis, and that Plotly draws as it is."""
+    text = name.replace(", without its top ", " − top ").replace(" directions", "")
+    # The end tells representations of one kind apart, so the middle goes.
+    return _plain(text if len(text) <= 46 else f"{text[:30]}…{text[-15:]}")
+
+
+def _plain(name: str) -> str:
+    """Plotly reads a few tags, so none may come from data."""
+    return name.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

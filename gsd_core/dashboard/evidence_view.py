@@ -96,6 +96,11 @@ def _show_benchmark(chosen: Chosen, rows: pd.DataFrame) -> None:
         "Share of the nearest rows of other samples that carry the same label; bars are 95 % intervals over samples, "
         f"n = {int(here['n'].max()):,}. The dashed line is chance, the dotted one what perfect neighbours would reach. "
         "What is near correlates with the label; nothing here says why."
+        + (
+            " The page opens at the checkpoint where a gradient stands highest, which favours gradients."
+            if len(checkpoints) > 1
+            else ""
+        )
     )
 
 

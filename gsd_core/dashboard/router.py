@@ -29,6 +29,7 @@ def _navigation() -> st.Page:
             st.Page(PAGES["alignment"], title="Alignment"),
             st.Page(PAGES["stresses"], title="Stresses"),
             st.Page(PAGES["twins"], title="Twins"),
+            st.Page(PAGES["timeline"], title="Timeline"),
             st.Page(PAGES["evidence"], title="Evidence"),
             st.Page(PAGES["data"], title="Data"),
         ],

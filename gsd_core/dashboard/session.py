@@ -41,6 +41,7 @@ PAGES = {
     "alignment": "pages/alignment.py",
     "stresses": "pages/stresses.py",
     "twins": "pages/twins.py",
+    "timeline": "pages/timeline.py",
     "evidence": "pages/evidence.py",
     "data": "pages/data.py",
 }

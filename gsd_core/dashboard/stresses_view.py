@@ -6,6 +6,7 @@ show_stresses   plot and list of the patterns; below, the chosen one's occurrenc
 from __future__ import annotations
 
 import html
+import math
 
 import pandas as pd
 import streamlit as st
@@ -91,7 +92,7 @@ def _show_list(chosen: Chosen) -> None:
             ),
             "Support": st.column_config.NumberColumn(width=64),
             "Lift": st.column_config.NumberColumn(format="%.1f", width=56),
-            "q": st.column_config.NumberColumn(format="%.2g", width=64),
+            "q": st.column_config.NumberColumn(format="%.2g", width=78),
         },
         alt="Patterns with support, lift and q",
     )
@@ -166,7 +167,10 @@ def _show_chosen(chosen: Chosen) -> None:
     stress = structure.stresses.iloc[find_stress(structure, read_address("stress"))]
     pattern = [int(cluster) for cluster in stress["pattern"]]
     found = list_occurrences(view, structure, int(stress["stress"]))
-    plot_rings(_PLOT, [(float(stress["support"]), float(stress["lift"]))], key="stresses_ring")
+    lift = float(stress["lift"])
+    # The overlay counts as the axis does, which is in powers of ten.
+    ring = [(float(stress["support"]), math.log10(lift))] if 0 < lift < math.inf else []
+    plot_rings(_PLOT, ring, key="stresses_ring")
     names = [view.cluster_name(cluster) or str(cluster) for cluster in pattern]
     st.markdown(f"#### Pattern {escape(' → '.join(name.split(' · ')[0] for name in names))}")
     snippets.show_chips(
@@ -184,9 +188,7 @@ def _show_chosen(chosen: Chosen) -> None:
             Number(
                 "occurrences", f"{stress['n_occurrences']:,}", "All places, several in one sample counted."
             ),
-            Number(
-                "lift", f"{stress['lift']:.2f}", "Support over what shuffled span order within traces gives."
-            ),
+            Number("lift", f"{lift:.2f}", "Support over what shuffled span order within traces gives."),
             Number(
                 "p", f"{stress['p_value']:.2g}", "Against the same clusters in shuffled order within traces."
             ),
@@ -234,4 +236,9 @@ def show_stresses(chosen: Chosen) -> None:
         "with the same clusters in shuffled order (dashed: as often as by chance); size: length. It correlates with "
         "shared structure; it explains nothing."
     )
+    if not n_significant:
+        st.info(
+            "No pattern recurs beyond what shuffled span order gives (q): these are candidates, not findings.",
+            icon=":material/info:",
+        )
     _show_chosen(chosen)

@@ -98,9 +98,9 @@ def plot_quadrants(view: RunView, structure: Structure, reference: Reference, he
     twins = structure.twins.head(MAX_TWINS_DRAWN).rename(columns={"semantic": "x", "structural": "y"})
     is_significant = (twins["q_value"] < SIGNIFICANT).to_numpy(bool)
     questions = view.samples["question"]
-    for part, name, fill in (
-        (twins[~is_significant], f"twins, q ≥ {SIGNIFICANT}", "rgba(255,255,255,0.85)"),
-        (twins[is_significant], f"twins, q < {SIGNIFICANT}", TWIN),
+    for part, name, fill, size in (
+        (twins[~is_significant], f"twins, q ≥ {SIGNIFICANT}", "rgba(255,255,255,0.85)", 6),
+        (twins[is_significant], f"twins, q < {SIGNIFICANT}", TWIN, 10),
     ):
         hover = [
             f"<b>twin {row.rank}</b> · structural {row.y:.3f} · semantic {row.x:.2f} · q {row.q_value:.2g}<br>"
@@ -108,9 +108,9 @@ def plot_quadrants(view: RunView, structure: Structure, reference: Reference, he
             for row in part.itertuples()
         ]
         marker = {
-            **_marker(fill, 9, 1.0),
+            **_marker(fill, size, 1.0),
             "symbol": "diamond",
-            "line": {"color": TWIN, "width": 1.4},
+            "line": {"color": TWIN, "width": 1.0},
         }
         more = {"hoverinfo": "text", "hovertext": hover, "customdata": part.index.to_numpy(np.int32)}
         figure.add_trace(_dots(part, name, marker, **more))
@@ -200,6 +200,11 @@ def plot_cells(view: RunView, pair: PairView, threshold: float, chosen: tuple[in
     """
     n_a, n_b = pair.cosines.shape
     cell = float(np.clip(460 / max(n_a, 1), 14, 46))
+    ticks = {-1.0: "−1", 0.0: "0", 1.0: "1"}
+    if np.isfinite(threshold):
+        # A label too near for two gives way to the null's.
+        ticks = {at: text for at, text in ticks.items() if abs(at - threshold) > 0.15}
+        ticks[threshold] = f"null 95 %: {threshold:.2f}"
     figure = go.Figure(
         go.Heatmap(
             z=pair.cosines,
@@ -216,13 +221,8 @@ def plot_cells(view: RunView, pair: PairView, threshold: float, chosen: tuple[in
             colorbar={
                 **_BAR,
                 "title": {"text": "cosine", "side": "right"},
-                "tickvals": [-1, 0, *([threshold] if np.isfinite(threshold) else []), 1],
-                "ticktext": [
-                    "−1",
-                    "0",
-                    *([f"null 95 %: {threshold:.2f}"] if np.isfinite(threshold) else []),
-                    "1",
-                ],
+                "tickvals": list(ticks),
+                "ticktext": list(ticks.values()),
             },
         )
     )
@@ -343,8 +343,8 @@ def plot_layers(
             2,
         )
     figure.update_yaxes(categoryorder="array", categoryarray=names, type="category")
-    figure.update_xaxes(title="aligned pair", type="category", row=1, col=1)
-    figure.update_xaxes(title="mean cosine of pairs of spans", row=1, col=2)
+    figure.update_xaxes(title="framed pair", type="category", row=1, col=1)
+    figure.update_xaxes(title="mean cosine", row=1, col=2)
     return _finish(figure, int(np.clip(34 * len(names) + 90, 190, 560)))
 
 
@@ -360,6 +360,8 @@ def plot_clusters(view: RunView, edges: pd.DataFrame) -> go.Figure:
         if a in place and b in place:
             values[place[a], place[b]] = values[place[b], place[a]] = cosine
             counts[place[a], place[b]] = counts[place[b], place[a]] = n
+    # Means are far from 1: the scale goes as far as they do.
+    most = float(np.ceil(10 * max(np.nanmax(np.abs(values), initial=0.0), 0.1)) / 10)
     names = [view.cluster_name(cluster) for cluster in shown]
     names = [plain(name if len(name) <= 26 else name[:25] + "…") for name in names]
     figure = go.Figure(
@@ -368,13 +370,13 @@ def plot_clusters(view: RunView, edges: pd.DataFrame) -> go.Figure:
             x=[str(cluster) for cluster in shown],
             y=names,
             customdata=counts,
-            zmin=-1,
-            zmax=1,
+            zmin=-most,
+            zmax=most,
             colorscale=COSINES,
             xgap=1,
             ygap=1,
             texttemplate="%{z:.2f}" if values.size <= MAX_TEXT_CELLS else None,
-            colorbar={**_BAR, "tickvals": [-1, 0, 1]},
+            colorbar={**_BAR, "tickvals": [-most, 0, most]},
             hovertemplate="%{y}<br>with cluster %{x}: %{z:.3f}<br>%{customdata:,} pairs of spans<extra></extra>",
         )
     )

@@ -103,7 +103,8 @@ def _show_list(chosen: Chosen) -> None:
         hide_index=True,
         height=HEIGHT - 50,
         on_select=lambda: _picked(structure, key),
-        selection_mode="single-row-required",
+        # Two samples from the address may be no twin: then no row is theirs.
+        selection_mode="single-row" if row is None else "single-row-required",
         selection_default={"selection": {"rows": [row] if row is not None and row < len(table) else []}},
         key=key,
         column_config=columns,
@@ -145,8 +146,9 @@ def _show_scores(structure: Structure, twin: pd.Series | None) -> None:
     """Structural and semantic similarity, each beside its null."""
     if twin is None:
         st.info(
-            "These two are no stored twin: no aligned run, or questions closer than the median. Coloured: spans that "
-            "are each other's best, above the null's 95th percentile. `gsd compare` aligns and tests any two samples.",
+            "These two are no stored twin: no aligned run, or questions closer than the median. Coloured: spans "
+            "that are each other's best and above the null's 95th percentile, which some are by chance. "
+            "`gsd compare` aligns and tests any two samples.",
             icon=":material/info:",
         )
         return
@@ -251,8 +253,8 @@ def _show_pair(chosen: Chosen) -> None:
     a, b = _chosen_pair(view, structure)
     twin = find_twin(structure, a, b)
     pair = compute_pair(view, session.get_directions(chosen), structure, a, b)
-    ring = [(float(twin["semantic"]), float(twin["structural"]))] if twin is not None else []
-    plot_rings(_QUADRANTS, ring, key="twins_ring")
+    place = (float(twin["semantic"]), float(twin["structural"])) if twin is not None else (np.nan, np.nan)
+    plot_rings(_QUADRANTS, [place] if np.isfinite(place).all() else [], key="twins_ring")
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         rank = f"Twin {twin['rank']}: " if twin is not None else ""
         st.markdown(f"#### {rank}{escape(a)} ↔ {escape(b)}", width="content")
@@ -288,8 +290,9 @@ def _show_pair(chosen: Chosen) -> None:
         choices = address_of(run=chosen.info.name, checkpoint=chosen.checkpoint, sample=sample, span=opened)
         st.switch_page(session.PAGES["trace"], query_params=choices)
     st.caption(
-        "Spans of one colour and letter are aligned; the number on a line is the cosine of their centred directions, a "
-        "number beside a span opens it in its trace. Click a span to see it with its partner below."
+        f"Spans of one colour and letter are {'aligned' if pair.is_run else 'the closest'}; the number on a line is "
+        "the cosine of their centred directions, a number beside a span opens it in its trace. Click a span to see it "
+        "with its partner below."
     )
     if cell is not None:
         show_two_spans(chosen, view, pair, cell)
@@ -333,6 +336,11 @@ def show_twins(chosen: Chosen) -> None:
         "things. Twins are ranked by z(structural) − z(semantic), a few for each sequence of clusters"
         + (f"; {tested:,} pairs were tested." if tested else ".")
     )
+    if not n_significant:
+        st.info(
+            "No twin's alignment goes beyond what shuffled span order gives (q): these are candidates, not findings.",
+            icon=":material/info:",
+        )
     if structure.info.get("semantic_source") in ("none", "spans"):
         st.warning(
             "This run has no embeddings of its questions, so the semantic axis says little.",

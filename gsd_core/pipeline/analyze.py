@@ -5,7 +5,7 @@ use_numba_cache  compiled code is kept between processes, in the user's cache fo
 
 The mathematics is in ``gsd_core.analysis``; this stage reads vectors, calls it and writes. Each checkpoint has two
 steps, stored one after the other: the map (layout, clusters, null), then the structure found in its clusters
-(``structure``).
+(``structure``). A run with several checkpoints gets its timeline at the end (``timeline``).
 """
 
 from __future__ import annotations
@@ -39,11 +39,10 @@ def run_analyze(
     """Analyse run ``name``.
 
     A checkpoint that is analysed already, with the same seed and spans, is kept unless ``again``.
-    Returns ``run, n_spans, n_clusters, noise_share, n_stresses, n_twins, seconds, checkpoint, checkpoints``:
-    counts are of the run's default checkpoint (or the one asked for), ``checkpoints`` has them all; stresses and twins
-    count with q < 0.05. Raises
-    ``UserError`` for an unknown run or checkpoint and for a run without spans; an interruption
-    keeps the checkpoints that were finished.
+    Returns ``run, n_spans, n_clusters, noise_share, n_stresses, n_twins, has_timeline, seconds, checkpoint,
+    checkpoints``: counts are of the run's default checkpoint (or the one asked for), ``checkpoints`` has them all;
+    stresses and twins count with q < 0.05. Raises ``UserError`` for an unknown run or checkpoint and for a run without
+    spans; an interruption keeps the checkpoints that were finished.
     """
     started = time.monotonic()
     run = workspace.open_run(name)
@@ -56,6 +55,12 @@ def run_analyze(
         _analyze_checkpoint(run, each, seed, again, progress, f"{each} ({step}/{len(names)})")
         for step, each in enumerate(names, start=1)
     ]
+    from gsd_core.pipeline.timeline import TIMELINE, update_timeline  # it needs this module
+
+    # An analysis of one checkpoint leaves the others as they were; a timeline that is there must not grow stale.
+    has_timeline = (checkpoint is None or run.has_structure(TIMELINE)) and update_timeline(
+        workspace, name, seed=seed, progress=progress
+    )
     shown = next(row for row in rows if row["checkpoint"] == (checkpoint or run.default_checkpoint))
     return {
         "run": name,
@@ -64,6 +69,7 @@ def run_analyze(
         "noise_share": shown["noise_share"],
         "n_stresses": shown["n_stresses"],
         "n_twins": shown["n_twins"],
+        "has_timeline": has_timeline,
         "seconds": time.monotonic() - started,
         "checkpoint": shown["checkpoint"],
         "checkpoints": rows,

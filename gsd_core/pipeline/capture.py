@@ -39,10 +39,9 @@ from gsd_core.pipeline.capture_plan import (
 )
 from gsd_core.pipeline.datasets import resolve_dataset
 from gsd_core.pipeline.progress import Progress
+from gsd_core.pipeline.sentences import embed_texts, read_known_vectors
 from gsd_core.store import Run, RunSample, Workspace
 from gsd_core.types import Sample, SampleRecords, Skipped, TokenizedSample
-
-ENCODE_TEXTS = 256  # texts between two reports of progress
 
 
 def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progress) -> dict[str, Any]:
@@ -210,25 +209,12 @@ def _open_run(
     run = workspace.create_run(name, manifest, sketch_width=width, embedding_width=encoder.width)
     by_id = {sample.id: sample for sample in samples}
     texts = [by_id[t.id].question for t in tokenized] + [s.text for t in tokenized for s in t.spans]
-    vectors = []
-    with progress.stage("embedding sentences", len(texts), "texts") as stage:
-        for start in range(0, len(texts), ENCODE_TEXTS):
-            vectors.append(encoder.encode(texts[start : start + ENCODE_TEXTS]))
-            stage.update(min(len(texts), start + ENCODE_TEXTS))
-    embedded = [row for part in vectors for row in part]
+    embedded = embed_texts(texts, encoder, read_known_vectors(workspace, name, manifest), progress)
     run.write_samples([RunSample(t, by_id[t.id], embedded[i]) for i, t in enumerate(tokenized)])
     ids = [f"{t.id}#{s.index}" for t in tokenized for s in t.spans]
-    run.write_embeddings(ids, _stack(embedded[len(tokenized) :], encoder.width))
+    run.write_embeddings(ids, embedded[len(tokenized) :])
     run.update_manifest(has_tables=True)
     return run
-
-
-def _stack(rows: list[Any], width: int) -> Any:
-    return (
-        torch.stack([torch.from_numpy(row) for row in rows]).numpy()
-        if rows
-        else torch.zeros(0, width).numpy()
-    )
 
 
 def _capture_checkpoints(

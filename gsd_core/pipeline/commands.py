@@ -188,6 +188,17 @@ def run_evaluate_command(context: Context, flags: argparse.Namespace) -> None:
     context.emit(result, lambda: reports.describe_evaluation(result))
 
 
+def run_timeline_command(context: Context, flags: argparse.Namespace) -> None:
+    """``gsd timeline``."""
+    from gsd_core.pipeline.timeline import run_timeline
+
+    given = {key: getattr(flags, key) for key in ("label", "reference", "seed") if hasattr(flags, key)}
+    result = run_timeline(
+        context.open_workspace(), flags.run, again=flags.again, progress=context.progress, **given
+    )
+    context.emit(result, lambda: reports.describe_timeline(result))
+
+
 def run_export_command(context: Context, flags: argparse.Namespace) -> None:
     """``gsd export``."""
     from gsd_core.pipeline.export import run_export

@@ -1,7 +1,8 @@
 """``gsd demo``: the whole main job on the bundled model and corpus.
 
-run_demo       corpus → data set → capture at tier span, every checkpoint → analysis; safe to repeat
+run_demo       corpus → data set → capture at tier span, every checkpoint → analysis → evidence; safe to repeat
 DEMO_NAME      the name of its data set and run
+STATE_NAME     the name of the run that holds the baseline, the mean hidden states
 
 A finished demo is used again, an interrupted one goes on where it stopped; one made with other settings or
 another version is made anew. The server is started by the command, not by this stage.
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from gsd_core.store import RunInfo, Workspace
 
-DEMO_NAME = "demo"
+DEMO_NAME, STATE_NAME = "demo", "demo-state"
 DEMO_SOURCE = "generated: gsd_core.dataset.demo"
 N_SAMPLES = 640
 # Window 1 lets five checkpoints be captured within minutes on two cores; the audit reports what it costs.
@@ -58,18 +59,21 @@ def run_demo(
     info = _store_corpus(workspace, samples)
     wanted = [each.name for each in resolve_checkpoints("demo", list(checkpoints))]
     known = {run.name: run for run in workspace.list_runs()}
-    state = _get_state(known.get(DEMO_NAME), info["data_hash"], wanted)
-    if state == "other":
-        progress.note("the demo run was made with other settings or by another version; making it anew")
-        workspace.remove_run(DEMO_NAME)
-    if state != "complete":
+    states = {}
+    for name, tier, window in ((DEMO_NAME, TIER, WINDOW), (STATE_NAME, "state", None)):
+        states[name] = state = _get_state(known.get(name), info["data_hash"], wanted)
+        if state == "other":
+            progress.note(f"run {name} was made with other settings or by another version; making it anew")
+            workspace.remove_run(name)
+        if state == "complete":
+            continue
         options = CaptureOptions(
             dataset=DEMO_NAME,
             model="demo",
             checkpoints=list(checkpoints),
-            tier=TIER,
-            window=WINDOW,
-            run=DEMO_NAME,
+            tier=tier,
+            window=window,
+            run=name,
             resume=state == "started",
             seed=seed,
         )
@@ -78,7 +82,9 @@ def run_demo(
         except Interrupted:
             # The demo itself is what goes on from here, not the capture's own line.
             raise KeyboardInterrupt from None
+    state = states[DEMO_NAME]
     analysis = run_analyze(workspace, DEMO_NAME, seed=seed, progress=progress)
+    _add_evidence(workspace, wanted, seed, progress)
     return {
         "run": DEMO_NAME,
         "dataset": DEMO_NAME,
@@ -93,6 +99,30 @@ def run_demo(
     }
 
 
+def _add_evidence(workspace: Workspace, checkpoints: list[str], seed: int, progress: Progress) -> None:
+    """The benchmark of the page Evidence against the planted procedures; kept where every checkpoint has it."""
+    from gsd_core.pipeline.evaluate import EVIDENCE, EvaluateOptions, run_evaluate
+
+    run = workspace.open_run(DEMO_NAME)
+    known = set(run.read_structure(EVIDENCE, "rows")["checkpoint"]) if run.has_structure(EVIDENCE) else set()
+    if set(checkpoints) <= known:
+        return
+    options = EvaluateOptions(
+        label="meta.procedure",
+        checkpoint="all",
+        differ=["meta.topic", "meta.wording"],
+        wording="meta.wording",
+        where=["meta.step_kinds=step"],
+        against=[STATE_NAME],
+        remove=[0],
+        seed=seed,
+    )
+    try:
+        run_evaluate(workspace, DEMO_NAME, options, progress)
+    except UserError as error:  # a handful of samples may be too few for it; the rest of the demo stands
+        progress.note(f"no benchmark: {error.one_line()}")
+
+
 def _get_state(info: RunInfo | None, data_hash: str, checkpoints: list[str]) -> str:
     """``missing``, ``started`` (go on), ``complete`` (use it) or ``other`` (make it anew)."""
     if info is None:
@@ -101,7 +131,7 @@ def _get_state(info: RunInfo | None, data_hash: str, checkpoints: list[str]) -> 
     source = (manifest.get("dataset") or {}).get("source")
     if info.status != "broken" and source not in (None, DEMO_SOURCE):
         raise UserError(
-            "a run of your own is called demo", f"its data is {source}", "use another --workspace"
+            f"a run of your own is called {info.name}", f"its data is {source}", "use another --workspace"
         )
     # Checkpoints enter the manifest as their turn comes: an interrupted run has the first of them.
     begun = [each["name"] for each in manifest.get("checkpoints") or []]

@@ -24,6 +24,7 @@ from gsd_core.analysis.baselines import Representation
 from gsd_core.analysis.benchmark import (
     Pool,
     bootstrap_mean,
+    bootstrap_pairs,
     compute_cluster_agreement,
     compute_precision,
     shuffle_labels,
@@ -42,6 +43,7 @@ MAX_QUERIES = (
     3000  # rows that ask; all may answer. Beyond this the intervals hardly narrow and the time grows.
 )
 N_TWINS = 50
+N_PAIRS = 20_000  # random pairs of samples
 KEY = ["checkpoint", "label", "level", "where", "metric", "representation"]
 
 
@@ -243,6 +245,7 @@ def _make_representations(
 ) -> list[Representation]:
     found: list[Representation] = []
     own_hash = _model_hash(run, checkpoint)
+    widths: dict[str, object] = {}
     for each in [run, *others]:
         at = _match(each, checkpoint)
         vectors = _take(each, at, chosen["span"].tolist())
@@ -256,6 +259,9 @@ def _make_representations(
             found += [replace(s, name=s.name + other, kind="control" if other else s.kind) for s in states]
             continue
         name = _describe_gradient(each) + other
+        width = (each.manifest.get("sketch") or {}).get("width")
+        if widths.setdefault(name, width) != width:  # another sketch, not another seed of the same
+            name += f", sketch of {width}"
         made = [baselines.make_gradient(name, vectors, n_top) for n_top in sorted(set(options.remove))]
         if options.layers and each is run:
             for layer, start, stop in (run.manifest.get("sketch") or {}).get("layers") or []:
@@ -289,9 +295,8 @@ def _make_pools(
     pools = {f"P@{K}": Pool(labels, owners)}
     questions = _question_rows(run, sample_ids)
     if np.any(questions):
-        random = np.random.default_rng(options.seed)
-        a, b = random.integers(0, len(sample_ids), size=(2, 20_000))
-        cosines = (questions[a] * questions[b]).sum(1)[a != b]
+        a, b = _draw_pairs(len(sample_ids), options.seed)
+        cosines = (questions[a] * questions[b]).sum(1)
         median = float(np.median(cosines)) if len(cosines) else 1.0
         pools[f"P@{K}, distant questions"] = Pool(labels, owners, (), questions, median)
     if options.differ:
@@ -302,6 +307,12 @@ def _make_pools(
         names = ", ".join(field.removeprefix("meta.") for field in options.differ)
         pools[f"P@{K}, other {names}"] = Pool(labels, owners, codes)
     return pools
+
+
+def _draw_pairs(n_samples: int, seed: int) -> np.ndarray:
+    """(2, m) random pairs of different samples."""
+    pairs = np.random.default_rng(seed).integers(0, n_samples, size=(2, N_PAIRS))
+    return pairs[:, pairs[0] != pairs[1]]
 
 
 def _mean(values: np.ndarray) -> float:
@@ -364,8 +375,13 @@ def _describe_twins(
     if not len(twins):
         return []
     hits = (labels[twins["a"]].to_numpy() == labels[twins["b"]].to_numpy()).astype(float)
-    value, low, high = bootstrap_mean(hits, np.arange(len(hits)), seed=options.seed)
-    shares = labels.value_counts(normalize=True)
+    value, low, high = bootstrap_pairs(hits, twins[["a", "b"]].to_numpy(dtype=object), seed=options.seed)
+    # Twins are sought among distant questions only, so chance is that of pairs as distant.
+    a, b = _draw_pairs(len(labels), options.seed)
+    questions = _question_rows(run, list(labels.index))
+    limit = run.structure_info(checkpoint)["twins"]["semantic_median"]
+    is_distant = (questions[a] * questions[b]).sum(1) <= limit
+    is_same = (labels.to_numpy()[a] == labels.to_numpy()[b]).astype(float)
     row: dict[str, Any] = {
         "representation": f"top {N_TWINS} twins",
         "kind": "gradient",
@@ -373,7 +389,13 @@ def _describe_twins(
     }
     row |= {"value": value, "ci_low": low, "ci_high": high, "n": len(hits)}
     return [
-        {**row, "chance": float((shares**2).sum()), "ceiling": 1.0, "seed_spread": float("nan"), "n_seeds": 1}
+        {
+            **row,
+            "chance": _mean(is_same[is_distant]),
+            "ceiling": 1.0,
+            "seed_spread": float("nan"),
+            "n_seeds": 1,
+        }
     ]
 
 
@@ -387,6 +409,13 @@ def _check_same_data(run: Run, other: Run) -> None:
             f"it was captured from other data than run {run.name}",
             f"--against {other.name}",
             "capture the same data set again",
+        )
+    cuts = [str(each.manifest.get("segmenter")) for each in (run, other)]
+    if cuts[0] != cuts[1]:  # a span's name would stand for another text
+        raise UserError(
+            f"its spans are cut by {cuts[1]}, those of run {run.name} by {cuts[0]}",
+            f"--against {other.name}",
+            f"capture it with --segmenter {cuts[0]}",
         )
 
 

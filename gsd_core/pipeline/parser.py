@@ -237,7 +237,11 @@ def _add_evaluate(commands: Any) -> None:
     add("run", metavar="RUN")
     add("--label", required=True, metavar="meta.FIELD", help="what should bring spans or samples together")
     add("--level", choices=("span", "sample"), default=_ABSENT)
-    add("--checkpoint", default=_ABSENT, help="default: the one to look at first; 'all' for a curve over training")
+    add(
+        "--checkpoint",
+        default=_ABSENT,
+        help="default: the one to look at first; 'all' for a curve over training",
+    )
     add(
         "--differ",
         nargs="+",
@@ -267,7 +271,10 @@ def _add_evaluate(commands: Any) -> None:
 
 def _add_timeline(commands: Any) -> None:
     timeline = _add_command(
-        commands, "timeline", "run_timeline_command", "the same spans at every checkpoint: curves, drift, maps"
+        commands,
+        "timeline",
+        "run_timeline_command",
+        "the same spans at every checkpoint: curves, drift, maps",
     )
     add = timeline.add_argument
     add("run", metavar="RUN")

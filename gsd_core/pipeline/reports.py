@@ -3,7 +3,7 @@
 describe_demo, describe_add, describe_preview, describe_list, describe_show   data sets and the demo
 describe_capture, describe_analysis, describe_neighbors, describe_export      runs
 describe_comparison, describe_twins, describe_stresses                        structure
-describe_evaluation                                                           the structure benchmark
+describe_evaluation, describe_timeline                                        the structure benchmark; over training
 describe_doctor                                                               the installation
 
 Each takes the object that ``--json`` prints and returns a few lines of text.
@@ -154,6 +154,24 @@ def describe_verdict(verdict: Result) -> str:
         f"{verdict['metric']}: {found} ({gradient['representation']} {gradient['value']:.2f}, "
         f"{baseline['representation']} {baseline['value']:.2f})"
     )
+
+
+def describe_timeline(result: Result) -> str:
+    """``gsd timeline``: a row a measure, a column a checkpoint."""
+    names = list(dict.fromkeys(name for each in result["checkpoints"] for name in each["measures"]))
+    rows = [
+        [name, *(each["measures"].get(name, {}).get("value", "") for each in result["checkpoints"])]
+        for name in names
+    ]
+    head = ("measure", *(each["checkpoint"] for each in result["checkpoints"]))
+    lines = [
+        format_table(head, rows),
+        f"{result['n_spans']:,} spans that every checkpoint holds; clusters of {result['reference']}, which flatters "
+        "its own alignment; --json has intervals and chance",
+    ]
+    if result["seconds"] == 0:
+        lines.append("computed before and kept; --again does it anew")
+    return "\n".join([*lines, f"next: gsd serve shows the timeline of run {result['run']}"])
 
 
 def describe_comparison(result: Result) -> str:

@@ -79,9 +79,9 @@ function buildSpan(state, segment, side, links) {
     span.classList.add("aligned");
     span.style.setProperty("--c", color);
     span.append(element("span", "letter", letter));
-    span.setAttribute("aria-description", `Aligned pair ${letter}, cosine ${value}. ${segment.h}`);
+    span.setAttribute("aria-description", `Pair ${letter}, cosine ${value}. ${segment.h}`);
   } else {
-    span.setAttribute("aria-description", `Not aligned. ${segment.h}`);
+    span.setAttribute("aria-description", `In no pair. ${segment.h}`);
   }
   span.addEventListener("click", () => {
     setActive(state, span);

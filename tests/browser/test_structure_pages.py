@@ -1,0 +1,198 @@
+"""What people do with stresses, twins and alignment, done in a real browser."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+import pytest
+
+from gsd_core.dashboard import structure_queries as sq
+from gsd_core.store import Workspace
+from tests import synthetic
+from tests.browser.flows import query_of
+from tests.test_dashboard_structure import plant_structure
+
+pytestmark = pytest.mark.browser
+
+OF_RUN = "run=planted&checkpoint=step-20"
+READY = "!!document.querySelector('.js-plotly-plot')?._fullLayout?.xaxis?.l2p"
+# Where the point that carries a row lies on the screen; d2p also knows logarithmic axes.
+PLACE_OF_ROW = """row => {
+    const chart = document.querySelector('.js-plotly-plot');
+    const box = chart.getBoundingClientRect();
+    const {xaxis, yaxis} = chart._fullLayout;
+    for (const data of chart._fullData) {
+        const point = Array.from(data.customdata ?? []).indexOf(row);
+        if (point < 0) continue;
+        return [box.left + xaxis._offset + xaxis.d2p(data.x[point]),
+                box.top + yaxis._offset + yaxis.d2p(data.y[point])];
+    }
+}"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = synthetic.build_workspace(tmp_path_factory.mktemp("workspace"), n_samples=40)
+    plant_structure(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def structure(folder) -> sq.Structure:
+    return sq.load_structure(Workspace.open(folder).open_run("planted"), "step-20")
+
+
+@pytest.fixture(scope="module")
+def url(dashboard, folder) -> str:
+    return dashboard(folder)
+
+
+def open_page(page, url: str, name: str, query: str = OF_RUN) -> None:
+    page.goto(f"{url}/{name}?{query}")
+    page.wait_for_function(READY)
+
+
+def click_row(page, row: int) -> None:
+    """Click the figure's point that carries ``row``."""
+    x, y = page.evaluate(PLACE_OF_ROW, row)
+    page.mouse.move(x - 3, y - 3)
+    page.mouse.move(x, y, steps=4)
+    page.wait_for_selector(".js-plotly-plot .hoverlayer .hovertext")
+    page.mouse.click(x, y)
+
+
+def lonely_twin(structure: sq.Structure) -> int:
+    """A twin apart from all others, so that the click hits it."""
+    twins = structure.twins
+    places = twins[["semantic", "structural"]].to_numpy() / twins[["semantic", "structural"]].to_numpy().std(
+        axis=0
+    )
+    nearest = [sorted(((places - place) ** 2).sum(axis=1))[1] for place in places]
+    nearest[0] = 0  # the one that is open already
+    return int(max(range(len(nearest)), key=nearest.__getitem__))
+
+
+def test_a_click_on_a_twin_opens_two_traces_with_linked_spans(page, url, structure):
+    open_page(page, url, "twins")
+    row = lonely_twin(structure)
+    twin = structure.twins.iloc[row]
+    click_row(page, row)
+    page.wait_for_selector(f"text=Twin {row + 1}: {twin['a']} ↔ {twin['b']}")
+    assert (query_of(page)["a"], query_of(page)["b"]) == (twin["a"], twin["b"]), (
+        "a copied link would open another pair"
+    )
+    page.wait_for_selector(f".gsd-pair path[data-link='{twin['n_aligned'] - 1}']", state="attached")
+    assert page.locator(".gsd-pair path").count() == twin["n_aligned"]
+    for side in ("left", "right"):
+        assert page.locator(f".gsd-pair .{side} .span.aligned").count() == twin["n_aligned"]
+    page.wait_for_selector(".gsd-rings-overlay circle")
+    assert not page.problems, page.problems
+
+
+def test_lines_join_the_spans_they_belong_to(page, url, structure):
+    open_page(page, url, "twins")
+    page.wait_for_selector(".gsd-pair path", state="attached")
+    apart = page.locator(".gsd-pair").evaluate("""pair => {
+        const frame = pair.getBoundingClientRect();
+        return Array.from(pair.querySelectorAll('path'), path => {
+            const ends = [path.getPointAtLength(0), path.getPointAtLength(path.getTotalLength())];
+            return ['left', 'right'].map((side, at) => {
+                const span = pair.querySelector(`.${side} [data-link="${path.dataset.link}"]`);
+                const box = span.getBoundingClientRect();
+                return Math.abs(box.top + box.height / 2 - frame.top - ends[at].y);
+            });
+        }).flat();
+    }""")
+    assert len(apart) == 2 * structure.twins["n_aligned"].iloc[0]
+    assert max(apart) < 2, "a line ends beside another span"
+
+
+def test_two_traces_can_be_read_by_keyboard(page, url, structure):
+    open_page(page, url, "twins")
+    page.wait_for_selector(".gsd-pair path", state="attached")
+    twin = structure.twins.iloc[0]
+    page.locator(".gsd-pair .left .span").first.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    focused = page.locator(".gsd-pair .span:focus").get_attribute("data-span")
+    assert focused == f"{twin['b']}#1", "right does not go to the aligned span"
+    page.keyboard.press("Enter")
+    page.wait_for_function("location.search.includes('pair=')")
+    for span in (f"{twin['a']}#1", f"{twin['b']}#1"):
+        page.wait_for_selector(f'.gsd-pair [data-span="{span}"].chosen')
+    page.wait_for_selector("text=aligned pair B")
+
+
+def test_a_span_of_two_traces_opens_in_its_own(page, url, structure):
+    open_page(page, url, "twins")
+    span = f"{structure.twins['b'].iloc[0]}#1"
+    page.locator(".gsd-pair .right .number").nth(1).click()
+    page.wait_for_url(re.compile("/trace"))
+    page.wait_for_selector(f'.gsd-trace [data-span="{span}"].chosen')
+
+
+def test_the_address_of_a_span_is_a_link(page, url, structure):
+    """It can be opened in a new tab, and it leads to the same place."""
+    open_page(page, url, "twins")
+    link = page.locator(".gsd-pair .left .number").nth(0).evaluate("link => link.href")
+    assert f"span={quote(structure.twins['a'].iloc[0] + '#0', safe='')}" in link
+    page.goto(link)
+    page.wait_for_selector(f'.gsd-trace [data-span="{structure.twins["a"].iloc[0]}#0"].chosen')
+
+
+def test_a_click_on_a_cell_shows_its_two_spans(page, url, structure):
+    open_page(page, url, "alignment")
+    twin = structure.twins.iloc[0]
+    n_b = int(twin["n_aligned"])
+    click_row(page, 1 * n_b + 0)
+    page.wait_for_function("location.search.includes('cell=2-1')")
+    page.wait_for_selector(f"text=/span 2 of {n_b}/")
+    page.wait_for_selector(f"text=/span 1 of {n_b}/")
+    page.get_by_role("link", name="Open in its trace").nth(1).click()
+    page.wait_for_url(re.compile("/trace"))
+    page.wait_for_selector(f'.gsd-trace [data-span="{twin["b"]}#0"].chosen')
+    assert not page.problems, page.problems
+
+
+def test_a_click_on_a_pattern_shows_where_it_occurs(page, url, structure):
+    open_page(page, url, "stresses")
+    row = 2
+    click_row(page, row)
+    name = sq.name_pattern(structure.stresses["pattern"].iloc[row])
+    page.wait_for_function("name => location.search.includes(`stress=${name}`)", arg=name)
+    page.wait_for_selector(f"text=Pattern {name.replace('-', ' → ')}")
+    first = structure.occurrences[structure.occurrences["stress"] == row].iloc[0]
+    page.get_by_role("link", name=re.compile(rf"^{first['sample']}\b")).first.click()
+    page.wait_for_url(re.compile("/trace"))
+    page.wait_for_selector(f'.gsd-trace [data-span="{first["sample"]}#{first["indices"][0]}"].chosen')
+    assert not page.problems, page.problems
+
+
+def test_hostile_text_stays_text(page, dashboard, tmp_path, monkeypatch):
+    """Text from files is shown, never run."""
+    hostile = "<img src=x onerror='window.hit=1'> [a](javascript:window.hit=1) {n} <b onmouseover=window.hit=1>y</b>"
+    monkeypatch.setitem(synthetic.PLANTED, "recall", [hostile])
+    folder = synthetic.build_workspace(tmp_path / "workspace", n_samples=24)
+    plant_structure(folder)
+    address = dashboard(folder)
+    for name in ("twins", "stresses", "alignment"):
+        open_page(page, address, name)
+        page.wait_for_selector("text=onerror")
+        page.wait_for_load_state("networkidle")
+        assert page.evaluate("window.hit") is None, f"text from a file ran as code on the page {name}"
+
+
+@pytest.mark.parametrize("name", ["twins", "stresses"])
+def test_a_row_of_the_list_opens_what_it_names(page, url, structure, name):
+    open_page(page, url, name)
+    table = page.get_by_test_id("stDataFrame")
+    table.locator("canvas").first.wait_for()
+    table.click(position={"x": 18, "y": 35 * 3 + 17})  # the third row's box, below the heading
+    if name == "twins":
+        page.wait_for_selector("text=Twin 3:")
+        assert query_of(page)["a"] == structure.twins["a"].iloc[2]
+    else:
+        pattern = sq.name_pattern(structure.stresses["pattern"].iloc[2])
+        page.wait_for_function("name => location.search.includes(`stress=${name}`)", arg=pattern)
+    assert not page.problems, page.problems

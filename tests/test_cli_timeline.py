@@ -1,0 +1,111 @@
+"""The timeline from the command line: after every analysis, kept, and clear where a run cannot have one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gsd_core.store import Workspace
+from tests.cli_support import run_gsd, run_gsd_json, write_run
+from tests.store_rows import make_batches, make_run
+
+STEPS, SAMPLES = 4, 24
+TIMELINE = "*timeline*"
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("timeline") / "workspace"
+    write_run(folder, n_samples=SAMPLES, n_steps=STEPS, checkpoints=["early", "middle", "late"])
+    write_run(folder, "single", n_samples=8, checkpoints=["only"])
+    write_run(folder, "raw", n_samples=8)
+    assert run_gsd_json("analyze", "planted", workspace=folder)["has_timeline"]
+    return folder
+
+
+def test_analyze_leaves_a_timeline_that_the_command_shows(workspace: Path) -> None:
+    result = run_gsd_json("timeline", "planted", workspace=workspace)
+    assert result["seconds"] == 0, "a kept timeline was computed anew"
+    assert [each["checkpoint"] for each in result["checkpoints"]] == ["early", "middle", "late"]
+    assert [each["step"] for each in result["checkpoints"]] == [0, 1, 2]
+    assert result["n_spans"] == result["n_mapped"] == STEPS * SAMPLES
+    for each in result["checkpoints"]:
+        measures = each["measures"]
+        assert measures["alignment within meta.kinds"]["value"] > 0.5, "spans planted alike must be aligned"
+        assert measures["alignment across"]["value"] < 0.1
+        assert measures["loss"]["value"] == pytest.approx(STEPS / 2)
+        assert set(measures["norm"]) == {"value", "ci_low", "ci_high", "n", "chance"}
+    text = run_gsd("timeline", "planted", workspace=workspace)
+    assert text.code == 0
+    assert "alignment within clusters" in text.out
+
+
+def test_tables_hold_every_span_at_every_checkpoint(workspace: Path) -> None:
+    run = Workspace.open(str(workspace)).open_run("planted")
+    drift, layouts = run.read_structure(TIMELINE, "drift"), run.read_structure(TIMELINE, "layouts")
+    assert list(drift.columns) == ["span", "checkpoint", "to_previous", "to_first"]
+    assert len(drift) == len(layouts) == 3 * STEPS * SAMPLES
+    late = drift[drift["checkpoint"] == "late"]
+    assert late["to_previous"].mean() > 0.5, "planted directions stay, so spans must stay near themselves"
+    assert layouts[["x", "y"]].notna().all(axis=None)
+
+
+def test_choices_are_kept_through_another_analysis(workspace: Path) -> None:
+    chosen = run_gsd_json(
+        "timeline", "planted", "--label", "meta.topic", "--reference", "middle", workspace=workspace
+    )
+    assert (chosen["labels"], chosen["reference"]) == (["meta.topic"], "middle")
+    run_gsd_json("analyze", "planted", "--again", workspace=workspace)
+    info = Workspace.open(str(workspace)).open_run("planted").structure_info(TIMELINE)
+    assert info["asked"] == {"labels": ["meta.topic"], "reference": "middle"}
+    assert run_gsd_json("timeline", "planted", workspace=workspace)["labels"] == ["meta.kinds"]
+
+
+def test_an_analysis_of_one_checkpoint_does_not_leave_a_stale_timeline(workspace: Path) -> None:
+    run = Workspace.open(str(workspace)).open_run("planted")
+    before = run.structure_info(TIMELINE)["source"]
+    run_gsd_json("analyze", "planted", "--checkpoint", "late", "--again", workspace=workspace)
+    assert run.structure_info(TIMELINE)["source"] != before
+    assert run_gsd_json("timeline", "planted", workspace=workspace)["seconds"] == 0
+
+
+def test_only_spans_that_every_checkpoint_holds_are_followed(tmp_path: Path) -> None:
+    """And where a checkpoint's step is unknown, capture order stands for it."""
+    workspace = Workspace.open(str(tmp_path / "w"))
+    run = make_run(workspace, "uneven", 12)
+    for checkpoint, number, n_batches in (("step-10", 0, 12), ("final", 1, 9)):
+        for batch, results in enumerate(make_batches(n_batches, number)):
+            run.append_batch(checkpoint, 10 if number == 0 else None, batch, results)
+    run.close()
+    run_gsd_json("analyze", "uneven", workspace=tmp_path / "w")
+    result = run_gsd_json("timeline", "uneven", workspace=tmp_path / "w")
+    counts = [run.count_spans(each) for each in ("step-10", "final")]
+    assert counts[1] < counts[0], "the fixture must leave spans out"
+    assert result["n_spans"] == counts[1]
+    info = run.structure_info(TIMELINE)
+    assert (info["n_left_out"], info["has_steps"]) == (counts[0] - counts[1], False)
+    assert [each["step"] for each in result["checkpoints"]] == [0, 1]
+    assert all(each["measures"]["norm"]["n"] == counts[1] for each in result["checkpoints"])
+
+
+@pytest.mark.parametrize(
+    ("words", "needle"),
+    [
+        (["single"], "--checkpoints"),
+        (["raw"], "gsd analyze raw"),
+        (["planted", "--label", "meta.nothing"], "meta.topic"),
+        (["planted", "--reference", "nowhere"], "early, middle, late"),
+        (["nobody"], "nobody"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(workspace: Path, words: list[str], needle: str) -> None:
+    outcome = run_gsd("timeline", *words, workspace=workspace)
+    assert outcome.code == 2
+    assert needle in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
+
+
+def test_one_checkpoint_is_analysed_without_a_timeline(workspace: Path) -> None:
+    assert not run_gsd_json("analyze", "single", workspace=workspace)["has_timeline"]
+    assert not Workspace.open(str(workspace)).open_run("single").has_structure(TIMELINE)
