@@ -136,3 +136,12 @@ def test_a_person_reads_a_table_and_a_sentence(workspace: Path) -> None:
     assert "span gradient (exact, without head)" in outcome.out
     assert "chance 0.2" in outcome.out
     assert "P@10, distant questions: gradients" in outcome.out
+
+
+def test_a_question_that_no_neighbour_can_answer_is_left_out(workspace: Path) -> None:
+    words = ("evaluate", "planted", "--label", "meta.family", "--level", "sample", "--checkpoint", "step-1")
+    metrics = {
+        r["metric"] for r in run_gsd_json(*words, "--differ", "meta.family", workspace=workspace)["rows"]
+    }
+    assert "P@10" in metrics
+    assert "P@10, other family" not in metrics

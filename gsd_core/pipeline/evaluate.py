@@ -188,6 +188,10 @@ def _evaluate_checkpoint(
             stage.update(part * total + done, (len(pools) + 1) * total)
 
         precisions = compute_precision(representations, pool, k=K, queries=queries, on_progress=report)
+        if metric != f"P@{K}" and not np.nansum(precisions[0].ceiling):
+            # Nobody who may be a neighbour carries the query's label: every value would be 0 and mean nothing.
+            progress.note(f"{metric} is left out at {checkpoint}: no allowed neighbour has the same label")
+            continue
         control = replace(pool, labels=shuffled)
         precisions += compute_precision(representations[:1], control, k=K, queries=queries)
         named = [(each.name, each.kind) for each in representations]

@@ -132,7 +132,8 @@ def describe_evaluation(result: Result) -> str:
         for metric in dict.fromkeys(row["metric"] for row in own):
             part = sorted((r for r in own if r["metric"] == metric), key=lambda r: -r["value"])
             table = [[r["representation"], r["kind"], r["value"], r["ci_low"], r["ci_high"]] for r in part]
-            bounds = f"chance {part[0]['chance']:.3f}, at best {part[0]['ceiling']:.3f}, n {part[0]['n']:,}"
+            real = next((row for row in part if row["kind"] != "control"), part[0])
+            bounds = f"chance {real['chance']:.3f}, at best {real['ceiling']:.3f}, n {real['n']:,}"
             lines.append(f"\n{checkpoint}: {metric} ({bounds})")
             lines.append(format_table(("representation", "kind", "value", "low", "high"), table))
         if checkpoint in verdicts:
