@@ -11,8 +11,13 @@ from playwright.sync_api import sync_playwright
 
 IMAGES = Path(__file__).parent / "images"
 PAGES = {
-    "map": "map?run=demo&span=demo-train-00005%233",
-    "trace": "trace?run=demo&sample=demo-train-00005&span=demo-train-00005%233",
+    "map": "map?run=demo&span=demo-train-00228%232",
+    "trace": "trace?run=demo&sample=demo-train-00228&span=demo-train-00228%232",
+    "twins": "twins?run=demo",
+    "stresses": "stresses?run=demo",
+    "alignment": "alignment?run=demo",
+    "timeline": "timeline?run=demo",
+    "evidence": "evidence?run=demo",
     "overview": "",
     "data": "data",
 }
@@ -27,12 +32,14 @@ def main(address: str) -> None:
         page = chromium.new_page(viewport={"width": 1400, "height": 1000})
         page.set_default_timeout(60_000)
         for name, path in PAGES.items():
+            page.set_viewport_size({"width": 1400, "height": 1420 if name == "twins" else 1000})
             page.goto(f"{address}/{path}")
             if "span=" in path:
                 page.wait_for_selector("text=random pairs")
-            if name == "map":
+            if name not in ("overview", "data", "trace"):
                 page.wait_for_function("!!document.querySelector('.js-plotly-plot')?._fullLayout?.xaxis?.l2p")
             page.wait_for_load_state("networkidle")
+            page.wait_for_timeout(3000)  # figures below the first one, and their fonts
             page.screenshot(path=str(IMAGES / f"{name}.png"))
         chromium.close()
 
