@@ -204,3 +204,15 @@ def test_p_and_q_are_probabilities_and_ordered(cosines: list[float], null: list[
     assert ((p > 0) & (p <= 1) & (q >= p - 1e-12) & (q <= 1)).all()
     order = np.argsort(cosines)
     assert (np.diff(p[order]) <= 1e-12).all(), "a larger cosine has a larger p"
+
+
+def test_true_alignments_among_random_pairs_are_not_their_own_yardstick() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 20_000)
+    mixed = np.concatenate([noise, np.full(400, 0.9)])  # one random pair in fifty is truly aligned
+    cosines = np.concatenate([[0.9], np.random.default_rng(1).normal(0, 0.1, 2_000)])
+    p, q = compute_q_values(cosines, mixed, is_mirrored=True)
+    assert compute_q_values(cosines, mixed)[1][0] > 0.5, "the test's own premise: a plain null hides it"
+    assert q[0] < 0.2 < 1 / 50 * len(cosines), "an aligned span is judged by its like"
+    assert p[0] < 1e-4
+    assert abs((p[1:] < 0.05).mean() - 0.05) < 0.02, "unrelated cosines must stay uniform"
+    assert (q[1:] < 0.05).sum() == 0

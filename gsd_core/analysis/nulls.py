@@ -4,9 +4,9 @@ compute_null_cosines    cosines of random pairs of spans from different samples
 compute_q_values        p against such a null, and Benjamini-Hochberg q
 describe_null           mean, spread and percentiles of a null
 
-The null here is the random cross-sample pair: it contains whatever alignment the corpus truly has, so it is
-careful rather than sharp. The shuffled-span null of methods §1.4 needs windows captured at random places and
-is not made here.
+The null here is the random cross-sample pair. It contains whatever alignment the corpus truly has, so its percentiles
+are careful rather than sharp; p-values of cosines can take its upper tail from the lower one. The shuffled-span null of
+methods §1.4 needs windows captured at random places and is not made here.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def compute_null_cosines(
 
 
 def compute_q_values(
-    cosines: np.ndarray, null: np.ndarray, n_tests: int | None = None
+    cosines: np.ndarray, null: np.ndarray, n_tests: int | None = None, *, is_mirrored: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """p and q of cosines that are large against a null.
 
@@ -77,6 +77,10 @@ def compute_q_values(
         (r,) cosines to judge.
     null
         (N,) cosines of `compute_null_cosines`, any order. Empty: nothing is known and p = q = 1.
+    is_mirrored
+        Whether the null's upper tail counts no more than its lower one, mirrored at the median (the empirical null
+        of Efron 2004): random pairs hold true alignments, which would be their own yardstick. Only for nulls that
+        are symmetric without them, as cosines of unrelated directions are.
     n_tests
         How many spans ``cosines`` was chosen from, when it holds only the best: the r best of 3,000
         candidates were 3,000 tests. None: r.
@@ -94,6 +98,8 @@ def compute_q_values(
     if not r or not len(null):
         return np.ones(r), np.ones(r)
     as_large = len(null) - np.searchsorted(null, cosines, side="left")
+    if is_mirrored:
+        as_large = np.minimum(as_large, np.searchsorted(null, 2 * np.median(null) - cosines, side="right"))
     p = (1.0 + as_large) / (1.0 + len(null))
     # Candidates that are not shown were no better than the shown: as p = 1 they make q larger, never smaller.
     unseen = np.ones((n_tests or r) - r)

@@ -233,6 +233,10 @@ def compute_q_values(cosines: np.ndarray, null: Null) -> np.ndarray:
     if null.n == 0 or len(cosines) == 0:
         return np.full(len(cosines), np.nan)
     above = null.n - np.searchsorted(null.values, cosines, side="left")
+    # As in the analysis: true alignments among random pairs must not be their own yardstick (Efron 2004).
+    above = np.minimum(
+        above, np.searchsorted(null.values, 2 * np.median(null.values) - cosines, side="right")
+    )
     p = (1.0 + above) / (1.0 + null.n)
     order = np.argsort(p)
     ranked = p[order] * len(p) / np.arange(1, len(p) + 1)

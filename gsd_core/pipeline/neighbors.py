@@ -57,7 +57,7 @@ def run_neighbors(
         directions = compute_centred(reader.read_vectors(at)).directions
         null = compute_null_cosines(directions, samples, seed=seed)
     indices, cosines = compute_neighbors(directions, query, samples, top=len(ids))
-    q_values = compute_q_values(cosines, null)[1]
+    q_values = compute_q_values(cosines, null, is_mirrored=True)[1]
     texts = spans["text"].to_numpy(dtype=object)
     return {
         "run": name,
