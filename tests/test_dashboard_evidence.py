@@ -9,8 +9,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from gsd_core.dashboard.commands import evaluate_commands
-from gsd_core.dashboard.evidence_figures import plot_cosines, plot_curves, plot_dots
+from gsd_core.dashboard.evidence_figures import plot_curves, plot_dots
 from gsd_core.dashboard.evidence_queries import compute_verdict
+from gsd_core.dashboard.structure_figures import plot_cosines
 from tests.cli_support import run_gsd_json, write_run
 from tests.test_dashboard_pages import check, open_page, words
 
@@ -52,7 +53,8 @@ def test_figures_hold_every_row_and_no_tags_from_data() -> None:
     cosines = pd.DataFrame(
         {"kind": ["spans"] * 3 + ["same cluster"] * 3, "cosine": [0, 0.1, 0.2, 0.5, 0.6, 0.7]}
     )
-    assert len(plot_cosines(cosines).data) == 4
+    drawn = plot_cosines(cosines, float("nan")).data
+    assert [trace.type for trace in drawn] == ["violin", "scatter"] * 2, "a distribution without its mean"
 
 
 def test_long_names_that_begin_alike_are_rows_of_their_own() -> None:

@@ -2,7 +2,6 @@
 
 plot_dots      a value with its interval for every representation, best on top
 plot_curves    the same over training steps
-plot_cosines   cosines of pairs of spans by kind, on one axis
 """
 
 from __future__ import annotations
@@ -121,43 +120,6 @@ def _choose_curves(rows: pd.DataFrame) -> list[str]:
         part = rows[rows["kind"] == kind].groupby("representation")["value"].max()
         names += part.sort_values(ascending=False).head(3).index.tolist()
     return names
-
-
-def plot_cosines(cosines: pd.DataFrame) -> go.Figure:
-    """A violin a kind with its mean and the mean's interval; all on one axis."""
-    means = cosines.groupby("kind")["cosine"].agg(["mean", "sem", "size"])
-    ordered = means.sort_values("mean").index.tolist()
-    figure = go.Figure()
-    for place, kind in enumerate(ordered):
-        values = cosines.loc[cosines["kind"] == kind, "cosine"]
-        mean, sem, size = means.loc[kind]
-        name = f"{kind} (n = {int(size):,})"
-        color = PALETTE[place % len(PALETTE)]
-        figure.add_violin(
-            x=values,
-            y=[name] * len(values),
-            orientation="h",
-            points=False,
-            line={"color": color, "width": 1},
-            fillcolor=color,
-            opacity=0.5,
-            width=0.9,
-            showlegend=False,
-            hoverinfo="skip",
-        )
-        figure.add_scatter(
-            x=[mean],
-            y=[name],
-            mode="markers",
-            marker={"color": color, "symbol": "line-ns-open", "size": 22, "line": {"width": 2}},
-            error_x={"type": "constant", "value": 1.96 * sem, "thickness": 3, "width": 0},
-            showlegend=False,
-            hovertemplate=f"mean {mean:.3f} ± {1.96 * sem:.3f}<extra></extra>",
-        )
-    figure.update_xaxes(title="Cosine of centred directions, pairs of different samples", range=[-0.6, 1.02])
-    figure.update_yaxes(automargin=True)
-    figure.update_layout(height=110 + 62 * len(ordered), margin={"l": 10, "r": 10, "t": 10, "b": 50})
-    return figure
 
 
 def _shorten(name: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from gsd_core.dashboard import evidence_figures, job_view, session
+from gsd_core.dashboard import evidence_figures, job_view, session, structure_figures
 from gsd_core.dashboard.address import choose, pick_many
 from gsd_core.dashboard.commands import evaluate_commands
 from gsd_core.dashboard.evidence_queries import (
@@ -132,12 +132,12 @@ def _show_cosines(chosen: Chosen) -> None:
     if not len(cosines):
         st.info(f"No structure is stored for this checkpoint yet: `gsd analyze {chosen.info.name}`")
         return
-    st.plotly_chart(evidence_figures.plot_cosines(cosines), key="evidence_cosines")
+    st.plotly_chart(structure_figures.plot_cosines(cosines, float("nan")), key="evidence_cosines")
     beside = "Capture the same data with `--segmenter windows:1` or `windows:16` to see single tokens and windows here."
     if used:
         beside = f"Single tokens and windows are from {', '.join(map(escape, used))}."
     st.caption(
-        "Centred cosines of pairs of different samples; the middle line is the mean, with its 95 % interval. "
+        "Centred cosines of pairs of different samples; the diamond is the mean, with its 95 % interval. "
         f"Same-cluster pairs are alike by construction: the gap says how much. {beside}"
     )
 

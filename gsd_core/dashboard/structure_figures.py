@@ -389,7 +389,10 @@ def plot_clusters(view: RunView, edges: pd.DataFrame) -> go.Figure:
 
 
 def plot_cosines(cosines: pd.DataFrame, threshold: float) -> go.Figure:
-    """Claim figure A: cosines of pairs of spans of different samples by kind, on one axis, each with its n."""
+    """Claim figure A: cosines of pairs of spans of different samples by kind, on one axis, each with its n.
+
+    The diamond is the mean with its 95 % interval over the pairs drawn.
+    """
     figure = go.Figure()
     kinds = list(dict.fromkeys(cosines["kind"]))
     for at, kind in enumerate(kinds):
@@ -406,6 +409,18 @@ def plot_cosines(cosines: pd.DataFrame, threshold: float) -> go.Figure:
                 points=False,
                 spanmode="hard",
                 hoverinfo="x",
+                showlegend=False,
+            )
+        )
+        mean, half = float(values.mean()), 1.96 * float(values.std()) / max(len(values), 1) ** 0.5
+        figure.add_trace(
+            go.Scatter(
+                x=[mean],
+                y=[f"{plain(str(kind))}<br>n = {len(values):,}"],
+                mode="markers",
+                marker={"color": INK, "symbol": "diamond", "size": 7},
+                error_x={"type": "constant", "value": half, "thickness": 2, "width": 4},
+                hovertemplate=f"mean {mean:.3f} ± {half:.3f}<extra></extra>",
                 showlegend=False,
             )
         )

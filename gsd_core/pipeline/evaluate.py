@@ -11,7 +11,6 @@ mathematics is in ``gsd_core.analysis.benchmark``.
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,6 @@ import numpy as np
 import pandas as pd
 
 from gsd_core.analysis import baselines
-from gsd_core.analysis.baselines import Representation
 from gsd_core.analysis.benchmark import (
     Pool,
     bootstrap_mean,
@@ -32,6 +30,14 @@ from gsd_core.analysis.benchmark import (
 from gsd_core.errors import UserError
 from gsd_core.pipeline.analyze import get_checkpoint
 from gsd_core.pipeline.progress import Progress
+from gsd_core.pipeline.representations import (
+    check_same_data,
+    get_step,
+    make_representations,
+    match_checkpoint,
+    read_question_rows,
+    to_text,
+)
 from gsd_core.pipeline.tables import compute_span_table
 
 if TYPE_CHECKING:
@@ -39,12 +45,9 @@ if TYPE_CHECKING:
 
 EVIDENCE = "*evidence*"
 K = 10
-MAX_QUERIES = (
-    3000  # rows that ask; all may answer. Beyond this the intervals hardly narrow and the time grows.
-)
+MAX_QUERIES = 3000  # rows that ask; all may answer. More hardly narrow the intervals.
 N_TWINS = 50
 N_PAIRS = 20_000  # random pairs of samples
-KEY = ["checkpoint", "label", "level", "where", "metric", "representation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ def run_evaluate(
     run = workspace.open_run(name)
     others = [workspace.open_run(each) for each in options.against]
     for other in others:
-        _check_same_data(run, other)
+        check_same_data(run, other)
     wanted = run.checkpoints if options.checkpoint == "all" else [get_checkpoint(run, options.checkpoint)]
     rows: list[dict[str, Any]] = []
     n_left_out = 0
@@ -148,7 +151,9 @@ def _evaluate_checkpoint(
     table, _ = compute_span_table(run, checkpoint)
     chosen, n_left_out = _choose_rows(table, run.name, options)
     for other in others:  # only spans that every run has
-        chosen = chosen[chosen["span"].isin(set(other.read_spans(_match(other, checkpoint))["span"]))]
+        chosen = chosen[
+            chosen["span"].isin(set(other.read_spans(match_checkpoint(other, checkpoint))["span"]))
+        ]
     if chosen["sample"].nunique() < 3 or chosen["label"].nunique() < 2:
         raise UserError(
             f"too few labelled rows ({len(chosen)} spans, {chosen['label'].nunique()} labels)",
@@ -156,7 +161,7 @@ def _evaluate_checkpoint(
             "choose another --label, or drop --where",
         )
     chosen = chosen.reset_index(drop=True)
-    representations = _make_representations(run, others, checkpoint, chosen, options)
+    representations = make_representations(run, others, checkpoint, chosen, options)
     sample_ids = list(pd.unique(chosen["sample"]))
     owners = pd.Categorical(chosen["sample"], categories=sample_ids).codes.astype(np.int64)
     if options.level == "sample":
@@ -176,7 +181,7 @@ def _evaluate_checkpoint(
     shuffled = shuffle_labels(pools["P@10"].labels, owners, options.seed)
     common = {
         "checkpoint": checkpoint,
-        "step": _step_of(run, checkpoint),
+        "step": get_step(run, checkpoint),
         "label": options.label,
         "level": options.level,
         "where": " ".join(sorted(options.where)),
@@ -230,66 +235,11 @@ def _choose_rows(table: pd.DataFrame, name: str, options: EvaluateOptions) -> tu
                 f"no field {column!r}", f"run {name}", f"it has {', '.join(known) or 'no meta fields'}"
             )
     for column, value in conditions:
-        table = table[[_to_text(cell) == value for cell in table[column]]]
-    labels = [_to_text(cell) for cell in table[options.label]]
+        table = table[[to_text(cell) == value for cell in table[column]]]
+    labels = [to_text(cell) for cell in table[options.label]]
     has_label = np.array([bool(label) for label in labels], dtype=bool)
     chosen = table.assign(label=labels)[has_label]
     return chosen, int((~has_label).sum())
-
-
-def _to_text(cell: object) -> str:
-    """A label as text; empty for a missing one."""
-    if cell is None or cell is pd.NA or cell != cell or cell == "":
-        return ""
-    return cell if isinstance(cell, str) else json.dumps(cell, sort_keys=True, default=str)
-
-
-def _make_representations(
-    run: Run, others: list[Run], checkpoint: str, chosen: pd.DataFrame, options: EvaluateOptions
-) -> list[Representation]:
-    found: list[Representation] = []
-    own_hash = _model_hash(run, checkpoint)
-    widths: dict[str, object] = {}
-    for each in [run, *others]:
-        at = _match(each, checkpoint)
-        vectors = _take(each, at, chosen["span"].tolist())
-        is_control = _model_hash(each, at) != own_hash
-        tier = str(each.manifest.get("tier"))
-        other = f", other model ({each.name})" if is_control else ""
-        if tier == "state":
-            states = [baselines.make_state(vectors)]
-            if options.wording:
-                states.append(baselines.make_state(vectors, [_to_text(w) for w in chosen[options.wording]]))
-            found += [replace(s, name=s.name + other, kind="control" if other else s.kind) for s in states]
-            continue
-        name = _describe_gradient(each) + other
-        width = (each.manifest.get("sketch") or {}).get("width")
-        if widths.setdefault(name, width) != width:  # another sketch, not another seed of the same
-            name += f", sketch of {width}"
-        made = [baselines.make_gradient(name, vectors, n_top) for n_top in sorted(set(options.remove))]
-        if options.layers and each is run:
-            for layer, start, stop in (run.manifest.get("sketch") or {}).get("layers") or []:
-                made.append(baselines.make_gradient(f"{name}, {layer}", vectors[:, start:stop]))
-        found += [replace(m, kind="control") for m in made] if is_control else made
-    texts = chosen["text"].tolist()
-    spans, embeddings = run.read_embeddings()
-    place = {span: i for i, span in enumerate(spans)}
-    found.append(
-        baselines.make_sentence_embedding(
-            "sentence embedding", embeddings[[place[s] for s in chosen["span"]]]
-        )
-    )
-    questions = _question_rows(run, list(pd.unique(chosen["sample"])))
-    codes = pd.Categorical(chosen["sample"], categories=list(pd.unique(chosen["sample"]))).codes
-    found.append(
-        baselines.make_sentence_embedding("sentence embedding of the question", questions[codes.astype(int)])
-    )
-    found += [
-        baselines.make_tfidf(texts),
-        baselines.make_number_bag(texts),
-        baselines.make_number_order(texts),
-    ]
-    return found
 
 
 def _make_pools(
@@ -297,7 +247,7 @@ def _make_pools(
 ) -> dict[str, Pool]:
     labels = pd.factorize(units["label"])[0].astype(np.int64)
     pools = {f"P@{K}": Pool(labels, owners)}
-    questions = _question_rows(run, sample_ids)
+    questions = read_question_rows(run, sample_ids)
     if np.any(questions):
         a, b = _draw_pairs(len(sample_ids), options.seed)
         cosines = (questions[a] * questions[b]).sum(1)
@@ -305,7 +255,7 @@ def _make_pools(
         pools[f"P@{K}, distant questions"] = Pool(labels, owners, (), questions, median)
     if options.differ:
         codes = [
-            pd.factorize(pd.Series([_to_text(c) for c in units[field]]))[0].astype(np.int64)
+            pd.factorize(pd.Series([to_text(c) for c in units[field]]))[0].astype(np.int64)
             for field in options.differ
         ]
         names = ", ".join(field.removeprefix("meta.") for field in options.differ)
@@ -382,7 +332,7 @@ def _describe_twins(
     value, low, high = bootstrap_pairs(hits, twins[["a", "b"]].to_numpy(dtype=object), seed=options.seed)
     # Twins are sought among distant questions only, so chance is that of pairs as distant.
     a, b = _draw_pairs(len(labels), options.seed)
-    questions = _question_rows(run, list(labels.index))
+    questions = read_question_rows(run, list(labels.index))
     limit = run.structure_info(checkpoint)["twins"]["semantic_median"]
     is_distant = (questions[a] * questions[b]).sum(1) <= limit
     is_same = (labels.to_numpy()[a] == labels.to_numpy()[b]).astype(float)
@@ -401,78 +351,6 @@ def _describe_twins(
             "n_seeds": 1,
         }
     ]
-
-
-# -- reading and storing ----------------------------------------------------------------------------------------------
-
-
-def _check_same_data(run: Run, other: Run) -> None:
-    own, its = ((each.manifest.get("dataset") or {}).get("data_hash") for each in (run, other))
-    if own != its:
-        raise UserError(
-            f"it was captured from other data than run {run.name}",
-            f"--against {other.name}",
-            "capture the same data set again",
-        )
-    cuts = [str(each.manifest.get("segmenter")) for each in (run, other)]
-    if cuts[0] != cuts[1]:  # a span's name would stand for another text
-        raise UserError(
-            f"its spans are cut by {cuts[1]}, those of run {run.name} by {cuts[0]}",
-            f"--against {other.name}",
-            f"capture it with --segmenter {cuts[0]}",
-        )
-
-
-def _match(run: Run, checkpoint: str) -> str:
-    """The same checkpoint where the run has it, else the run's default: another model, a control."""
-    return checkpoint if checkpoint in run.checkpoints else get_checkpoint(run, None)
-
-
-def _model_hash(run: Run, checkpoint: str) -> str:
-    """What tells one set of weights from another."""
-    for entry in run.manifest.get("checkpoints") or []:
-        if entry.get("name") == checkpoint and entry.get("hash"):
-            return str(entry["hash"])
-    return f"{(run.manifest.get('model') or {}).get('hash')} {checkpoint}"
-
-
-def _step_of(run: Run, checkpoint: str) -> int | None:
-    for entry in run.manifest.get("checkpoints") or []:
-        if entry.get("name") == checkpoint and entry.get("step") is not None:
-            return int(entry["step"])
-    return None
-
-
-def _describe_gradient(run: Run) -> str:
-    manifest = run.manifest
-    details = []
-    if manifest.get("tier") == "span":
-        window = manifest.get("window")
-        details.append("exact" if window in (None, "all") else f"window {window}")
-    modules = (manifest.get("sketch") or {}).get("layers") or []
-    if manifest.get("tier") in ("span", "position") and not any(
-        layer[0] == "output head" for layer in modules
-    ):
-        details.append("without head")
-    return f"{manifest.get('tier')} gradient" + (f" ({', '.join(details)})" if details else "")
-
-
-def _take(run: Run, checkpoint: str, spans: list[str]) -> np.ndarray:
-    ids = run.read_spans(checkpoint, columns=["span"])["span"].tolist()
-    place = {span: i for i, span in enumerate(ids)}
-    return np.asarray(run.read_vectors(checkpoint))[[place[span] for span in spans]]
-
-
-def _question_rows(run: Run, samples: list[str]) -> np.ndarray:
-    """(n_samples, E) unit question embeddings; zeros for a sample without one."""
-    ids, embeddings = run.read_question_embeddings()
-    place = {sample: i for i, sample in enumerate(ids)}
-    rows = np.zeros((len(samples), embeddings.shape[1]), dtype=np.float32)
-    for i, sample in enumerate(samples):
-        if sample in place:
-            rows[i] = embeddings[place[sample]]
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(norms > 0, norms, 1.0)
 
 
 def _store(run: Run, rows: pd.DataFrame, options: EvaluateOptions) -> None:

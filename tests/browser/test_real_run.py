@@ -75,3 +75,26 @@ def test_a_cancelled_job_says_so_and_keeps_what_it_finished(
     page.get_by_role("button", name="Cancel").first.click()
     page.wait_for_selector("text=Cancelled", timeout=400_000)
     assert not page.problems, page.problems
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("alignment", "Span by span"),
+        ("stresses", "Stresses"),
+        ("twins", "structural"),
+        ("timeline", "--checkpoints"),
+        ("evidence", "Best gradient"),
+        ("overview", "real"),
+    ],
+)
+def test_every_page_stands_on_real_data(page, dashboard, workspace: Path, name: str, said: str) -> None:
+    if name == "evidence":
+        run_gsd_json("evaluate", "real", "--label", "meta.step_ops", workspace=workspace)
+    page.goto(f"{dashboard(workspace)}/{name if name != 'overview' else ''}?run=real")
+    page.wait_for_selector(f"text={said}")
+    page.wait_for_load_state("networkidle")
+    assert not page.locator("[data-testid=stException]").count()
+    assert not page.problems, page.problems
+    if folder := os.environ.get("GSD_SCREENSHOTS"):
+        page.screenshot(path=str(Path(folder) / f"real-{name}.png"))
