@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gsd_core.dataset.answers import find_answer, find_boxed, split_text
@@ -168,6 +168,7 @@ PIECES = [
 
 @settings(deadline=None, max_examples=300)
 @given(st.lists(st.sampled_from(PIECES), max_size=14).map("".join))
+@example("<think></think>y<think>")
 def test_dividing_loses_nothing_but_marks(text: str) -> None:
     # The two letters occur in no mark, so each of them has to be in one of the parts.
     parts = split_text(text)

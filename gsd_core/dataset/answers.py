@@ -85,7 +85,7 @@ def split_text(text: str, wants_answer: bool = True) -> Parts:
         return Parts(
             inner.reasoning,
             inner.answer,
-            thinking.before,
+            "\n".join(filter(None, (thinking.before, inner.before))),  # the reply may hold tags of its own
             inner.after,
             (f"empty {thinking.marks[0]}", *inner.marks),
         )
