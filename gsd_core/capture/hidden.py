@@ -28,8 +28,9 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from gsd_core.capture.accumulate import token_losses_of
+from gsd_core.capture.batches import PaddedChunk
 from gsd_core.capture.modules import OUTPUT_HEAD
-from gsd_core.capture.position import forward_whole, gather_rows, span_rows, unpad_losses
+from gsd_core.capture.position import forward_whole, gather_rows, make_span_batch, span_rows
 from gsd_core.capture.sketch import LayerBlock, compute_projection
 from gsd_core.capture.span import SpanBatch
 from gsd_core.errors import UserError
@@ -138,16 +139,8 @@ def compute_hidden_batch(
         assert head.tensor is not None
         (per_token,) = torch.autograd.grad(losses.sum(), [head.tensor])
     rows, real = span_rows(chunk, samples)
-    of_span = gather_rows(per_token.to(torch.float32), rows, real)
-    total = of_span.sum(2)
-    mean = total / real.sum(2).clamp_min(1)[..., None]
-    norms = of_span.norm(dim=-1).sum(2).clamp_min(1e-30)
-    coherence = (total.norm(dim=-1) / norms).clamp(0, 1).cpu().numpy()
-    projected = sketch.project(mean).cpu().numpy()
-    return SpanBatch(
-        [projected[i, : len(s.spans)] for i, s in enumerate(samples)],
-        [coherence[i, : len(s.spans)] for i, s in enumerate(samples)],
-        unpad_losses(chunk, losses, samples),
+    return _average_tokens(
+        gather_rows(per_token.to(torch.float32), rows, real), real, sketch, chunk, losses, samples
     )
 
 
@@ -176,13 +169,7 @@ def compute_head_batch(
     n_tokens = real.sum(2).clamp_min(1)[..., None]
     total = (left.transpose(2, 3) @ right).view(batch, n_spans, -1)
     norms = (left.norm(dim=-1) * right.norm(dim=-1)).sum(2).clamp_min(1e-30)
-    coherence = (total.norm(dim=-1) / norms).clamp(0, 1).cpu().numpy()
-    mean = (total / n_tokens).cpu().numpy()
-    return SpanBatch(
-        [mean[i, : len(s.spans)] for i, s in enumerate(samples)],
-        [coherence[i, : len(s.spans)] for i, s in enumerate(samples)],
-        unpad_losses(chunk, losses, samples),
-    )
+    return make_span_batch(total / n_tokens, total.norm(dim=-1) / norms, chunk, losses, samples)
 
 
 def compute_state_batch(
@@ -202,12 +189,19 @@ def compute_state_batch(
     assert head.tensor is not None
     rows, real = span_rows(chunk, samples)
     states = gather_rows(head.tensor.detach().to(torch.float32), rows + real.to(rows.dtype), real)
-    total = states.sum(2)
-    norms = states.norm(dim=-1).sum(2).clamp_min(1e-30)
-    coherence = (total.norm(dim=-1) / norms).clamp(0, 1).cpu().numpy()
-    projected = sketch.project(total / real.sum(2).clamp_min(1)[..., None]).cpu().numpy()
-    return SpanBatch(
-        [projected[i, : len(s.spans)] for i, s in enumerate(samples)],
-        [coherence[i, : len(s.spans)] for i, s in enumerate(samples)],
-        unpad_losses(chunk, losses, samples),
-    )
+    return _average_tokens(states, real, sketch, chunk, losses, samples)
+
+
+def _average_tokens(
+    of_span: torch.Tensor,
+    real: torch.Tensor,
+    sketch: HiddenSketch,
+    chunk: PaddedChunk,
+    losses: torch.Tensor,
+    samples: Sequence[TokenizedSample],
+) -> SpanBatch:
+    """Values of every span's tokens (B, S, n, D), zero where not `real` (B, S, n) → projected mean and coherence."""
+    total = of_span.sum(2)
+    norms = of_span.norm(dim=-1).sum(2).clamp_min(1e-30)
+    mean = total / real.sum(2).clamp_min(1)[..., None]
+    return make_span_batch(sketch.project(mean), total.norm(dim=-1) / norms, chunk, losses, samples)

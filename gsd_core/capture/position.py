@@ -2,6 +2,7 @@
 
 forward_whole            plain forward pass over whole, padded samples
 span_rows, gather_rows   values at the positions of every span
+make_span_batch          padded vectors and coherence → one array a sample
 compute_position_batch   a batch of samples → sketched shares of all their spans
 
 The loss is the sample's mean over its targets, everything after the prompt, as in supervised fine-tuning. Position
@@ -76,6 +77,22 @@ def gather_rows(values: torch.Tensor, rows: torch.Tensor, real: torch.Tensor) ->
     return values.gather(1, flat).view(batch, n_spans, longest, -1) * real[..., None]
 
 
+def make_span_batch(
+    vectors: torch.Tensor,
+    coherence: torch.Tensor,
+    chunk: PaddedChunk,
+    losses: torch.Tensor,
+    samples: Sequence[TokenizedSample],
+) -> SpanBatch:
+    """Vectors (B, S, P) and coherence (B, S), padded over spans, and losses (B, T) → each sample's own arrays."""
+    rows, shares = vectors.cpu().numpy(), coherence.clamp(0, 1).cpu().numpy()
+    return SpanBatch(
+        [rows[i, : len(s.spans)] for i, s in enumerate(samples)],
+        [shares[i, : len(s.spans)] for i, s in enumerate(samples)],
+        unpad_losses(chunk, losses, samples),
+    )
+
+
 def compute_position_batch(
     model: PreTrainedModel,
     tap: ModuleTap,
@@ -110,11 +127,6 @@ def compute_position_batch(
         sums[call.module] += share
         sum_squares += share.flatten(1).square().sum(1).view(batch, n_spans)
         token_squares += left.square().sum(-1) * right.square().sum(-1)
-    folded = sketch.fold(sums).view(batch, n_spans, -1).cpu().numpy()
+    folded = sketch.fold(sums).view(batch, n_spans, -1)
     token_norms = token_squares.sqrt().sum(-1).clamp_min(1e-30)
-    coherence = (sum_squares.sqrt() / token_norms).clamp(0, 1).cpu().numpy()
-    return SpanBatch(
-        [folded[i, : len(s.spans)] for i, s in enumerate(samples)],
-        [coherence[i, : len(s.spans)] for i, s in enumerate(samples)],
-        unpad_losses(chunk, losses, samples),
-    )
+    return make_span_batch(folded, sum_squares.sqrt() / token_norms, chunk, losses, samples)

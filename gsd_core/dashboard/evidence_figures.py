@@ -13,6 +13,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from gsd_core.dashboard.colors import NOISE, PALETTE, SYMBOLS
+from gsd_core.dashboard.plot_text import plain
 
 KIND_COLORS = {"gradient": PALETTE[0], "baseline": PALETTE[1], "control": NOISE}
 KIND_SYMBOLS = {"gradient": "circle", "baseline": "diamond", "control": "x"}
@@ -29,7 +30,7 @@ def plot_dots(rows: pd.DataFrame, metric: str) -> go.Figure:
             continue
         figure.add_scatter(
             x=part["value"],
-            y=part["representation"].map(_plain),
+            y=part["representation"].map(plain),
             mode="markers",
             name=kind,
             marker={"color": KIND_COLORS[kind], "symbol": KIND_SYMBOLS[kind], "size": 10},
@@ -51,7 +52,7 @@ def plot_dots(rows: pd.DataFrame, metric: str) -> go.Figure:
         if ceiling < 0.995:
             figure.add_vline(x=ceiling, line={"dash": "dot", "width": 1, "color": NOISE})
     # Only what is written is shortened: two long names that begin alike are still two rows.
-    names = ordered["representation"].map(_plain).tolist()
+    names = ordered["representation"].map(plain).tolist()
     figure.update_yaxes(
         categoryorder="array",
         categoryarray=names,
@@ -126,9 +127,4 @@ def _shorten(name: str) -> str:
     """A name that fits beside an axis, and that Plotly draws as it is."""
     text = name.replace(", without its top ", " − top ").replace(" directions", "")
     # The end tells representations of one kind apart, so the middle goes.
-    return _plain(text if len(text) <= 46 else f"{text[:30]}…{text[-15:]}")
-
-
-def _plain(name: str) -> str:
-    """Plotly reads a few tags, so none may come from data."""
-    return name.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return plain(text if len(text) <= 46 else f"{text[:30]}…{text[-15:]}")

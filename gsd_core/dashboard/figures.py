@@ -20,6 +20,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from gsd_core.dashboard.colors import NOISE, NOISE_MARK, SEQUENTIAL, Mark, compute_marks
+from gsd_core.dashboard.plot_text import name_in_plot, plain, shorten
 from gsd_core.dashboard.queries import RunView
 
 MAX_NAMED = 24  # categories with a colour of their own; the rest share grey
@@ -70,11 +71,11 @@ def _look(n: int) -> _Look:
 
 def _hover(frame: pd.DataFrame, name: str) -> list[str]:
     """What a point says when the mouse is over it."""
-    head = f"<b>{_plain(name)}</b><br>" if name else ""
+    head = f"<b>{plain(name)}</b><br>" if name else ""
     texts = []
     for text in frame["text"].map(str):
         lines = textwrap.wrap(text, 48, max_lines=3, placeholder=" …")
-        texts.append(head + "<br>".join(map(_plain, lines)))
+        texts.append(head + "<br>".join(map(plain, lines)))
     return texts
 
 
@@ -87,7 +88,7 @@ def _trace(frame: pd.DataFrame, name: str, marker: dict[str, Any], look: _Look, 
         y=frame["y"].to_numpy(np.float32),
         customdata=frame.index.to_numpy(np.int32),
         mode="markers",
-        name=_plain(name if len(name) <= 34 else name[:33] + "…"),
+        name=plain(shorten(name, 34)),
         marker=marker,
         selected={"marker": {"opacity": 1.0}},
         unselected={"marker": {"opacity": 0.28}},
@@ -134,11 +135,6 @@ def _log_ticks(logs: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _plain(text: str) -> str:
-    """Text that Plotly draws as it is: it reads a few HTML tags, so none may come from data."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
 def _cluster_traces(view: RunView, shown: pd.DataFrame, look: _Look) -> list[go.Scattergl]:
     traces = []
     noise = shown[shown["cluster"] < 0]
@@ -161,19 +157,7 @@ def _cluster_names(view: RunView, shown: pd.DataFrame, ink: str, paper: str) -> 
         if len(part) < 3:
             continue
         words = str(view.clusters.loc[view.clusters["cluster"] == cluster, "label"].iloc[0])
-        notes.append(
-            {
-                "x": float(part["x"].median()),
-                "y": float(part["y"].median()),
-                "text": _plain(words if len(words) <= 28 else words[:27] + "…"),
-                "showarrow": False,
-                "font": {"size": 11, "color": ink},
-                "bgcolor": paper,
-                "borderpad": 2,
-                "opacity": 0.9,
-                "captureevents": False,
-            }
-        )
+        notes.append(name_in_plot(part, shorten(words, 28), ink, paper))
     return notes
 
 
@@ -224,7 +208,7 @@ def plot_map(
             "size": look.size,
             "opacity": 0.85,
             "showscale": True,
-            "colorbar": {"title": {"text": _plain(color.title), "side": "right"}, "thickness": 10},
+            "colorbar": {"title": {"text": plain(color.title), "side": "right"}, "thickness": 10},
         }
         if color.column == "norm":
             marker["colorbar"] |= _log_ticks(values)

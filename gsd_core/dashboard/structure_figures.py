@@ -7,7 +7,6 @@ plot_layers      cosines of aligned pairs layer by layer, beside what clusters a
 plot_clusters    mean cosine between clusters
 plot_cosines     claim figure A: distributions of cosines
 name_pair        A, B … of the m aligned pairs; ``color_pair`` their colours
-plain            text that Plotly draws as it is
 
 Cosines are drawn on a red-to-blue scale around 0, which colour-blind readers tell apart. Points that can be opened
 carry their row; a click on anything else says nothing.
@@ -25,6 +24,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from gsd_core.dashboard.colors import NOISE, PALETTE
+from gsd_core.dashboard.plot_text import plain
 from gsd_core.dashboard.queries import RunView
 from gsd_core.dashboard.structure_queries import SIGNIFICANT, PairView, Reference, Structure
 
@@ -36,11 +36,6 @@ MAX_CLUSTERS = 24
 MAX_TEXT_CELLS = 144  # beyond it numbers in cells are too small to read
 MAX_HOVER_CELLS = 2_500  # beyond it texts on hover would outweigh the picture
 _BAR = {"thickness": 10, "outlinewidth": 0}
-
-
-def plain(text: str) -> str:
-    """Text that Plotly draws as it is: it reads a few HTML tags, so none may come from data."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _wrap(text: str, lines: int = 2) -> str:

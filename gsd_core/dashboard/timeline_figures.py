@@ -18,6 +18,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from gsd_core.dashboard.colors import ACCENT, NOISE, NOISE_MARK, PALETTE, Mark
+from gsd_core.dashboard.plot_text import name_in_plot, plain, shorten
 
 COLUMNS = 4
 CELL_HEIGHT, GAP = 190, 62  # pixels
@@ -44,7 +45,7 @@ def plot_curves(
     figure = make_subplots(
         rows=n_rows,
         cols=COLUMNS,
-        subplot_titles=[_plain(name) for name in measures],
+        subplot_titles=[plain(name) for name in measures],
         vertical_spacing=GAP / height,
         horizontal_spacing=0.05,
     )
@@ -124,7 +125,7 @@ def plot_moment(
             x=part["x"],
             y=part["y"],
             mode="markers",
-            name=_plain(name),
+            name=plain(name),
             customdata=part.index.to_numpy(np.int32),
             marker={
                 "color": mark.color,
@@ -133,7 +134,7 @@ def plot_moment(
                 "opacity": 0.35 if is_noise else 0.85,
             },
             hoverinfo="text",
-            hovertext=[f"<b>{_plain(name)}</b><br>{_wrap(text)}" for text in part["text"].map(str)],
+            hovertext=[f"<b>{plain(name)}</b><br>{_wrap(text)}" for text in part["text"].map(str)],
             selected={"marker": {"opacity": 1.0}},
             unselected={"marker": {"opacity": 0.35 if is_noise else 0.85}},
             showlegend=False,
@@ -264,27 +265,9 @@ def _name_clusters(places: pd.DataFrame, names: Mapping[int, str], is_dark: bool
     for cluster in sizes.index[:MAX_NAMED]:
         part = places[places["cluster"] == cluster]
         words = names.get(int(cluster), "").partition(" · ")[2]
-        notes.append(
-            {
-                "x": float(part["x"].median()),
-                "y": float(part["y"].median()),
-                "text": _plain(words if len(words) <= 24 else words[:23] + "…"),
-                "showarrow": False,
-                "font": {"size": 11, "color": ink},
-                "bgcolor": paper,
-                "borderpad": 2,
-                "opacity": 0.9,
-                "captureevents": False,
-                "yshift": 15,
-            }
-        )
+        notes.append(name_in_plot(part, shorten(words, 24), ink, paper, yshift=15))
     return notes
 
 
 def _wrap(text: str) -> str:
-    return "<br>".join(map(_plain, textwrap.wrap(text, 48, max_lines=3, placeholder=" …")))
-
-
-def _plain(text: str) -> str:
-    """Text that Plotly draws as it is: it reads a few HTML tags, so none may come from data."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return "<br>".join(map(plain, textwrap.wrap(text, 48, max_lines=3, placeholder=" …")))
