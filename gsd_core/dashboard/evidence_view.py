@@ -14,12 +14,12 @@ from gsd_core.dashboard.address import choose, pick_many
 from gsd_core.dashboard.commands import evaluate_commands
 from gsd_core.dashboard.evidence_queries import (
     QUESTION,
-    compute_verdict,
     find_best_checkpoint,
     list_metrics,
     load_evidence,
 )
 from gsd_core.dashboard.session import Chosen, escape
+from gsd_core.verdict import compute_verdict
 
 COLORS = {"above": "green", "below": "orange", "even": "gray"}
 FIGURE_A = ("single tokens", "random windows", "shuffled", "spans", "same cluster")
@@ -52,17 +52,18 @@ def show_evidence(chosen: Chosen) -> None:
 
 def _show_benchmark(chosen: Chosen, rows: pd.DataFrame) -> None:
     questions = {" · ".join(filter(None, key)): key for key in _unique(rows, QUESTION)}
-    left, middle, right = st.columns([3, 3, 2])
+    left, right = st.columns(2)
     with left:
         question = questions[choose("Question", "question", list(questions))]
     asked = rows[(rows[QUESTION] == list(question)).all(axis=1)]
     metrics, strictest = list_metrics(asked)
-    with middle:
+    with right:
         metric = choose("Metric", "metric", metrics, default=strictest)
     shown = asked[asked["metric"] == metric]
     checkpoints = list(dict.fromkeys(shown["checkpoint"]))
-    with right:
-        checkpoint = choose("At checkpoint", "evidence_at", checkpoints, default=find_best_checkpoint(shown))
+    checkpoint = chosen.checkpoint if chosen.checkpoint in checkpoints else find_best_checkpoint(shown)
+    if checkpoint != chosen.checkpoint:
+        st.caption(f"{escape(chosen.checkpoint)} was not evaluated; this is {escape(checkpoint)}.")
     here = shown[shown["checkpoint"] == checkpoint]
     verdict = compute_verdict(here)
     if verdict:
@@ -82,11 +83,6 @@ def _show_benchmark(chosen: Chosen, rows: pd.DataFrame) -> None:
         "Share of the nearest rows of other samples that carry the same label; bars are 95 % intervals over samples, "
         f"n = {int(here['n'].max()):,}. The dashed line is chance, the dotted one what perfect neighbours would reach. "
         "What is near correlates with the label; nothing here says why."
-        + (
-            " The page opens at the checkpoint where a gradient stands highest, which favours gradients."
-            if len(checkpoints) > 1
-            else ""
-        )
     )
 
 

@@ -139,24 +139,9 @@ def describe_evaluation(result: Result) -> str:
             lines.append(f"\n{checkpoint}: {metric} ({bounds})")
             lines.append(format_table(("representation", "kind", "value", "low", "high"), table))
         if checkpoint in verdicts:
-            lines.append(describe_verdict(verdicts[checkpoint]))
+            verdict = verdicts[checkpoint]
+            lines.append(f"{verdict['metric']}: {verdict['headline']} {verdict['detail']}")
     return "\n".join(lines)
-
-
-def describe_verdict(verdict: Result) -> str:
-    """One sentence: do gradients stand above the best baseline?"""
-    gradient, baseline = verdict["gradient"], verdict["baseline"]
-    found = (
-        "gradients stand above every baseline"
-        if verdict["gradients_win"]
-        else "gradients do not beat the best baseline"
-        if verdict["apart"]
-        else "gradients and the best baseline cannot be told apart"
-    )
-    return (
-        f"{verdict['metric']}: {found} ({gradient['representation']} {gradient['value']:.2f}, "
-        f"{baseline['representation']} {baseline['value']:.2f})"
-    )
 
 
 def describe_timeline(result: Result) -> str:
