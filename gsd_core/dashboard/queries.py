@@ -6,6 +6,7 @@ load_run_view      read a RunView
 load_directions    read Directions
 compute_null       cosines of random pairs of different samples
 compute_q_values   q of cosines against their null
+load_exact         cosines without a sketch, where they were computed
 compute_neighbors  spans of other samples best aligned with one span
 compute_trace      a sample's reasoning cut into pieces, spans and what lies between
 stamp_of           changes whenever what is stored for a run changes
@@ -28,6 +29,7 @@ from gsd_core.store import Run, RunInfo, RunReader
 
 NULL_PAIRS = 20_000
 NULL_SEED = 0
+EXACT = "*exact*"  # where a run keeps cosines without a sketch
 SPAN_COLUMNS = [
     "span",
     "sample",
@@ -256,6 +258,15 @@ def _compute_q_against(cosines: np.ndarray, values: np.ndarray) -> np.ndarray:
     q = np.empty_like(p)
     q[order] = np.minimum.accumulate(ranked[::-1])[::-1].clip(max=1.0)
     return q
+
+
+def load_exact(run: Run, checkpoint: str, span: str) -> dict[str, float]:
+    """Other span → exact centred cosine with ``span``, as far as ``gsd neighbors --exact`` has computed it."""
+    if not run.has_structure(EXACT):
+        return {}
+    pairs = run.read_structure(EXACT, "pairs")
+    own = pairs[(pairs["checkpoint"] == checkpoint) & (pairs["a"] == span)]
+    return dict(zip(own["b"], own["cosine_exact"].astype(float), strict=True))
 
 
 def compute_neighbors(view: RunView, directions: Directions, span: str, top: int = 10) -> pd.DataFrame:

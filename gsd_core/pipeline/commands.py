@@ -134,16 +134,15 @@ def run_analyze_command(context: Context, flags: argparse.Namespace) -> None:
 
 def run_neighbors_command(context: Context, flags: argparse.Namespace) -> None:
     """``gsd neighbors``."""
-    from gsd_core.pipeline.neighbors import run_neighbors
+    asked = {"span": flags.span, "top": flags.top, "checkpoint": flags.checkpoint, "seed": flags.seed}
+    if flags.exact:
+        from gsd_core.pipeline.exact import run_exact_neighbors
 
-    result = run_neighbors(
-        context.open_workspace(),
-        flags.run,
-        span=flags.span,
-        top=flags.top,
-        checkpoint=flags.checkpoint,
-        seed=flags.seed,
-    )
+        result = run_exact_neighbors(context.open_workspace(), flags.run, **asked, progress=context.progress)
+    else:
+        from gsd_core.pipeline.neighbors import run_neighbors
+
+        result = run_neighbors(context.open_workspace(), flags.run, **asked)
     context.emit(result, lambda: reports.describe_neighbors(result))
 
 

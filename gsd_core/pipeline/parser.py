@@ -108,6 +108,11 @@ def make_parser() -> ArgumentParser:
     neighbors.add_argument("--top", type=_positive, default=10)
     neighbors.add_argument("--checkpoint", help="default: the one to look at first")
     neighbors.add_argument("--seed", type=int, default=0, help="of the null's random pairs")
+    neighbors.add_argument(
+        "--exact",
+        action="store_true",
+        help="rank twice as many by gradients without a sketch; loads the model",
+    )
 
     compare = _add_command(
         commands, "compare", "run_compare_command", "two samples span by span: matrix, run, null"

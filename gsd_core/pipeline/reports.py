@@ -110,14 +110,25 @@ def describe_analysis(result: Result) -> str:
 
 def describe_neighbors(result: Result) -> str:
     """``gsd neighbors``: a row a neighbour, and the null that its cosine stands beside."""
+    is_exact = "sketch_error" in result
     rows = [
-        [each["span"], each["cosine"], each["z"], each["q_value"], format_text(each["text"], 200)]
+        [
+            each["span"],
+            *([each["cosine_exact"]] if is_exact else []),
+            each["cosine"],
+            each["z"],
+            each["q_value"],
+            format_text(each["text"], 200),
+        ]
         for each in result["neighbors"]
     ]
+    columns = ("span", *(["exact"] if is_exact else []), "cosine", "z", "q", "text")
     lines = [
         f"{result['span']}: {format_text(result['text'], 200)}",
-        format_table(("span", "cosine", "z", "q", "text"), rows, wide="text"),
+        format_table(columns, rows, wide="text"),
     ]
+    if is_exact and result["sketch_error"] is not None:
+        lines.append(f"the sketch is off by {result['sketch_error']:.3f} (root mean square, not centred)")
     if result["null_p95"] is not None:
         lines.append(f"95 % of random pairs of different samples lie below {result['null_p95']:.3f}")
     if result["windows_p95"] is not None:
