@@ -51,8 +51,16 @@ def list_color_choices(view: RunView) -> dict[str, ColorBy]:
         ColorBy("norm", "norm", "number", "Gradient norm (log scale)"),
         ColorBy("coherence", "coherence", "number", "Coherence (0 to 1)"),
         ColorBy("loss", "loss", "number", "Loss (nats per token)"),
-        ColorBy("sample", "sample", "category", "Sample"),
     ]
+    choices += [
+        ColorBy(name, name, "number", title)
+        for name, title in (
+            ("spectral", "Spectral strength (0 to 1)"),
+            ("grace", "GRACE-like score (-1 to 1)"),
+        )
+        if view.spans[name].notna().any()
+    ]
+    choices.append(ColorBy("sample", "sample", "category", "Sample"))
     return {choice.name: choice for choice in choices}
 
 

@@ -143,6 +143,9 @@ def show_measures(row: pd.Series) -> None:
         Number("norm", _number(row["norm"]), MEASURES["norm"]),
         Number("coherence", _number(row["coherence"], 2), MEASURES["coherence"]),
     ]
+    for name, label in (("spectral", "spectral strength"), ("grace", "GRACE-like")):
+        if pd.notna(row.get(name)):
+            numbers.append(Number(label, _number(row[name], 2), MEASURES[name]))
     if pd.notna(row.get("window_cosine")):
         numbers.append(Number("cosine to exact", _number(row["window_cosine"], 2), MEASURES["window"]))
     snippets.show_numbers(numbers)

@@ -22,11 +22,12 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from gsd_core.dashboard import evidence_figures, figures, structure_figures
-from gsd_core.dashboard.evidence_queries import choose_default_rows, compute_verdict, load_evidence
+from gsd_core.dashboard.evidence_queries import choose_default_rows, load_evidence
 from gsd_core.dashboard.queries import RunView, load_run_view
 from gsd_core.dashboard.structure_queries import Structure, compute_reference, load_structure
 from gsd_core.errors import UserError
 from gsd_core.store import Run, Workspace
+from gsd_core.verdict import compute_verdict
 
 MAX_ROWS = 12
 MAX_TEXT = 280

@@ -11,11 +11,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
 from gsd_core.capture.batches import plan_batches
-from gsd_core.capture.capture import CaptureConfig, Capturer, capture_batch, choose_audited
+from gsd_core.capture.capture import CaptureConfig, Capturer, capture_batch, choose_audited, rank_by_hash
+from gsd_core.capture.controls import choose_controls, iter_controls
 from gsd_core.capture.embeddings import SentenceEncoder, load_sentence_encoder
 from gsd_core.capture.models import (
     Checkpoint,
@@ -98,6 +101,7 @@ def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progres
         batch_tokens=options.batch_tokens,
         lora=options.lora,
         with_head=not options.no_head,
+        measures=not options.no_measures,
     )
     capturer = Capturer(model, config)
     encoder = load_sentence_encoder(options.encoder, device=str(capturer.device))
@@ -243,10 +247,17 @@ def _capture_checkpoints(
         done = run.finished_batches(checkpoint.name)
         stage = progress.stage(f"capturing {checkpoint.name}", n_tokens, "tokens")
 
+        made = [current] if current else []
+
+        def get_capturer(of: Checkpoint = checkpoint, made: list[Capturer] = made) -> Capturer:
+            if not made:
+                made.append(Capturer(_load(options, of)[0], capturer.config))
+            return made[0]
+
         def make_worker(
-            ready: Capturer | None = current, of: Checkpoint = checkpoint
+            get: Callable[[], Capturer] = get_capturer,
         ) -> Callable[[list[TokenizedSample]], list[SampleRecords | Skipped]]:
-            worker = ready or Capturer(_load(options, of)[0], capturer.config)
+            worker = get()
             return lambda batch: capture_batch(worker, batch, audited)
 
         def batches(
@@ -266,7 +277,23 @@ def _capture_checkpoints(
             run.append_batch(checkpoint.name, checkpoint.step, len(plan), skipped)
         run.flush()
         stage.finish()
+        if not options.no_controls and not run.has_controls(checkpoint.name):
+            _store_controls(run, checkpoint.name, get_capturer(), tokenized, progress)
     return time.monotonic() - started
+
+
+def _store_controls(
+    run: Run, checkpoint: str, capturer: Capturer, tokenized: list[TokenizedSample], progress: Progress
+) -> None:
+    """Random windows and single tokens of a few samples: what the alignment of spans is compared with."""
+    chosen = set(choose_controls(rank_by_hash(tokenized, capturer.config.seed)))
+    samples = [s for s in tokenized if s.id in chosen]
+    with progress.stage(f"controls of {checkpoint}", 2 * len(samples), "samples") as stage:
+        found = list(iter_controls(capturer, samples, stage.advance))
+    if not found or run.count_spans(checkpoint) == 0:
+        return
+    frame = pd.DataFrame([each[:4] for each in found], columns=["kind", "sample", "token_start", "token_end"])
+    run.write_controls(checkpoint, frame, np.stack([each.direction for each in found]))
 
 
 def _finish(

@@ -210,6 +210,17 @@ def run_timeline_command(context: Context, flags: argparse.Namespace) -> None:
     context.emit(result, lambda: reports.describe_timeline(result))
 
 
+def run_select_command(context: Context, flags: argparse.Namespace) -> None:
+    """``gsd select``."""
+    from gsd_core.pipeline.select import SelectOptions, run_select
+
+    known = [option.name for option in dataclasses.fields(SelectOptions)]
+    given = {key: getattr(flags, key) for key in known}
+    options = SelectOptions(**{**given, "out": Path(flags.out)})
+    result = run_select(context.open_workspace(), flags.run, options, context.progress)
+    context.emit(result, lambda: reports.describe_selection(result))
+
+
 def run_export_command(context: Context, flags: argparse.Namespace) -> None:
     """``gsd export``."""
     from gsd_core.pipeline.export import run_export

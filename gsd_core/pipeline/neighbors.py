@@ -2,8 +2,9 @@
 
 run_neighbors  the best centred cosines of one span with the spans of other samples, with q-values
 
-A cosine alone says little: the null is the cosine of random pairs of spans from different samples, and q
-(Benjamini–Hochberg, ``methods`` §1.4) is taken over all candidates, not only over those that are shown.
+A cosine alone says little: its nulls are random pairs of spans from different samples and, where the run has controls,
+pairs of spans with windows at random places. q (Benjamini–Hochberg, ``methods`` §1.4) is that of the stricter null,
+over all candidates and not only those that are shown; z is in standard deviations of the windows' null.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from gsd_core.analysis.directions import apply_centring, compute_centred
 from gsd_core.analysis.neighbors import compute_neighbors
-from gsd_core.analysis.nulls import compute_null_cosines, compute_q_values
+from gsd_core.analysis.nulls import compute_joint_q_values, compute_null_cosines
 from gsd_core.errors import UserError
 from gsd_core.pipeline.analyze import get_checkpoint
 
@@ -36,8 +37,9 @@ def run_neighbors(
 ) -> dict[str, Any]:
     """The ``top`` spans of other samples by centred cosine with ``span``.
 
-    Returns ``run, checkpoint, span, sample, text, null_p95, n_candidates, neighbors: [{span, sample, cosine,
-    q_value, text}]``. Raises ``UserError`` for an unknown run, checkpoint or span.
+    Returns ``run, checkpoint, span, sample, text, null_p95, windows_p95`` (None without controls), ``n_candidates,
+    neighbors: [{span, sample, cosine, effect, z, q_value, text}]``; ``effect`` is the cosine less the null's mean.
+    Raises ``UserError`` for an unknown run, checkpoint or span.
     """
     run = workspace.open_run(name)
     at = get_checkpoint(run, checkpoint)
@@ -52,12 +54,14 @@ def run_neighbors(
     if run.has_analysis(at):  # the same centring and null as on the map
         arrays = run.read_arrays(at)
         directions = apply_centring(reader.read_vectors(at), arrays["mean"], arrays.get("top"))
-        null = arrays["null"]
+        null, windows = arrays["null"], arrays.get("null_windows", np.zeros(0))
     else:
         directions = compute_centred(reader.read_vectors(at)).directions
-        null = compute_null_cosines(directions, samples, seed=seed)
+        null, windows = compute_null_cosines(directions, samples, seed=seed), np.zeros(0)
     indices, cosines = compute_neighbors(directions, query, samples, top=len(ids))
-    q_values = compute_q_values(cosines, null, is_mirrored=True)[1]
+    q_values = compute_joint_q_values(cosines, [null, windows])
+    yardstick = windows if len(windows) else null
+    middle, spread = (float(yardstick.mean()), float(yardstick.std())) if len(yardstick) else (np.nan, np.nan)
     texts = spans["text"].to_numpy(dtype=object)
     return {
         "run": name,
@@ -66,12 +70,15 @@ def run_neighbors(
         "sample": str(samples[query]),
         "text": str(texts[query]),
         "null_p95": float(np.quantile(null, 0.95)) if len(null) else None,
+        "windows_p95": float(np.quantile(windows, 0.95)) if len(windows) else None,
         "n_candidates": len(indices),
         "neighbors": [
             {
                 "span": str(ids[index]),
                 "sample": str(samples[index]),
                 "cosine": float(cosine),
+                "effect": float(cosine) - middle,
+                "z": (float(cosine) - middle) / spread if spread > 0 else None,
                 "q_value": float(q_value),
                 "text": str(texts[index]),
             }

@@ -20,6 +20,7 @@ from gsd_core import __version__
 from gsd_core.errors import UserError
 
 TIERS = ("hidden", "head", "position", "span", "local", "exact", "state")
+SELECTION_MEASURES = ("alignment", "semantic", "spectral", "grace", "random", "segments")
 EXPORTS = ("spans", "clusters", "twins", "stresses", "vectors", "tokens", "report")
 _ABSENT = argparse.SUPPRESS
 
@@ -129,6 +130,7 @@ def make_parser() -> ArgumentParser:
 
     _add_evaluate(commands)
     _add_timeline(commands)
+    _add_select(commands)
 
     export = _add_command(
         commands, "export", "run_export_command", "a run's tables as csv, parquet, jsonl or npz"
@@ -220,6 +222,15 @@ def _add_capture(commands: Any) -> None:
     add("--seed", type=int, default=_ABSENT, help="of the sketch")
     add("--encoder", default=_ABSENT, help="sentence-transformers model of the semantic side")
     add("--lora", choices=("adapters", "base"), default=_ABSENT, help="which weights of a LoRA model")
+    add(
+        "--no-measures",
+        action="store_true",
+        default=_ABSENT,
+        help="without spectral strength and GRACE-like score",
+    )
+    add(
+        "--no-controls", action="store_true", default=_ABSENT, help="without random windows and single tokens"
+    )
     add("--no-head", action="store_true", default=_ABSENT, help="directions without the output head's weight")
     _add_map(capture)
     add(
@@ -293,6 +304,20 @@ def _add_evaluate(commands: Any) -> None:
     add("--remove", nargs="+", type=int, default=_ABSENT, metavar="M", help="principal directions to remove")
     add("--layers", action="store_true", default=_ABSENT, help="also a row for every layer")
     add("--seed", type=int, default=_ABSENT)
+
+
+def _add_select(commands: Any) -> None:
+    select = _add_command(commands, "select", "run_select_command", "which samples or spans to train on")
+    select.epilog = "A measure correlates with what training does; it does not promise a better model."
+    add = select.add_argument
+    add("--run", required=True, metavar="NAME")
+    add("--by", required=True, choices=SELECTION_MEASURES)
+    add("--budget", required=True, type=float, metavar="F", help="share of the spans' tokens, up to 1")
+    add("--out", required=True, metavar="FILE", help="JSON Lines, a sample a line, with masks")
+    add("--target", metavar="meta.FIELD=VALUE|RUN", help="what the selection should be like")
+    add("--unit", choices=("sample", "span"), help="default: span for spectral and grace, else sample")
+    add("--checkpoint", help="default: the one to look at first")
+    add("--seed", type=int, default=0, help="of the random selection and of ties")
 
 
 def _add_timeline(commands: Any) -> None:

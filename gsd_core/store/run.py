@@ -20,13 +20,17 @@ import pyarrow as pa
 
 from gsd_core.errors import UserError
 from gsd_core.store import findings, structure
-from gsd_core.store.document import STORE_KEY
 from gsd_core.store.files import Folder
 from gsd_core.store.infos import RunSample
 from gsd_core.store.locks import acquire_writer, is_writer, release_writer
 from gsd_core.store.reading import RunReader
 from gsd_core.store.samples import check_ids, iter_run_sample_batches
-from gsd_core.store.schema import embeddings_schema, run_sample_schema, skipped_schema
+from gsd_core.store.schema import (
+    STORE_KEY,
+    embeddings_schema,
+    run_sample_schema,
+    skipped_schema,
+)
 from gsd_core.store.tables import from_matrix
 from gsd_core.store.writer import BatchWriter
 from gsd_core.types import SampleRecords, Skipped
@@ -148,6 +152,23 @@ class Run(RunReader):
             self._is_writing = False
             if self._folder.is_local:
                 release_writer(self._folder.path, self)
+
+    def write_controls(self, checkpoint: str, frame: pd.DataFrame, vectors: np.ndarray) -> None:
+        """Store the controls of a checkpoint whole, in place of earlier ones.
+
+        ``frame``: ``kind`` ("windows", "tokens"), ``sample, token_start, token_end``; ``vectors`` (n, P) unit norm or
+        zero, row by row. Raises ``ValueError`` for another shape and for a checkpoint without captured spans.
+        """
+        self._become_writer()
+        folder = self._folder_of(checkpoint)
+        if folder is None or vectors.shape != (len(frame), self.sketch_width):
+            raise ValueError(f"{vectors.shape} controls for {len(frame)} rows of checkpoint {checkpoint!r}")
+        table = self._controls_table(folder)
+        columns = [
+            pa.array(frame[name].tolist(), table.schema.field(name).type) for name in table.schema.names[:-1]
+        ]
+        rows = pa.Table.from_arrays([*columns, from_matrix(vectors.astype(np.float16))], schema=table.schema)
+        table.overwrite(rows.to_batches())
 
     # -- analysis -------------------------------------------------------------------------------------------------
 

@@ -91,6 +91,14 @@ class Table:
             return 0
         return int(table.delete(f"batch IN ({numbers})")["num_deleted_rows"])
 
+    def add_null_columns(self, fields: Iterable[pa.Field]) -> None:
+        """Add those of ``fields`` that the table lacks, null in every row, in one commit."""
+        table = self.open()
+        if table is not None:
+            new = [field for field in fields if field.name not in table.schema.names]
+            if new:
+                table.add_columns(pa.schema(new))
+
     def compact(self, keep_s: float = 3600.0) -> None:
         """Join small fragments and forget versions older than ``keep_s`` seconds; rows and their order stay."""
         table = self.open()

@@ -155,6 +155,11 @@ class BatchWriter:
             "norm": [record.norm for record in records],
             "coherence": [record.coherence for record in records],
             "window_cosine": [record.window_cosine for record in records],
+            "spectral": [record.spectral for record in records],
+            "grace": [
+                None if record.grace is None or record.grace != record.grace else record.grace
+                for record in records
+            ],
         }
         columns = [
             pa.array([batch] * len(records), pa.int32()),
