@@ -229,11 +229,11 @@ def _read_dtype(info: dict[str, Any], folder: Path) -> str:
         text = formats[0] if isinstance(formats, list) and formats and isinstance(formats[0], str) else ""
         letters = text.rsplit(")", 1)[-1].lstrip("<=|")
         name = {"f2": "float16", "f4": "float32", "f8": "float64"}.get(letters, letters)
-    if name not in DTYPES:
+    if not isinstance(name, str) or name not in DTYPES:
         raise UserError(
             f"rows of {name!r} cannot be read", f"{folder}/info.json", f"known are {', '.join(DTYPES)}"
         )
-    return str(name)
+    return name
 
 
 def _read_object(path: Path) -> dict[str, Any]:
