@@ -228,6 +228,12 @@ def test_aggregated_and_unfinished_indexes_are_refused(tmp_path):
         open_store(write_bergson(tmp_path / "index.part", make_rows()))
 
 
+def test_chunks_of_a_token_stream_are_no_samples(tmp_path):
+    config = {"data": {"dataset": "x.jsonl", "chunk_length": 512}}
+    with pytest.raises(UserError, match="chunks of 512 tokens"):
+        open_store(write_bergson(tmp_path / "index", make_rows(), config=config))
+
+
 def test_checkpoints_of_one_run_must_be_alike(tmp_path):
     first = open_store(write_bergson(tmp_path / "a", make_rows()))
     fewer = open_store(write_bergson(tmp_path / "b", make_rows(8)))

@@ -39,7 +39,7 @@ def test_rows_and_norms_are_the_stored_ones_whichever_files_are_there(tmp_path, 
 def test_chunks_follow_their_numbers_not_their_names(tmp_path):
     rows = make_rows(11)
     folder = write_less(tmp_path / "dim32", rows, chunk=3, merged=())
-    assert [file.name for file in sorted(folder.iterdir())][0] == "grads-11.pt"
+    assert min(file.name for file in folder.iterdir()) == "grads-11.pt"
     unit, _ = read_all(folder)
     assert np.argmax(unit.astype(float) @ rows.double().numpy().T, axis=1).tolist() == list(range(11))
 

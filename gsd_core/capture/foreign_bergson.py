@@ -7,7 +7,7 @@ get_loss_reduction  whether the losses that an index keeps are means or sums ove
 An index is a folder: ``info.json`` (``num_items``, ``num_grads``, ``grad_sizes``: module → columns, ``base_dtype``),
 ``gradients.bin`` (num_grads × Σ grad_sizes, row-major), with ``attribute_tokens`` also ``offsets.npy``; beside them
 ``data.hf`` with the rows' tokens and losses, and ``config.yaml``. Its normalizers and Hessians (``*.pth``) are not
-read: what they did is in the rows already. Position t of a token row holds ``δ_t a_tᵀ`` under the loss of the whole sequence.
+read: what they did is in the rows already. Row t of a sequence holds ``δ_t a_tᵀ`` under the loss of the whole.
 """
 
 from __future__ import annotations
@@ -89,8 +89,14 @@ class BergsonStore:
                 str(folder),
                 "build the index with aggregation none",
             )
-        self.has_norms = preprocess.get("unit_normalize") is not True
         self.details = _describe(index, preprocess, config.get("bergson_version"), self._dtype, is_by_token)
+        if self.details.get("chunk_length"):
+            raise UserError(
+                f"its rows are chunks of {self.details['chunk_length']} tokens, whatever sample they are of",
+                str(folder),
+                "build the index without chunk_length",
+            )
+        self.has_norms = preprocess.get("unit_normalize") is not True
 
     def read_rows(self, start: int, stop: int) -> torch.Tensor:
         """(stop − start, D) float32."""

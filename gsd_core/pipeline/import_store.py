@@ -6,7 +6,7 @@ run_import  the stage; a run is there whole or not at all
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,7 @@ from gsd_core.capture.embeddings import SentenceEncoder, load_sentence_encoder
 from gsd_core.capture.foreign import (
     MAX_WIDTH,
     DirectionLayout,
-    Directions,
     ForeignStore,
-    iter_rows,
-    sum_rows,
 )
 from gsd_core.capture.foreign_stores import check_alike, open_store
 from gsd_core.dataset.saved import MACHINE_COLUMNS
@@ -34,14 +31,12 @@ from gsd_core.pipeline.import_plan import (
     match_rows,
     name_checkpoints,
 )
-from gsd_core.pipeline.import_tokens import load_tokenizer, open_rows, place_sample, read_losses, whole_sample
+from gsd_core.pipeline.import_records import Placed, iter_span_batches, iter_whole_batches
+from gsd_core.pipeline.import_tokens import load_tokenizer, open_rows, place_sample, whole_sample
 from gsd_core.pipeline.progress import Progress
 from gsd_core.pipeline.sentences import embed_texts, read_known_vectors
 from gsd_core.store import Run, RunSample, Workspace
-from gsd_core.types import Sample, SampleRecords, Skipped, SpanRecord, TokenizedSample
-
-SAMPLES_AT_ONCE = 64  # of a store by token
-NOT_FINITE = "the stored gradient is not finite"
+from gsd_core.types import Sample, Skipped
 
 
 def run_import(workspace: Workspace, options: ImportOptions, progress: Progress) -> dict[str, Any]:
@@ -109,7 +104,7 @@ def run_import(workspace: Workspace, options: ImportOptions, progress: Progress)
                 run, placed, skipped, encoder, read_known_vectors(workspace, name, manifest), progress
             )
             for store, (checkpoint, step) in zip(stores, checkpoints, strict=True):
-                batches = _iter_span_batches if is_by_span else _iter_whole_batches
+                batches = iter_span_batches if is_by_span else iter_whole_batches
                 with progress.stage(f"importing {checkpoint}", len(placed), "samples") as stage:
                     for batch, results in enumerate(batches(store, layout, placed)):
                         run.append_batch(checkpoint, step, batch, results)
@@ -154,7 +149,7 @@ def _find_dataset(
             str(store.path),
             "add --dataset with the file that it was made of",
         )
-    name = make_dataset_name(str(store.path.absolute()))
+    name = options.run or make_dataset_name(str(store.path.absolute()))
     added = run_datasets_add(workspace, saved.folder, name=name, map_flag=options.map, progress=progress)
     return str(added["dataset"])
 
@@ -168,9 +163,6 @@ def _check_free(workspace: Workspace, name: str) -> None:
             workspace.remove_run(name)
             return
         raise UserError("the run exists already", f"run {name}", "choose another --run name")
-
-
-Placed = list[tuple[TokenizedSample, Sample, int]]  # with the sample's place in the store
 
 
 def _place(
@@ -249,77 +241,6 @@ def _write_tables(
         [f"{one.id}#{s.index}" for one, _, _ in placed for s in one.spans], embedded[len(placed) :]
     )
     run.update_manifest(has_tables=True)
-
-
-def _iter_whole_batches(
-    store: ForeignStore, layout: DirectionLayout, placed: Placed
-) -> Iterator[list[SampleRecords | Skipped]]:
-    """A record for every sample: its row, or the sum of its token rows."""
-    losses = read_losses(store)
-    if store.offsets is not None:
-        for part in _parts(placed):
-            yield [_sum_record(store, layout, one, item, losses[item]) for one, _, item in part]
-        return
-    owners = {item: one for one, _, item in placed}
-    for start, rows in iter_rows(store, layout):
-        results: list[SampleRecords | Skipped] = []
-        for at in range(len(rows.unit)):
-            one = owners.get(start + at)
-            if one is not None:
-                results.append(
-                    _make_records(one, [(rows, at, float("nan"))], losses[start + at], store.has_norms)
-                )
-        if results:
-            yield results
-
-
-def _sum_record(
-    store: ForeignStore, layout: DirectionLayout, one: TokenizedSample, item: int, loss: float
-) -> SampleRecords | Skipped:
-    assert store.offsets is not None
-    summed, coherence = sum_rows(store, layout, int(store.offsets[item]), int(store.offsets[item + 1]))
-    return _make_records(one, [(summed, 0, coherence)], loss, store.has_norms)
-
-
-def _iter_span_batches(
-    store: ForeignStore, layout: DirectionLayout, placed: Placed
-) -> Iterator[list[SampleRecords | Skipped]]:
-    """A record for every span: the sum of the rows at which its tokens are predicted."""
-    assert store.offsets is not None
-    for part in _parts(placed):
-        results = []
-        for one, _, item in part:
-            begin = int(store.offsets[item])
-            found = []
-            for span in one.spans:  # token t is predicted at position t − 1
-                summed, coherence = sum_rows(store, layout, begin + span.start - 1, begin + span.end - 1)
-                found.append((summed, 0, coherence))
-            results.append(_make_records(one, found, float("nan"), store.has_norms))
-        yield results
-
-
-def _parts(placed: Placed) -> Iterator[Placed]:
-    for start in range(0, len(placed), SAMPLES_AT_ONCE):
-        yield placed[start : start + SAMPLES_AT_ONCE]
-
-
-def _make_records(
-    one: TokenizedSample, found: list[tuple[Directions, int, float]], loss: float, has_norms: bool
-) -> SampleRecords | Skipped:
-    """Records of one sample; what nobody knows of them is NaN."""
-    if not all(rows.is_finite[at] for rows, at, _ in found):
-        return Skipped(one.id, NOT_FINITE)
-    records = tuple(
-        SpanRecord(
-            span,
-            rows.unit[at],
-            norm=float(rows.norms[at]) if has_norms else float("nan"),
-            loss=float(loss),
-            coherence=coherence,
-        )
-        for span, (rows, at, coherence) in zip(one.spans, found, strict=True)
-    )
-    return SampleRecords(one, records, np.full(len(one.token_ids), np.nan, np.float32))
 
 
 def _describe_sketch(layout: DirectionLayout, store: ForeignStore) -> dict[str, Any]:
