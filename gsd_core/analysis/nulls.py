@@ -103,12 +103,17 @@ def compute_window_null(
     return np.sort(cosines)
 
 
-def compute_joint_q_values(cosines: np.ndarray, nulls: Sequence[np.ndarray]) -> np.ndarray:
-    """(r,) q of cosines against the strictest of several mirrored nulls, cosine by cosine; empty nulls do not count."""
+def compute_joint_q_values(
+    cosines: np.ndarray, nulls: Sequence[np.ndarray], n_tests: int | None = None
+) -> np.ndarray:
+    """(r,) q of cosines against the strictest of several mirrored nulls, cosine by cosine; empty nulls do not count.
+
+    `n_tests` as in `compute_q_values`.
+    """
     known = [null for null in nulls if len(null)]
     if not known:
         return np.ones(len(cosines))
-    return np.max([compute_q_values(cosines, null, is_mirrored=True)[1] for null in known], axis=0)
+    return np.max([compute_q_values(cosines, null, n_tests, is_mirrored=True)[1] for null in known], axis=0)
 
 
 def compute_q_values(

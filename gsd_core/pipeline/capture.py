@@ -277,9 +277,20 @@ def _capture_checkpoints(
             run.append_batch(checkpoint.name, checkpoint.step, len(plan), skipped)
         run.flush()
         stage.finish()
+        store_index(run, checkpoint.name, progress)
         if not options.no_controls and not run.has_controls(checkpoint.name):
             _store_controls(run, checkpoint.name, get_capturer(), tokenized, progress)
     return time.monotonic() - started
+
+
+def store_index(run: Run, checkpoint: str, progress: Progress) -> None:
+    """Index a checkpoint that is too big to be searched whole, and say how good the index is."""
+    built = run.build_index(checkpoint)
+    if built:
+        progress.note(
+            f"{checkpoint}: {built['n_rows']:,} directions indexed in {built['seconds']:.0f} s, "
+            f"recall@{built['recall_at']} {built['recall']:.3f}"
+        )
 
 
 def _store_controls(

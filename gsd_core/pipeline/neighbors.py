@@ -23,7 +23,7 @@ from gsd_core.pipeline.analyze import get_checkpoint
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gsd_core.store import Workspace
+    from gsd_core.store import RunReader, Workspace
 
 
 def run_neighbors(
@@ -51,6 +51,8 @@ def run_neighbors(
         raise UserError(f"no span {span!r}", f"run {name}, checkpoint {at}", _describe_near(span, spans))
     query = int(place[0])
     samples = spans["sample"].to_numpy(dtype=object)
+    if run.has_analysis(at) and reader.has_index(at):
+        return _search(reader, name, at, spans, query, top)
     if run.has_analysis(at):  # the same centring and null as on the map
         arrays = run.read_arrays(at)
         directions = apply_centring(reader.read_vectors(at), arrays["mean"], arrays.get("top"))
@@ -60,29 +62,67 @@ def run_neighbors(
         null, windows = compute_null_cosines(directions, samples, seed=seed), np.zeros(0)
     indices, cosines = compute_neighbors(directions, query, samples, top=len(ids))
     q_values = compute_joint_q_values(cosines, [null, windows])
+    texts = spans["text"].to_numpy(dtype=object)
+    best = zip(indices[:top], cosines[:top], q_values[:top], strict=True)
+    found = [(ids[i], samples[i], cosine, q, texts[i]) for i, cosine, q in best]
+    return _describe(name, at, spans.iloc[query], null, windows, len(indices), found)
+
+
+def _search(
+    reader: RunReader, name: str, at: str, spans: pd.DataFrame, query: int, top: int
+) -> dict[str, Any]:
+    """The same from the store's index, for runs that are too big to be read whole."""
+    arrays = reader.read_arrays(at)
+    mean, removed = arrays["mean"], arrays.get("top")
+    if removed is not None and len(removed):
+        raise UserError(
+            "its directions were analysed without their top directions, which the index does not know",
+            f"run {name}, checkpoint {at}",
+            "analyse it again with the mean removed only",
+        )
+    null, windows = arrays["null"], arrays.get("null_windows", np.zeros(0))
+    own = spans.iloc[query]
+    found = reader.search(reader.read_vectors(at, query, query + 1)[0], top, at, own["sample"], mean)
+    n_others = int((spans["sample"] != own["sample"]).sum())
+    # The rest were no better than these: as p = 1 they make q larger, never smaller.
+    q_values = compute_joint_q_values(found["cosine"].to_numpy(), [null, windows], n_others)
+    texts = spans.set_index("span")["text"]
+    rows = zip(found["span"], found["sample"], found["cosine"], q_values, strict=True)
+    return _describe(name, at, own, null, windows, n_others, [(s, o, c, q, texts[s]) for s, o, c, q in rows])
+
+
+def _describe(
+    name: str,
+    at: str,
+    own: pd.Series,
+    null: np.ndarray,
+    windows: np.ndarray,
+    n_candidates: int,
+    found: list[tuple[str, str, float, float, str]],
+) -> dict[str, Any]:
+    """The result; `found` are (span, sample, cosine, q, text), best first."""
     yardstick = windows if len(windows) else null
     middle, spread = (float(yardstick.mean()), float(yardstick.std())) if len(yardstick) else (np.nan, np.nan)
-    texts = spans["text"].to_numpy(dtype=object)
     return {
         "run": name,
         "checkpoint": at,
-        "span": span,
-        "sample": str(samples[query]),
-        "text": str(texts[query]),
+        "span": str(own["span"]),
+        "sample": str(own["sample"]),
+        "text": str(own["text"]),
         "null_p95": float(np.quantile(null, 0.95)) if len(null) else None,
         "windows_p95": float(np.quantile(windows, 0.95)) if len(windows) else None,
-        "n_candidates": len(indices),
+        "n_candidates": n_candidates,
         "neighbors": [
             {
-                "span": str(ids[index]),
-                "sample": str(samples[index]),
+                "span": str(span),
+                "sample": str(sample),
                 "cosine": float(cosine),
                 "effect": float(cosine) - middle,
                 "z": (float(cosine) - middle) / spread if spread > 0 else None,
                 "q_value": float(q_value),
-                "text": str(texts[index]),
+                "text": str(text),
             }
-            for index, cosine, q_value in zip(indices[:top], cosines[:top], q_values[:top], strict=True)
+            for span, sample, cosine, q_value, text in found
         ],
     }
 

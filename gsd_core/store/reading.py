@@ -125,6 +125,11 @@ class RunReader:
         reader._is_fixed = True
         return reader
 
+    def has_index(self, checkpoint: str | None = None) -> bool:
+        """Whether ``search`` has an index to ask."""
+        view = self._view(checkpoint)
+        return view is not None and view.has_index
+
     def count_spans(self, checkpoint: str | None = None) -> int:
         """How many spans are stored, without reading them."""
         entry = self._entry(checkpoint)
@@ -191,12 +196,14 @@ class RunReader:
         checkpoint: str | None = None,
         exclude_sample: str | None = None,
         center: np.ndarray | None = None,
+        is_exact: bool = False,
     ) -> pd.DataFrame:
         """The spans whose directions have the largest cosine to ``query``: ``span, sample, cosine``, best first.
 
-        Exhaustive matrix product over the stored directions, in batches, float32. ``query`` (P,) is a direction as
-        stored, that is *not* centred; with ``center`` (P,), it and the directions are centred alike before the
-        cosine. Spans with a zero gradient have cosine 0. Equal cosines stay in capture order.
+        Where the checkpoint has an index (``Run.build_index``), its candidates are ranked by their exact cosines; else,
+        and with ``is_exact``, it is a matrix product over all stored directions, in batches, float32. ``query`` (P,)
+        is a direction as stored, that is *not* centred; with ``center`` (P,), it and the directions are centred alike
+        before the cosine. Spans with a zero gradient have cosine 0. Equal cosines stay in capture order.
         """
         view = self._view(checkpoint)
         wanted = np.asarray(query, np.float32).reshape(-1)
@@ -206,6 +213,10 @@ class RunReader:
                 raise ValueError(f"{what} has {value.shape[0]} values, directions have {self.sketch_width}")
         if view is None or not len(view) or top <= 0:
             return pd.DataFrame({"span": [], "sample": [], "cosine": np.zeros(0, np.float32)})
+        if view.has_index and not is_exact:
+            rows, nearest = view.find_nearest(wanted, middle, top, exclude_sample)
+            ids = join_span_ids(rows.column("sample"), rows.column("index")).to_pandas()
+            return pd.DataFrame({"span": ids, "sample": rows.column("sample").to_pandas(), "cosine": nearest})
         cosines = view.compute_cosines(wanted, middle)
         places = np.arange(len(view))
         if exclude_sample is not None:

@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 
 from gsd_core.errors import UserError
-from gsd_core.store import findings, structure
+from gsd_core.store import findings, index, structure
 from gsd_core.store.files import Folder
 from gsd_core.store.infos import RunSample
 from gsd_core.store.locks import acquire_writer, is_writer, release_writer
@@ -141,6 +141,28 @@ class Run(RunReader):
         self.flush()
         for entry in self._document.store()["checkpoints"]:
             BatchWriter(*self._checkpoint_tables(entry["folder"]), self.sketch_width).compact()
+
+    def build_index(self, checkpoint: str, *, again: bool = False) -> dict[str, Any] | None:
+        """Index a checkpoint's directions where that makes ``search`` quicker; what was built, None where nothing was.
+
+        Below 200 MiB of directions reading them all is as quick. ``{n_rows, n_partitions, recall, recall_at, seconds}``
+        is kept in ``manifest["index"]`` under the checkpoint's name; an index of all rows stays, unless `again`.
+        """
+        folder = self._folder_of(checkpoint)
+        records = self._checkpoint_tables(folder)[0] if folder else None
+        rows = records.open() if records else None
+        if records is None or rows is None:
+            return None
+        n_rows = rows.count_rows()
+        known = (self.manifest.get("index") or {}).get(checkpoint) or {}
+        if not index.needs_index(n_rows, self.sketch_width) or (
+            not again and index.has_index(rows) and known.get("n_rows") == n_rows
+        ):
+            return None
+        self._become_writer()
+        built = index.build_index(records, self.sketch_width)
+        self.update_manifest(index={**(self.manifest.get("index") or {}), checkpoint: built})
+        return built
 
     def close(self) -> None:
         """Store what was taken in and let others write. The object can still read, and write again."""
