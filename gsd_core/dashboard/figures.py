@@ -48,13 +48,13 @@ def list_color_choices(view: RunView) -> dict[str, ColorBy]:
     choices += [ColorBy(label.name, label.name, label.kind, label.name) for label in view.labels]
     choices += [
         ColorBy("position", "place", "number", "Position in trace (0 first, 1 last)"),
-        ColorBy("norm", "norm", "number", "Gradient norm (log scale)"),
-        ColorBy("coherence", "coherence", "number", "Coherence (0 to 1)"),
-        ColorBy("loss", "loss", "number", "Loss (nats per token)"),
     ]
-    choices += [
+    choices += [  # of an imported run some are unknown everywhere
         ColorBy(name, name, "number", title)
         for name, title in (
+            ("norm", "Gradient norm (log scale)"),
+            ("coherence", "Coherence (0 to 1)"),
+            ("loss", "Loss (nats per token)"),
             ("spectral", "Spectral strength (0 to 1)"),
             ("grace", "GRACE-like score (-1 to 1)"),
         )

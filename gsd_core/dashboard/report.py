@@ -105,8 +105,10 @@ def _describe_run(run: Run, view: RunView) -> str:
     model, dataset, sketch = (manifest.get(key) or {} for key in ("model", "dataset", "sketch"))
     window = manifest.get("window")
     tier = f"{manifest.get('tier')}" + (f", window {window}" if window not in (None, "") else "")
+    kind = f"{model.get('architecture')}, {model.get('n_parameters', 0):,} parameters"
+    store = (manifest.get("imported") or {}).get("format")  # of an imported run nobody saw the model
     facts = {
-        "Model": f"{model.get('source')} ({model.get('architecture')}, {model.get('n_parameters', 0):,} parameters)",
+        "Model": f"{model.get('source')} ({f'gradients imported from {store}' if store else kind})",
         "Checkpoint": f"{view.checkpoint} of {', '.join(run.checkpoints)}",
         "Data": f"{dataset.get('name')}: {len(view.samples):,} samples, {len(view.spans):,} spans",
         "Gradient": f"tier {tier}; segmenter {manifest.get('segmenter')}; sketch of {sketch.get('width', '?')} numbers",

@@ -117,6 +117,17 @@ def run_capture_command(context: Context, flags: argparse.Namespace) -> None:
     context.emit(result, lambda: reports.describe_capture(result))
 
 
+def run_import_command(context: Context, flags: argparse.Namespace) -> None:
+    """``gsd import``."""
+    from gsd_core.pipeline.import_plan import ImportOptions
+    from gsd_core.pipeline.import_store import run_import
+
+    known = {option.name for option in dataclasses.fields(ImportOptions)}
+    options = ImportOptions(**{key: value for key, value in vars(flags).items() if key in known})
+    result = run_import(context.open_workspace(create=True), options, context.progress)
+    context.emit(result, lambda: reports.describe_import(result))
+
+
 def run_analyze_command(context: Context, flags: argparse.Namespace) -> None:
     """``gsd analyze``."""
     from gsd_core.pipeline.analyze import run_analyze

@@ -85,6 +85,7 @@ def make_parser() -> ArgumentParser:
 
     _add_datasets(commands)
     _add_capture(commands)
+    _add_import(commands)
 
     analyze = _add_command(
         commands, "analyze", "run_analyze_command", "layout, clusters with labels, null, stresses, twins"
@@ -243,6 +244,31 @@ def _add_capture(commands: Any) -> None:
         default=_ABSENT,
         help="run code that a model brings with it; only for sources that you trust",
     )
+
+
+def _add_import(commands: Any) -> None:
+    store = _add_command(
+        commands, "import", "run_import_command", "stored gradients of Bergson or LESS as a run"
+    )
+    add = store.add_argument
+    add(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="an index of Bergson or a dimN folder of LESS; each a checkpoint",
+    )
+    add("--format", choices=("auto", "bergson", "less"), default=_ABSENT)
+    add(
+        "--dataset", default=_ABSENT, metavar="NAME|FILE", help="default: the rows that a Bergson index keeps"
+    )
+    add("--run", default=_ABSENT, metavar="NAME")
+    add("--checkpoint", nargs="+", default=_ABSENT, metavar="NAME", help="one for each PATH")
+    add("--tokenizer", default=_ABSENT, metavar="demo|PATH|HUB_ID", help="cuts rows by token into spans")
+    add("--segmenter", default=_ABSENT, metavar="RULE", help="as for capture; with --tokenizer")
+    add("--sketch-width", type=_positive, default=_ABSENT, metavar="P", help="wider rows are folded to it")
+    add("--seed", type=int, default=_ABSENT, help="of the fold")
+    add("--encoder", default=_ABSENT, help="sentence-transformers model of the semantic side")
+    _add_map(store)
 
 
 def _add_evaluate(commands: Any) -> None:

@@ -97,6 +97,22 @@ def describe_capture(result: Result) -> str:
     return "\n".join([*lines, f"next: gsd analyze {result['run']}"])
 
 
+def describe_import(result: Result) -> str:
+    """``gsd import``: counts, the folding, notes, samples that have no usable row."""
+    fold = f"folded from {result['stored_width']:,} to" if result["is_folded"] else "of"
+    lines = [
+        f"run {result['run']}: {result['n_spans']:,} spans of {result['n_samples']:,} samples from {result['format']}, "
+        f"directions {fold} {result['sketch_width']:,} numbers in {len(result['layers']):,} layers, "
+        f"checkpoints {', '.join(result['checkpoints'])}, {format_seconds(result['seconds'])}",
+        *(f"note: {note}" for note in result["notes"]),
+    ]
+    if result["n_skipped"]:
+        rows = [[each["sample"], each["reason"]] for each in result["skipped"][:MAX_ROWS_SHOWN]]
+        lines.append(f"{result['n_skipped']:,} samples skipped:")
+        lines.append(format_table(("sample", "reason"), rows, wide="reason"))
+    return "\n".join([*lines, f"next: gsd analyze {result['run']}"])
+
+
 def describe_analysis(result: Result) -> str:
     """``gsd analyze``: a row a checkpoint."""
     keys = ("checkpoint", "n_spans", "n_clusters", "noise_share", "n_stresses", "n_twins")
