@@ -176,7 +176,10 @@ def analyze(planted: Planted, order: np.ndarray | None = None) -> Structure:
     rows = (planted.directions[at], planted.samples[at], planted.indices[at], planted.labels[at])
     first = list(dict.fromkeys(planted.samples[at]))
     questions = planted.questions[[int(sample[1:]) for sample in first]]
-    return analyze_structure(*rows, questions, layers, names={0: "the first kind"})
+    noise = np.random.default_rng(5).normal(size=(40, width))
+    noise /= np.linalg.norm(noise, axis=1, keepdims=True)
+    controls = {"random windows": (noise.astype(np.float32), planted.samples[at][:40])}
+    return analyze_structure(*rows, questions, layers, names={0: "the first kind"}, controls=controls)
 
 
 def test_structure_has_every_table_with_plain_cells() -> None:
@@ -187,6 +190,14 @@ def test_structure_has_every_table_with_plain_cells() -> None:
         assert all(isinstance(cell, (str, int, float, bool)) for row in frame.to_numpy() for cell in row)
     assert found.info["n_twins"] == int((found.tables["twins"]["q_value"] < 0.05).sum()) > 0
     assert found.info["n_stresses"] == int((found.tables["stresses"]["q_value"] < 0.05).sum()) > 0
+
+
+def test_planted_spans_find_better_partners_than_noise_of_the_same_samples() -> None:
+    tables = analyze(make_planted(80, width=64)).tables
+    best = tables["best"].groupby("kind")["cosine"]
+    assert best.size().nunique() == 1, "a larger pool has better partners"
+    assert best.mean()["spans"] > best.mean()["random windows"] + 0.1
+    assert set(tables["cosines"]["kind"]) == {"spans", "same cluster", "shuffled", "random windows"}
 
 
 def test_aligned_spans_and_occurrences_are_named_by_their_index_in_the_sample() -> None:

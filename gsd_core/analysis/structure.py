@@ -39,6 +39,7 @@ TABLES = {
     "edges": ("cluster_a", "cluster_b", "cosine", "n"),
     "layers": ("layer", "set", "mean", "ci_low", "ci_high", "n"),
     "cosines": ("kind", "cosine"),
+    "best": ("kind", "cosine"),
 }
 SIGNIFICANT = 0.05
 _SHOWN_PAIRS, _SHOWN_COSINES, _LAYER_PAIRS, _RESAMPLES = 2_000, 3_000, 2_000, 200
@@ -134,6 +135,7 @@ def analyze_structure(
         "occurrences": _tabulate_occurrences(stresses, traces, numbers),
         "edges": _compute_edges(rows, traces, ordered),
         **_compare_cosines(rows, traces.owners(), ordered, layer_slices, seed, controls or {}),
+        "best": _compare_best(rows, traces.ids[traces.owners()], controls or {}, seed),
     }
     report("tables", 1, 1)
     info = {
@@ -313,6 +315,33 @@ def _compare_cosines(
                 numbers = {"mean": mean, "ci_low": low, "ci_high": high, "n": len(pairs)}
                 layers.append({"layer": str(name), "set": kind, **numbers})
     return {"layers": _frame("layers", layers, {**_floats("layers", 2, 5), "n": "int64"}), "cosines": cosines}
+
+
+def _compare_best(
+    rows: np.ndarray, owners: np.ndarray, controls: dict[str, tuple[np.ndarray, np.ndarray]], seed: int
+) -> pd.DataFrame:
+    """Every unit's cosine with its best partner of another sample, for controls and the spans of the same samples.
+
+    Random pairs of a corpus with many procedures hardly ever share one, whatever is cut; the best partner tells
+    whether units of a kind find their like. A larger pool has better partners, so all kinds are drawn to one size.
+    """
+    if not controls:
+        return _frame("best", [], _floats("best", 1, 2))
+    sampled = set().union(*(samples for _, samples in controls.values()))
+    inside = np.array([owner in sampled for owner in owners], dtype=bool)
+    pools = {**controls, "spans": (rows[inside], owners[inside])}
+    pools = {kind: (x[(x != 0).any(axis=1)], o[(x != 0).any(axis=1)]) for kind, (x, o) in pools.items()}
+    size = min(len(vectors) for vectors, _ in pools.values())
+    random = np.random.default_rng(seed)
+    parts = []
+    for kind, (vectors, samples) in pools.items():
+        drawn = random.permutation(len(vectors))[:size]
+        cosines = vectors[drawn] @ vectors[drawn].T
+        codes = pd.factorize(samples[drawn])[0]
+        cosines[codes[:, None] == codes[None]] = -np.inf
+        best = cosines.max(axis=1) if size else np.zeros(0)
+        parts.append(pd.DataFrame({"kind": kind, "cosine": best[np.isfinite(best)]}))
+    return pd.concat(parts, ignore_index=True).astype({"kind": object, "cosine": "float64"})
 
 
 def _draw_within(

@@ -1,7 +1,7 @@
 """The evidence page: does any of this hold? The structure benchmark and the cosines behind it.
 
 show_evidence       the page of a run
-load_cosines        cosines of single tokens, windows, spans, same-cluster spans
+load_cosines        cosines of single tokens, windows, spans: random pairs, or best partners
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ COLORS = {"above": "green", "below": "orange", "even": "gray"}
 FIGURE_A = ("single tokens", "random windows", "shuffled", "spans", "same cluster")
 
 
-def load_cosines(chosen: Chosen) -> pd.DataFrame:
-    """Table ``cosines`` of the chosen checkpoint, kinds in the order of claim figure A; empty where not analysed."""
+def load_cosines(chosen: Chosen, table: str = "cosines") -> pd.DataFrame:
+    """Table ``cosines`` or ``best`` of the chosen checkpoint, kinds in the order of claim figure A; empty where there
+    is none."""
     run = session.open_workspace().open_run(chosen.info.name)
-    if not run.has_structure(chosen.checkpoint):
+    if table not in run.structure_tables(chosen.checkpoint):
         return pd.DataFrame()
-    cosines = run.read_structure(chosen.checkpoint, "cosines")
+    cosines = run.read_structure(chosen.checkpoint, table)
     place = {kind: at for at, kind in enumerate(FIGURE_A)}
     return cosines.sort_values(
         "kind", key=lambda kinds: kinds.map(lambda kind: place.get(kind, len(place))), kind="stable"
@@ -115,6 +116,7 @@ def _show_cosines(chosen: Chosen) -> None:
         st.info(f"No structure is stored for this checkpoint yet: `gsd analyze {chosen.info.name}`")
         return
     st.plotly_chart(structure_figures.plot_cosines(cosines, float("nan")), key="evidence_cosines")
+    best = load_cosines(chosen, "best")
     has_controls = FIGURE_A[0] in set(cosines["kind"])
     st.caption(
         "Centred cosines of pairs of different samples; the diamond is the mean, with its 95 % interval. "
@@ -127,6 +129,13 @@ def _show_cosines(chosen: Chosen) -> None:
             else "Runs captured without `--no-controls` also show single tokens and random windows here."
         )
     )
+    if len(best):
+        st.subheader("Best partner in another sample", anchor=False)
+        st.plotly_chart(structure_figures.plot_cosines(best, float("nan")), key="evidence_best")
+        st.caption(
+            "Every unit's cosine with its best partner of another sample, among equally many units of its kind, of the "
+            "same samples. Random pairs hardly ever share a procedure, so this is where cutting at steps would show."
+        )
 
 
 def _unique(rows: pd.DataFrame, columns: list[str]) -> list[tuple[str, ...]]:

@@ -347,6 +347,10 @@ class RunReader:
         """Whether ``write_structure`` stored something for this checkpoint (or ``"*timeline*"``, ``"*evidence*"``)."""
         return checkpoint in self._structure()
 
+    def structure_tables(self, checkpoint: str) -> list[str]:
+        """Names of the tables stored for this checkpoint; none where nothing is."""
+        return list((self._structure().get(checkpoint) or {}).get("tables") or [])
+
     def structure_info(self, checkpoint: str) -> dict[str, Any]:
         """What ``write_structure`` was told beside the tables, as a copy. ``UserError`` when there is none."""
         return copy.deepcopy(self._structure_entry(checkpoint)["info"])
