@@ -178,7 +178,7 @@ def analyze(planted: Planted, order: np.ndarray | None = None) -> Structure:
     questions = planted.questions[[int(sample[1:]) for sample in first]]
     noise = np.random.default_rng(5).normal(size=(40, width))
     noise /= np.linalg.norm(noise, axis=1, keepdims=True)
-    controls = {"random windows": (noise.astype(np.float32), planted.samples[at][:40])}
+    controls = {"random windows": (noise.astype(np.float32), planted.samples[at][:: len(at) // 40][:40])}
     return analyze_structure(*rows, questions, layers, names={0: "the first kind"}, controls=controls)
 
 
