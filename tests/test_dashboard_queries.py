@@ -80,6 +80,24 @@ def test_null_is_of_different_samples_only():
     assert np.all(null.values == 0), "pairs of one sample got into the null"
 
 
+def test_a_run_that_is_not_held_gives_the_same_rows_neighbours_and_pairs(run, view, directions, monkeypatch):
+    monkeypatch.setattr(queries, "LARGEST_BYTES", 0)
+    samples = view.spans["sample"].to_numpy()
+    stored = queries.load_directions(run, "step-20", samples)
+    assert isinstance(stored.matrix, queries.StoredRows)
+    assert len(stored.matrix) == len(directions.matrix)
+    for places in (5, [3, 4, 5, 9, 1], np.array([], dtype=int)):
+        np.testing.assert_allclose(stored.matrix[places], directions.matrix[places], atol=1e-6)
+    span = view.spans["span"].iloc[7]
+    near, same = (queries.compute_neighbors(view, each, span, 12) for each in (stored, directions))
+    assert near["span"].tolist() == same["span"].tolist()
+    np.testing.assert_allclose(near["cosine"], same["cosine"], atol=1e-5)
+    assert (near["q_value"] >= same["q_value"] - 1e-9).all(), "what was not read may not help"
+    # Without an analysis mean and null are estimated, and still there.
+    monkeypatch.setattr(type(run), "has_analysis", lambda self, checkpoint=None: False)
+    assert queries.load_directions(run, "step-20", samples).null.n > 1_000
+
+
 def test_one_sample_has_no_null_and_no_neighbors(view):
     own = view.spans[view.spans["sample"] == view.spans["sample"].iloc[0]].reset_index(drop=True)
     single = queries.RunView(

@@ -25,6 +25,7 @@ import pandas as pd
 
 from gsd_core.dashboard.colors import NOISE_MARK, Mark, compute_marks
 from gsd_core.dashboard.labels import LabelColumn, compute_label_columns, compute_label_frame
+from gsd_core.dashboard.stored_rows import LARGEST_BYTES, StoredRows, read_sample
 from gsd_core.store import Run, RunInfo, RunReader
 
 NULL_PAIRS = 20_000
@@ -100,9 +101,12 @@ class Null:
 
 @dataclass(frozen=True)
 class Directions:
-    """``matrix`` (n, P) float32, centred, unit norm (all zero where the gradient is zero), rows as in ``spans``."""
+    """``matrix`` (n, P) float32, centred, unit norm (all zero where the gradient is zero), rows as in ``spans``.
 
-    matrix: np.ndarray
+    Of a run too big to be held it is a ``StoredRows``, which reads the rows it is asked for.
+    """
+
+    matrix: np.ndarray | StoredRows
     null: Null
 
 
@@ -226,9 +230,12 @@ def load_directions(run: Run, checkpoint: str, samples: np.ndarray) -> Direction
     Mean and null are the analysis's own where there is one, so that the page and ``gsd neighbors`` say the same.
     """
     reader = run.snapshot()
-    vectors = reader.read_vectors(checkpoint, 0, len(samples)).astype(np.float32)
     arrays = reader.read_arrays(checkpoint) if reader.has_analysis(checkpoint) else {}
     mean = arrays.get("mean")
+    n_removed = len(arrays.get("top", ()))
+    if 4 * len(samples) * run.sketch_width > LARGEST_BYTES and not n_removed:
+        return _load_stored(reader, checkpoint, samples, arrays)
+    vectors = reader.read_vectors(checkpoint, 0, len(samples)).astype(np.float32)
     if mean is None:
         mean = vectors.mean(axis=0) if len(vectors) else np.zeros(vectors.shape[1], np.float32)
     matrix = _centre(vectors, np.asarray(mean, np.float32), arrays.get("top"))
@@ -237,24 +244,38 @@ def load_directions(run: Run, checkpoint: str, samples: np.ndarray) -> Direction
     return Directions(matrix, compute_null(matrix, samples[: len(matrix)], seed=NULL_SEED))
 
 
-def compute_q_values(cosines: np.ndarray, null: Null) -> np.ndarray:
+def _load_stored(
+    reader: RunReader, checkpoint: str, samples: np.ndarray, arrays: dict[str, np.ndarray]
+) -> Directions:
+    """The same for a run that is not read whole; without an analysis, mean and null are of a few thousand spans."""
+    places, drawn = read_sample(reader, checkpoint, len(samples))
+    mean = np.asarray(arrays["mean"] if "mean" in arrays else drawn.mean(axis=0), np.float32)
+    rows = StoredRows(reader, checkpoint, len(samples), mean, lambda vectors: _centre(vectors, mean, None))
+    if "null" in arrays:
+        return Directions(rows, describe_null(arrays["null"], arrays.get("null_windows")))
+    return Directions(rows, compute_null(_centre(drawn, mean, None), samples[places], seed=NULL_SEED))
+
+
+def compute_q_values(cosines: np.ndarray, null: Null, n_tests: int | None = None) -> np.ndarray:
     """Benjamini–Hochberg q of each cosine (one-sided), over all that are given; NaN without a null.
+
+    ``n_tests``: how many the given ones are the best of; the others then count as no finding.
 
     Against random pairs and, where there are any, against windows at random places: the larger of the two.
     """
     if null.n == 0 or len(cosines) == 0:
         return np.full(len(cosines), np.nan)
     known = [values for values in (null.values, null.windows) if len(values)]
-    return np.max([_compute_q_against(cosines, values) for values in known], axis=0)
+    return np.max([_compute_q_against(cosines, values, n_tests or len(cosines)) for values in known], axis=0)
 
 
-def _compute_q_against(cosines: np.ndarray, values: np.ndarray) -> np.ndarray:
+def _compute_q_against(cosines: np.ndarray, values: np.ndarray, n_tests: int) -> np.ndarray:
     above = len(values) - np.searchsorted(values, cosines, side="left")
     # As in the analysis: true alignments among random pairs must not be their own yardstick (Efron 2004).
     above = np.minimum(above, np.searchsorted(values, 2 * np.median(values) - cosines, side="right"))
     p = (1.0 + above) / (1.0 + len(values))
     order = np.argsort(p)
-    ranked = p[order] * len(p) / np.arange(1, len(p) + 1)
+    ranked = p[order] * n_tests / np.arange(1, len(p) + 1)
     q = np.empty_like(p)
     q[order] = np.minimum.accumulate(ranked[::-1])[::-1].clip(max=1.0)
     return q
@@ -280,6 +301,15 @@ def compute_neighbors(view: RunView, directions: Directions, span: str, top: int
     columns = ["span", "sample", "index", "n_in_trace", "text", "cluster"]
     if query is None or not query.any():
         return frame.iloc[:0][columns].assign(cosine=[], q_value=[])
+    if isinstance(directions.matrix, StoredRows):
+        own = str(frame["sample"].iloc[row])
+        nearest = directions.matrix.search(row, top, own)
+        known = nearest["span"].isin(view.row_of)  # the view may be older than the store
+        rows = nearest.loc[known, "span"].map(view.row_of).to_numpy(dtype=np.int64)
+        cosines = nearest.loc[known, "cosine"].to_numpy()
+        n_others = int((frame["sample"] != own).sum())
+        q_values = compute_q_values(cosines, directions.null, n_others)
+        return frame.iloc[rows][columns].assign(cosine=cosines, q_value=q_values)
     cosines = directions.matrix @ query
     others = np.flatnonzero((frame["sample"] != frame["sample"].iloc[row]).to_numpy())
     q_values = compute_q_values(cosines[others], directions.null)
