@@ -1,6 +1,6 @@
 """The one door to the database: whole-commit tables of Lance.
 
-Table          a table at a URI: open a version, append, overwrite, delete, compact
+Table          a table at a URI: open a version, append (rows, or fragments others wrote), overwrite, delete, compact
 to_matrix      fixed-width list column → (n, width) array
 from_matrix    (n, width) array → fixed-width list column
 
@@ -10,8 +10,10 @@ The driver is imported on the first use, so that reading this package costs no d
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,6 +64,44 @@ class Table:
             _driver().write_dataset(rows, self.uri, schema=self.schema, mode="create")
         else:
             _driver().write_dataset(rows, existing, schema=self.schema, mode="append")
+
+    def create(self) -> None:
+        """Make the table without rows, unless it is there: fragments need a table to belong to."""
+        if self.open() is None:
+            _driver().write_dataset(self.schema.empty_table(), self.uri, schema=self.schema, mode="create")
+
+    def write_fragments(self, rows: pa.Table) -> list[str]:
+        """Write rows beside the existing table without a commit; what ``append_fragments`` needs, as JSON texts."""
+        written = _driver().fragment.write_fragments(rows, self.uri, schema=self.schema, mode="append")
+        return [json.dumps(each.to_json()) for each in written]
+
+    def append_fragments(self, fragments: Sequence[str]) -> None:
+        """Add what ``write_fragments`` wrote, here or elsewhere, in one commit, in the order given."""
+        existing = self.open()
+        if existing is None:
+            raise ValueError(f"no table at {self.uri} to append to")
+        parts = [_driver().FragmentMetadata.from_json(text) for text in fragments]
+        operation = _driver().LanceOperation.Append(parts)
+        _driver().LanceDataset.commit(existing, operation, read_version=existing.version)
+
+    def check_fragments(self, fragments: Iterable[str]) -> None:
+        """On a disk: see that the files lie here. A worker elsewhere may have written to a disk of its own.
+
+        Raises
+        ------
+        UserError
+            When one does not.
+        """
+        if "://" in self.uri:
+            return
+        for text in fragments:
+            for file in json.loads(text)["files"]:
+                if not Path(self.uri, "data", file["path"]).is_file():
+                    raise UserError(
+                        "a worker wrote its vectors to a disk that this process does not see",
+                        self.uri,
+                        "put the workspace on a shared folder or on object storage (s3://…)",
+                    )
 
     def overwrite(self, batches: Iterable[pa.RecordBatch]) -> int:
         """Replace all rows in one commit, streaming; returns the new version. Older versions stay readable."""
