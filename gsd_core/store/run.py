@@ -152,12 +152,12 @@ class Run(RunReader):
         """
         return self._become_writer(takeover=True)
 
-    def compact(self) -> None:
-        """Join the fragments of many commits, for faster reads; rows and their order stay."""
+    def compact(self, from_fragments: int = 2) -> None:
+        """Join the fragments of many commits, for faster reads, where a table has at least so many; rows stay."""
         self._become_writer()
         self.flush()
         for entry in self._document.store()["checkpoints"]:
-            BatchWriter(*self._checkpoint_tables(entry["folder"]), self.sketch_width).compact()
+            BatchWriter(*self._checkpoint_tables(entry["folder"]), self.sketch_width).compact(from_fragments)
 
     def close(self) -> None:
         """Store what was taken in and let others write. The object can still read, and write again."""

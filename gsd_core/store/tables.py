@@ -131,13 +131,15 @@ class Table:
             return 0
         return int(table.delete(f"batch IN ({numbers})")["num_deleted_rows"])
 
-    def compact(self, keep_s: float = 3600.0) -> None:
-        """Join small fragments and forget versions older than ``keep_s`` seconds; rows and their order stay."""
+    def compact(self, from_fragments: int = 2, keep_s: float = 3600.0) -> None:
+        """Join small fragments where there are at least so many, and forget versions older than ``keep_s`` seconds.
+
+        Rows and their order stay.
+        """
         table = self.open()
-        if table is None:
+        if table is None or len(table.get_fragments()) < from_fragments:
             return
-        if len(table.get_fragments()) > 1:
-            table.optimize.compact_files()
+        table.optimize.compact_files()
         self.forget(keep_s)
 
     def forget(self, keep_s: float = 3600.0) -> None:

@@ -117,7 +117,7 @@ class BatchWriter:
         self._n_rows = self._n_marks = self._n_bytes = 0
         self._last_commit = time.monotonic()
 
-    def compact(self) -> None:
+    def compact(self, from_fragments: int) -> None:
         """Join the fragments of many small commits."""
-        self._records.compact()
-        self._captured.compact()
+        self._records.compact(from_fragments)
+        self._captured.compact(from_fragments)
