@@ -14,6 +14,7 @@ import os
 import signal
 import threading
 import traceback
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -292,6 +293,13 @@ def _import_ray() -> Any:
 def _start(ray: Any, n_workers: int) -> None:
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     address = os.environ.get("RAY_ADDRESS")
+    with warnings.catch_warnings():
+        # Libraries warn when the process forks; what Ray forks becomes another program at once.
+        warnings.filterwarnings("ignore", message=".*fork-safe")
+        _init(ray, n_workers, address, quiet)
+
+
+def _init(ray: Any, n_workers: int, address: str | None, quiet: dict[str, Any]) -> None:
     try:
         if address and address != "local":
             ray.init(address=address, **quiet)
