@@ -66,9 +66,9 @@ def check_lease(folder: Folder, owner: str, name: str) -> None:
     holder = _read(folder)
     if holder.get("owner") != owner:
         raise UserError(
-            f"the run was taken over by {holder['who']}" if holder.get("who") else "the run is gone",
+            f"the run was taken over by {holder.get('who', 'another capture that has ended')}, or removed",
             name,
-            "let that one finish; the batches not stored here will be repeated",
+            "resume it where it stands: the batches not stored here are captured again",
         )
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from gsd_core.errors import UserError
+from gsd_core.store.files import STORAGE_HELP
 
 
 def _driver() -> Any:
@@ -51,10 +52,13 @@ class Table:
         except (ValueError, OSError) as error:
             if version is None and "was not found" in str(error):
                 return None
+            is_remote = "://" in self.uri
             raise UserError(
                 f"a table cannot be read ({str(error).splitlines()[0][:200]})",
                 self.uri,
-                "restore it from a copy, or remove the run or data set and make it again",
+                f"{STORAGE_HELP}; if others can be read there, restore this one from a copy"
+                if is_remote
+                else "restore it from a copy, or remove the run or data set and make it again",
             ) from error
 
     def append(self, rows: pa.Table) -> None:
