@@ -14,6 +14,7 @@ No dense weight gradient is ever formed: parameters do not require gradients, so
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -43,7 +44,7 @@ class FrozenModel:
 
     def __enter__(self) -> FrozenModel:
         try:
-            self._flags = {name: p.requires_grad for name, p in self.model.named_parameters()}
+            self._flags = {name: p.requires_grad for name, p in self._named_parameters()}
             self._modes = [(m, m.training) for m in self.model.modules()]
             for parameter in self.model.parameters():
                 parameter.requires_grad_(False)
@@ -64,11 +65,15 @@ class FrozenModel:
         for handle in self._handles:
             handle.remove()
         # By name: where weights wait on a disk, a forward pass puts new parameters in the place of the old.
-        for name, parameter in self.model.named_parameters() if self._flags else ():
+        for name, parameter in self._named_parameters() if self._flags else ():
             parameter.requires_grad_(self._flags[name])
         for module, mode in self._modes:
             module.training = mode
         self._handles, self._flags, self._modes = [], {}, []
+
+    def _named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        # Shared ones under each of their names: a forward pass may part them.
+        return self.model.named_parameters(remove_duplicate=False)
 
 
 def _root_the_graph(module: nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor:
