@@ -114,7 +114,8 @@ class SpanRecord:
 
     ``direction`` (P,) float16, unit norm (all zero when the gradient is zero); ``norm`` of the
     sketched gradient, float; ``loss`` mean negative log-likelihood of the tokens in nats; ``coherence`` in [0, 1];
-    ``window_cosine`` cosine to the exact direction, None where it was not audited.
+    ``window_cosine`` cosine to the exact direction, None where it was not audited; ``spectral`` and ``grace`` are
+    the measures of ``capture.measures``, None where they were not taken.
     """
 
     span: TokenSpan
@@ -123,6 +124,8 @@ class SpanRecord:
     loss: float
     coherence: float
     window_cosine: float | None = None
+    spectral: float | None = None
+    grace: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,7 +150,10 @@ def write_run(
             for span in one.spans:
                 vector = np.eye(width)[span.index] + 0.1 * rng.normal(size=width)
                 direction = (vector / np.linalg.norm(vector)).astype(np.float16)
-                records.append(SpanRecord(span, direction, norm=2.0, loss=span.index + 0.5, coherence=0.9))
+                measures = {"spectral": (span.index + 1) / (n_steps + 1), "grace": 0.1 * span.index}
+                records.append(
+                    SpanRecord(span, direction, norm=2.0, loss=span.index + 0.5, coherence=0.9, **measures)
+                )
             losses = np.array([np.nan] + [span.index + 0.5 for span in one.spans], dtype=np.float32)
             results.append(SampleRecords(one, tuple(records), losses))
         run.append_batch(checkpoint, step, 0, results)

@@ -2,6 +2,7 @@
 
 make_run_samples   samples of a run, with tokens and spans
 make_batches       what capture would give, batch by batch; the same for the same arguments
+make_analysis      points, clusters, arrays and summary of one checkpoint
 read_everything    every read of a run, for comparing two runs
 main               the writing process: prints ``AT`` at the chosen point and waits there for a line
 """
@@ -13,12 +14,14 @@ import sys
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from gsd_core.store import Run, RunSample, Workspace
 from gsd_core.store.tables import Table
 from gsd_core.types import Sample, SampleRecords, Skipped, SpanRecord, TokenizedSample, TokenSpan
 
 WIDTH, EMBEDDING_WIDTH = 16, 4
+INFO = {"format": "jsonl", "fields": {"question": "q"}, "data_hash": "aa", "source": "x.jsonl"}
 CHECKPOINTS = [("step-10", 10), ("final", None)]
 
 
@@ -109,6 +112,21 @@ def make_run(workspace: Workspace, name: str, n_batches: int) -> Run:
     spans = [f"{row.sample.id}#{span.index}" for row in rows for span in row.tokenized.spans]
     run.write_embeddings(spans, np.ones((len(spans), EMBEDDING_WIDTH), np.float32))
     return run
+
+
+def make_analysis(run: Run, checkpoint: str, x: float = 0.0) -> tuple[Any, Any, Any, Any]:
+    spans = run.read_spans(checkpoint, ["span"])["span"].tolist()
+    points = pd.DataFrame(
+        {"span": spans, "x": x, "y": np.arange(len(spans)), "cluster": 0, "probability": 1.0}
+    )
+    rows = {"cluster": [0], "size": [len(spans)], "label": ["sum it's"], "terms": [["sum", "add"]]}
+    clusters = pd.DataFrame({**rows, "exemplars": [spans[:2]]})
+    arrays = {
+        "mean": np.arange(WIDTH, dtype=np.float32),
+        "shape": np.zeros((2, 0, 3)),
+        "flag": np.array(True),
+    }
+    return points, clusters, arrays, {"n_clusters": 1}
 
 
 def read_everything(run: Run) -> dict[str, Any]:

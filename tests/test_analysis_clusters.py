@@ -110,7 +110,7 @@ def test_tables_carry_the_span_ids(analysis):
     first = clusters.iloc[0]
     assert (points.set_index("span").loc[first.exemplars, "cluster"] == 0).all()
     assert int((points.cluster == 0).sum()) == first["size"]
-    assert set(analysis.arrays()) == {"mean", "top", "null"}
+    assert set(analysis.arrays()) == {"mean", "top", "null", "null_windows"}
     with pytest.raises(ValueError, match="600"):
         analysis.points(ids[:-1])
 

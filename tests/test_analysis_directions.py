@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from gsd_core.analysis import directions as directions_module
 from gsd_core.analysis.directions import apply_centring, compute_centred
 from gsd_core.analysis.neighbors import compute_neighbors
-from gsd_core.analysis.nulls import compute_null_cosines, compute_q_values, describe_null
+from gsd_core.analysis.nulls import (
+    compute_joint_q_values,
+    compute_null_cosines,
+    compute_q_values,
+    compute_window_null,
+    describe_null,
+)
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -161,6 +167,23 @@ def test_every_cross_sample_pair_is_equally_likely():
     for i, j in pairs:
         share = np.mean(np.isclose(null, np.cos(angles[i] - angles[j]), atol=1e-4))
         assert abs(share - 1 / len(pairs)) < 0.01, f"pair {i}, {j} is drawn {share:.3f} of the time"
+
+
+def test_window_pairs_never_share_a_sample_and_leave_out_what_has_no_direction():
+    spans = np.eye(4)[[0, 1, 2, 3]]
+    windows = np.concatenate([np.eye(4)[[0, 1]], np.zeros((1, 4))])
+    null = compute_window_null(spans, np.array(list("abcd")), windows, np.array(list("abz")), 4_000)
+    assert 1_000 < len(null) <= 4_000
+    assert not null.any(), "a window was compared with a span of its own sample"
+    assert not len(compute_window_null(spans, np.array(list("abcd")), windows[2:], np.array(["z"]), 100))
+
+
+def test_the_stricter_null_decides():
+    cosines = np.array([0.5, 0.9])
+    wide, narrow = np.linspace(-0.95, 0.95, 999), np.linspace(-0.1, 0.1, 999)
+    joint = compute_joint_q_values(cosines, [narrow, wide, np.zeros(0)])
+    np.testing.assert_allclose(joint, compute_q_values(cosines, wide, is_mirrored=True)[1])
+    assert compute_joint_q_values(cosines, [np.zeros(0)]).tolist() == [1.0, 1.0]
 
 
 def test_the_null_is_seeded():

@@ -9,10 +9,12 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 
 from gsd_core.capture.models import demo_folder
 from gsd_core.pipeline.parser import make_parser
 from tests.cli_support import ROOT, run_gsd
+from tests.foreign_support import write_less
 
 TEXT = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
 EXAMPLES = [
@@ -67,6 +69,8 @@ def test_examples_run_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("GSD_WORKSPACE", raising=False)
     for name, content in re.findall(r"```json (\S+)\n(.*?)```", TEXT, re.DOTALL):
         (tmp_path / name).write_text(content, encoding="utf-8")
+    # What `gsd import` is shown on: a row for every row of problems.jsonl, also for the one that is no sample.
+    write_less(tmp_path / "less-ckpt105-adam" / "dim64", torch.randn(4, 64, dtype=torch.float16))
     for example in EXAMPLES:
         if example.startswith(ENDLESS):
             continue

@@ -34,7 +34,7 @@ def test_planted_steps_are_found_and_random_labels_are_not(workspace: Path) -> N
     assert 0.2 < gradient["chance"] < 0.3
     assert result["n"] == 96
     verdict = result["verdicts"][0]
-    assert verdict["gradients_win"] == (verdict["gradient"]["ci_low"] > verdict["baseline"]["ci_high"])
+    assert (verdict["outcome"] == "above") == (verdict["gradient"]["ci_low"] > verdict["baseline"]["ci_high"])
     assert {"sentence embedding", "TF-IDF of the words", "numbers: their order"} <= {r for _, r in rows}
 
 
@@ -135,7 +135,7 @@ def test_a_person_reads_a_table_and_a_sentence(workspace: Path) -> None:
     outcome = run_gsd("evaluate", "planted", "--label", "meta.kinds", workspace=workspace)
     assert "span gradient (exact, without head)" in outcome.out
     assert "chance 0.2" in outcome.out
-    assert "P@10, distant questions: gradients" in outcome.out
+    assert "P@10, distant questions: Gradients" in outcome.out
 
 
 def test_a_question_that_no_neighbour_can_answer_is_left_out(workspace: Path) -> None:

@@ -10,8 +10,8 @@ from streamlit.testing.v1 import AppTest
 
 from gsd_core.dashboard.commands import evaluate_commands
 from gsd_core.dashboard.evidence_figures import plot_curves, plot_dots
-from gsd_core.dashboard.evidence_queries import compute_verdict
 from gsd_core.dashboard.structure_figures import plot_cosines
+from gsd_core.verdict import compute_verdict
 from tests.cli_support import run_gsd_json, write_run
 from tests.test_dashboard_pages import check, open_page, words
 
@@ -99,10 +99,4 @@ def test_with_evidence_the_page_says_who_wins(workspace: Path, monkeypatch: pyte
     said = words(page)
     assert "Gradients stand above every baseline" in said
     assert "95 % intervals over samples, n = 96" in said
-    assert [box.label for box in page.selectbox][:5] == [
-        "Run",
-        "Checkpoint",
-        "Question",
-        "Metric",
-        "At checkpoint",
-    ]
+    assert [box.label for box in page.selectbox][:4] == ["Run", "Checkpoint", "Question", "Metric"]

@@ -13,12 +13,13 @@ from tests.cli_support import ROOT
 
 TEXT = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
 PROBLEM = (7e9, 100_000, 500, 20)
-ROWS: list[tuple[str, Any]] = [
-    ("`hidden`, `head`", "hidden"),
-    ("`span`, window 0, with audit", 0),
-    ("`span`, window 1, with audit", 1),
-    ("`span`, window 2, with audit", 2),
-    ("`span`, exact", None),
+ROWS: list[tuple[str, dict[str, Any]]] = [
+    ("`hidden`, `head`, with `--no-measures`", {"window": "hidden", "measures": 0}),
+    ("`hidden`, `head`", {"window": "hidden"}),
+    ("`span`, window 0, with audit", {"window": 0}),
+    ("`span`, window 1, with audit", {"window": 1}),
+    ("`span`, window 2, with audit", {"window": 2}),
+    ("`span`, exact", {"window": None}),
 ]
 
 
@@ -37,11 +38,11 @@ def as_range(low: float, high: float, digits: int) -> str:
     return ends[0] if ends[0] == ends[1] else "–".join(ends)
 
 
-@pytest.mark.parametrize(("tier", "window"), ROWS)
+@pytest.mark.parametrize(("tier", "flags"), ROWS)
 def test_every_row_is_what_the_formula_gives(
-    estimate: Callable[..., tuple[float, float, int, float]], tier: str, window: Any
+    estimate: Callable[..., tuple[float, float, int, float]], tier: str, flags: dict[str, Any]
 ) -> None:
-    best, worst = estimate(*PROBLEM, window=window, mfu=0.40), estimate(*PROBLEM, window=window, mfu=0.35)
+    best, worst = estimate(*PROBLEM, mfu=0.40, **flags), estimate(*PROBLEM, mfu=0.35, **flags)
     cells = [
         f"{best[0]:.2f}".rstrip("0").rstrip("."),
         as_range(best[1], worst[1], 1),
@@ -54,4 +55,4 @@ def test_every_row_is_what_the_formula_gives(
 def test_the_formula_uses_the_prefix_share_of_the_plan(
     estimate: Callable[..., tuple[float, float, int, float]],
 ) -> None:
-    assert estimate(7e9, 1, 1, 20)[0] == pytest.approx(1 + PREFIX_SHARE * 20)
+    assert estimate(7e9, 1, 1, 20, measures=0)[0] == pytest.approx(1 + PREFIX_SHARE * 20)

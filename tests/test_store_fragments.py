@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from gsd_core.errors import UserError
 from gsd_core.store import Run, Workspace, WrittenBatch
+from gsd_core.store.batch_rows import encode_batch
+from gsd_core.store.schema import records_schema
+from gsd_core.store.tables import Table
 from gsd_core.types import Skipped
-from tests.store_rows import CHECKPOINTS, make_batches, make_run, read_everything, write_missing
+from tests.store_rows import CHECKPOINTS, WIDTH, make_batches, make_run, read_everything, write_missing
 
 N_BATCHES = 9
 
@@ -92,3 +97,31 @@ def test_files_on_a_workers_own_disk_are_refused(tmp_path: Path) -> None:
         run.append_written("final", None, written)
     run.close()
     assert len(Workspace.open(tmp_path).open_run("r").read_spans("final")) == 0
+
+
+def test_fragments_fit_a_table_that_was_brought_up_to_date(tmp_path: Path) -> None:
+    # A migration adds its columns at the end; the schema of today has them before the directions.
+    today = records_schema(WIDTH)
+    added = [today.field(name) for name in ("spectral", "grace")]
+    earlier = pa.schema([field for field in today if field not in added])
+    uri = str(tmp_path / "records.lance")
+    results = [
+        replace(each, records=tuple(replace(r, spectral=0.25, grace=0.5) for r in each.records))
+        for each in make_batches(3, 0)[1]
+        if not isinstance(each, Skipped)
+    ]
+    rows = encode_batch(0, results, WIDTH).records
+    assert rows is not None
+    before = pa.Table.from_batches([rows])
+    Table(uri, earlier).append(before.select(earlier.names).cast(earlier))
+    Table(uri, earlier).add_null_columns(added)
+    table = Table(uri, today)
+    table.append_fragments(table.write_fragments(before))
+    opened = table.open()
+    assert opened is not None
+    found = opened.to_table(columns=today.names, scan_in_order=True)
+    n = before.num_rows
+    for name in earlier.names:
+        assert found.column(name).slice(n).to_pylist() == found.column(name).slice(0, n).to_pylist()
+    for name, value in (("spectral", 0.25), ("grace", 0.5)):
+        assert found.column(name).to_pylist() == [None] * n + [value] * n

@@ -18,11 +18,11 @@ import numpy as np
 import pandas as pd
 
 from gsd_core.analysis.clusters import N_NEIGHBORS, compute_clusters, default_min_cluster_size
-from gsd_core.analysis.directions import compute_centred
+from gsd_core.analysis.directions import apply_centring, compute_centred
 from gsd_core.analysis.labels import compute_cluster_labels, compute_exemplars
 from gsd_core.analysis.layout import compute_layout
 from gsd_core.analysis.manifold import FEW, PLACED_ABOVE, compute_knn
-from gsd_core.analysis.nulls import compute_null_cosines, describe_null
+from gsd_core.analysis.nulls import compute_null_cosines, compute_window_null, describe_null
 
 STAGES = ("centre", "neighbours", "layout", "clusters", "labels", "null")
 LAYOUT_NEIGHBORS = 15
@@ -34,7 +34,8 @@ class Analysis:
 
     ``layout`` (n, 2) float32; ``labels`` (n,) int32, -1 is noise; ``probabilities`` (n,) float32; ``names``
     cluster → (label, terms); ``exemplars`` cluster → row numbers; ``mean`` (P,) and ``top`` (m, P) float32
-    for `apply_centring`; ``null`` sorted cross-sample cosines float32; ``info`` plain numbers for the
+    for `apply_centring`; ``null`` sorted cross-sample cosines float32, ``null_windows`` the same of spans with
+    windows at random places (empty where there are none); ``info`` plain numbers for the
     manifest.
     """
 
@@ -46,6 +47,7 @@ class Analysis:
     mean: np.ndarray
     top: np.ndarray
     null: np.ndarray
+    null_windows: np.ndarray
     info: dict[str, Any]
 
     def points(self, spans: Sequence[str]) -> pd.DataFrame:
@@ -77,8 +79,8 @@ class Analysis:
         return pd.DataFrame(rows, columns=["cluster", "size", "label", "terms", "exemplars"])
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """``mean`` (P,), ``top`` (m, P) and ``null`` (N,) sorted, as the store keeps them."""
-        return {"mean": self.mean, "top": self.top, "null": self.null}
+        """``mean`` (P,), ``top`` (m, P), ``null`` and ``null_windows`` (N,) sorted, as the store keeps them."""
+        return {"mean": self.mean, "top": self.top, "null": self.null, "null_windows": self.null_windows}
 
 
 def analyze_directions(
@@ -92,6 +94,7 @@ def analyze_directions(
     min_cluster_size: int | None = None,
     n_null_pairs: int = 200_000,
     placed_above: int = PLACED_ABOVE,
+    windows: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Analysis:
     """Centre, lay out, cluster, name and calibrate the directions of one checkpoint. Source: methods §1.4,
     "ours".
@@ -110,6 +113,8 @@ def analyze_directions(
         work.
     n_top
         Principal directions removed besides the mean.
+    windows
+        Directions (m, P) as captured and sample ids (m,) of windows at random places: a second null.
 
     Raises
     ------
@@ -152,6 +157,10 @@ def analyze_directions(
 
     report("null", 0, 1)
     null = compute_null_cosines(directions, samples, n_null_pairs, seed)
+    null_windows = np.zeros(0, dtype=np.float32)
+    if windows is not None and len(windows[0]):
+        centred = apply_centring(windows[0], mean, top)
+        null_windows = compute_window_null(directions, samples, centred, windows[1], n_null_pairs, seed)
     report("null", 1, 1)
     info = {
         "n_spans": n,
@@ -163,5 +172,6 @@ def analyze_directions(
         "min_cluster_size": size,
         "mean_length": float(np.linalg.norm(mean)),
         "null": describe_null(null),
+        "null_windows": describe_null(null_windows),
     }
-    return Analysis(layout, labels, probabilities, names, exemplars, mean, top, null, info)
+    return Analysis(layout, labels, probabilities, names, exemplars, mean, top, null, null_windows, info)

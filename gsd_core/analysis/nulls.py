@@ -1,15 +1,20 @@
 """What a cosine looks like by chance.
 
 compute_null_cosines    cosines of random pairs of spans from different samples
+compute_window_null     cosines of spans with windows at random places of other samples ("shuffled spans")
+compute_joint_q_values  q against whichever of several nulls is the stricter
 compute_q_values        p against such a null, and Benjamini-Hochberg q
 describe_null           mean, spread and percentiles of a null
 
-The null here is the random cross-sample pair. It contains whatever alignment the corpus truly has, so its percentiles
-are careful rather than sharp; p-values of cosines can take its upper tail from the lower one. The shuffled-span null of
-methods §1.4 needs windows captured at random places and is not made here.
+Methods §1.4 asks for two nulls. Permuted sample labels are the random cross-sample pair. It contains whatever alignment
+the corpus truly has, so its percentiles are careful rather than sharp; p-values of cosines can take its upper tail from
+the lower one. Shuffled spans are windows of the spans' lengths that were captured at random places: they tell whether
+cutting at steps matters.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.stats import false_discovery_control
@@ -60,6 +65,55 @@ def compute_null_cosines(
         b = np.asarray(directions[rows[partner[pair]]], dtype=np.float32)
         cosines[pair] = np.einsum("np,np->n", a, b)
     return np.sort(cosines)
+
+
+def compute_window_null(
+    directions: np.ndarray,
+    samples: np.ndarray,
+    windows: np.ndarray,
+    window_samples: np.ndarray,
+    n_pairs: int = 200_000,
+    seed: int = 0,
+) -> np.ndarray:
+    """Cosines of random pairs (span, window of another sample), drawn with replacement. Methods §1.4, "ours".
+
+    Parameters
+    ----------
+    directions, windows
+        (n, P) and (m, P), centred alike, unit norm or zero; zero rows are left out.
+    samples, window_samples
+        (n,) and (m,) sample id of each row.
+
+    Returns
+    -------
+    At most ``n_pairs`` float32, sorted ascending; empty where there is no such pair.
+    """
+    alive = np.flatnonzero(np.any(directions != 0, axis=1)) if len(directions) else np.zeros(0, np.int64)
+    held = np.flatnonzero(np.any(windows != 0, axis=1)) if len(windows) else np.zeros(0, np.int64)
+    if not len(alive) or not len(held):
+        return np.zeros(0, dtype=np.float32)
+    random = np.random.default_rng(seed)
+    left, right = random.choice(alive, n_pairs), random.choice(held, n_pairs)
+    other = np.asarray(samples, dtype=object)[left] != np.asarray(window_samples, dtype=object)[right]
+    left, right = left[other], right[other]
+    cosines = np.empty(len(left), dtype=np.float32)
+    for start in range(0, len(left), BATCH):
+        pair = slice(start, start + BATCH)
+        cosines[pair] = np.einsum("np,np->n", directions[left[pair]], windows[right[pair]])
+    return np.sort(cosines)
+
+
+def compute_joint_q_values(
+    cosines: np.ndarray, nulls: Sequence[np.ndarray], n_tests: int | None = None
+) -> np.ndarray:
+    """(r,) q of cosines against the strictest of several mirrored nulls, cosine by cosine; empty nulls do not count.
+
+    `n_tests` as in `compute_q_values`.
+    """
+    known = [null for null in nulls if len(null)]
+    if not known:
+        return np.ones(len(cosines))
+    return np.max([compute_q_values(cosines, null, n_tests, is_mirrored=True)[1] for null in known], axis=0)
 
 
 def compute_q_values(

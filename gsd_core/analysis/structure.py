@@ -65,6 +65,7 @@ def analyze_structure(
     *,
     names: dict[int, str] | None = None,
     null: np.ndarray | None = None,
+    controls: dict[str, tuple[np.ndarray, np.ndarray]] | None = None,
 ) -> Structure:
     """Stresses, twins, and what stands beside them.
 
@@ -82,6 +83,9 @@ def analyze_structure(
         Cluster → label.
     null
         Cosines of random spans of different samples; None: drawn here.
+    controls
+        Kind → centred directions (m, P) and sample ids (m,) of what was captured beside the spans: their pairs of
+        different samples join table ``cosines``.
 
     Raises
     ------
@@ -129,7 +133,7 @@ def analyze_structure(
         "stresses": _tabulate_stresses(stresses, names or {}),
         "occurrences": _tabulate_occurrences(stresses, traces, numbers),
         "edges": _compute_edges(rows, traces, ordered),
-        **_compare_cosines(rows, traces.owners(), ordered, layer_slices, seed),
+        **_compare_cosines(rows, traces.owners(), ordered, layer_slices, seed, controls or {}),
     }
     report("tables", 1, 1)
     info = {
@@ -275,6 +279,7 @@ def _compare_cosines(
     labels: np.ndarray,
     layer_slices: Sequence[tuple[str, int, int]],
     seed: int,
+    controls: dict[str, tuple[np.ndarray, np.ndarray]],
 ) -> dict[str, pd.DataFrame]:
     """Tables ``layers`` and ``cosines`` from seeded pairs of spans of different samples.
 
@@ -293,6 +298,10 @@ def _compare_cosines(
         pd.DataFrame({"kind": [kind] * len(pairs), "cosine": _cosines(rows, pairs)})
         for kind, pairs in drawn.items()
     ]
+    for kind, (vectors, samples) in controls.items():
+        held = np.where(np.any(vectors != 0, axis=1), 0, -1)
+        pairs = _draw_within(held, pd.factorize(samples)[0], _SHOWN_COSINES, random)
+        parts.append(pd.DataFrame({"kind": [kind] * len(pairs), "cosine": _cosines(vectors, pairs)}))
     cosines = pd.concat(parts, ignore_index=True).astype({"kind": object, "cosine": "float64"})
     layers = []
     for name, start, stop in layer_slices:

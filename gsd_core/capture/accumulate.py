@@ -61,7 +61,13 @@ class GradientSum:
 
 
 def make_record(
-    span: TokenSpan, gradient: np.ndarray, loss: float, coherence: float, window_cosine: float | None = None
+    span: TokenSpan,
+    gradient: np.ndarray,
+    loss: float,
+    coherence: float,
+    window_cosine: float | None = None,
+    spectral: float | None = None,
+    grace: float | None = None,
 ) -> SpanRecord:
     """Normalise a sketched gradient (P,) float32 into a record; a vanishing gradient keeps a zero direction."""
     norm = float(np.linalg.norm(gradient.astype(np.float64)))
@@ -73,6 +79,8 @@ def make_record(
         loss=float(loss),
         coherence=float(coherence),
         window_cosine=window_cosine,
+        spectral=spectral,
+        grace=grace,
     )
 
 

@@ -5,6 +5,7 @@ Capturer          one model made ready: modules, sketch, refusals; captures batc
 capture_batch     one planned batch; where memory runs out it is halved
 iter_captured     all samples in planned batches, with the audit, leaving out those that are done
 choose_audited    the seeded share of samples captured at full window too
+rank_by_hash      sample ids in a seeded order that does not depend on how a run is cut up
 
     capturer = Capturer(model, CaptureConfig(tier="span", window=1))
     for batch, results in iter_captured(capturer, samples):
@@ -35,6 +36,7 @@ from gsd_core.capture.hidden import (
     get_head_sizes,
 )
 from gsd_core.capture.hooks import FrozenModel, ModuleTap
+from gsd_core.capture.measures import StepMeasures, compute_measures
 from gsd_core.capture.modules import ModuleSelection, select_modules
 from gsd_core.capture.position import compute_position_batch, forward_whole, unpad_losses
 from gsd_core.capture.sketch import LayerBlock, Sketch
@@ -70,6 +72,8 @@ class CaptureConfig:
     """For peft models: ``adapters`` or ``base``."""
     with_head: bool = True
     """Tiers span and position: the output head's weight gradient is a block of its own in every direction."""
+    measures: bool = False
+    """Also take spectral strength and the GRACE-like score of every span (one forward pass more)."""
     all_token_losses: bool = True
     """Also compute losses of tokens outside spans (one forward pass more over the text after the last span)."""
 
@@ -150,6 +154,10 @@ class Capturer:
             exact = self._compute(to_audit, None)
             for sample, reference in zip(to_audit, exact.gradients, strict=True):
                 cosines[sample.id] = _row_cosines(own[sample.id], reference)
+        measures: list[StepMeasures] | None = None
+        if self.config.measures:
+            with FrozenModel(self.model):
+                measures = compute_measures(self.model, samples, self.pad_id)
         results: list[SampleRecords | Skipped] = []
         for i, sample in enumerate(samples):
             if not np.isfinite(batch.gradients[i]).all():
@@ -164,6 +172,8 @@ class Capturer:
                     float(losses[span.start : span.end].mean()),
                     float(batch.coherence[i][k]),
                     None if audit is None else float(audit[k]),
+                    None if measures is None else float(measures[i].spectral[k]),
+                    None if measures is None else float(measures[i].grace[k]),
                 )
                 for k, span in enumerate(sample.spans)
             )
@@ -226,12 +236,16 @@ def _row_cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.where(norms > 0, (a * b).sum(1) / np.maximum(norms, 1e-30), np.nan)
 
 
+def rank_by_hash(samples: Sequence[TokenizedSample], seed: int) -> list[str]:
+    """Sample ids in the order of their seeded hash."""
+    return sorted((s.id for s in samples), key=lambda i: hashlib.sha256(f"{seed}\x00{i}".encode()).digest())
+
+
 def choose_audited(samples: Sequence[TokenizedSample], share: float, seed: int) -> set[str]:
-    """Ids of the ⌈share · n⌉ samples with the smallest seeded hash: the same set however the run is cut up."""
+    """Ids of the ⌈share · n⌉ samples that come first by hash: the same set however the run is cut up."""
     if share <= 0 or not samples:
         return set()
-    ranked = sorted((s.id for s in samples), key=lambda i: hashlib.sha256(f"{seed}\x00{i}".encode()).digest())
-    return set(ranked[: math.ceil(share * len(ranked))])
+    return set(rank_by_hash(samples, seed)[: math.ceil(share * len(samples))])
 
 
 def is_out_of_memory(problem: BaseException) -> bool:

@@ -1,7 +1,8 @@
 """Tiers ``hidden`` and ``head``: gradients that a forward pass alone gives; and ``state``, their baseline.
 
 HiddenSketch           the one block of tier hidden: identity, or a random projection where the model is wider
-compute_hidden_batch   a batch of samples → mean gradient of every span's tokens at the final normed hidden state
+compute_token_gradients  a batch of samples → every token's gradient at the final normed hidden state
+compute_hidden_batch   the same averaged over every span's tokens
 get_head_sizes         vocabulary and width of the output head
 HeadSketch             the one block of tier head: two-sided random projection of the output head's weight gradient
 compute_head_batch     a batch of samples → sketched gradient of every span's loss in the output head's weight
@@ -121,14 +122,10 @@ def get_head_sizes(model: PreTrainedModel) -> tuple[int, int]:
     return int(head.out_features), int(head.in_features)
 
 
-def compute_hidden_batch(
-    model: PreTrainedModel,
-    sketch: HiddenSketch,
-    samples: Sequence[TokenizedSample],
-    pad_id: int = 0,
-    padding: str = "right",
-) -> SpanBatch:
-    """Mean hidden-state gradient of every span's tokens; coherence over the tokens' exact gradients.
+def compute_token_gradients(
+    model: PreTrainedModel, samples: Sequence[TokenizedSample], pad_id: int = 0, padding: str = "right"
+) -> tuple[PaddedChunk, torch.Tensor, torch.Tensor]:
+    """(chunk, token losses (B, T), gradients (B, T, D) float32 of each token's own loss); row t predicts token t + 1.
 
     Call it inside ``FrozenModel(model)``: with every parameter frozen, only the head is differentiated.
     """
@@ -138,15 +135,23 @@ def compute_hidden_batch(
             losses = token_losses_of(logits, chunk.targets)
         assert head.tensor is not None
         (per_token,) = torch.autograd.grad(losses.sum(), [head.tensor])
+    return chunk, losses.detach(), per_token.to(chunk.ids.device, torch.float32)
+
+
+def compute_hidden_batch(
+    model: PreTrainedModel,
+    sketch: HiddenSketch,
+    samples: Sequence[TokenizedSample],
+    pad_id: int = 0,
+    padding: str = "right",
+) -> SpanBatch:
+    """Mean hidden-state gradient of every span's tokens; coherence over the tokens' exact gradients.
+
+    Call it inside ``FrozenModel(model)``.
+    """
+    chunk, losses, per_token = compute_token_gradients(model, samples, pad_id, padding)
     rows, real = span_rows(chunk, samples)
-    return _average_tokens(
-        gather_rows(per_token.to(rows.device, torch.float32), rows, real),
-        real,
-        sketch,
-        chunk,
-        losses,
-        samples,
-    )
+    return _average_tokens(gather_rows(per_token, rows, real), real, sketch, chunk, losses, samples)
 
 
 def compute_head_batch(

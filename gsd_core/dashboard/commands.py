@@ -4,6 +4,7 @@ CaptureChoice     what a person chose on the Data page
 base_command      ``python -m gsd_core`` on a workspace, printing JSON
 capture_commands  read a file (or take a stored data set), capture it, analyse it
 analyze_commands  analyse a run
+exact_commands    rank a span's neighbours exactly
 preview_command   show what the reader understands of a file
 map_flag          ``question=COL,reasoning=COL,answer=COL``
 TIERS, SEGMENTERS what may be chosen, each with a sentence that explains it
@@ -69,6 +70,12 @@ class CaptureChoice:
 def base_command(workspace: str | Path) -> list[str]:
     """``python -m gsd_core`` on this workspace, printing JSON."""
     return [sys.executable, "-m", "gsd_core", "--workspace", str(workspace), "--json"]
+
+
+def exact_commands(workspace: str | Path, run: str, checkpoint: str, span: str, top: int) -> list[list[str]]:
+    """Rank a span's neighbours by gradients without a sketch."""
+    words = ["neighbors", run, "--span", span, "--checkpoint", checkpoint, "--top", str(top), "--exact"]
+    return [[*base_command(workspace), *words]]
 
 
 def map_flag(mapping: dict[str, str]) -> list[str]:

@@ -2,13 +2,9 @@
 
 load_evidence         every stored row
 choose_default_rows   the rows to look at first: one question, the strictest metric, the best checkpoint
-Verdict               a headline, what it means, the numbers
-compute_verdict       best gradient beside best baseline
 """
 
 from __future__ import annotations
-
-from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -16,14 +12,6 @@ from gsd_core.store import Run
 
 EVIDENCE = "*evidence*"
 QUESTION = ["label", "level", "where"]
-
-
-class Verdict(NamedTuple):
-    """``outcome`` is "above", "below" or "even" (intervals overlap)."""
-
-    outcome: str
-    headline: str
-    detail: str
 
 
 def load_evidence(run: Run) -> pd.DataFrame:
@@ -52,25 +40,3 @@ def choose_default_rows(evidence: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     metric = list_metrics(asked)[1]
     shown = asked[asked["metric"] == metric]
     return shown[shown["checkpoint"] == find_best_checkpoint(shown)], metric
-
-
-def compute_verdict(rows: pd.DataFrame) -> Verdict | None:
-    """Best gradient beside best baseline of one metric and checkpoint; None where one kind is missing."""
-    best: dict[str, Any] = {}
-    for kind in ("gradient", "baseline"):
-        part = rows[(rows["kind"] == kind) & rows["value"].notna()]
-        if not len(part):
-            return None
-        best[kind] = part.loc[part["value"].idxmax()]
-    gradient, baseline = best["gradient"], best["baseline"]
-    if gradient["ci_low"] > baseline["ci_high"]:
-        outcome, headline = "above", "Gradients stand above every baseline."
-    elif gradient["ci_high"] < baseline["ci_low"]:
-        outcome, headline = "below", "Gradients do not beat the best baseline."
-    else:
-        outcome, headline = "even", "Gradients and the best baseline cannot be told apart."
-    parts = [
-        f"{each['representation']} {each['value']:.2f} ({each['ci_low']:.2f} to {each['ci_high']:.2f})"
-        for each in (gradient, baseline)
-    ]
-    return Verdict(outcome, headline, f"Best gradient: {parts[0]}; best baseline: {parts[1]}.")

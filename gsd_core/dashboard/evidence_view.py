@@ -1,7 +1,7 @@
 """The evidence page: does any of this hold? The structure benchmark and the cosines behind it.
 
 show_evidence       the page of a run
-load_cosines        cosines of spans, same-cluster spans and shuffled spans, of this run and its kin
+load_cosines        cosines of single tokens, windows, spans, same-cluster spans
 """
 
 from __future__ import annotations
@@ -14,41 +14,27 @@ from gsd_core.dashboard.address import choose, pick_many
 from gsd_core.dashboard.commands import evaluate_commands
 from gsd_core.dashboard.evidence_queries import (
     QUESTION,
-    compute_verdict,
     find_best_checkpoint,
     list_metrics,
     load_evidence,
 )
 from gsd_core.dashboard.session import Chosen, escape
+from gsd_core.verdict import compute_verdict
 
 COLORS = {"above": "green", "below": "orange", "even": "gray"}
-KINDS = {"windows:1": "single tokens"}
+FIGURE_A = ("single tokens", "random windows", "shuffled", "spans", "same cluster")
 
 
-def load_cosines(chosen: Chosen) -> tuple[pd.DataFrame, list[str]]:
-    """Table ``cosines`` of the chosen checkpoint and of runs of the same data under another segmenter.
-
-    Returns the rows (kind, cosine) and the names of the other runs: single tokens and windows are runs of their own.
-    """
-    workspace = session.open_workspace()
-    own = workspace.open_run(chosen.info.name)
-    frames, used = [], []
-    if own.has_structure(chosen.checkpoint):
-        frames.append(own.read_structure(chosen.checkpoint, "cosines"))
-    data = (chosen.info.manifest.get("dataset") or {}).get("data_hash")
-    for info in session.list_runs():
-        segmenter = str(info.manifest.get("segmenter", ""))
-        is_kin = (info.manifest.get("dataset") or {}).get("data_hash") == data and info.status != "broken"
-        if not is_kin or info.name == own.name or not segmenter.startswith("windows:"):
-            continue
-        run = workspace.open_run(info.name)
-        if chosen.checkpoint in run.checkpoints and run.has_structure(chosen.checkpoint):
-            cosines = run.read_structure(chosen.checkpoint, "cosines")
-            size = segmenter.partition(":")[2]
-            name = KINDS.get(segmenter, f"windows of {size} tokens")
-            frames.append(cosines[cosines["kind"] == "spans"].assign(kind=name))
-            used.append(info.name)
-    return (pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()), used
+def load_cosines(chosen: Chosen) -> pd.DataFrame:
+    """Table ``cosines`` of the chosen checkpoint, kinds in the order of claim figure A; empty where not analysed."""
+    run = session.open_workspace().open_run(chosen.info.name)
+    if not run.has_structure(chosen.checkpoint):
+        return pd.DataFrame()
+    cosines = run.read_structure(chosen.checkpoint, "cosines")
+    place = {kind: at for at, kind in enumerate(FIGURE_A)}
+    return cosines.sort_values(
+        "kind", key=lambda kinds: kinds.map(lambda kind: place.get(kind, len(place))), kind="stable"
+    )
 
 
 def show_evidence(chosen: Chosen) -> None:
@@ -66,17 +52,18 @@ def show_evidence(chosen: Chosen) -> None:
 
 def _show_benchmark(chosen: Chosen, rows: pd.DataFrame) -> None:
     questions = {" · ".join(filter(None, key)): key for key in _unique(rows, QUESTION)}
-    left, middle, right = st.columns([3, 3, 2])
+    left, right = st.columns(2)
     with left:
         question = questions[choose("Question", "question", list(questions))]
     asked = rows[(rows[QUESTION] == list(question)).all(axis=1)]
     metrics, strictest = list_metrics(asked)
-    with middle:
+    with right:
         metric = choose("Metric", "metric", metrics, default=strictest)
     shown = asked[asked["metric"] == metric]
     checkpoints = list(dict.fromkeys(shown["checkpoint"]))
-    with right:
-        checkpoint = choose("At checkpoint", "evidence_at", checkpoints, default=find_best_checkpoint(shown))
+    checkpoint = chosen.checkpoint if chosen.checkpoint in checkpoints else find_best_checkpoint(shown)
+    if checkpoint != chosen.checkpoint:
+        st.caption(f"{escape(chosen.checkpoint)} was not evaluated; this is {escape(checkpoint)}.")
     here = shown[shown["checkpoint"] == checkpoint]
     verdict = compute_verdict(here)
     if verdict:
@@ -96,11 +83,6 @@ def _show_benchmark(chosen: Chosen, rows: pd.DataFrame) -> None:
         "Share of the nearest rows of other samples that carry the same label; bars are 95 % intervals over samples, "
         f"n = {int(here['n'].max()):,}. The dashed line is chance, the dotted one what perfect neighbours would reach. "
         "What is near correlates with the label; nothing here says why."
-        + (
-            " The page opens at the checkpoint where a gradient stands highest, which favours gradients."
-            if len(checkpoints) > 1
-            else ""
-        )
     )
 
 
@@ -128,17 +110,22 @@ def _show_form(chosen: Chosen) -> None:
 
 
 def _show_cosines(chosen: Chosen) -> None:
-    cosines, used = load_cosines(chosen)
+    cosines = load_cosines(chosen)
     if not len(cosines):
         st.info(f"No structure is stored for this checkpoint yet: `gsd analyze {chosen.info.name}`")
         return
     st.plotly_chart(structure_figures.plot_cosines(cosines, float("nan")), key="evidence_cosines")
-    beside = "Capture the same data with `--segmenter windows:1` or `windows:16` to see single tokens and windows here."
-    if used:
-        beside = f"Single tokens and windows are from {', '.join(map(escape, used))}."
+    has_controls = FIGURE_A[0] in set(cosines["kind"])
     st.caption(
         "Centred cosines of pairs of different samples; the diamond is the mean, with its 95 % interval. "
-        f"Same-cluster pairs are alike by construction: the gap says how much. {beside}"
+        "Same-cluster pairs are alike by construction: the gap says how much; “shuffled” are pairs of clusters of the "
+        "same sizes without their content. "
+        + (
+            "Single tokens and random windows (the spans' own lengths at random places) are of a few samples, captured "
+            "beside the spans."
+            if has_controls
+            else "Runs captured without `--no-controls` also show single tokens and random windows here."
+        )
     )
 
 

@@ -48,11 +48,19 @@ def list_color_choices(view: RunView) -> dict[str, ColorBy]:
     choices += [ColorBy(label.name, label.name, label.kind, label.name) for label in view.labels]
     choices += [
         ColorBy("position", "place", "number", "Position in trace (0 first, 1 last)"),
-        ColorBy("norm", "norm", "number", "Gradient norm (log scale)"),
-        ColorBy("coherence", "coherence", "number", "Coherence (0 to 1)"),
-        ColorBy("loss", "loss", "number", "Loss (nats per token)"),
-        ColorBy("sample", "sample", "category", "Sample"),
     ]
+    choices += [  # of an imported run some are unknown everywhere
+        ColorBy(name, name, "number", title)
+        for name, title in (
+            ("norm", "Gradient norm (log scale)"),
+            ("coherence", "Coherence (0 to 1)"),
+            ("loss", "Loss (nats per token)"),
+            ("spectral", "Spectral strength (0 to 1)"),
+            ("grace", "GRACE-like score (-1 to 1)"),
+        )
+        if view.spans[name].notna().any()
+    ]
+    choices.append(ColorBy("sample", "sample", "category", "Sample"))
     return {choice.name: choice for choice in choices}
 
 

@@ -17,7 +17,8 @@ class Filter:
     """Every field narrows the view; the empty filter keeps everything.
 
     ``clusters`` cluster numbers; ``label``/``label_values`` a label column and its values; ``sample`` part of a
-    sample's id; ``text`` words that must all occur in the span, in any case; ``norm_range`` lowest and highest norm.
+    sample's id; ``text`` words that must all occur in the span, in any case; ``measure`` and ``measure_range`` a number
+    of the spans, its lowest and its highest value (missing ones are left out).
     """
 
     clusters: tuple[int, ...] = ()
@@ -25,7 +26,8 @@ class Filter:
     label_values: tuple[str, ...] = ()
     sample: str = ""
     text: str = ""
-    norm_range: tuple[float, float] | None = None
+    measure: str = ""
+    measure_range: tuple[float, float] | None = None
 
     @property
     def n_active(self) -> int:
@@ -33,7 +35,13 @@ class Filter:
         return sum(
             map(
                 bool,
-                (self.clusters, self.label_values, self.sample.strip(), self.text.strip(), self.norm_range),
+                (
+                    self.clusters,
+                    self.label_values,
+                    self.sample.strip(),
+                    self.text.strip(),
+                    self.measure_range,
+                ),
             )
         )
 
@@ -51,7 +59,7 @@ def compute_mask(spans: pd.DataFrame, wanted: Filter) -> np.ndarray:
     for word in wanted.text.split():
         has = spans["text"].str.contains(word, case=False, regex=False)
         mask &= has.fillna(False).to_numpy(dtype=bool)
-    if wanted.norm_range is not None:
-        low, high = wanted.norm_range
-        mask &= ((spans["norm"] >= low) & (spans["norm"] <= high)).to_numpy()
+    if wanted.measure_range is not None and wanted.measure in spans.columns:
+        low, high = wanted.measure_range
+        mask &= spans[wanted.measure].between(low, high).to_numpy(dtype=bool)
     return mask

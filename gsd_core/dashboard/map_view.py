@@ -25,6 +25,13 @@ from gsd_core.dashboard.session import Chosen, escape
 HEIGHT = 620
 PANEL_HEIGHT = 770
 RINGED_NEIGHBORS = 5
+FILTER_MEASURES = {
+    "norm": "Gradient norm",
+    "coherence": "Coherence",
+    "loss": "Loss (nats)",
+    "spectral": "Spectral strength",
+    "grace": "GRACE-like score",
+}
 TABS = ("Span", "Clusters", "Selection")
 _SELECTION, _TAB = "map_selection", "map_tab"
 
@@ -76,20 +83,30 @@ def choose_filter(view: RunView) -> Filter:
             with right:
                 values = pick_many("Values", "values", options, placeholder="all")
     sample = write_text("Sample id contains", "in_sample")
-    norm_range = None
-    norms = spans["norm"].dropna()
-    if len(norms) > 1 and norms.max() > norms.min():
-        low, high = float(norms.min()), float(norms.max())
+    measure, measure_range = _choose_measure(view)
+    return Filter(tuple(map(int, clusters)), label, tuple(values), sample, "", measure, measure_range)
+
+
+def _choose_measure(view: RunView) -> tuple[str, tuple[float, float] | None]:
+    """A measure of the spans and the stretch of it to keep; None keeps all."""
+    varied = [name for name in FILTER_MEASURES if view.spans[name].nunique(dropna=True) > 1]
+    if not varied:
+        return "", None
+    left, right = st.columns(2)
+    with left:
+        measure = choose("Measure", "measure", varied, format_func=FILTER_MEASURES.__getitem__)
+    values = view.spans[measure].dropna()
+    low, high = float(values.min()), float(values.max())
+    with right:
         chosen = st.slider(
-            "Gradient norm",
+            "From … to",
             low,
             high,
             (low, high),
-            key=f"map_norm_{view.name}_{view.checkpoint}",
+            key=f"map_{measure}_{view.name}_{view.checkpoint}",
             format="%.3g",
         )
-        norm_range = None if chosen == (low, high) else chosen
-    return Filter(tuple(map(int, clusters)), label, tuple(values), sample, "", norm_range)
+    return measure, None if chosen == (low, high) else chosen
 
 
 def _known_span(view: RunView) -> str:

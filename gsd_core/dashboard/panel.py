@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from gsd_core.dashboard import session, snippets
+from gsd_core.dashboard import job_view, session, snippets
 from gsd_core.dashboard.address import address_of
+from gsd_core.dashboard.commands import exact_commands
 from gsd_core.dashboard.components.trace import TraceSegment, plot_trace
-from gsd_core.dashboard.queries import RunView, compute_neighbors, compute_trace
+from gsd_core.dashboard.queries import RunView, compute_neighbors, compute_trace, load_exact
 from gsd_core.dashboard.session import Chosen, escape
 from gsd_core.dashboard.snippets import MEASURES, Number
 
@@ -143,6 +144,9 @@ def show_measures(row: pd.Series) -> None:
         Number("norm", _number(row["norm"]), MEASURES["norm"]),
         Number("coherence", _number(row["coherence"], 2), MEASURES["coherence"]),
     ]
+    for name, label in (("spectral", "spectral strength"), ("grace", "GRACE-like")):
+        if pd.notna(row.get(name)):
+            numbers.append(Number(label, _number(row[name], 2), MEASURES[name]))
     if pd.notna(row.get("window_cosine")):
         numbers.append(Number("cosine to exact", _number(row["window_cosine"], 2), MEASURES["window"]))
     snippets.show_numbers(numbers)
@@ -171,11 +175,17 @@ def show_aligned(
         f"samples ({null.p95:.2f}). q is adjusted over all spans of other "
         "samples. Alignment correlates; it is no proof of cause."
     )
+    exact = load_exact(session.open_workspace().open_run(chosen.info.name), chosen.checkpoint, span)
+    known = found["span"].map(exact)
+    if known.notna().all():
+        found = found.assign(known=known).sort_values("known", ascending=False, kind="stable")
     for row in found.itertuples():
         mark = view.mark(int(row.cluster))
         with st.container(border=True, gap="xsmall"):
             name = view.cluster_name(int(row.cluster))
             snippets.show_cosine(float(row.cosine), null, float(row.q_value), mark, session.shorten(name, 26))
+            if row.span in exact:
+                st.caption(f"exact {exact[str(row.span)]:.2f}", help=MEASURES["exact"])
             snippets.show_quote(str(row.text).strip(), mark.color)
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                 short = escape(session.shorten(str(row.sample), 34))
@@ -191,6 +201,24 @@ def show_aligned(
                         on_click=on_open,
                         args=(str(row.span),),
                     )
+
+    if not known.notna().all():
+        _offer_exact(chosen, span, len(found), key)
+
+
+def _offer_exact(chosen: Chosen, span: str, top: int, key: str) -> None:
+    """A button that ranks the neighbours by gradients without a sketch, and its job while it runs."""
+    if chosen.info.manifest.get("tier") != "span" or not session.can_run_jobs():
+        return
+    running = f"{key}_exact_job"
+    if st.button(
+        "Check without the sketch", key=f"{key}_exact", icon=":material/target:", help=MEASURES["exact"]
+    ):
+        st.session_state[running] = True
+        commands = exact_commands(session.workspace_uri(), chosen.info.name, chosen.checkpoint, span, top)
+        job_view.start_and_show(f"Exact cosines of {span}", commands, run=chosen.info.name)
+    if st.session_state.get(running):
+        job_view.show_jobs(limit=1)
 
 
 def show_span(chosen: Chosen, view: RunView, span: str, on_open: Callable[[str], None]) -> None:

@@ -6,6 +6,7 @@ load_run_view      read a RunView
 load_directions    read Directions
 compute_null       cosines of random pairs of different samples
 compute_q_values   q of cosines against their null
+load_exact         cosines without a sketch, where they were computed
 compute_neighbors  spans of other samples best aligned with one span
 compute_trace      a sample's reasoning cut into pieces, spans and what lies between
 stamp_of           changes whenever what is stored for a run changes
@@ -16,7 +17,7 @@ Axes: n spans, P sketch width. Pure numpy and pandas over the store's reads; not
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from gsd_core.store import Run, RunInfo, RunReader
 
 NULL_PAIRS = 20_000
 NULL_SEED = 0
+EXACT = "*exact*"  # where a run keeps cosines without a sketch
 SPAN_COLUMNS = [
     "span",
     "sample",
@@ -41,6 +43,8 @@ SPAN_COLUMNS = [
     "norm",
     "coherence",
     "window_cosine",
+    "spectral",
+    "grace",
 ]
 
 
@@ -78,11 +82,15 @@ class RunView:
 
 @dataclass(frozen=True)
 class Null:
-    """Cosines of random pairs of spans from different samples: what chance alone gives. ``values`` sorted."""
+    """Cosines of random pairs of spans from different samples: what chance alone gives. ``values`` sorted.
+
+    ``windows``, sorted, are cosines of spans with windows at random places of other samples; empty without controls.
+    """
 
     values: np.ndarray
     mean: float
     p95: float
+    windows: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
 
     @property
     def n(self) -> int:
@@ -182,12 +190,13 @@ def _centre(vectors: np.ndarray, mean: np.ndarray, top: np.ndarray | None) -> np
     return vectors
 
 
-def describe_null(values: np.ndarray) -> Null:
+def describe_null(values: np.ndarray, windows: np.ndarray | None = None) -> Null:
     """A null from its cosines, in any order."""
     values = np.sort(np.asarray(values, np.float32))
+    windows = np.sort(np.asarray([] if windows is None else windows, np.float32))
     if not len(values):
-        return Null(values, float("nan"), float("nan"))
-    return Null(values, float(values.mean()), float(np.quantile(values, 0.95)))
+        return Null(values, float("nan"), float("nan"), windows)
+    return Null(values, float(values.mean()), float(np.quantile(values, 0.95)), windows)
 
 
 def compute_null(matrix: np.ndarray, samples: np.ndarray, n_pairs: int = NULL_PAIRS, seed: int = 0) -> Null:
@@ -224,25 +233,40 @@ def load_directions(run: Run, checkpoint: str, samples: np.ndarray) -> Direction
         mean = vectors.mean(axis=0) if len(vectors) else np.zeros(vectors.shape[1], np.float32)
     matrix = _centre(vectors, np.asarray(mean, np.float32), arrays.get("top"))
     if "null" in arrays:
-        return Directions(matrix, describe_null(arrays["null"]))
+        return Directions(matrix, describe_null(arrays["null"], arrays.get("null_windows")))
     return Directions(matrix, compute_null(matrix, samples[: len(matrix)], seed=NULL_SEED))
 
 
 def compute_q_values(cosines: np.ndarray, null: Null) -> np.ndarray:
-    """Benjamini–Hochberg q of each cosine against the null (one-sided), over all that are given; NaN without a null."""
+    """Benjamini–Hochberg q of each cosine (one-sided), over all that are given; NaN without a null.
+
+    Against random pairs and, where there are any, against windows at random places: the larger of the two.
+    """
     if null.n == 0 or len(cosines) == 0:
         return np.full(len(cosines), np.nan)
-    above = null.n - np.searchsorted(null.values, cosines, side="left")
+    known = [values for values in (null.values, null.windows) if len(values)]
+    return np.max([_compute_q_against(cosines, values) for values in known], axis=0)
+
+
+def _compute_q_against(cosines: np.ndarray, values: np.ndarray) -> np.ndarray:
+    above = len(values) - np.searchsorted(values, cosines, side="left")
     # As in the analysis: true alignments among random pairs must not be their own yardstick (Efron 2004).
-    above = np.minimum(
-        above, np.searchsorted(null.values, 2 * np.median(null.values) - cosines, side="right")
-    )
-    p = (1.0 + above) / (1.0 + null.n)
+    above = np.minimum(above, np.searchsorted(values, 2 * np.median(values) - cosines, side="right"))
+    p = (1.0 + above) / (1.0 + len(values))
     order = np.argsort(p)
     ranked = p[order] * len(p) / np.arange(1, len(p) + 1)
     q = np.empty_like(p)
     q[order] = np.minimum.accumulate(ranked[::-1])[::-1].clip(max=1.0)
     return q
+
+
+def load_exact(run: Run, checkpoint: str, span: str) -> dict[str, float]:
+    """Other span → exact centred cosine with ``span``, as far as ``gsd neighbors --exact`` has computed it."""
+    if not run.has_structure(EXACT):
+        return {}
+    pairs = run.read_structure(EXACT, "pairs")
+    own = pairs[(pairs["checkpoint"] == checkpoint) & (pairs["a"] == span)]
+    return dict(zip(own["b"], own["cosine_exact"].astype(float), strict=True))
 
 
 def compute_neighbors(view: RunView, directions: Directions, span: str, top: int = 10) -> pd.DataFrame:

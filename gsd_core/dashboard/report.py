@@ -22,11 +22,12 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from gsd_core.dashboard import evidence_figures, figures, structure_figures
-from gsd_core.dashboard.evidence_queries import choose_default_rows, compute_verdict, load_evidence
+from gsd_core.dashboard.evidence_queries import choose_default_rows, load_evidence
 from gsd_core.dashboard.queries import RunView, load_run_view
 from gsd_core.dashboard.structure_queries import Structure, compute_reference, load_structure
 from gsd_core.errors import UserError
 from gsd_core.store import Run, Workspace
+from gsd_core.verdict import compute_verdict
 
 MAX_ROWS = 12
 MAX_TEXT = 280
@@ -104,8 +105,10 @@ def _describe_run(run: Run, view: RunView) -> str:
     model, dataset, sketch = (manifest.get(key) or {} for key in ("model", "dataset", "sketch"))
     window = manifest.get("window")
     tier = f"{manifest.get('tier')}" + (f", window {window}" if window not in (None, "") else "")
+    kind = f"{model.get('architecture')}, {model.get('n_parameters', 0):,} parameters"
+    store = (manifest.get("imported") or {}).get("format")  # of an imported run nobody saw the model
     facts = {
-        "Model": f"{model.get('source')} ({model.get('architecture')}, {model.get('n_parameters', 0):,} parameters)",
+        "Model": f"{model.get('source')} ({f'gradients imported from {store}' if store else kind})",
         "Checkpoint": f"{view.checkpoint} of {', '.join(run.checkpoints)}",
         "Data": f"{dataset.get('name')}: {len(view.samples):,} samples, {len(view.spans):,} spans",
         "Gradient": f"tier {tier}; segmenter {manifest.get('segmenter')}; sketch of {sketch.get('width', '?')} numbers",

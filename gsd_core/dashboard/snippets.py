@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import streamlit as st
 
 from gsd_core.dashboard.colors import Mark
@@ -24,8 +25,14 @@ MEASURES = {
     "loss": "Mean negative log-likelihood of the span's tokens, in nats per token.",
     "norm": "Length of the span's sketched gradient. Compare only spans of one run.",
     "coherence": "‖Σg‖ / Σ‖g‖ over the span's tokens: 1 where all of them pull one way.",
-    "cosine": "Cosine of two centred gradient directions; what random pairs of spans from different samples "
-    "reach is beside it. It correlates, it does not explain.",
+    "cosine": "Cosine of two centred gradient directions; beside it is what random pairs of spans of different samples "
+    "reach, and spans with windows at random places; q is against the stricter. It correlates, it does not explain.",
+    "exact": "Centred cosine whose product of the two gradients is exact: one forward-mode pass of the model a sample, "
+    "no sketch. It loads the model.",
+    "spectral": "Spectral strength: share of the step's tokens in the leading gradient directions that hold 95 % of "
+    "the trace's energy (ICML 2026). A step without preference has rank / tokens.",
+    "grace": "GRACE-like score (ours): mean cosine of the step's hidden gradient to the answer's and to that of the "
+    "trace before it.",
     "window": "Cosine of this direction to the exact one, on the audited share of spans.",
 }
 GLYPHS = {"circle": "●", "diamond": "◆", "square": "■", "triangle-up": "▲", "cross": "✚", "x": "✖"}
@@ -88,6 +95,8 @@ def show_cosine(cosine: float, null: Null, q_value: float, mark: Mark, name: str
             'background:currentColor;opacity:.75"></div>'
         )
         beside = f"null 95 %: {null.p95:.2f}"
+        if len(null.windows):
+            beside += f" · windows 95 %: {float(np.quantile(null.windows, 0.95)):.2f}"
         if not math.isnan(q_value):
             beside += f" · q {'&lt; 0.001' if q_value < 0.001 else f'= {q_value:.3f}'}"
     st.html(

@@ -47,7 +47,10 @@ def load_timeline(run: Run) -> Timeline:
     info = run.structure_info(TIMELINE)
     tables = {name: run.read_structure(TIMELINE, name) for name in ("curves", "drift", "layouts")}
     steps = tables["curves"].drop_duplicates("checkpoint").set_index("checkpoint")["step"]
-    ticks = {each: f"{int(steps[each]):,}" if info["has_steps"] else each for each in info["checkpoints"]}
+    has_tick = (
+        set(steps.index) if info["has_steps"] else set()
+    )  # a checkpoint of which nothing is known has none
+    ticks = {each: f"{int(steps[each]):,}" if each in has_tick else each for each in info["checkpoints"]}
     return Timeline(info, **tables, ticks=ticks)
 
 

@@ -20,6 +20,7 @@ from gsd_core.dataset.columns import get_value, split_columns
 from gsd_core.dataset.fields import Mapping, apply_map, guess_mapping, row_to_sample
 from gsd_core.dataset.hub import iter_hub_rows, looks_like_hub_id
 from gsd_core.dataset.readers import RowSource, iter_rows
+from gsd_core.dataset.saved import is_saved_dataset, iter_saved_rows
 from gsd_core.dataset.streams import compute_file_hash
 from gsd_core.dataset.values import BadValue, to_plain
 from gsd_core.errors import UserError
@@ -37,7 +38,7 @@ class LoadedDataset:
     ``fields`` tells which column became question, reasoning, answer, id ("" where none did), the ``layout``, and
     under ``split`` by which marks texts were divided (with the number of rows). ``encoding`` is given where it is not
     UTF-8. ``notes`` are sentences that a person should see before the samples are used. ``data_hash`` is the sha256 of
-    the file's bytes (of a hub data set: of the rows that were read, as JSON).
+    the file's bytes (of a hub data set or a saved one: of the rows that were read, as JSON).
     """
 
     samples: list[Sample]
@@ -58,7 +59,8 @@ def load_dataset(
     limit: int | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> LoadedDataset:
-    """Read a file or a hub data set (``hub:owner/name[:config][@split]``, or ``owner/name`` if no such file exists).
+    """Read a file, a folder of ``Dataset.save_to_disk``, or a hub data set (``hub:owner/name[:config][@split]``, or
+    ``owner/name`` if no such file exists).
 
     Parameters
     ----------
@@ -112,8 +114,9 @@ def _read(
 ) -> LoadedDataset:
     name = str(source)
     is_hub = looks_like_hub_id(name)
-    digest = hashlib.sha256() if is_hub else None
-    with iter_hub_rows(name) if is_hub else iter_rows(source) as rows:
+    is_saved = not is_hub and is_saved_dataset(source)
+    digest = hashlib.sha256() if is_hub or is_saved else None
+    with _open_rows(source, is_hub, is_saved) as rows:
         mapping = _choose_mapping(rows, chosen, name)
         reader = _Reader(mapping)
         for n_rows, (number, row) in enumerate(rows, start=1):
@@ -148,6 +151,12 @@ def _read(
             source=name,
             notes=[*rows.notes, *reader.notes(), *_id_notes(mapping, rows.columns)],
         )
+
+
+def _open_rows(source: str | Path, is_hub: bool, is_saved: bool) -> RowSource:
+    if is_hub:
+        return iter_hub_rows(str(source))
+    return iter_saved_rows(source) if is_saved else iter_rows(source)
 
 
 def _choose_mapping(rows: RowSource, chosen: dict[str, str] | None, where: str) -> Mapping:

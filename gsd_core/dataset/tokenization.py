@@ -62,6 +62,7 @@ def tokenize_sample(
     *,
     max_tokens: int | None,
     truncate: bool = False,
+    model_input: ModelInput | None = None,
 ) -> TokenizedSample | Skipped:
     """Tokens and token spans of `sample`.
 
@@ -76,6 +77,8 @@ def tokenize_sample(
     truncate
         What to do with a sample that is longer: False skips it, with a reason; True drops whole spans from the end
         (``n_spans_cut`` counts them) and what follows the last one kept. No span is ever cut in two.
+    model_input
+        The text that a model did read, where it was not put together by `build_input`.
 
     Returns
     -------
@@ -92,7 +95,7 @@ def tokenize_sample(
     if not char_spans:
         return Skipped(sample.id, "the reasoning is empty")
     _check_partition(char_spans, sample)
-    model_input = build_input(sample, tokenizer)
+    model_input = model_input or build_input(sample, tokenizer)
     try:
         model_input.text.encode()
     except UnicodeEncodeError:

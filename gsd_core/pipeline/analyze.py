@@ -1,6 +1,7 @@
 """``gsd analyze``: layout, clusters, labels, null, stresses and twins of a run's directions.
 
 run_analyze      analyse every checkpoint of a run (or one) and store the result whole
+read_controls    windows and tokens captured beside the spans, by kind
 use_numba_cache  compiled code is kept between processes, in the user's cache folder
 
 The mathematics is in ``gsd_core.analysis``; this stage reads vectors, calls it and writes. Each checkpoint has two
@@ -17,6 +18,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import platformdirs
 
 from gsd_core import __version__
@@ -89,6 +91,14 @@ def get_checkpoint(run: Run, name: str | None) -> str:
     return name
 
 
+def read_controls(reader: RunReader, checkpoint: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Controls of a checkpoint by kind: directions (m, P) float16 as captured, and their samples (m,)."""
+    frame, vectors = reader.read_controls(checkpoint)
+    kinds = frame["kind"].to_numpy(dtype=object)
+    samples = frame["sample"].to_numpy(dtype=object)
+    return {kind: (vectors[kinds == kind], samples[kinds == kind]) for kind in dict.fromkeys(kinds)}
+
+
 def use_numba_cache() -> None:
     """Point numba at a per-user cache unless the environment names one; call before numba is imported.
 
@@ -155,6 +165,7 @@ def _analyze_map(
         spans["text"].tolist(),
         seed=seed,
         on_progress=report,
+        windows=read_controls(reader, checkpoint).get("windows"),
     )
     ids = spans["span"].tolist()
     info = {**analysis.info, **same, "seconds": time.monotonic() - started}

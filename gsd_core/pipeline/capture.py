@@ -85,6 +85,7 @@ def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progres
             batch_tokens=options.batch_tokens,
             lora=options.lora,
             with_head=not options.no_head,
+            measures=not options.no_measures,
         )
         sketch = crew.ask(checkpoints[0], DescribeSketch(config))
         encoder = load_sentence_encoder(options.encoder, device=_encoder_device(options, model))
@@ -108,7 +109,7 @@ def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progres
             resume_line = make_resume_line(workspace.uri, options, name)
             work = Work(run, crew, config, tokenized, skipped, model.description["hash"])
             try:
-                capture_checkpoints(work, checkpoints, progress, resume_line)
+                capture_checkpoints(work, checkpoints, progress, resume_line, not options.no_controls)
             except KeyboardInterrupt:
                 run.flush()
                 raise Interrupted(resume_line) from None

@@ -87,6 +87,10 @@ class CaptureOptions:
     """Which weights of a peft model: adapters or base."""
     no_head: bool = False
     """Leave the output head's weight out of tiers span and position."""
+    no_measures: bool = False
+    """Leave out spectral strength and the GRACE-like score of every span (they cost a forward pass)."""
+    no_controls: bool = False
+    """Leave out the random windows and single tokens that alignment is compared with."""
     map: str | None = None
     """Column mapping for a file."""
     trust_remote_code: bool = False

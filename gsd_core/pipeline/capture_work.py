@@ -3,7 +3,7 @@
 make_executor        ``--executor`` and ``--workers`` → executor
 Crew                 the executor's workers, asked by checkpoint
 Work                 what is to be captured into which run, and what it has cost so far
-capture_checkpoints  every checkpoint's unfinished batches
+capture_checkpoints  every checkpoint's unfinished batches, then its index and its controls
 """
 
 from __future__ import annotations
@@ -12,14 +12,19 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from gsd_core.capture.batches import plan_batches
-from gsd_core.capture.capture import CaptureConfig, choose_audited
+from gsd_core.capture.capture import CaptureConfig, choose_audited, rank_by_hash
+from gsd_core.capture.controls import CONTROL_KINDS, choose_controls
 from gsd_core.capture.models import Checkpoint
 from gsd_core.errors import UserError
 from gsd_core.execution import BatchesLost, Executor, LocalExecutor, RayExecutor
 from gsd_core.pipeline.capture_plan import CaptureOptions
 from gsd_core.pipeline.capture_worker import (
     AnswerT,
+    CaptureControls,
     Captured,
     CaptureSamples,
     DescribeModel,
@@ -31,6 +36,7 @@ from gsd_core.pipeline.progress import Progress, Stage
 from gsd_core.store import FragmentWriter, Run
 from gsd_core.types import Skipped, TokenizedSample
 
+SAMPLES_A_JOB = 8  # of which one worker captures the controls
 COMPACT_FROM = 200  # fragments of a checkpoint that are joined at its end; fewer do little harm to reads
 
 
@@ -115,9 +121,9 @@ class Work:
 
 
 def capture_checkpoints(
-    work: Work, checkpoints: Sequence[Checkpoint], progress: Progress, resume_line: str
+    work: Work, checkpoints: Sequence[Checkpoint], progress: Progress, resume_line: str, with_controls: bool
 ) -> None:
-    """Capture every checkpoint's unfinished batches into the run.
+    """Capture every checkpoint's unfinished batches into the run, then its controls if these are wanted.
 
     Raises
     ------
@@ -138,6 +144,9 @@ def capture_checkpoints(
         n_tokens = sum(map(work.size, range(len(work.plan))))
         with progress.stage(f"capturing {checkpoint.name}", n_tokens, "tokens") as stage:
             lost |= _capture_checkpoint(work, checkpoint, stage)
+        _store_index(work.run, checkpoint.name, progress)
+        if with_controls and not work.run.has_controls(checkpoint.name):
+            _store_controls(work, checkpoint, progress)
         work.n_tokens += n_tokens
         work.seconds = time.monotonic() - started
     work.peak_memory_bytes = max(work.peak_memory_bytes, peak_memory_bytes())
@@ -167,6 +176,40 @@ def _capture_checkpoint(work: Work, checkpoint: Checkpoint, stage: Stage) -> dic
     run.flush()
     run.compact(COMPACT_FROM)
     return lost
+
+
+def _store_index(run: Run, checkpoint: str, progress: Progress) -> None:
+    """Index a checkpoint that is too big to be searched whole, and say how good the index is."""
+    built = run.build_index(checkpoint)
+    if built:
+        progress.note(
+            f"{checkpoint}: {built['n_rows']:,} directions indexed in {built['seconds']:.0f} s, "
+            f"recall@{built['recall_at']} {built['recall']:.3f}"
+        )
+
+
+def _store_controls(work: Work, checkpoint: Checkpoint, progress: Progress) -> None:
+    """Capture and store the controls of a few samples; kind by kind, each in the samples' order."""
+    chosen = set(choose_controls(rank_by_hash(work.tokenized, work.config.seed)))
+    samples = [s for s in work.tokenized if s.id in chosen]
+    groups = [samples[at : at + SAMPLES_A_JOB] for at in range(0, len(samples), SAMPLES_A_JOB)]
+    jobs = [(number, CaptureControls(work.config, group)) for number, group in enumerate(groups)]
+    found = {}
+    with progress.stage(f"controls of {checkpoint.name}", len(samples), "samples") as stage:
+        try:
+            for number, controls in work.crew.executor.run_batches(work.crew.source(checkpoint), jobs):
+                found[number] = controls
+                stage.advance(len(groups[number]))
+        except BatchesLost as lost:
+            progress.note(
+                f"controls of {sum(len(groups[n]) for n in lost.reasons)} samples ended their workers"
+            )
+    rows = [each for number in sorted(found) for each in found[number]]
+    rows.sort(key=lambda each: CONTROL_KINDS.index(each.kind))
+    if not rows or work.run.count_spans(checkpoint.name) == 0:
+        return
+    frame = pd.DataFrame([each[:4] for each in rows], columns=["kind", "sample", "token_start", "token_end"])
+    work.run.write_controls(checkpoint.name, frame, np.stack([each.direction for each in rows]))
 
 
 def _iter_jobs(

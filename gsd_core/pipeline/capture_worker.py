@@ -5,6 +5,7 @@ CaptureWorker    a loaded model that does jobs
 DescribeModel    job → ``ModelFacts``: tokenizer, context length, what the manifest keeps of the model
 DescribeSketch   job → ``SketchFacts``: width and parts of a direction
 CaptureSamples   job → ``Captured``: one batch, as results, or as what was written where a writer is given
+CaptureControls  job → the controls of a few samples
 peak_memory_bytes   largest memory that this process has held
 
 Sources, jobs and answers are plain data, so that a worker may be another process on another machine; the process that
@@ -22,6 +23,7 @@ import torch
 from transformers import PreTrainedModel
 
 from gsd_core.capture.capture import CaptureConfig, Capturer, capture_batch
+from gsd_core.capture.controls import Control, iter_controls
 from gsd_core.capture.devices import describe_device
 from gsd_core.capture.models import Checkpoint, compute_model_hash, load_model, max_positions
 from gsd_core.store import FragmentWriter, WrittenBatch
@@ -165,6 +167,18 @@ class CaptureSamples:
         if self.writer is None:
             return Captured(results, None, peak_memory_bytes())
         return Captured([], self.writer.write(self.batch, results), peak_memory_bytes())
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureControls:
+    """Random windows and single tokens of ``samples``: what the alignment of their spans is compared with."""
+
+    config: CaptureConfig
+    samples: list[TokenizedSample]
+
+    def run(self, worker: CaptureWorker) -> list[Control]:
+        """Kind by kind; a sample whose controls cannot be captured gives none."""
+        return list(iter_controls(worker.make_ready(self.config), self.samples))
 
 
 def peak_memory_bytes() -> int:

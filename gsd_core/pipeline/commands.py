@@ -112,6 +112,17 @@ def run_capture_command(context: Context, flags: argparse.Namespace) -> None:
     context.emit(result, lambda: reports.describe_capture(result))
 
 
+def run_import_command(context: Context, flags: argparse.Namespace) -> None:
+    """``gsd import``."""
+    from gsd_core.pipeline.import_plan import ImportOptions
+    from gsd_core.pipeline.import_store import run_import
+
+    known = {option.name for option in dataclasses.fields(ImportOptions)}
+    options = ImportOptions(**{key: value for key, value in vars(flags).items() if key in known})
+    result = run_import(context.open_workspace(create=True), options, context.progress)
+    context.emit(result, lambda: reports.describe_import(result))
+
+
 def run_analyze_command(context: Context, flags: argparse.Namespace) -> None:
     """``gsd analyze``."""
     from gsd_core.pipeline.analyze import run_analyze
@@ -129,16 +140,15 @@ def run_analyze_command(context: Context, flags: argparse.Namespace) -> None:
 
 def run_neighbors_command(context: Context, flags: argparse.Namespace) -> None:
     """``gsd neighbors``."""
-    from gsd_core.pipeline.neighbors import run_neighbors
+    asked = {"span": flags.span, "top": flags.top, "checkpoint": flags.checkpoint, "seed": flags.seed}
+    if flags.exact:
+        from gsd_core.pipeline.exact import run_exact_neighbors
 
-    result = run_neighbors(
-        context.open_workspace(),
-        flags.run,
-        span=flags.span,
-        top=flags.top,
-        checkpoint=flags.checkpoint,
-        seed=flags.seed,
-    )
+        result = run_exact_neighbors(context.open_workspace(), flags.run, **asked, progress=context.progress)
+    else:
+        from gsd_core.pipeline.neighbors import run_neighbors
+
+        result = run_neighbors(context.open_workspace(), flags.run, **asked)
     context.emit(result, lambda: reports.describe_neighbors(result))
 
 
@@ -192,6 +202,17 @@ def run_timeline_command(context: Context, flags: argparse.Namespace) -> None:
         context.open_workspace(), flags.run, again=flags.again, progress=context.progress, **given
     )
     context.emit(result, lambda: reports.describe_timeline(result))
+
+
+def run_select_command(context: Context, flags: argparse.Namespace) -> None:
+    """``gsd select``."""
+    from gsd_core.pipeline.select import SelectOptions, run_select
+
+    known = [option.name for option in dataclasses.fields(SelectOptions)]
+    given = {key: getattr(flags, key) for key in known}
+    options = SelectOptions(**{**given, "out": Path(flags.out)})
+    result = run_select(context.open_workspace(), flags.run, options, context.progress)
+    context.emit(result, lambda: reports.describe_selection(result))
 
 
 def run_export_command(context: Context, flags: argparse.Namespace) -> None:

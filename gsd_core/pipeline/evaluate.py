@@ -39,6 +39,7 @@ from gsd_core.pipeline.representations import (
     to_text,
 )
 from gsd_core.pipeline.tables import compute_span_table
+from gsd_core.verdict import compute_verdict
 
 if TYPE_CHECKING:
     from gsd_core.store import Run, Workspace
@@ -98,7 +99,10 @@ def run_evaluate(
         rows += found
     frame = pd.DataFrame(rows)
     _store(run, frame, options)
-    verdicts = [find_verdict(part) for _, part in frame.groupby("checkpoint", sort=False)]
+    verdicts = []
+    for checkpoint, part in frame.groupby("checkpoint", sort=False):
+        if verdict := compute_verdict(part):
+            verdicts.append({"checkpoint": checkpoint, **verdict._asdict()})
     return {
         "run": name,
         "label": options.label,
@@ -108,36 +112,8 @@ def run_evaluate(
         "chance": rows[0]["chance"],
         "n": rows[0]["n"],
         "n_left_out": n_left_out,
-        "verdicts": [verdict for verdict in verdicts if verdict],
+        "verdicts": verdicts,
         "seconds": time.monotonic() - started,
-    }
-
-
-def find_verdict(rows: pd.DataFrame) -> dict[str, Any] | None:
-    """Best gradient beside best baseline in the strictest P@10 of one checkpoint; None where one kind is missing.
-
-    ``apart`` says that their 95 % intervals do not overlap; ``gradients_win`` that the gradient's lies above.
-    """
-    precise = rows[rows["metric"].str.startswith(f"P@{K}") & rows["value"].notna()]
-    if not len(precise):
-        return None
-    metric = precise["metric"].iloc[-1]
-    strict = precise[precise["metric"] == metric]
-    best = {
-        kind: part.loc[part["value"].idxmax()] for kind, part in strict.groupby("kind") if kind != "control"
-    }
-    if set(best) != {"gradient", "baseline"}:
-        return None
-    gradient, baseline = best["gradient"], best["baseline"]
-    above, below = gradient["ci_low"] > baseline["ci_high"], gradient["ci_high"] < baseline["ci_low"]
-    parts = ("representation", "value", "ci_low", "ci_high")
-    return {
-        "checkpoint": gradient["checkpoint"],
-        "metric": metric,
-        "gradient": {key: gradient[key] for key in parts},
-        "baseline": {key: baseline[key] for key in parts},
-        "apart": bool(above or below),
-        "gradients_win": bool(above),
     }
 
 

@@ -3,6 +3,7 @@
 run_export    one table (or the vectors, or the report) to one file, whole or not at all
 write_table   a frame to a file by its ending
 write_npz     arrays to an npz, the big one streamed in blocks
+whole_file    a file that appears whole or not at all
 
 A csv holds texts as they are. Open one that came from somebody else's data as *text* in a spreadsheet: a cell
 that begins with ``=`` would be taken for a formula.
@@ -135,7 +136,7 @@ def write_table(frame: pd.DataFrame, path: Path) -> int:
     text.
     """
     ending = path.suffix.lower()
-    with _whole_file(path) as partial:
+    with whole_file(path) as partial:
         if ending == ".jsonl":
             columns = list(frame.columns)
             with partial.open("w", encoding="utf-8", newline="\n") as file:
@@ -155,7 +156,7 @@ def write_npz(
     path: Path, small: dict[str, np.ndarray], name: str, shape: tuple[int, int], blocks: Iterator[np.ndarray]
 ) -> None:
     """An npz of the arrays ``small`` and a float32 array ``name`` of ``shape``, streamed from ``blocks``."""
-    with _whole_file(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+    with whole_file(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
         with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
             header = {"descr": "<f4", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_2_0(file, header)
@@ -187,7 +188,7 @@ def _write_vectors(run: Run, checkpoint: str, path: Path, report: Callable[[int,
         write_npz(path, small, "vectors", (len(ids), width), blocks())
         return len(ids)
     schema = pa.schema([("span", pa.string()), ("vector", pa.list_(pa.float32(), width))])
-    with _whole_file(path) as partial, pq.ParquetWriter(partial, schema) as writer:
+    with whole_file(path) as partial, pq.ParquetWriter(partial, schema) as writer:
         start = 0
         for block in blocks():
             flat = pa.array(np.ascontiguousarray(block, dtype=np.float32).ravel())
@@ -228,7 +229,7 @@ def _as_json_text(value: Any) -> str | None:
 
 
 @contextlib.contextmanager
-def _whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path) -> Iterator[Path]:
     """A partial name beside ``path`` that becomes ``path`` when all went well, and vanishes when not."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:

@@ -2,8 +2,9 @@
 
 run_neighbors  the best centred cosines of one span with the spans of other samples, with q-values
 
-A cosine alone says little: the null is the cosine of random pairs of spans from different samples, and q
-(Benjamini–Hochberg, ``methods`` §1.4) is taken over all candidates, not only over those that are shown.
+A cosine alone says little: its nulls are random pairs of spans from different samples and, where the run has controls,
+pairs of spans with windows at random places. q (Benjamini–Hochberg, ``methods`` §1.4) is that of the stricter null,
+over all candidates and not only those that are shown; z is in standard deviations of the windows' null.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ import numpy as np
 
 from gsd_core.analysis.directions import apply_centring, compute_centred
 from gsd_core.analysis.neighbors import compute_neighbors
-from gsd_core.analysis.nulls import compute_null_cosines, compute_q_values
+from gsd_core.analysis.nulls import compute_joint_q_values, compute_null_cosines
 from gsd_core.errors import UserError
 from gsd_core.pipeline.analyze import get_checkpoint
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gsd_core.store import Workspace
+    from gsd_core.store import RunReader, Workspace
 
 
 def run_neighbors(
@@ -36,8 +37,9 @@ def run_neighbors(
 ) -> dict[str, Any]:
     """The ``top`` spans of other samples by centred cosine with ``span``.
 
-    Returns ``run, checkpoint, span, sample, text, null_p95, n_candidates, neighbors: [{span, sample, cosine,
-    q_value, text}]``. Raises ``UserError`` for an unknown run, checkpoint or span.
+    Returns ``run, checkpoint, span, sample, text, null_p95, windows_p95`` (None without controls), ``n_candidates,
+    neighbors: [{span, sample, cosine, effect, z, q_value, text}]``; ``effect`` is the cosine less the null's mean.
+    Raises ``UserError`` for an unknown run, checkpoint or span.
     """
     run = workspace.open_run(name)
     at = get_checkpoint(run, checkpoint)
@@ -49,33 +51,78 @@ def run_neighbors(
         raise UserError(f"no span {span!r}", f"run {name}, checkpoint {at}", _describe_near(span, spans))
     query = int(place[0])
     samples = spans["sample"].to_numpy(dtype=object)
+    if run.has_analysis(at) and reader.has_index(at):
+        return _search(reader, name, at, spans, query, top)
     if run.has_analysis(at):  # the same centring and null as on the map
         arrays = run.read_arrays(at)
         directions = apply_centring(reader.read_vectors(at), arrays["mean"], arrays.get("top"))
-        null = arrays["null"]
+        null, windows = arrays["null"], arrays.get("null_windows", np.zeros(0))
     else:
         directions = compute_centred(reader.read_vectors(at)).directions
-        null = compute_null_cosines(directions, samples, seed=seed)
+        null, windows = compute_null_cosines(directions, samples, seed=seed), np.zeros(0)
     indices, cosines = compute_neighbors(directions, query, samples, top=len(ids))
-    q_values = compute_q_values(cosines, null, is_mirrored=True)[1]
+    q_values = compute_joint_q_values(cosines, [null, windows])
     texts = spans["text"].to_numpy(dtype=object)
+    best = zip(indices[:top], cosines[:top], q_values[:top], strict=True)
+    found = [(ids[i], samples[i], cosine, q, texts[i]) for i, cosine, q in best]
+    return _describe(name, at, spans.iloc[query], null, windows, len(indices), found)
+
+
+def _search(
+    reader: RunReader, name: str, at: str, spans: pd.DataFrame, query: int, top: int
+) -> dict[str, Any]:
+    """The same from the store's index, for runs that are too big to be read whole."""
+    arrays = reader.read_arrays(at)
+    mean, removed = arrays["mean"], arrays.get("top")
+    if removed is not None and len(removed):
+        raise UserError(
+            "its directions were analysed without their top directions, which the index does not know",
+            f"run {name}, checkpoint {at}",
+            "analyse it again with the mean removed only",
+        )
+    null, windows = arrays["null"], arrays.get("null_windows", np.zeros(0))
+    own = spans.iloc[query]
+    found = reader.search(reader.read_vectors(at, query, query + 1)[0], top, at, own["sample"], mean)
+    n_others = int((spans["sample"] != own["sample"]).sum())
+    # The rest were no better than these: as p = 1 they make q larger, never smaller.
+    q_values = compute_joint_q_values(found["cosine"].to_numpy(), [null, windows], n_others)
+    texts = spans.set_index("span")["text"]
+    rows = zip(found["span"], found["sample"], found["cosine"], q_values, strict=True)
+    return _describe(name, at, own, null, windows, n_others, [(s, o, c, q, texts[s]) for s, o, c, q in rows])
+
+
+def _describe(
+    name: str,
+    at: str,
+    own: pd.Series,
+    null: np.ndarray,
+    windows: np.ndarray,
+    n_candidates: int,
+    found: list[tuple[str, str, float, float, str]],
+) -> dict[str, Any]:
+    """The result; `found` are (span, sample, cosine, q, text), best first."""
+    yardstick = windows if len(windows) else null
+    middle, spread = (float(yardstick.mean()), float(yardstick.std())) if len(yardstick) else (np.nan, np.nan)
     return {
         "run": name,
         "checkpoint": at,
-        "span": span,
-        "sample": str(samples[query]),
-        "text": str(texts[query]),
+        "span": str(own["span"]),
+        "sample": str(own["sample"]),
+        "text": str(own["text"]),
         "null_p95": float(np.quantile(null, 0.95)) if len(null) else None,
-        "n_candidates": len(indices),
+        "windows_p95": float(np.quantile(windows, 0.95)) if len(windows) else None,
+        "n_candidates": n_candidates,
         "neighbors": [
             {
-                "span": str(ids[index]),
-                "sample": str(samples[index]),
+                "span": str(span),
+                "sample": str(sample),
                 "cosine": float(cosine),
+                "effect": float(cosine) - middle,
+                "z": (float(cosine) - middle) / spread if spread > 0 else None,
                 "q_value": float(q_value),
-                "text": str(texts[index]),
+                "text": str(text),
             }
-            for index, cosine, q_value in zip(indices[:top], cosines[:top], q_values[:top], strict=True)
+            for span, sample, cosine, q_value, text in found
         ],
     }
 

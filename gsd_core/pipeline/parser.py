@@ -20,6 +20,7 @@ from gsd_core import __version__
 from gsd_core.errors import UserError
 
 TIERS = ("hidden", "head", "position", "span", "local", "exact", "state")
+SELECTION_MEASURES = ("alignment", "semantic", "spectral", "grace", "random", "segments")
 EXPORTS = ("spans", "clusters", "twins", "stresses", "vectors", "tokens", "report")
 _ABSENT = argparse.SUPPRESS
 
@@ -84,6 +85,7 @@ def make_parser() -> ArgumentParser:
 
     _add_datasets(commands)
     _add_capture(commands)
+    _add_import(commands)
 
     analyze = _add_command(
         commands, "analyze", "run_analyze_command", "layout, clusters with labels, null, stresses, twins"
@@ -107,6 +109,11 @@ def make_parser() -> ArgumentParser:
     neighbors.add_argument("--top", type=_positive, default=10)
     neighbors.add_argument("--checkpoint", help="default: the one to look at first")
     neighbors.add_argument("--seed", type=int, default=0, help="of the null's random pairs")
+    neighbors.add_argument(
+        "--exact",
+        action="store_true",
+        help="rank twice as many by gradients without a sketch; loads the model",
+    )
 
     compare = _add_command(
         commands, "compare", "run_compare_command", "two samples span by span: matrix, run, null"
@@ -128,6 +135,7 @@ def make_parser() -> ArgumentParser:
 
     _add_evaluate(commands)
     _add_timeline(commands)
+    _add_select(commands)
 
     export = _add_command(
         commands, "export", "run_export_command", "a run's tables as csv, parquet, jsonl or npz"
@@ -225,6 +233,15 @@ def _add_capture(commands: Any) -> None:
     add("--seed", type=int, default=_ABSENT, help="of the sketch")
     add("--encoder", default=_ABSENT, help="sentence-transformers model of the semantic side")
     add("--lora", choices=("adapters", "base"), default=_ABSENT, help="which weights of a LoRA model")
+    add(
+        "--no-measures",
+        action="store_true",
+        default=_ABSENT,
+        help="without spectral strength and GRACE-like score",
+    )
+    add(
+        "--no-controls", action="store_true", default=_ABSENT, help="without random windows and single tokens"
+    )
     add("--no-head", action="store_true", default=_ABSENT, help="directions without the output head's weight")
     _add_map(capture)
     add(
@@ -233,6 +250,31 @@ def _add_capture(commands: Any) -> None:
         default=_ABSENT,
         help="run code that a model brings with it; only for sources that you trust",
     )
+
+
+def _add_import(commands: Any) -> None:
+    store = _add_command(
+        commands, "import", "run_import_command", "stored gradients of Bergson or LESS as a run"
+    )
+    add = store.add_argument
+    add(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="an index of Bergson or a dimN folder of LESS; each a checkpoint",
+    )
+    add("--format", choices=("auto", "bergson", "less"), default=_ABSENT)
+    add(
+        "--dataset", default=_ABSENT, metavar="NAME|FILE", help="default: the rows that a Bergson index keeps"
+    )
+    add("--run", default=_ABSENT, metavar="NAME")
+    add("--checkpoint", nargs="+", default=_ABSENT, metavar="NAME", help="one for each PATH")
+    add("--tokenizer", default=_ABSENT, metavar="demo|PATH|HUB_ID", help="cuts rows by token into spans")
+    add("--segmenter", default=_ABSENT, metavar="RULE", help="as for capture; with --tokenizer")
+    add("--sketch-width", type=_positive, default=_ABSENT, metavar="P", help="wider rows are folded to it")
+    add("--seed", type=int, default=_ABSENT, help="of the fold")
+    add("--encoder", default=_ABSENT, help="sentence-transformers model of the semantic side")
+    _add_map(store)
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -273,6 +315,20 @@ def _add_evaluate(commands: Any) -> None:
     add("--remove", nargs="+", type=int, default=_ABSENT, metavar="M", help="principal directions to remove")
     add("--layers", action="store_true", default=_ABSENT, help="also a row for every layer")
     add("--seed", type=int, default=_ABSENT)
+
+
+def _add_select(commands: Any) -> None:
+    select = _add_command(commands, "select", "run_select_command", "which samples or spans to train on")
+    select.epilog = "A measure correlates with what training does; it does not promise a better model."
+    add = select.add_argument
+    add("--run", required=True, metavar="NAME")
+    add("--by", required=True, choices=SELECTION_MEASURES)
+    add("--budget", required=True, type=float, metavar="F", help="share of the spans' tokens, up to 1")
+    add("--out", required=True, metavar="FILE", help="JSON Lines, a sample a line, with masks")
+    add("--target", metavar="meta.FIELD=VALUE|RUN", help="what the selection should be like")
+    add("--unit", choices=("sample", "span"), help="default: span for spectral and grace, else sample")
+    add("--checkpoint", help="default: the one to look at first")
+    add("--seed", type=int, default=0, help="of the random selection and of ties")
 
 
 def _add_timeline(commands: Any) -> None:

@@ -97,6 +97,22 @@ def describe_capture(result: Result) -> str:
     return "\n".join([*lines, f"next: gsd analyze {result['run']}"])
 
 
+def describe_import(result: Result) -> str:
+    """``gsd import``: counts, the folding, notes, samples that have no usable row."""
+    fold = f"folded from {result['stored_width']:,} to" if result["is_folded"] else "of"
+    lines = [
+        f"run {result['run']}: {result['n_spans']:,} spans of {result['n_samples']:,} samples from {result['format']}, "
+        f"directions {fold} {result['sketch_width']:,} numbers in {len(result['layers']):,} layers, "
+        f"checkpoints {', '.join(result['checkpoints'])}, {format_seconds(result['seconds'])}",
+        *(f"note: {note}" for note in result["notes"]),
+    ]
+    if result["n_skipped"]:
+        rows = [[each["sample"], each["reason"]] for each in result["skipped"][:MAX_ROWS_SHOWN]]
+        lines.append(f"{result['n_skipped']:,} samples skipped:")
+        lines.append(format_table(("sample", "reason"), rows, wide="reason"))
+    return "\n".join([*lines, f"next: gsd analyze {result['run']}"])
+
+
 def describe_analysis(result: Result) -> str:
     """``gsd analyze``: a row a checkpoint."""
     keys = ("checkpoint", "n_spans", "n_clusters", "noise_share", "n_stresses", "n_twins")
@@ -110,16 +126,29 @@ def describe_analysis(result: Result) -> str:
 
 def describe_neighbors(result: Result) -> str:
     """``gsd neighbors``: a row a neighbour, and the null that its cosine stands beside."""
+    is_exact = "sketch_error" in result
     rows = [
-        [each["span"], each["cosine"], each["q_value"], format_text(each["text"], 200)]
+        [
+            each["span"],
+            *([each["cosine_exact"]] if is_exact else []),
+            each["cosine"],
+            each["z"],
+            each["q_value"],
+            format_text(each["text"], 200),
+        ]
         for each in result["neighbors"]
     ]
+    columns = ("span", *(["exact"] if is_exact else []), "cosine", "z", "q", "text")
     lines = [
         f"{result['span']}: {format_text(result['text'], 200)}",
-        format_table(("span", "cosine", "q", "text"), rows, wide="text"),
+        format_table(columns, rows, wide="text"),
     ]
+    if is_exact and result["sketch_error"] is not None:
+        lines.append(f"the sketch is off by {result['sketch_error']:.3f} (root mean square, not centred)")
     if result["null_p95"] is not None:
         lines.append(f"95 % of random pairs of different samples lie below {result['null_p95']:.3f}")
+    if result["windows_p95"] is not None:
+        lines.append(f"95 % of spans with windows at random places lie below {result['windows_p95']:.3f}")
     return "\n".join(lines)
 
 
@@ -137,24 +166,9 @@ def describe_evaluation(result: Result) -> str:
             lines.append(f"\n{checkpoint}: {metric} ({bounds})")
             lines.append(format_table(("representation", "kind", "value", "low", "high"), table))
         if checkpoint in verdicts:
-            lines.append(describe_verdict(verdicts[checkpoint]))
+            verdict = verdicts[checkpoint]
+            lines.append(f"{verdict['metric']}: {verdict['headline']} {verdict['detail']}")
     return "\n".join(lines)
-
-
-def describe_verdict(verdict: Result) -> str:
-    """One sentence: do gradients stand above the best baseline?"""
-    gradient, baseline = verdict["gradient"], verdict["baseline"]
-    found = (
-        "gradients stand above every baseline"
-        if verdict["gradients_win"]
-        else "gradients do not beat the best baseline"
-        if verdict["apart"]
-        else "gradients and the best baseline cannot be told apart"
-    )
-    return (
-        f"{verdict['metric']}: {found} ({gradient['representation']} {gradient['value']:.2f}, "
-        f"{baseline['representation']} {baseline['value']:.2f})"
-    )
 
 
 def describe_timeline(result: Result) -> str:
@@ -235,6 +249,20 @@ def describe_stresses(result: Result) -> str:
         format_table(("", "samples", "lift", "q", "occurrences", "pattern"), rows, wide="pattern")
         + f"\n{result['n_stresses']:,} with q < 0.05 (lift and q: against shuffled orders within each trace)"
     )
+
+
+def describe_selection(result: Result) -> str:
+    """``gsd select``: what was kept, and how much of it the other measures would keep too."""
+    rows = [[each["by"], f"{each['tokens_shared']:.0%}"] for each in result["agreement"]]
+    lines = [
+        f"{result['n_spans_kept']:,} of {result['n_spans']:,} spans of {result['n_samples']:,} samples, "
+        f"{result['token_share']:.1%} of the tokens, in {result['out']}",
+        f"mean {result['by']} score {result['score_kept']:.3f}, of all {result['score_all']:.3f}",
+    ]
+    if rows:
+        lines.append(format_table(("at the same budget", "tokens shared"), rows))
+    lines.append("The score correlates with what training does; it does not promise a better model.")
+    return "\n".join(lines)
 
 
 def describe_export(result: Result) -> str:

@@ -20,7 +20,7 @@ import pandas as pd
 
 from gsd_core import __version__
 from gsd_core.analysis.directions import apply_centring
-from gsd_core.pipeline.analyze import get_checkpoint
+from gsd_core.pipeline.analyze import get_checkpoint, read_controls
 from gsd_core.pipeline.progress import Progress
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gsd_core.store import Run, RunReader, Workspace
 
 COUNTS = ("n_stresses", "n_twins")
+CONTROL_NAMES = {"windows": "random windows", "tokens": "single tokens"}  # as figure A calls them
 
 
 def store_structure(
@@ -69,6 +70,13 @@ def store_structure(
         report,
         names=dict(zip(clusters["cluster"].tolist(), clusters["label"].tolist(), strict=True)),
         null=arrays["null"],
+        controls={
+            CONTROL_NAMES.get(kind, kind): (
+                apply_centring(vectors, arrays["mean"], arrays.get("top")),
+                owners,
+            )
+            for kind, (vectors, owners) in read_controls(reader, checkpoint).items()
+        },
     )
     seconds = time.monotonic() - started
     info = {**found.info, **same, "semantic_source": source, "seconds": seconds}

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SPAN_COLUMNS = (
     *("span", "sample", "index", "text", "char_start", "char_end", "token_start", "token_end"),
     *("checkpoint", "loss", "norm", "coherence", "cluster", "cluster_label", "x", "y"),
+    *("spectral", "grace"),
 )
 CLUSTER_COLUMNS = ("checkpoint", "cluster", "size", "label", "terms", "exemplars")
 TOKEN_COLUMNS = ("token_id", "text", "start", "end", "span", "loss")

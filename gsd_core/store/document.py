@@ -17,9 +17,7 @@ from gsd_core.errors import UserError
 from gsd_core.store import migrations
 from gsd_core.store.files import Folder
 from gsd_core.store.locks import document_lock
-from gsd_core.store.schema import RUN_FILE
-
-STORE_KEY = "store"
+from gsd_core.store.schema import RUN_FILE, STORE_KEY
 
 
 class RunDocument:

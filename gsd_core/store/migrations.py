@@ -15,8 +15,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+
 from gsd_core.errors import UserError
 from gsd_core.store.files import Folder
+from gsd_core.store.schema import CHECKPOINTS_FOLDER, RECORDS_TABLE, STORE_KEY, measure_columns
+from gsd_core.store.tables import Table
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,19 @@ def _begin(folder: Folder, document: dict[str, Any]) -> dict[str, Any]:
     return document  # version 1 is the first layout: there is nothing older to change
 
 
+def _add_measures(folder: Folder, document: dict[str, Any]) -> dict[str, Any]:
+    """Version 2: spectral strength and the GRACE-like score stand beside every gradient record."""
+    for entry in document[STORE_KEY]["checkpoints"]:
+        uri = folder.child(CHECKPOINTS_FOLDER, entry["folder"], RECORDS_TABLE).uri
+        Table(uri, pa.schema([])).add_null_columns(measure_columns())
+    return document
+
+
 WORKSPACE_MIGRATIONS: list[Migration] = [Migration(1, "first layout", _begin)]
-RUN_MIGRATIONS: list[Migration] = [Migration(1, "first layout", _begin)]
+RUN_MIGRATIONS: list[Migration] = [
+    Migration(1, "first layout", _begin),
+    Migration(2, "measures beside gradient records", _add_measures),
+]
 
 
 def check_version(found: Any, newest: int, what: str, where: str) -> int:

@@ -22,8 +22,13 @@ from gsd_core.store.document import RunDocument
 from gsd_core.store.files import Folder
 from gsd_core.store.samples import compute_tokens
 from gsd_core.store.schema import (
+    CAPTURED_TABLE,
+    CHECKPOINTS_FOLDER,
+    CONTROLS_TABLE,
+    RECORDS_TABLE,
     SPAN_COLUMNS,
     captured_schema,
+    controls_schema,
     embeddings_schema,
     records_schema,
     run_sample_schema,
@@ -120,6 +125,11 @@ class RunReader:
         reader._is_fixed = True
         return reader
 
+    def has_index(self, checkpoint: str | None = None) -> bool:
+        """Whether ``search`` has an index to ask."""
+        view = self._view(checkpoint)
+        return view is not None and view.has_index
+
     def count_spans(self, checkpoint: str | None = None) -> int:
         """How many spans are stored, without reading them."""
         entry = self._entry(checkpoint)
@@ -186,12 +196,14 @@ class RunReader:
         checkpoint: str | None = None,
         exclude_sample: str | None = None,
         center: np.ndarray | None = None,
+        is_exact: bool = False,
     ) -> pd.DataFrame:
         """The spans whose directions have the largest cosine to ``query``: ``span, sample, cosine``, best first.
 
-        Exhaustive matrix product over the stored directions, in batches, float32. ``query`` (P,) is a direction as
-        stored, that is *not* centred; with ``center`` (P,), it and the directions are centred alike before the
-        cosine. Spans with a zero gradient have cosine 0. Equal cosines stay in capture order.
+        Where the checkpoint has an index (``Run.build_index``), its candidates are ranked by their exact cosines; else,
+        and with ``is_exact``, it is a matrix product over all stored directions, in batches, float32. ``query`` (P,)
+        is a direction as stored, that is *not* centred; with ``center`` (P,), it and the directions are centred alike
+        before the cosine. Spans with a zero gradient have cosine 0. Equal cosines stay in capture order.
         """
         view = self._view(checkpoint)
         wanted = np.asarray(query, np.float32).reshape(-1)
@@ -201,6 +213,10 @@ class RunReader:
                 raise ValueError(f"{what} has {value.shape[0]} values, directions have {self.sketch_width}")
         if view is None or not len(view) or top <= 0:
             return pd.DataFrame({"span": [], "sample": [], "cosine": np.zeros(0, np.float32)})
+        if view.has_index and not is_exact:
+            rows, nearest = view.find_nearest(wanted, middle, top, exclude_sample)
+            ids = join_span_ids(rows.column("sample"), rows.column("index")).to_pandas()
+            return pd.DataFrame({"span": ids, "sample": rows.column("sample").to_pandas(), "cosine": nearest})
         cosines = view.compute_cosines(wanted, middle)
         places = np.arange(len(view))
         if exclude_sample is not None:
@@ -310,6 +326,21 @@ class RunReader:
         """Arrays of the analysis, ``"mean"`` (P,) float32 among them. ``UserError`` when the run was not analysed."""
         return self._read_findings(checkpoint, findings.read_arrays)
 
+    def has_controls(self, checkpoint: str | None = None) -> bool:
+        """Whether ``write_controls`` stored something for this checkpoint."""
+        entry = self._entry(checkpoint)
+        return entry is not None and self._controls_table(entry["folder"]).open() is not None
+
+    def read_controls(self, checkpoint: str | None = None) -> tuple[pd.DataFrame, np.ndarray]:
+        """What ``write_controls`` stored: ``kind, sample, token_start, token_end`` and (n, P) float16; n may be 0."""
+        entry = self._entry(checkpoint)
+        table = self._controls_table(entry["folder"]) if entry else None
+        stored = table.open() if table else None
+        schema = controls_schema(self.sketch_width)
+        rows = schema.empty_table() if stored is None else stored.to_table(scan_in_order=True)
+        vectors = to_matrix(rows.column("direction"), self.sketch_width)
+        return rows.drop_columns(["direction"]).to_pandas(), vectors
+
     # -- structure ------------------------------------------------------------------------------------------------
 
     def has_structure(self, checkpoint: str) -> bool:
@@ -366,11 +397,15 @@ class RunReader:
         return self._table("samples", run_sample_schema(self.embedding_width))
 
     def _checkpoint_tables(self, folder: str) -> tuple[Table, Table]:
-        place = self._folder.child("checkpoints", folder)
+        place = self._folder.child(CHECKPOINTS_FOLDER, folder)
         return (
-            Table(place.child("records.lance").uri, records_schema(self.sketch_width)),
-            Table(place.child("captured.lance").uri, captured_schema()),
+            Table(place.child(RECORDS_TABLE).uri, records_schema(self.sketch_width)),
+            Table(place.child(CAPTURED_TABLE).uri, captured_schema()),
         )
+
+    def _controls_table(self, folder: str) -> Table:
+        place = self._folder.child(CHECKPOINTS_FOLDER, folder, CONTROLS_TABLE)
+        return Table(place.uri, controls_schema(self.sketch_width))
 
     def _view_in(self, folder: str) -> CheckpointView:
         known = self._views.get(folder)

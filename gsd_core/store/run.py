@@ -21,8 +21,7 @@ import pandas as pd
 import pyarrow as pa
 
 from gsd_core.errors import UserError
-from gsd_core.store import findings, structure
-from gsd_core.store.document import STORE_KEY
+from gsd_core.store import findings, index, structure
 from gsd_core.store.files import Folder
 from gsd_core.store.fragments import FragmentWriter, WrittenBatch
 from gsd_core.store.infos import RunSample
@@ -30,7 +29,12 @@ from gsd_core.store.lease import check_lease, claim_lease, release_lease
 from gsd_core.store.locks import acquire_writer, is_writer, release_writer
 from gsd_core.store.reading import RunReader
 from gsd_core.store.samples import check_ids, iter_run_sample_batches
-from gsd_core.store.schema import embeddings_schema, run_sample_schema, skipped_schema
+from gsd_core.store.schema import (
+    STORE_KEY,
+    embeddings_schema,
+    run_sample_schema,
+    skipped_schema,
+)
 from gsd_core.store.tables import from_matrix
 from gsd_core.store.writer import BatchWriter
 from gsd_core.types import SampleRecords, Skipped
@@ -159,6 +163,28 @@ class Run(RunReader):
         for entry in self._document.store()["checkpoints"]:
             BatchWriter(*self._checkpoint_tables(entry["folder"]), self.sketch_width).compact(from_fragments)
 
+    def build_index(self, checkpoint: str, *, again: bool = False) -> dict[str, Any] | None:
+        """Index a checkpoint's directions where that makes ``search`` quicker; what was built, None where nothing was.
+
+        Below 200 MiB of directions reading them all is as quick. ``{n_rows, n_partitions, recall, recall_at, seconds}``
+        is kept in ``manifest["index"]`` under the checkpoint's name; an index of all rows stays, unless `again`.
+        """
+        folder = self._folder_of(checkpoint)
+        records = self._checkpoint_tables(folder)[0] if folder else None
+        rows = records.open() if records else None
+        if records is None or rows is None:
+            return None
+        n_rows = rows.count_rows()
+        known = (self.manifest.get("index") or {}).get(checkpoint) or {}
+        if not index.needs_index(n_rows, self.sketch_width) or (
+            not again and index.has_index(rows) and known.get("n_rows") == n_rows
+        ):
+            return None
+        self._become_writer()
+        built = index.build_index(records, self.sketch_width)
+        self.update_manifest(index={**(self.manifest.get("index") or {}), checkpoint: built})
+        return built
+
     def close(self) -> None:
         """Store what was taken in and let others write. The object can still read, and write again."""
         was_writing = self._is_writing
@@ -172,6 +198,23 @@ class Run(RunReader):
                 release_writer(self._folder.path, self)
             elif was_writing:
                 release_lease(self._folder, self._lease_owner)
+
+    def write_controls(self, checkpoint: str, frame: pd.DataFrame, vectors: np.ndarray) -> None:
+        """Store the controls of a checkpoint whole, in place of earlier ones.
+
+        ``frame``: ``kind`` ("windows", "tokens"), ``sample, token_start, token_end``; ``vectors`` (n, P) unit norm or
+        zero, row by row. Raises ``ValueError`` for another shape and for a checkpoint without captured spans.
+        """
+        self._become_writer()
+        folder = self._folder_of(checkpoint)
+        if folder is None or vectors.shape != (len(frame), self.sketch_width):
+            raise ValueError(f"{vectors.shape} controls for {len(frame)} rows of checkpoint {checkpoint!r}")
+        table = self._controls_table(folder)
+        columns = [
+            pa.array(frame[name].tolist(), table.schema.field(name).type) for name in table.schema.names[:-1]
+        ]
+        rows = pa.Table.from_arrays([*columns, from_matrix(vectors.astype(np.float16))], schema=table.schema)
+        table.overwrite(rows.to_batches())
 
     # -- analysis -------------------------------------------------------------------------------------------------
 

@@ -2,11 +2,14 @@
 
 WORKSPACE_VERSION, RUN_VERSION     layout versions this program writes (see ``migrations``)
 WORKSPACE_FILE, DATASET_FILE, RUN_FILE   the documents whose presence says that a thing is whole
+STORE_KEY, CHECKPOINTS_FOLDER, RECORDS_TABLE, CAPTURED_TABLE, CONTROLS_TABLE   names inside a run
 SPAN_COLUMNS                       columns of ``Run.read_spans``, in order
 sample_schema                      samples of a data set
 run_sample_schema                  samples of a run, with the model's input
 records_schema                     gradient records of one checkpoint
+measure_columns                    the measures among their columns
 captured_schema                    commit markers of one checkpoint
+controls_schema                    windows and tokens captured beside the spans
 skipped_schema                     samples that never reached a batch
 embeddings_schema                  sentence embeddings of span texts
 arrays_schema                      named arrays of an analysis
@@ -21,11 +24,14 @@ from __future__ import annotations
 import pyarrow as pa
 
 WORKSPACE_VERSION = 1
-RUN_VERSION = 1
+RUN_VERSION = 2
 
 WORKSPACE_FILE = "workspace.json"
 DATASET_FILE = "dataset.json"
 RUN_FILE = "run.json"
+STORE_KEY = "store"  # the store's own section of a run's document
+CHECKPOINTS_FOLDER, RECORDS_TABLE, CAPTURED_TABLE = "checkpoints", "records.lance", "captured.lance"
+CONTROLS_TABLE = "controls.lance"
 
 SPAN_COLUMNS = (
     "span",
@@ -43,6 +49,8 @@ SPAN_COLUMNS = (
     "norm",
     "coherence",
     "window_cosine",
+    "spectral",
+    "grace",
 )
 
 
@@ -99,6 +107,14 @@ def run_sample_schema(embedding_width: int) -> pa.Schema:
     )
 
 
+def measure_columns() -> list[pa.Field]:
+    """Measures beside a gradient record, since version 2; null where they were not taken."""
+    return [
+        _column("spectral", pa.float32(), "spectral strength of the step, in [0, 1]", nullable=True),
+        _column("grace", pa.float32(), "alignment to answer and past, in [-1, 1]", nullable=True),
+    ]
+
+
 def records_schema(sketch_width: int) -> pa.Schema:
     """Gradient records of one checkpoint; P = ``sketch_width``. Capture order is (batch, position)."""
     return pa.schema(
@@ -116,6 +132,7 @@ def records_schema(sketch_width: int) -> pa.Schema:
             _column("norm", pa.float32(), "norm of the sketched gradient"),
             _column("coherence", pa.float32(), "norm of the sum over the sum of norms, in [0, 1]"),
             _column("window_cosine", pa.float32(), "cosine to the exact direction, null if unaudited", True),
+            *measure_columns(),
             _column("direction", pa.list_(pa.float16(), sketch_width), "(P,) unit norm, zero if no gradient"),
         ]
     )
@@ -131,6 +148,19 @@ def captured_schema() -> pa.Schema:
             _column("n_spans", pa.int32(), "records this sample has in the records table"),
             _column("reason", pa.string(), "why the sample was left out, null if it was captured", True),
             _column("token_losses", pa.list_(pa.float32()), "(T,) nats, NaN where unknown", nullable=True),
+        ]
+    )
+
+
+def controls_schema(sketch_width: int) -> pa.Schema:
+    """Controls of one checkpoint: stretches of tokens that are no spans, captured as if they were."""
+    return pa.schema(
+        [
+            _column("kind", pa.string(), "windows: lengths of spans at random places; tokens: single tokens"),
+            _column("sample", pa.string(), "sample id"),
+            _column("token_start", pa.int32(), "first target token in the model's input"),
+            _column("token_end", pa.int32(), "end of the target tokens (exclusive)"),
+            _column("direction", pa.list_(pa.float16(), sketch_width), "(P,) unit norm, zero if no gradient"),
         ]
     )
 

@@ -135,6 +135,14 @@ class Table:
             return 0
         return int(table.delete(f"batch IN ({numbers})")["num_deleted_rows"])
 
+    def add_null_columns(self, fields: Iterable[pa.Field]) -> None:
+        """Add those of ``fields`` that the table lacks, null in every row, in one commit."""
+        table = self.open()
+        if table is not None:
+            new = [field for field in fields if field.name not in table.schema.names]
+            if new:
+                table.add_columns(pa.schema(new))
+
     def compact(self, from_fragments: int = 2, keep_s: float = 3600.0) -> None:
         """Join small fragments where there are at least so many, and forget versions older than ``keep_s`` seconds.
 

@@ -20,6 +20,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gsd_core.store.index import find_candidates, has_index
 from gsd_core.store.tables import Table, to_matrix
 
 _READ_BYTES = 4 * 2**20  # directions held in memory at once while streaming
@@ -27,13 +28,15 @@ _READ_BYTES = 4 * 2**20  # directions held in memory at once while streaming
 
 @dataclass
 class CheckpointView:
-    """A consistent view of one checkpoint. ``order`` (n,) int64: row offset of each span, in capture order."""
+    """A consistent view of one checkpoint. ``order`` (n,) int64: row offset of each span, in capture order; ``batches``
+    those that are finished."""
 
     records: Any | None
     captured: Any | None
     sketch_width: int
     order: np.ndarray
     versions: tuple[int, int]
+    batches: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     _losses_at: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -128,6 +131,36 @@ class CheckpointView:
             cosines[places] = np.where(is_empty, 0.0, (piece @ target) / norms)
         return np.clip(cosines, -1.0, 1.0)
 
+    @cached_property
+    def has_index(self) -> bool:
+        """Whether directions can be searched without reading them all."""
+        return self.records is not None and has_index(self.records)
+
+    def find_nearest(
+        self, query: np.ndarray, center: np.ndarray | None, top: int, exclude_sample: str | None
+    ) -> tuple[pa.Table, np.ndarray]:
+        """The best `top` of the index's candidates: columns ``sample, index`` and exact cosines (r,), best first."""
+        target = query if center is None else query - center
+        length = float(np.linalg.norm(target))
+        rows = find_candidates(
+            self.records, target, top, ["batch", "position", "sample", "index", "direction"]
+        )
+        keep = np.isin(rows.column("batch").to_numpy(), self.batches)
+        if exclude_sample is not None:
+            keep &= pc.not_equal(rows.column("sample"), exclude_sample).to_numpy()
+        rows = rows.filter(pa.array(keep))
+        stored = to_matrix(rows.column("direction"), self.sketch_width).astype(np.float32)
+        is_empty = ~stored.any(axis=1)
+        piece = stored if center is None else stored - center
+        norms = np.linalg.norm(piece, axis=1)
+        is_empty |= norms == 0
+        norms[is_empty] = 1.0
+        products = piece @ (target / length) if length and np.any(query) else np.zeros(len(piece), np.float32)
+        cosines = np.clip(np.where(is_empty, 0.0, products / norms), -1.0, 1.0).astype(np.float32)
+        position, batch = rows.column("position").to_numpy(), rows.column("batch").to_numpy()
+        best = np.lexsort((position, batch, -cosines))[:top]
+        return rows.select(["sample", "index"]).take(pa.array(best)), cosines[best]
+
     def read_losses(self, sample: str) -> np.ndarray | None:
         """(T,) float32 token losses of a sample, None where it was not captured."""
         if self.captured is None:
@@ -172,4 +205,4 @@ def open_view(
     batch, position = keys.column("batch").to_numpy(), keys.column("position").to_numpy()
     offsets = np.flatnonzero(np.isin(batch, finished))
     order = offsets[np.lexsort((position[offsets], batch[offsets]))]
-    return CheckpointView(rows, marks, sketch_width, order.astype(np.int64), versions)
+    return CheckpointView(rows, marks, sketch_width, order.astype(np.int64), versions, finished)
