@@ -228,7 +228,7 @@ def test_folder_that_is_no_workspace(tmp_path: Path) -> None:
         (("capture", "--dataset", "d", "--model", "m", "--tier", "deep"), ("deep", "hidden")),
         (("capture", "--dataset", "d", "--model", "m", "--window", "-1"), ("--window", "all")),
         (("capture", "--dataset", "d", "--model", "m", "--limit", "0"), ("--limit",)),
-        (("capture", "--dataset", "d", "--model", "m", "--executor", "ray"), ("--executor local",)),
+        (("capture", "--dataset", "d", "--model", "m", "--executor", "dask"), ("dask", "ray")),
         (("capture", "--data", "d", "--model", "m"), ("--dataset",)),
         (("serve", "--port", "70000"), ("70000",)),
     ],

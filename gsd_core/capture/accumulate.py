@@ -27,7 +27,7 @@ class GradientSum:
     """
 
     def __init__(self, sketch: Sketch, batch: int, device: torch.device | str) -> None:
-        self._sketch = sketch
+        self._sketch, self._device = sketch, torch.device(device)
         self._sums = [torch.zeros(batch, m.p, m.q, device=device) for m in sketch.modules]
         self._own_squared = torch.zeros(batch, device=device)
         self._token_norms = torch.zeros(batch, device=device)
@@ -41,11 +41,12 @@ class GradientSum:
             if delta is None:
                 continue
             left = self._sketch.modules[call.module].project_output_gradient(delta)
-            share = left.transpose(1, 2) @ call.inputs
+            inputs = call.inputs.to(left.device)
+            share = (left.transpose(1, 2) @ inputs).to(self._device)
             self._sums[call.module] += share
             if own:
                 self._own_squared += share.flatten(1).square().sum(1)
-                squares = left.square().sum(-1) * call.inputs.square().sum(-1)
+                squares = (left.square().sum(-1) * inputs.square().sum(-1)).to(self._device)
                 token_squares = squares if token_squares is None else token_squares + squares
         if token_squares is not None:
             self._token_norms += token_squares.sqrt().sum(1)

@@ -26,6 +26,7 @@ from transformers import PreTrainedModel
 
 from gsd_core.capture.accumulate import make_record, token_losses_of
 from gsd_core.capture.batches import plan_batches
+from gsd_core.capture.devices import input_device
 from gsd_core.capture.hidden import (
     HeadSketch,
     HiddenSketch,
@@ -90,7 +91,7 @@ class Capturer:
         if config.tier not in TIERS:
             raise UserError(f"unknown tier {config.tier!r}", "--tier", f"choose one of {', '.join(TIERS)}")
         self.model, self.config = model, config
-        self.device = next(model.parameters()).device
+        self.device = input_device(model)
         model_config: Any = model.config
         pad_id = getattr(model_config.get_text_config(), "pad_token_id", None)
         self.pad_id = pad_id if isinstance(pad_id, int) and pad_id >= 0 else 0

@@ -135,7 +135,7 @@ def compute_token_gradients(
             losses = token_losses_of(logits, chunk.targets)
         assert head.tensor is not None
         (per_token,) = torch.autograd.grad(losses.sum(), [head.tensor])
-    return chunk, losses.detach(), per_token.to(torch.float32)
+    return chunk, losses.detach(), per_token.to(chunk.ids.device, torch.float32)
 
 
 def compute_hidden_batch(
@@ -172,7 +172,7 @@ def compute_head_batch(
         assert head.tensor is not None
         assert head.output is not None
         (deltas,) = torch.autograd.grad(losses.sum(), [head.output])
-        left, right = sketch.project(deltas, head.tensor.detach())
+        left, right = sketch.project(deltas.to(chunk.ids.device), head.tensor.detach().to(chunk.ids.device))
     rows, real = span_rows(chunk, samples)
     batch, n_spans, _ = rows.shape
     left, right = gather_rows(left, rows, real), gather_rows(right, rows, real)
@@ -198,7 +198,8 @@ def compute_state_batch(
         losses = token_losses_of(logits, chunk.targets)
     assert head.tensor is not None
     rows, real = span_rows(chunk, samples)
-    states = gather_rows(head.tensor.detach().to(torch.float32), rows + real.to(rows.dtype), real)
+    hidden = head.tensor.detach().to(rows.device, torch.float32)
+    states = gather_rows(hidden, rows + real.to(rows.dtype), real)
     return _average_tokens(states, real, sketch, chunk, losses, samples)
 
 

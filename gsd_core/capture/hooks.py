@@ -14,6 +14,7 @@ No dense weight gradient is ever formed: parameters do not require gradients, so
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -37,15 +38,15 @@ class FrozenModel:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
-        self._flags: list[tuple[nn.Parameter, bool]] = []
+        self._flags: dict[str, bool] = {}
         self._modes: list[tuple[nn.Module, bool]] = []
         self._handles: list[RemovableHandle] = []
 
     def __enter__(self) -> FrozenModel:
         try:
-            self._flags = [(p, p.requires_grad) for p in self.model.parameters()]
+            self._flags = {name: p.requires_grad for name, p in self._named_parameters()}
             self._modes = [(m, m.training) for m in self.model.modules()]
-            for parameter, _ in self._flags:
+            for parameter in self.model.parameters():
                 parameter.requires_grad_(False)
             self.model.eval()
             embedding = self.model.get_input_embeddings()
@@ -63,11 +64,16 @@ class FrozenModel:
     ) -> None:
         for handle in self._handles:
             handle.remove()
-        for parameter, flag in self._flags:
-            parameter.requires_grad_(flag)
+        # By name: where weights wait on a disk, a forward pass puts new parameters in the place of the old.
+        for name, parameter in self._named_parameters() if self._flags else ():
+            parameter.requires_grad_(self._flags[name])
         for module, mode in self._modes:
             module.training = mode
-        self._handles, self._flags, self._modes = [], [], []
+        self._handles, self._flags, self._modes = [], {}, []
+
+    def _named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        # Shared ones under each of their names: a forward pass may part them.
+        return self.model.named_parameters(remove_duplicate=False)
 
 
 def _root_the_graph(module: nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor:

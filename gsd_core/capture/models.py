@@ -29,6 +29,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from gsd_core.capture.devices import parse_device_map, read_state_tensor
 from gsd_core.errors import UserError
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[\w./-]+)?")
@@ -168,6 +169,7 @@ def load_model(
     checkpoint: Checkpoint | None = None,
     dtype: str = "auto",
     device: str = "auto",
+    device_map: str | None = None,
     trust_remote_code: bool = False,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a causal language model with its tokenizer.
@@ -182,6 +184,8 @@ def load_model(
         ``auto`` is float32, except on CUDA for models stored in bfloat16.
     device
         ``auto``, ``cpu``, ``cuda``, ``cuda:1`` …
+    device_map
+        ``auto`` or another way of ``parse_device_map`` to lay the model over several devices; None keeps it on one.
 
     Raises
     ------
@@ -198,26 +202,40 @@ def load_model(
         raise UserError("the bundled demo model is missing", str(place), "install from a full checkout")
     elif not HUB_ID.fullmatch(chosen.source) or chosen.source.startswith("."):
         raise UserError("no such folder, and no hub id either", f"--model {chosen.source}", "check the path")
+    if device_map is not None and device != "auto":
+        raise UserError(
+            "a model is on one device or laid over several",
+            f"--device {device} --device-map {device_map}",
+            "leave one of the flags out",
+        )
     target = torch.device(pick_device(device))
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    layout = None if device_map is None else parse_device_map(device_map)
     name, _, revision = chosen.source.partition("@") if not place.exists() else (str(place), "", "")
     if revision:
         options["revision"] = revision
     try:
-        model = _load_weights(name, place, dtype, target, options)
+        model = _load_weights(name, place, dtype, target, layout, options)
         tokenizer = _load_tokenizer(source, name, place, model, options)
     except UserError:
         raise
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError) as problem:
         raise _explain(chosen.source, problem) from problem
-    model.to(target)  # type: ignore[arg-type]
+    if layout is None:
+        model.to(target)  # type: ignore[arg-type]
     model.eval()
     return model, tokenizer
 
 
 def _load_weights(
-    name: str, place: Path, dtype: str, device: torch.device, options: dict[str, Any]
+    name: str,
+    place: Path,
+    dtype: str,
+    device: torch.device,
+    layout: str | dict[str, Any] | None,
+    options: dict[str, Any],
 ) -> PreTrainedModel:
+    laid_out = {} if layout is None else {"device_map": layout}
     adapter = place / "adapter_config.json"
     if adapter.is_file():
         # peft is an extra second of import that only adapter users pay.
@@ -229,12 +247,21 @@ def _load_weights(
             _check_folder(base_place)
         config = AutoConfig.from_pretrained(base_name, **options)
         base = AutoModelForCausalLM.from_pretrained(
-            base_name, dtype=_pick_dtype(dtype, device, config), use_safetensors=True, **options
+            base_name,
+            dtype=_pick_dtype(dtype, device, config),
+            use_safetensors=True,
+            **laid_out,
+            **options,
         )
         return PeftModel.from_pretrained(base, str(place), use_safetensors=True)  # type: ignore[return-value]
     config = AutoConfig.from_pretrained(name, **options)
     return AutoModelForCausalLM.from_pretrained(
-        name, config=config, dtype=_pick_dtype(dtype, device, config), use_safetensors=True, **options
+        name,
+        config=config,
+        dtype=_pick_dtype(dtype, device, config),
+        use_safetensors=True,
+        **laid_out,
+        **options,
     )
 
 
@@ -294,6 +321,6 @@ def compute_model_hash(model: PreTrainedModel) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name}\x00{tensor.dtype}\x00{tuple(tensor.shape)}\x00".encode())
-        flat = tensor.detach().to("cpu").contiguous().view(-1)
+        flat = read_state_tensor(model, name, tensor).contiguous().view(-1)
         digest.update(flat.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

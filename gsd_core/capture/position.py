@@ -22,6 +22,7 @@ from transformers import PreTrainedModel
 
 from gsd_core.capture.accumulate import token_losses_of
 from gsd_core.capture.batches import PaddedChunk, build_chunk
+from gsd_core.capture.devices import input_device
 from gsd_core.capture.hooks import ModuleTap
 from gsd_core.capture.sketch import Sketch
 from gsd_core.capture.span import SpanBatch
@@ -32,7 +33,7 @@ def forward_whole(
     model: PreTrainedModel, samples: Sequence[TokenizedSample], pad_id: int, padding: str = "right"
 ) -> tuple[PaddedChunk, torch.Tensor]:
     """Plain forward pass over whole, padded samples; (chunk, logits (B, T, V))."""
-    device = next(model.parameters()).device
+    device = input_device(model)
     bounds = [(0, len(s.token_ids)) for s in samples]
     chunk = build_chunk(samples, bounds, pad_id, device, padding)
     assert chunk is not None, "a batch without tokens was planned"
@@ -71,7 +72,8 @@ def span_rows(chunk: PaddedChunk, samples: Sequence[TokenizedSample]) -> tuple[t
 
 
 def gather_rows(values: torch.Tensor, rows: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-    """(B, T, w) → (B, S, n, w), zero where not real."""
+    """(B, T, w) → (B, S, n, w) on the device of the values, zero where not real."""
+    rows, real = rows.to(values.device), real.to(values.device)
     batch, n_spans, longest = rows.shape
     flat = rows.flatten(1)[:, :, None].expand(-1, -1, values.shape[-1])
     return values.gather(1, flat).view(batch, n_spans, longest, -1) * real[..., None]
@@ -122,11 +124,11 @@ def compute_position_batch(
         if delta is None:
             continue
         left = gather_rows(sketch.modules[call.module].project_output_gradient(delta), rows, real)
-        right = gather_rows(call.inputs, rows, real)
-        share = left.flatten(0, 1).transpose(1, 2) @ right.flatten(0, 1)
+        right = gather_rows(call.inputs.to(delta.device), rows, real)
+        share = (left.flatten(0, 1).transpose(1, 2) @ right.flatten(0, 1)).to(device)
         sums[call.module] += share
         sum_squares += share.flatten(1).square().sum(1).view(batch, n_spans)
-        token_squares += left.square().sum(-1) * right.square().sum(-1)
+        token_squares += (left.square().sum(-1) * right.square().sum(-1)).to(device)
     folded = sketch.fold(sums).view(batch, n_spans, -1)
     token_norms = token_squares.sqrt().sum(-1).clamp_min(1e-30)
     return make_span_batch(folded, sum_squares.sqrt() / token_norms, chunk, losses, samples)

@@ -106,7 +106,7 @@ class LayerBlock:
 class ModuleSketch:
     """Two sides of one module's projection; None stands for the identity.
 
-    ``left`` is P (p, d_out), ``right`` is Q (q, d_in), float32 on the model's device.
+    ``left`` is P (p, d_out), ``right`` is Q (q, d_in), float32; each moves to where the module's activations are.
     """
 
     name: str
@@ -118,12 +118,18 @@ class ModuleSketch:
     def project_output_gradient(self, delta: torch.Tensor) -> torch.Tensor:
         """(…, d_out) → (…, p) float32."""
         delta = delta.to(torch.float32)
-        return delta if self.left is None else delta @ self.left.T
+        if self.left is None:
+            return delta
+        self.left = self.left.to(delta.device)  # once: a module stays where it is
+        return delta @ self.left.T
 
     def project_input(self, activation: torch.Tensor) -> torch.Tensor:
         """(…, d_in) → (…, q) float32."""
         activation = activation.to(torch.float32)
-        return activation if self.right is None else activation @ self.right.T
+        if self.right is None:
+            return activation
+        self.right = self.right.to(activation.device)
+        return activation @ self.right.T
 
 
 class Sketch:

@@ -25,6 +25,7 @@ from transformers import PreTrainedModel
 from gsd_core.capture.accumulate import GradientSum, token_losses_of
 from gsd_core.capture.batches import PaddedChunk, build_chunk, chunk_borders
 from gsd_core.capture.cache import SpanCache, compute_chunk_mask
+from gsd_core.capture.devices import input_device
 from gsd_core.capture.hooks import ModuleTap, TappedCall
 from gsd_core.capture.sketch import Sketch
 from gsd_core.errors import UserError
@@ -81,7 +82,7 @@ class _Forward:
 
     def __init__(self, model: PreTrainedModel, samples: Sequence[TokenizedSample], pad_id: int) -> None:
         self.model, self.samples, self.pad_id = model, samples, pad_id
-        self.device = next(model.parameters()).device
+        self.device = input_device(model)
         self.cache = SpanCache()
         self.config: Any = model.config.get_text_config()
         self.dtype = next(model.parameters()).dtype

@@ -5,32 +5,16 @@ run_capture  the stage; whole batches are stored as they come, and a killed run 
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import pandas as pd
-import torch
-from transformers import PreTrainedModel
-
-from gsd_core.capture.batches import plan_batches
-from gsd_core.capture.capture import CaptureConfig, Capturer, capture_batch, choose_audited, rank_by_hash
-from gsd_core.capture.controls import choose_controls, iter_controls
+from gsd_core.capture.capture import CaptureConfig
 from gsd_core.capture.embeddings import SentenceEncoder, load_sentence_encoder
-from gsd_core.capture.models import (
-    Checkpoint,
-    compute_model_hash,
-    load_model,
-    max_positions,
-    resolve_checkpoints,
-)
+from gsd_core.capture.models import pick_device, resolve_checkpoints
 from gsd_core.dataset.segmenters import make_segmenter
 from gsd_core.dataset.tokenization import check_tokenizer, tokenize_sample
 from gsd_core.errors import Interrupted, UserError
-from gsd_core.execution.local import LocalExecutor
 from gsd_core.pipeline.capture_plan import (
     DEFAULT_SKETCH_WIDTH,
     CaptureOptions,
@@ -40,11 +24,13 @@ from gsd_core.pipeline.capture_plan import (
     make_run_name,
     resolve_tier,
 )
+from gsd_core.pipeline.capture_work import Crew, Work, capture_checkpoints, make_executor
+from gsd_core.pipeline.capture_worker import DescribeModel, DescribeSketch, ModelFacts, SketchFacts
 from gsd_core.pipeline.datasets import resolve_dataset
 from gsd_core.pipeline.progress import Progress
 from gsd_core.pipeline.sentences import embed_texts, read_known_vectors
 from gsd_core.store import Run, RunSample, Workspace
-from gsd_core.types import Sample, SampleRecords, Skipped, TokenizedSample
+from gsd_core.types import Sample, Skipped, TokenizedSample
 
 
 def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progress) -> dict[str, Any]:
@@ -64,12 +50,6 @@ def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progres
         Stopped by a signal; finished batches are stored, and the exception carries the line that goes on.
     """
     started = time.monotonic()
-    if options.executor != "local":
-        raise UserError(
-            f"executor {options.executor!r} is not part of this version",
-            "--executor",
-            "leave it out for local",
-        )
     segmenter = make_segmenter(options.segmenter)
     checkpoints = resolve_checkpoints(options.model, options.checkpoints)
     dataset = resolve_dataset(workspace, options.dataset, map_flag=options.map, progress=progress)
@@ -81,64 +61,67 @@ def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progres
         )
     info = workspace.open_dataset(dataset)
     samples = workspace.read_samples(dataset, head=options.limit)
-    with progress.stage("loading model", len(checkpoints), "checkpoints"):
-        model, tokenizer = _load(options, checkpoints[0])
-    check_tokenizer(tokenizer)
-    tokenized, skipped = _tokenize(samples, tokenizer, segmenter, max_positions(model), options, progress)
-    if not tokenized:
-        reason = f"; the first: {skipped[0].sample}: {skipped[0].reason}" if skipped else ""
-        raise UserError(
-            f"no sample is left to capture{reason}",
-            f"data set {dataset}",
-            "check --segmenter, --truncate and the model",
+    with make_executor(options) as executor:
+        crew = Crew(executor, options)
+        with progress.stage("loading model", len(checkpoints), "checkpoints"):
+            model = crew.ask(checkpoints[0], DescribeModel())
+        check_tokenizer(model.tokenizer)
+        tokenized, skipped = _tokenize(
+            samples, model.tokenizer, segmenter, model.max_tokens, options, progress
         )
-    tier, window = resolve_tier(options.tier, options.window, tokenized)
-    config = CaptureConfig(
-        tier=tier,
-        window=window,
-        sketch_width=options.sketch_width or DEFAULT_SKETCH_WIDTH,
-        seed=options.seed,
-        batch_tokens=options.batch_tokens,
-        lora=options.lora,
-        with_head=not options.no_head,
-        measures=not options.no_measures,
-    )
-    capturer = Capturer(model, config)
-    encoder = load_sentence_encoder(options.encoder, device=str(capturer.device))
-    manifest = make_manifest(
-        options,
-        dataset={
-            "name": dataset,
-            "source": info.source,
-            "data_hash": info.data_hash,
-            "n_samples": len(samples),
-        },
-        model=_describe_model(options, model),
-        tier=tier,
-        window=window,
-        sketch=_describe_sketch(capturer),
-        encoder={"name": encoder.name, "source": encoder.source, "weights_hash": encoder.weights_hash},
-    )
-    run = _open_run(workspace, name, manifest, capturer.width, encoder, exists, tokenized, samples, progress)
-    n_tokens = sum(len(s.token_ids) for s in tokenized)
-    try:
-        seconds = _capture_checkpoints(
-            run, checkpoints, capturer, tokenized, skipped, options, progress, n_tokens
+        if not tokenized:
+            reason = f"; the first: {skipped[0].sample}: {skipped[0].reason}" if skipped else ""
+            raise UserError(
+                f"no sample is left to capture{reason}",
+                f"data set {dataset}",
+                "check --segmenter, --truncate and the model",
+            )
+        tier, window = resolve_tier(options.tier, options.window, tokenized)
+        config = CaptureConfig(
+            tier=tier,
+            window=window,
+            sketch_width=options.sketch_width or DEFAULT_SKETCH_WIDTH,
+            seed=options.seed,
+            batch_tokens=options.batch_tokens,
+            lora=options.lora,
+            with_head=not options.no_head,
+            measures=not options.no_measures,
         )
-    except KeyboardInterrupt:
-        run.flush()
-        raise Interrupted(make_resume_line(workspace.uri, options, name)) from None
-    return _finish(run, started, seconds, n_tokens * len(checkpoints), capturer, progress)
+        sketch = crew.ask(checkpoints[0], DescribeSketch(config))
+        encoder = load_sentence_encoder(options.encoder, device=_encoder_device(options, model))
+        manifest = make_manifest(
+            options,
+            dataset={
+                "name": dataset,
+                "source": info.source,
+                "data_hash": info.data_hash,
+                "n_samples": len(samples),
+            },
+            model={"source": options.model, **model.description},
+            tier=tier,
+            window=window,
+            sketch=sketch.description,
+            encoder={"name": encoder.name, "source": encoder.source, "weights_hash": encoder.weights_hash},
+        )
+        with _open_run(
+            workspace, name, manifest, sketch.width, encoder, exists, tokenized, samples, progress
+        ) as run:
+            resume_line = make_resume_line(workspace.uri, options, name)
+            work = Work(run, crew, config, tokenized, skipped, model.description["hash"])
+            try:
+                capture_checkpoints(work, checkpoints, progress, resume_line, not options.no_controls)
+            except KeyboardInterrupt:
+                run.flush()
+                raise Interrupted(resume_line) from None
+            return _finish(work, started, config, sketch, progress)
 
 
-def _load(options: CaptureOptions, checkpoint: Checkpoint) -> tuple[PreTrainedModel, Any]:
-    return load_model(
-        options.model,
-        checkpoint=checkpoint,
-        dtype=options.dtype,
-        device=options.device,
-        trust_remote_code=options.trust_remote_code,
-    )
+def _encoder_device(options: CaptureOptions, model: ModelFacts) -> str:
+    """The model's own device where it is in this process, else what this process has."""
+    own = model.description["device"]
+    if options.executor == "local" and "," not in own:
+        return str(own)
+    return str(pick_device("auto"))
 
 
 def _tokenize(
@@ -165,30 +148,6 @@ def _tokenize(
                 tokenized.append(result)
             stage.advance()
     return tokenized, skipped
-
-
-def _describe_model(options: CaptureOptions, model: PreTrainedModel) -> dict[str, Any]:
-    return {
-        "source": options.model,
-        "architecture": type(model).__name__,
-        "n_parameters": sum(p.numel() for p in model.parameters()),
-        "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
-        "device": str(next(model.parameters()).device),
-        "attention": getattr(model.config, "_attn_implementation", None),
-        "hash": compute_model_hash(model),
-    }
-
-
-def _describe_sketch(capturer: Capturer) -> dict[str, Any]:
-    selection = capturer.selection
-    return {
-        "width": capturer.width,
-        "rank": capturer.config.sketch_rank,
-        "seed": capturer.config.seed,
-        "layers": [[b.layer, b.start, b.stop] for b in capturer.blocks],
-        "modules": [m.name for m in selection.captured] if selection else [],
-        "skipped_modules": capturer.skipped_modules,
-    }
 
 
 def _open_run(
@@ -221,112 +180,27 @@ def _open_run(
     return run
 
 
-def _capture_checkpoints(
-    run: Run,
-    checkpoints: Sequence[Checkpoint],
-    capturer: Capturer,
-    tokenized: list[TokenizedSample],
-    skipped: list[Skipped],
-    options: CaptureOptions,
-    progress: Progress,
-    n_tokens: int,
-) -> float:
-    """Capture every checkpoint's unfinished batches; seconds of work."""
-    started = time.monotonic()
-    plan = plan_batches(tokenized, options.batch_tokens)
-    audited = choose_audited(tokenized, capturer.config.audit_share, capturer.config.seed)
-    described = [dict(c) for c in run.manifest.get("checkpoints", [])]
-    for position, checkpoint in enumerate(checkpoints):
-        current = capturer if position == 0 else None
-        if all(c["name"] != checkpoint.name for c in described):
-            if current is None:
-                current = Capturer(_load(options, checkpoint)[0], capturer.config)
-            model_hash = compute_model_hash(current.model)
-            described.append({"name": checkpoint.name, "step": checkpoint.step, "hash": model_hash})
-            run.update_manifest(checkpoints=described)
-        done = run.finished_batches(checkpoint.name)
-        stage = progress.stage(f"capturing {checkpoint.name}", n_tokens, "tokens")
-
-        made = [current] if current else []
-
-        def get_capturer(of: Checkpoint = checkpoint, made: list[Capturer] = made) -> Capturer:
-            if not made:
-                made.append(Capturer(_load(options, of)[0], capturer.config))
-            return made[0]
-
-        def make_worker(
-            get: Callable[[], Capturer] = get_capturer,
-        ) -> Callable[[list[TokenizedSample]], list[SampleRecords | Skipped]]:
-            worker = get()
-            return lambda batch: capture_batch(worker, batch, audited)
-
-        def batches(
-            finished: set[int] = done, bar: Any = stage
-        ) -> Iterator[tuple[int, list[TokenizedSample]]]:
-            for index, members in enumerate(plan):
-                batch = [tokenized[i] for i in members]
-                if index in finished:
-                    bar.advance(sum(len(s.token_ids) for s in batch))
-                else:
-                    yield index, batch
-
-        for index, results in LocalExecutor().run_batches(make_worker, batches()):
-            run.append_batch(checkpoint.name, checkpoint.step, index, results)
-            stage.advance(sum(len(tokenized[i].token_ids) for i in plan[index]))
-        if skipped and len(plan) not in done:
-            run.append_batch(checkpoint.name, checkpoint.step, len(plan), skipped)
-        run.flush()
-        stage.finish()
-        store_index(run, checkpoint.name, progress)
-        if not options.no_controls and not run.has_controls(checkpoint.name):
-            _store_controls(run, checkpoint.name, get_capturer(), tokenized, progress)
-    return time.monotonic() - started
-
-
-def store_index(run: Run, checkpoint: str, progress: Progress) -> None:
-    """Index a checkpoint that is too big to be searched whole, and say how good the index is."""
-    built = run.build_index(checkpoint)
-    if built:
-        progress.note(
-            f"{checkpoint}: {built['n_rows']:,} directions indexed in {built['seconds']:.0f} s, "
-            f"recall@{built['recall_at']} {built['recall']:.3f}"
-        )
-
-
-def _store_controls(
-    run: Run, checkpoint: str, capturer: Capturer, tokenized: list[TokenizedSample], progress: Progress
-) -> None:
-    """Random windows and single tokens of a few samples: what the alignment of spans is compared with."""
-    chosen = set(choose_controls(rank_by_hash(tokenized, capturer.config.seed)))
-    samples = [s for s in tokenized if s.id in chosen]
-    with progress.stage(f"controls of {checkpoint}", 2 * len(samples), "samples") as stage:
-        found = list(iter_controls(capturer, samples, stage.advance))
-    if not found or run.count_spans(checkpoint) == 0:
-        return
-    frame = pd.DataFrame([each[:4] for each in found], columns=["kind", "sample", "token_start", "token_end"])
-    run.write_controls(checkpoint, frame, np.stack([each.direction for each in found]))
-
-
 def _finish(
-    run: Run, started: float, seconds: float, n_tokens: int, capturer: Capturer, progress: Progress
+    work: Work, started: float, config: CaptureConfig, sketch: SketchFacts, progress: Progress
 ) -> dict[str, Any]:
+    run = work.run
     spans = run.read_spans(run.default_checkpoint, columns=["span", "window_cosine"])
     skipped = run.read_skipped()
     audited = spans["window_cosine"].dropna()
     window_cosine = float(audited.mean()) if len(audited) else None
-    if capturer.config.tier == "span" and capturer.config.window is None:
+    if config.tier == "span" and config.window is None:
         window_cosine = 1.0  # the exact gradient is its own reference
     n_samples = len(run.read_samples())
     timing = {
         "seconds": time.monotonic() - started,
-        "capture_seconds": seconds,
-        "tokens_per_s": n_tokens / seconds if seconds > 0 else None,
-        "peak_memory_bytes": peak_memory_bytes(),
+        "capture_seconds": work.seconds,
+        "tokens_per_s": work.n_tokens / work.seconds if work.seconds > 0 else None,
+        "peak_memory_bytes": work.peak_memory_bytes,
     }
     run.update_manifest(status="captured", window_cosine=window_cosine, timing=timing)
-    if capturer.skipped_modules:
-        kinds = sorted({reason.split(" (")[0] for reason in capturer.skipped_modules.values()})
-        progress.note(f"{len(capturer.skipped_modules)} parameters are not captured: {'; '.join(kinds)}")
+    if sketch.skipped_modules:
+        kinds = sorted({reason.split(" (")[0] for reason in sketch.skipped_modules.values()})
+        progress.note(f"{len(sketch.skipped_modules)} parameters are not captured: {'; '.join(kinds)}")
     return {
         "run": run.name,
         "model": run.manifest["model"]["source"],
@@ -339,15 +213,7 @@ def _finish(
         "n_spans": len(spans),
         "n_skipped": int(skipped["sample"].nunique()),
         "skipped": skipped.drop_duplicates("sample")[["sample", "reason"]].to_dict("records"),
-        "sketch_width": capturer.width,
-        "skipped_modules": capturer.skipped_modules,
+        "sketch_width": sketch.width,
+        "skipped_modules": sketch.skipped_modules,
         **{key: timing[key] for key in ("seconds", "tokens_per_s", "peak_memory_bytes")},
     }
-
-
-def peak_memory_bytes() -> int:
-    """Largest memory this process has held: on the GPU where one was used, else resident."""
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated() > 0:
-        return int(torch.cuda.max_memory_allocated())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak if sys.platform == "darwin" else peak * 1024)

@@ -65,10 +65,12 @@ class CaptureOptions:
     """Where the model runs."""
     batch_tokens: int = 4096
     """Padded tokens a batch."""
+    device_map: str | None = None
+    """How a model larger than one device is laid over several; None keeps it on `device`."""
     executor: str = "local"
-    """``local``."""
+    """``local`` or ``ray``."""
     workers: int = 1
-    """Workers of the executor."""
+    """Workers of the executor; ``local`` has one."""
     run: str | None = None
     """Name of the run; None makes one."""
     resume: bool = False

@@ -12,7 +12,6 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gsd_core.errors import UserError
 from gsd_core.pipeline import reports
 
 if TYPE_CHECKING:
@@ -98,10 +97,6 @@ def run_datasets_remove_command(context: Context, flags: argparse.Namespace) -> 
 
 def run_capture_command(context: Context, flags: argparse.Namespace) -> None:
     """``gsd capture``."""
-    if getattr(flags, "executor", "local") != "local":
-        raise UserError(
-            "this version captures in one process", f"--executor {flags.executor}", "use --executor local"
-        )
     from gsd_core.pipeline.datasets import resolve_dataset
 
     context.resume_flag = "--resume"

@@ -30,6 +30,7 @@ _NEEDED = (
 )
 _OPTIONAL = {
     "datasets": "pip install datasets: reads hub data sets",
+    "ray": "pip install -r requirements-ray.txt: captures on several processes or machines",
     "peft": "pip install peft: captures LoRA models",
 }
 

@@ -107,6 +107,7 @@ def _load(run: Run, checkpoint: str, progress: Progress) -> Capturer:
             checkpoint=named[checkpoint],
             dtype=flags.get("dtype", "auto"),
             device=flags.get("device", "auto"),
+            device_map=flags.get("device_map"),
             trust_remote_code=bool(flags.get("trust_remote_code")),
         )
     stored = {c.get("name"): c.get("hash") for c in run.manifest.get("checkpoints") or []}.get(checkpoint)

@@ -21,7 +21,7 @@ from gsd_core.capture.foreign_stores import check_alike, open_store
 from gsd_core.dataset.saved import MACHINE_COLUMNS
 from gsd_core.dataset.segmenters import make_segmenter
 from gsd_core.errors import UserError
-from gsd_core.pipeline.capture import peak_memory_bytes
+from gsd_core.pipeline.capture_worker import peak_memory_bytes
 from gsd_core.pipeline.datasets import make_dataset_name, resolve_dataset, run_datasets_add
 from gsd_core.pipeline.import_plan import (
     WHOLE,

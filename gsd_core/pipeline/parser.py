@@ -212,9 +212,15 @@ def _add_capture(commands: Any) -> None:
     add("--sketch-width", type=_positive, default=_ABSENT, metavar="P")
     add("--dtype", default=_ABSENT, choices=("auto", "float32", "bfloat16", "float16"))
     add("--device", default=_ABSENT, help="auto|cpu|cuda|cuda:N|mps")
+    add(
+        "--device-map",
+        default=_ABSENT,
+        metavar="auto|FILE.json",
+        help="lay a model that is larger than a device over several",
+    )
     add("--batch-tokens", type=_positive, default=_ABSENT, metavar="N")
-    add("--executor", choices=("local", "ray"), default=_ABSENT)
-    add("--workers", type=_positive, default=_ABSENT)
+    add("--executor", choices=("local", "ray"), default=_ABSENT, help="ray: several processes or machines")
+    add("--workers", type=_positive, default=_ABSENT, metavar="N", help="of the executor ray")
     add("--run", default=_ABSENT, metavar="NAME")
     add("--resume", action="store_true", default=_ABSENT, help="go on with an interrupted run")
     add("--limit", type=_positive, default=_ABSENT, metavar="N", help="only the first N samples")

@@ -3,17 +3,20 @@
 Workspace         open or create a workspace; list, write, open and remove data sets and runs
 Run               one run: append captured batches, read spans, vectors, tokens, analysis; search
 RunReader         the reading half of a run, as ``Run.snapshot()`` gives it
+FragmentWriter    writes a batch's records from a worker of another process; WrittenBatch is what it hands over
 RunSample         one sample of a run, as given and as the model reads it
 DatasetInfo       what a workspace tells about a data set
 RunInfo           what a workspace tells about a run
 SPAN_COLUMNS      columns of ``Run.read_spans``
 WORKSPACE_VERSION, RUN_VERSION   layout versions this program writes
 
-Inside: ``schema`` (tables), ``files`` (folders, JSON), ``tables`` (Lance), ``locks``, ``migrations``, ``document``
-(run.json), ``samples`` (rows), ``writer`` (commits), ``views`` (one checkpoint), ``reading``, ``findings`` (analysis),
-``structure`` (stresses, twins, timeline, evidence).
+Inside: ``schema`` (tables), ``files`` (folders, JSON), ``tables`` (Lance), ``locks``, ``lease``, ``migrations``,
+``document`` (run.json), ``samples`` and ``batch_rows`` (rows), ``writer`` (commits), ``fragments`` (what workers
+write), ``views`` (one checkpoint), ``reading``, ``findings`` (analysis), ``structure`` (stresses, twins, timeline,
+evidence).
 """
 
+from gsd_core.store.fragments import FragmentWriter, WrittenBatch
 from gsd_core.store.infos import DatasetInfo, RunInfo, RunSample
 from gsd_core.store.reading import RunReader
 from gsd_core.store.run import Run
@@ -25,9 +28,11 @@ __all__ = [
     "SPAN_COLUMNS",
     "WORKSPACE_VERSION",
     "DatasetInfo",
+    "FragmentWriter",
     "Run",
     "RunInfo",
     "RunReader",
     "RunSample",
     "Workspace",
+    "WrittenBatch",
 ]

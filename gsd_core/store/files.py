@@ -1,6 +1,7 @@
 """Folders and small documents, on a disk or on object storage.
 
 Folder        a place in the workspace: join, list, read, write, remove
+STORAGE_HELP  what to check where object storage does not answer
 encode_json   JSON text of anything a manifest or a ``meta`` may hold
 
 A document is always replaced whole: on a disk by write, fsync and rename; on object storage by one put.
@@ -22,6 +23,8 @@ from pyarrow import ArrowInvalid, ArrowNotImplementedError
 from pyarrow import fs as arrow_fs
 
 from gsd_core.errors import UserError
+
+STORAGE_HELP = "check the place and the environment (AWS_…, GOOGLE_…, AZURE_…; see docs/scale.md)"
 
 
 def _encode_other(value: Any) -> Any:
@@ -60,7 +63,7 @@ class Folder:
         Raises
         ------
         UserError
-            When the kind of storage is unknown.
+            When the kind of storage is unknown, or what it needs is not in the environment.
         """
         text = str(uri)
         if "://" not in text or text.startswith("file://"):
@@ -69,6 +72,7 @@ class Folder:
                 path = unquote(urlsplit(text.replace("#", "%23").replace("?", "%3F")).path)
             path = str(Path(path).expanduser().absolute())
             return cls(path, arrow_fs.LocalFileSystem(), path, is_local=True)
+        _check_remote(text)
         try:
             filesystem, path = arrow_fs.FileSystem.from_uri(text)
         except (ArrowInvalid, ArrowNotImplementedError, OSError, ImportError) as error:
@@ -77,7 +81,7 @@ class Folder:
                 text,
                 "give a folder or a URI such as s3://bucket/prefix",
             ) from error
-        return cls(text.partition("?")[0].rstrip("/"), filesystem, path.rstrip("/"), is_local=False)
+        return cls(text.rstrip("/"), filesystem, path.rstrip("/"), is_local=False)
 
     def child(self, *names: str) -> Folder:
         """The folder below this one, which need not exist."""
@@ -164,6 +168,27 @@ class Folder:
         """Remove this folder and all in it; nothing happens when it is missing."""
         if self.kind() == "folder":
             self._fs.delete_dir(self.path)
+
+
+def _check_remote(uri: str) -> None:
+    """Refuse what only half of the store would understand: documents and tables go through two libraries."""
+    parts = urlsplit(uri)
+    if not parts.netloc:
+        raise UserError("the URI names no bucket", uri, "give one such as s3://bucket/prefix")
+    if parts.query:
+        raise UserError(
+            "options in the URI do not reach the tables",
+            uri,
+            "set them in the environment: AWS_ENDPOINT_URL, AWS_REGION … (docs/scale.md)",
+        )
+    endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
+    allows = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true")
+    if parts.scheme == "s3" and endpoint.startswith("http://") and not allows:
+        raise UserError(
+            "the endpoint is without encryption, which must be allowed",
+            f"AWS_ENDPOINT_URL {endpoint}",
+            "set AWS_ALLOW_HTTP=true, or give an https:// endpoint",
+        )
 
 
 def _sync_folder(path: str) -> None:

@@ -4,11 +4,13 @@ Run        a run of the workspace; reads are in ``RunReader``
 RunSample  one sample of a run (see ``infos``)
 
 Writers: capture (``write_samples``, ``append_batch`` …) holds the run's writer lock from its first call until
-``close()`` or the end of its process. An analysis needs no lock: it writes beside and is switched to at once.
+``close()`` or the end of its process; on object storage, where a lock cannot fall with its process, the lease of
+``lease`` takes its place. An analysis needs no lock: it writes beside and is switched to at once.
 """
 
 from __future__ import annotations
 
+import uuid
 import weakref
 from collections.abc import Iterable, Sequence
 from types import TracebackType
@@ -21,7 +23,9 @@ import pyarrow as pa
 from gsd_core.errors import UserError
 from gsd_core.store import findings, index, structure
 from gsd_core.store.files import Folder
+from gsd_core.store.fragments import FragmentWriter, WrittenBatch
 from gsd_core.store.infos import RunSample
+from gsd_core.store.lease import check_lease, claim_lease, release_lease
 from gsd_core.store.locks import acquire_writer, is_writer, release_writer
 from gsd_core.store.reading import RunReader
 from gsd_core.store.samples import check_ids, iter_run_sample_batches
@@ -51,6 +55,7 @@ class Run(RunReader):
         super().__init__(folder, name)
         self._writers: dict[str, BatchWriter] = {}
         self._is_writing = False
+        self._lease_owner = uuid.uuid4().hex
         weakref.finalize(self, _release, folder.path, folder.is_local)
 
     def __enter__(self) -> Run:
@@ -114,9 +119,25 @@ class Run(RunReader):
         if self._writer(checkpoint, step).append(batch, results):
             self.flush()
 
+    def make_fragment_writer(self, checkpoint: str, step: int | None) -> FragmentWriter:
+        """What workers of other processes write a checkpoint's batches with; ``append_written`` takes them in."""
+        self._become_writer()
+        self._writer(checkpoint, step)
+        records, _ = self._checkpoint_tables(str(self._folder_of(checkpoint)))
+        records.create()
+        return FragmentWriter(records.uri, self.sketch_width)
+
+    def append_written(self, checkpoint: str, step: int | None, written: WrittenBatch) -> None:
+        """Take in one whole batch that a worker wrote with ``make_fragment_writer``; otherwise as ``append_batch``."""
+        self._become_writer()
+        if self._writer(checkpoint, step).take_written(written):
+            self.flush()
+
     def flush(self) -> None:
         """Store every batch taken in so far."""
         if self._writers:
+            if not self._folder.is_local and any(writer.n_pending for writer in self._writers.values()):
+                check_lease(self._folder, self._lease_owner, f"run {self.name}")
             self._become_writer()  # somebody who took over meanwhile repeats these batches
         for writer in self._writers.values():
             writer.commit()
@@ -135,12 +156,12 @@ class Run(RunReader):
         """
         return self._become_writer(takeover=True)
 
-    def compact(self) -> None:
-        """Join the fragments of many commits, for faster reads; rows and their order stay."""
+    def compact(self, from_fragments: int = 2) -> None:
+        """Join the fragments of many commits, for faster reads, where a table has at least so many; rows stay."""
         self._become_writer()
         self.flush()
         for entry in self._document.store()["checkpoints"]:
-            BatchWriter(*self._checkpoint_tables(entry["folder"]), self.sketch_width).compact()
+            BatchWriter(*self._checkpoint_tables(entry["folder"]), self.sketch_width).compact(from_fragments)
 
     def build_index(self, checkpoint: str, *, again: bool = False) -> dict[str, Any] | None:
         """Index a checkpoint's directions where that makes ``search`` quicker; what was built, None where nothing was.
@@ -166,14 +187,17 @@ class Run(RunReader):
 
     def close(self) -> None:
         """Store what was taken in and let others write. The object can still read, and write again."""
+        was_writing = self._is_writing
         try:
-            if self._is_writing and (not self._folder.is_local or is_writer(self._folder.path, self)):
+            if was_writing and (not self._folder.is_local or is_writer(self._folder.path, self)):
                 self.flush()
         finally:
             self._writers = {}
             self._is_writing = False
             if self._folder.is_local:
                 release_writer(self._folder.path, self)
+            elif was_writing:
+                release_lease(self._folder, self._lease_owner)
 
     def write_controls(self, checkpoint: str, frame: pd.DataFrame, vectors: np.ndarray) -> None:
         """Store the controls of a checkpoint whole, in place of earlier ones.
@@ -276,6 +300,8 @@ class Run(RunReader):
                 )
             acquire_writer(self._folder.path, self, f"run {self.name}", takeover)
             self._is_writing = self._is_writing and not is_lost
+        elif takeover or not self._is_writing:
+            claim_lease(self._folder, self._lease_owner, f"run {self.name}", takeover)
         if self._is_writing and not takeover:
             return 0
         self._is_writing = True

@@ -1,6 +1,6 @@
 """The one door to the database: whole-commit tables of Lance.
 
-Table          a table at a URI: open a version, append, overwrite, delete, compact
+Table          a table at a URI: open a version, append (rows, or fragments others wrote), overwrite, delete, compact
 to_matrix      fixed-width list column → (n, width) array
 from_matrix    (n, width) array → fixed-width list column
 
@@ -10,14 +10,17 @@ The driver is imported on the first use, so that reading this package costs no d
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from gsd_core.errors import UserError
+from gsd_core.store.files import STORAGE_HELP
 
 
 def _driver() -> Any:
@@ -49,10 +52,13 @@ class Table:
         except (ValueError, OSError) as error:
             if version is None and "was not found" in str(error):
                 return None
+            is_remote = "://" in self.uri
             raise UserError(
                 f"a table cannot be read ({str(error).splitlines()[0][:200]})",
                 self.uri,
-                "restore it from a copy, or remove the run or data set and make it again",
+                f"{STORAGE_HELP}; if others can be read there, restore this one from a copy"
+                if is_remote
+                else "restore it from a copy, or remove the run or data set and make it again",
             ) from error
 
     def append(self, rows: pa.Table) -> None:
@@ -62,6 +68,44 @@ class Table:
             _driver().write_dataset(rows, self.uri, schema=self.schema, mode="create")
         else:
             _driver().write_dataset(rows, existing, schema=self.schema, mode="append")
+
+    def create(self) -> None:
+        """Make the table without rows, unless it is there: fragments need a table to belong to."""
+        if self.open() is None:
+            _driver().write_dataset(self.schema.empty_table(), self.uri, schema=self.schema, mode="create")
+
+    def write_fragments(self, rows: pa.Table) -> list[str]:
+        """Write rows beside the existing table without a commit; what ``append_fragments`` needs, as JSON texts."""
+        written = _driver().fragment.write_fragments(rows, self.uri, schema=self.schema, mode="append")
+        return [json.dumps(each.to_json()) for each in written]
+
+    def append_fragments(self, fragments: Sequence[str]) -> None:
+        """Add what ``write_fragments`` wrote, here or elsewhere, in one commit, in the order given."""
+        existing = self.open()
+        if existing is None:
+            raise ValueError(f"no table at {self.uri} to append to")
+        parts = [_driver().FragmentMetadata.from_json(text) for text in fragments]
+        operation = _driver().LanceOperation.Append(parts)
+        _driver().LanceDataset.commit(existing, operation, read_version=existing.version)
+
+    def check_fragments(self, fragments: Iterable[str]) -> None:
+        """On a disk: see that the files lie here. A worker elsewhere may have written to a disk of its own.
+
+        Raises
+        ------
+        UserError
+            When one does not.
+        """
+        if "://" in self.uri:
+            return
+        for text in fragments:
+            for file in json.loads(text)["files"]:
+                if not Path(self.uri, "data", file["path"]).is_file():
+                    raise UserError(
+                        "a worker wrote its vectors to a disk that this process does not see",
+                        self.uri,
+                        "put the workspace on a shared folder or on object storage (s3://…)",
+                    )
 
     def overwrite(self, batches: Iterable[pa.RecordBatch]) -> int:
         """Replace all rows in one commit, streaming; returns the new version. Older versions stay readable."""
@@ -99,13 +143,15 @@ class Table:
             if new:
                 table.add_columns(pa.schema(new))
 
-    def compact(self, keep_s: float = 3600.0) -> None:
-        """Join small fragments and forget versions older than ``keep_s`` seconds; rows and their order stay."""
+    def compact(self, from_fragments: int = 2, keep_s: float = 3600.0) -> None:
+        """Join small fragments where there are at least so many, and forget versions older than ``keep_s`` seconds.
+
+        Rows and their order stay.
+        """
         table = self.open()
-        if table is None:
+        if table is None or len(table.get_fragments()) < from_fragments:
             return
-        if len(table.get_fragments()) > 1:
-            table.optimize.compact_files()
+        table.optimize.compact_files()
         self.forget(keep_s)
 
     def forget(self, keep_s: float = 3600.0) -> None:

@@ -12,10 +12,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from pyarrow.lib import ArrowException
+
 from gsd_core.errors import UserError
 from gsd_core.store import datasets, migrations
 from gsd_core.store.document import RunDocument
-from gsd_core.store.files import Folder
+from gsd_core.store.files import STORAGE_HELP, Folder
 from gsd_core.store.infos import DatasetInfo, RunInfo
 from gsd_core.store.locks import acquire_writer, document_lock, release_writer
 from gsd_core.store.run import Run
@@ -45,9 +47,11 @@ class Workspace:
         folder = Folder.at(uri)
         try:
             return cls(folder, _open_document(folder, create))
-        except OSError as error:
+        except (OSError, ArrowException) as error:
             raise UserError(
-                f"the workspace cannot be used ({error})", folder.uri, "check the place and its permissions"
+                f"the workspace cannot be used ({str(error)[:300]})",
+                folder.uri,
+                "check the place and its permissions" if folder.is_local else STORAGE_HELP,
             ) from error
 
     @property

@@ -1,6 +1,6 @@
 """Capture writes: whole batches, buffered, committed in an order that a kill cannot spoil.
 
-BatchWriter   buffer of one checkpoint: append, commit, repair
+BatchWriter   buffer of one checkpoint: append, take in what a worker wrote, commit, repair
 
 A commit is two: first the records, then the markers of their batches. Records whose batch has no marker are
 invisible to every reader and are deleted by ``repair``, so a kill anywhere costs at most the batches that were
@@ -15,10 +15,11 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from gsd_core.errors import UserError
+from gsd_core.store.batch_rows import encode_batch
+from gsd_core.store.fragments import WrittenBatch
 from gsd_core.store.schema import captured_schema, records_schema
-from gsd_core.store.tables import Table, from_matrix
-from gsd_core.types import SampleRecords, Skipped, SpanRecord
+from gsd_core.store.tables import Table
+from gsd_core.types import SampleRecords, Skipped
 
 COMMIT_ROWS = 2_000
 COMMIT_BYTES = 64 * 2**20
@@ -31,6 +32,7 @@ class BatchWriter:
     def __init__(self, records: Table, captured: Table, sketch_width: int) -> None:
         self._records, self._captured, self._width = records, captured, sketch_width
         self._rows: list[pa.RecordBatch] = []
+        self._fragments: list[str] = []
         self._marks: list[pa.RecordBatch] = []
         self._n_rows = self._n_marks = self._n_bytes = 0
         self._last_commit = time.monotonic()
@@ -65,15 +67,37 @@ class BatchWriter:
         ValueError
             A batch that is stored already, or a direction that is not (P,): mistakes of the caller.
         """
+        self._refuse_known(batch)
+        encoded = encode_batch(batch, results, self._width)
+        if encoded.records is not None:
+            self._rows.append(encoded.records)
+            self._n_bytes += encoded.records.nbytes
+            self._n_rows += encoded.records.num_rows
+        return self._enter(batch, encoded.marks)
+
+    def take_written(self, written: WrittenBatch) -> bool:
+        """Take in one whole batch whose records a worker has written; returns whether a commit is due.
+
+        Raises
+        ------
+        UserError
+            When the worker's files are not in the table's folder.
+        ValueError
+            A batch that is stored already.
+        """
+        self._refuse_known(written.batch)
+        self._records.check_fragments(written.fragments)
+        self._fragments.extend(written.fragments)
+        self._n_rows += written.n_rows
+        return self._enter(written.batch, written.marks)
+
+    def _refuse_known(self, batch: int) -> None:
         if batch in self._known:
             raise ValueError(f"batch {batch} is stored already; finished_batches() names those to leave out")
-        marks, records, owners = self._marks_of(batch, results)
-        if records:
-            self._rows.append(self._rows_of(batch, records, owners))
-            self._n_bytes += self._rows[-1].nbytes
+
+    def _enter(self, batch: int, marks: pa.RecordBatch) -> bool:
         self._marks.append(marks)
         self._n_bytes += marks.nbytes
-        self._n_rows += len(records)
         self._n_marks += marks.num_rows
         self._known.add(batch)
         late = time.monotonic() - self._last_commit > COMMIT_S
@@ -84,90 +108,16 @@ class BatchWriter:
         if self._rows:
             self._records.append(pa.Table.from_batches(self._rows, schema=records_schema(self._width)))
             self._rows = []  # a failure below must not write them twice
+        if self._fragments:
+            self._records.append_fragments(self._fragments)
+            self._fragments = []
         if self._marks:
             self._captured.append(pa.Table.from_batches(self._marks, schema=captured_schema()))
         self._marks = []
         self._n_rows = self._n_marks = self._n_bytes = 0
         self._last_commit = time.monotonic()
 
-    def compact(self) -> None:
+    def compact(self, from_fragments: int) -> None:
         """Join the fragments of many small commits."""
-        self._records.compact()
-        self._captured.compact()
-
-    def _marks_of(
-        self, batch: int, results: Sequence[SampleRecords | Skipped]
-    ) -> tuple[pa.RecordBatch, list[SpanRecord], list[str]]:
-        records: list[SpanRecord] = []
-        owners: list[str] = []
-        samples: list[str | None] = []
-        counts: list[int] = []
-        reasons: list[str | None] = []
-        losses: list[np.ndarray | None] = []
-        for result in results:
-            if isinstance(result, Skipped):
-                samples.append(result.sample)
-                counts.append(0)
-                reasons.append(result.reason)
-                losses.append(None)
-                continue
-            samples.append(result.tokenized.id)
-            counts.append(len(result.records))
-            reasons.append(None)
-            losses.append(np.asarray(result.token_losses, np.float32))
-            records.extend(result.records)
-            owners.extend([result.tokenized.id] * len(result.records))
-        if not samples:  # a batch without samples is finished too, and must not come again
-            samples, counts, reasons, losses = [None], [0], [None], [None]
-        schema = captured_schema()
-        columns = [
-            pa.array([batch] * len(samples), pa.int32()),
-            pa.array(range(len(samples)), pa.int32()),
-            pa.array(samples, pa.string()),
-            pa.array(counts, pa.int32()),
-            pa.array(reasons, pa.string()),
-            pa.array(losses, pa.list_(pa.float32())),
-        ]
-        return pa.RecordBatch.from_arrays(columns, schema=schema), records, owners
-
-    def _rows_of(self, batch: int, records: list[SpanRecord], owners: list[str]) -> pa.RecordBatch:
-        directions = np.stack([np.asarray(record.direction) for record in records])
-        if directions.shape[1:] != (self._width,):
-            raise ValueError(f"directions are {directions.shape[1:]}, the run was made for ({self._width},)")
-        directions = directions.astype(np.float16)
-        if not np.isfinite(directions).all():
-            bad = int(np.argmin(np.isfinite(directions).all(axis=1)))
-            raise UserError(
-                "a gradient direction is not finite",
-                f"span {owners[bad]}#{records[bad].span.index}",
-                "capture with --dtype float32, or leave that sample out",
-            )
-        spans = [record.span for record in records]
-        integers = {
-            "index": [span.index for span in spans],
-            "token_start": [span.start for span in spans],
-            "token_end": [span.end for span in spans],
-            "char_start": [span.char_start for span in spans],
-            "char_end": [span.char_end for span in spans],
-        }
-        numbers = {
-            "loss": [record.loss for record in records],
-            "norm": [record.norm for record in records],
-            "coherence": [record.coherence for record in records],
-            "window_cosine": [record.window_cosine for record in records],
-            "spectral": [record.spectral for record in records],
-            "grace": [
-                None if record.grace is None or record.grace != record.grace else record.grace
-                for record in records
-            ],
-        }
-        columns = [
-            pa.array([batch] * len(records), pa.int32()),
-            pa.array(range(len(records)), pa.int32()),
-            pa.array(owners, pa.string()),
-            *(pa.array(values, pa.int32()) for values in integers.values()),
-            pa.array([span.text for span in spans], pa.string()),
-            *(pa.array(values, pa.float32()) for values in numbers.values()),
-            from_matrix(directions),
-        ]
-        return pa.RecordBatch.from_arrays(columns, schema=records_schema(self._width))
+        self._records.compact(from_fragments)
+        self._captured.compact(from_fragments)
