@@ -1,8 +1,10 @@
 """Tier ``position``: each span's share of the ordinary training gradient.
 
 forward_whole            plain forward pass over whole, padded samples
-span_rows, gather_rows   values at the positions of every span
+span_rows, place_spans   positions of every span in a padded batch
+gather_rows              values at these positions
 make_span_batch          padded vectors and coherence → one array a sample
+PositionSum              running ``Σ_t (P δ_t)(Q a_t)ᵀ`` of every span of a batch, module by module
 compute_position_batch   a batch of samples → sketched shares of all their spans
 
 The loss is the sample's mean over its targets, everything after the prompt, as in supervised fine-tuning. Position
@@ -56,18 +58,27 @@ def unpad_losses(
 
 
 def span_rows(chunk: PaddedChunk, samples: Sequence[TokenizedSample]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Padded rows of every span's input positions: (B, S, n) int64 indices and (B, S, n) bool validity."""
+    """Padded rows of every span's input positions, as ``place_spans`` gives them."""
+    return place_spans(samples, chunk.valid.to(torch.int64).argmax(1).tolist(), chunk.ids.device)
+
+
+def place_spans(
+    samples: Sequence[TokenizedSample], firsts: Sequence[int], device: torch.device | str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Input positions of every span: (B, S, n) int64 indices and (B, S, n) bool validity.
+
+    `firsts` tells at which column of its row each sample begins.
+    """
     n_spans = max(len(s.spans) for s in samples)
     longest = max((span.end - span.start for s in samples for span in s.spans), default=1)
     rows = torch.zeros(len(samples), n_spans, longest, dtype=torch.int64)
     real = torch.zeros_like(rows, dtype=torch.bool)
-    first_valid = chunk.valid.to(torch.int64).argmax(1).cpu()
     for i, sample in enumerate(samples):
         for k, span in enumerate(sample.spans):
             length = span.end - span.start
-            rows[i, k, :length] = torch.arange(span.start - 1, span.end - 1) + first_valid[i]
+            rows[i, k, :length] = torch.arange(span.start - 1, span.end - 1) + firsts[i]
             real[i, k, :length] = True
-    return rows.to(chunk.ids.device), real.to(chunk.ids.device)
+    return rows.to(device), real.to(device)
 
 
 def gather_rows(values: torch.Tensor, rows: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
@@ -93,6 +104,51 @@ def make_span_batch(
     )
 
 
+class PositionSum:
+    """Sketched shares of every span of a batch, (B·S, p, q) float32 a module, and the token norms for coherence.
+
+    `rows`, `real` (B, S, n) are of ``span_rows``. Modules come in any order, and one may come several times.
+    """
+
+    def __init__(self, sketch: Sketch, rows: torch.Tensor, real: torch.Tensor) -> None:
+        self._sketch, self._rows, self._real = sketch, rows, real
+        batch, n_spans, longest = rows.shape
+        self._sums: list[torch.Tensor | None] = [None] * len(sketch.modules)
+        self._sum_squares = torch.zeros(batch, n_spans, device=rows.device)
+        self._token_squares = torch.zeros(batch, n_spans, longest, device=rows.device)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no module has come yet."""
+        return all(each is None for each in self._sums)
+
+    @property
+    def missing(self) -> list[int]:
+        """Modules, as indices of ``Sketch.modules``, that have not come."""
+        return [index for index, each in enumerate(self._sums) if each is None]
+
+    def add(self, module: int, inputs: torch.Tensor, delta: torch.Tensor) -> None:
+        """Add one call of a module: its projected `inputs` (B, T, q) and its output's gradient (B, T, d_out)."""
+        rows, real = self._rows, self._real
+        left = gather_rows(self._sketch.modules[module].project_output_gradient(delta), rows, real)
+        right = gather_rows(inputs, rows, real)
+        share = left.flatten(0, 1).transpose(1, 2) @ right.flatten(0, 1)
+        earlier = self._sums[module]
+        self._sums[module] = share if earlier is None else earlier + share
+        self._sum_squares += share.flatten(1).square().sum(1).view(self._sum_squares.shape)
+        self._token_squares += left.square().sum(-1) * right.square().sum(-1)
+
+    def finish(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sketched gradients (B, S, P) and coherence (B, S), float32; a module that never came counts as zero."""
+        batch, n_spans, _ = self._rows.shape
+        sums = [
+            torch.zeros(batch * n_spans, m.p, m.q, device=self._rows.device) if each is None else each
+            for m, each in zip(self._sketch.modules, self._sums, strict=True)
+        ]
+        token_norms = self._token_squares.sqrt().sum(-1).clamp_min(1e-30)
+        return self._sketch.fold(sums).view(batch, n_spans, -1), self._sum_squares.sqrt() / token_norms
+
+
 def compute_position_batch(
     model: PreTrainedModel,
     tap: ModuleTap,
@@ -112,21 +168,8 @@ def compute_position_batch(
     is_target = (chunk.targets != -100) & (chunk.positions + 1 >= prompt[:, None])
     loss = ((losses * is_target).sum(1) / is_target.sum(1).clamp_min(1)).sum()
     deltas = torch.autograd.grad(loss, [call.output for call in calls], allow_unused=True)
-    rows, real = span_rows(chunk, samples)
-    batch, n_spans, _ = rows.shape
-    device = losses.device
-    sums = [torch.zeros(batch * n_spans, m.p, m.q, device=device) for m in sketch.modules]
-    sum_squares = torch.zeros(batch, n_spans, device=device)
-    token_squares = torch.zeros(batch, n_spans, rows.shape[2], device=device)
+    total = PositionSum(sketch, *span_rows(chunk, samples))
     for call, delta in zip(calls, deltas, strict=True):
-        if delta is None:
-            continue
-        left = gather_rows(sketch.modules[call.module].project_output_gradient(delta), rows, real)
-        right = gather_rows(call.inputs, rows, real)
-        share = left.flatten(0, 1).transpose(1, 2) @ right.flatten(0, 1)
-        sums[call.module] += share
-        sum_squares += share.flatten(1).square().sum(1).view(batch, n_spans)
-        token_squares += left.square().sum(-1) * right.square().sum(-1)
-    folded = sketch.fold(sums).view(batch, n_spans, -1)
-    token_norms = token_squares.sqrt().sum(-1).clamp_min(1e-30)
-    return make_span_batch(folded, sum_squares.sqrt() / token_norms, chunk, losses, samples)
+        if delta is not None:
+            total.add(call.module, call.inputs, delta)
+    return make_span_batch(*total.finish(), chunk, losses, samples)

@@ -1,6 +1,13 @@
 """``gsd capture``: read samples → cut and tokenize → span gradients, a batch at a time, into the store.
 
 run_capture  the stage; whole batches are stored as they come, and a killed run goes on where it stopped
+
+Parts that a training's tracking shares (``gsd_core.pipeline.tracking``):
+
+tokenize_samples   samples → tokenized ones, and those left out
+describe_model, describe_sketch   what a manifest says of them
+create_run         a run with its static tables
+measure_window_cosine   mean cosine of a run's window to the exact gradient
 """
 
 from __future__ import annotations
@@ -81,7 +88,9 @@ def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progres
     with progress.stage("loading model", len(checkpoints), "checkpoints"):
         model, tokenizer = _load(options, checkpoints[0])
     check_tokenizer(tokenizer)
-    tokenized, skipped = _tokenize(samples, tokenizer, segmenter, max_positions(model), options, progress)
+    tokenized, skipped = tokenize_samples(
+        samples, tokenizer, segmenter, max_positions(model), options, progress
+    )
     if not tokenized:
         reason = f"; the first: {skipped[0].sample}: {skipped[0].reason}" if skipped else ""
         raise UserError(
@@ -109,10 +118,10 @@ def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progres
             "data_hash": info.data_hash,
             "n_samples": len(samples),
         },
-        model=_describe_model(options, model),
+        model=describe_model(options, model),
         tier=tier,
         window=window,
-        sketch=_describe_sketch(capturer),
+        sketch=describe_sketch(capturer),
         encoder={"name": encoder.name, "source": encoder.source, "weights_hash": encoder.weights_hash},
     )
     run = _open_run(workspace, name, manifest, capturer.width, encoder, exists, tokenized, samples, progress)
@@ -137,7 +146,7 @@ def _load(options: CaptureOptions, checkpoint: Checkpoint) -> tuple[PreTrainedMo
     )
 
 
-def _tokenize(
+def tokenize_samples(
     samples: Sequence[Sample],
     tokenizer: Any,
     segmenter: Any,
@@ -163,7 +172,8 @@ def _tokenize(
     return tokenized, skipped
 
 
-def _describe_model(options: CaptureOptions, model: PreTrainedModel) -> dict[str, Any]:
+def describe_model(options: CaptureOptions, model: PreTrainedModel) -> dict[str, Any]:
+    """Source, architecture, size, dtype, device, attention kernel and hash of the weights."""
     return {
         "source": options.model,
         "architecture": type(model).__name__,
@@ -175,7 +185,8 @@ def _describe_model(options: CaptureOptions, model: PreTrainedModel) -> dict[str
     }
 
 
-def _describe_sketch(capturer: Capturer) -> dict[str, Any]:
+def describe_sketch(capturer: Capturer) -> dict[str, Any]:
+    """Width, rank, seed, layer slices and modules of the directions."""
     selection = capturer.selection
     return {
         "width": capturer.width,
@@ -206,11 +217,29 @@ def _open_run(
             run.repair()
             return run
         workspace.remove_run(name)
+    return create_run(workspace, name, manifest, width, encoder, tokenized, samples, progress)
+
+
+def create_run(
+    workspace: Workspace,
+    name: str,
+    manifest: dict[str, Any],
+    width: int,
+    encoder: SentenceEncoder,
+    tokenized: Sequence[TokenizedSample],
+    samples: Sequence[Sample],
+    progress: Progress,
+    skipped: Sequence[Skipped] = (),
+) -> Run:
+    """Make a run with its static tables: samples as the model reads them, and sentence embeddings of all texts.
+
+    ``has_tables`` in the manifest says that they are whole. `skipped` are samples left out of every batch.
+    """
     run = workspace.create_run(name, manifest, sketch_width=width, embedding_width=encoder.width)
     by_id = {sample.id: sample for sample in samples}
     texts = [by_id[t.id].question for t in tokenized] + [s.text for t in tokenized for s in t.spans]
     embedded = embed_texts(texts, encoder, read_known_vectors(workspace, name, manifest), progress)
-    run.write_samples([RunSample(t, by_id[t.id], embedded[i]) for i, t in enumerate(tokenized)])
+    run.write_samples([RunSample(t, by_id[t.id], embedded[i]) for i, t in enumerate(tokenized)], skipped)
     ids = [f"{t.id}#{s.index}" for t in tokenized for s in t.spans]
     run.write_embeddings(ids, embedded[len(tokenized) :])
     run.update_manifest(has_tables=True)
@@ -272,12 +301,9 @@ def _capture_checkpoints(
 def _finish(
     run: Run, started: float, seconds: float, n_tokens: int, capturer: Capturer, progress: Progress
 ) -> dict[str, Any]:
-    spans = run.read_spans(run.default_checkpoint, columns=["span", "window_cosine"])
+    spans = run.read_spans(run.default_checkpoint, columns=["span"])
     skipped = run.read_skipped()
-    audited = spans["window_cosine"].dropna()
-    window_cosine = float(audited.mean()) if len(audited) else None
-    if capturer.config.tier == "span" and capturer.config.window is None:
-        window_cosine = 1.0  # the exact gradient is its own reference
+    window_cosine, n_audited = measure_window_cosine(run, capturer.config)
     n_samples = len(run.read_samples())
     timing = {
         "seconds": time.monotonic() - started,
@@ -296,7 +322,7 @@ def _finish(
         "tier": run.manifest["tier"],
         "window": run.manifest["window"],
         "window_cosine": window_cosine,
-        "n_audited_spans": len(audited),
+        "n_audited_spans": n_audited,
         "n_samples": n_samples,
         "n_spans": len(spans),
         "n_skipped": int(skipped["sample"].nunique()),
@@ -305,6 +331,14 @@ def _finish(
         "skipped_modules": capturer.skipped_modules,
         **{key: timing[key] for key in ("seconds", "tokens_per_s", "peak_memory_bytes")},
     }
+
+
+def measure_window_cosine(run: Run, config: CaptureConfig) -> tuple[float | None, int]:
+    """Mean cosine of the windowed directions to the exact ones (None: not audited), and over how many spans."""
+    audited = run.read_spans(run.default_checkpoint, columns=["window_cosine"])["window_cosine"].dropna()
+    if config.tier == "span" and config.window is None:
+        return 1.0, len(audited)  # the exact gradient is its own reference
+    return (float(audited.mean()) if len(audited) else None), len(audited)
 
 
 def peak_memory_bytes() -> int:
