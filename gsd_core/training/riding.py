@@ -191,8 +191,14 @@ class GradientRide:
         micro = self._current
         if micro is None or not torch.is_grad_enabled():
             return
-        if not isinstance(output, torch.Tensor) or not output.requires_grad:
+        if not isinstance(output, torch.Tensor):
             return
+        if not output.requires_grad:
+            raise UserError(
+                "the training's backward pass does not reach it: it and all before it are frozen",
+                f"module {self._selection.captured[index].name}",
+                'call model.enable_input_require_grads() before training, or capture lora="adapters"',
+            )
         if _in_backward():
             if index in micro.watched:
                 return  # computed again by checkpointing: the first call's output gets the gradient
