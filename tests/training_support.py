@@ -70,8 +70,10 @@ class TinyTraining:
 
     def __init__(self, folder: Path, n_rows: int = 8) -> None:
         self.folder = folder
-        self.model_folder = save_tiny_model(folder / "model")
-        self.data = write_rows(folder / "apples.jsonl", make_rows(n_rows))
+        self.model_folder, self.data = folder / "model", folder / "apples.jsonl"
+        if not self.data.exists():  # a second process finds them made
+            save_tiny_model(self.model_folder)
+            write_rows(self.data, make_rows(n_rows))
         self.workspace = folder / "w"
         self.tokenizer = AutoTokenizer.from_pretrained(self.model_folder)
 
