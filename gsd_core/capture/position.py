@@ -29,6 +29,8 @@ from gsd_core.capture.sketch import Sketch
 from gsd_core.capture.span import SpanBatch
 from gsd_core.types import TokenizedSample
 
+MAX_WAITING = 2**23  # numbers (32 MiB) that a ``PositionSum`` keeps before it works them off
+
 
 def forward_whole(
     model: PreTrainedModel, samples: Sequence[TokenizedSample], pad_id: int, padding: str = "right"
@@ -82,10 +84,14 @@ def place_spans(
 
 
 def gather_rows(values: torch.Tensor, rows: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-    """(B, T, w) → (B, S, n, w), zero where not real."""
+    """(B, T, w) → (B, S, n, w), zero where not real. `values` may hold several batches of B, one after the other."""
     batch, n_spans, longest = rows.shape
-    flat = rows.flatten(1)[:, :, None].expand(-1, -1, values.shape[-1])
-    return values.gather(1, flat).view(batch, n_spans, longest, -1) * real[..., None]
+    n_batches, n_tokens = len(values) // batch, values.shape[1]
+    starts = torch.arange(batch, device=rows.device)[:, None, None] * n_tokens
+    flat = (rows + starts).flatten()
+    # Whole rows by one index each: several times quicker than a gather of single numbers.
+    found = values.reshape(n_batches, batch * n_tokens, -1).index_select(1, flat)
+    return found.view(n_batches * batch, n_spans, longest, -1) * real.repeat(n_batches, 1, 1)[..., None]
 
 
 def make_span_batch(
@@ -105,48 +111,62 @@ def make_span_batch(
 
 
 class PositionSum:
-    """Sketched shares of every span of a batch, (B·S, p, q) float32 a module, and the token norms for coherence.
+    """Sketched shares of every span of a batch, and the token norms for coherence.
 
-    `rows`, `real` (B, S, n) are of ``span_rows``. Modules come in any order, and one may come several times.
+    `rows`, `real` (B, S, n) are of ``span_rows``. Modules come in any order, and one may come several times; what
+    comes is kept and worked off many modules at a time, since one module's work is little beside calling for it.
     """
 
     def __init__(self, sketch: Sketch, rows: torch.Tensor, real: torch.Tensor) -> None:
         self._sketch, self._rows, self._real = sketch, rows, real
         batch, n_spans, longest = rows.shape
         self._sums: list[torch.Tensor | None] = [None] * len(sketch.modules)
-        self._sum_squares = torch.zeros(batch, n_spans, device=rows.device)
         self._token_squares = torch.zeros(batch, n_spans, longest, device=rows.device)
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no module has come yet."""
-        return all(each is None for each in self._sums)
+        self._waiting: list[tuple[int, torch.Tensor, torch.Tensor]] = []
+        self._n_waiting = 0
+        self._seen: set[int] = set()
 
     @property
     def missing(self) -> list[int]:
         """Modules, as indices of ``Sketch.modules``, that have not come."""
-        return [index for index, each in enumerate(self._sums) if each is None]
+        return [index for index in range(len(self._sketch.modules)) if index not in self._seen]
 
-    def add(self, module: int, inputs: torch.Tensor, delta: torch.Tensor) -> None:
-        """Add one call of a module: its projected `inputs` (B, T, q) and its output's gradient (B, T, d_out)."""
-        rows, real = self._rows, self._real
-        left = gather_rows(self._sketch.modules[module].project_output_gradient(delta), rows, real)
-        right = gather_rows(inputs, rows, real)
-        share = left.flatten(0, 1).transpose(1, 2) @ right.flatten(0, 1)
-        earlier = self._sums[module]
-        self._sums[module] = share if earlier is None else earlier + share
-        self._sum_squares += share.flatten(1).square().sum(1).view(self._sum_squares.shape)
-        self._token_squares += left.square().sum(-1) * right.square().sum(-1)
+    def add(self, module: int, inputs: torch.Tensor, deltas: torch.Tensor) -> None:
+        """Add one call of a module: its inputs (B, T, q) and its output's gradients (B, T, p), both projected."""
+        self._waiting.append((module, inputs, deltas))
+        self._seen.add(module)
+        self._n_waiting += inputs.numel() + deltas.numel()
+        if self._n_waiting > MAX_WAITING:
+            self._work_off()
 
     def finish(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Sketched gradients (B, S, P) and coherence (B, S), float32; a module that never came counts as zero."""
+        self._work_off()
         batch, n_spans, _ = self._rows.shape
         sums = [
             torch.zeros(batch * n_spans, m.p, m.q, device=self._rows.device) if each is None else each
             for m, each in zip(self._sketch.modules, self._sums, strict=True)
         ]
+        squares = torch.stack([each.flatten(1).square().sum(1) for each in sums]).sum(0).view(batch, n_spans)
         token_norms = self._token_squares.sqrt().sum(-1).clamp_min(1e-30)
-        return self._sketch.fold(sums).view(batch, n_spans, -1), self._sum_squares.sqrt() / token_norms
+        return self._sketch.fold(sums).view(batch, n_spans, -1), squares.sqrt() / token_norms
+
+    def _work_off(self) -> None:
+        """Add up what waits, modules of equal rank together."""
+        by_rank: dict[tuple[int, int], list[tuple[int, torch.Tensor, torch.Tensor]]] = {}
+        for each in self._waiting:
+            by_rank.setdefault((each[2].shape[-1], each[1].shape[-1]), []).append(each)
+        self._waiting, self._n_waiting = [], 0
+        for (p, q), group in by_rank.items():
+            n_spans, longest = self._rows.shape[0] * self._rows.shape[1], self._rows.shape[2]
+            left = gather_rows(torch.cat([deltas for _, _, deltas in group]), self._rows, self._real)
+            right = gather_rows(torch.cat([inputs for _, inputs, _ in group]), self._rows, self._real)
+            shares = left.view(-1, longest, p).transpose(1, 2) @ right.view(-1, longest, q)
+            tokens = left.square().sum(-1) * right.square().sum(-1)
+            self._token_squares += tokens.view(len(group), *self._token_squares.shape).sum(0)
+            for (module, _, _), share in zip(group, shares.view(len(group), n_spans, p, q), strict=True):
+                earlier = self._sums[module]
+                self._sums[module] = share if earlier is None else earlier + share
 
 
 def compute_position_batch(
@@ -171,5 +191,6 @@ def compute_position_batch(
     total = PositionSum(sketch, *span_rows(chunk, samples))
     for call, delta in zip(calls, deltas, strict=True):
         if delta is not None:
-            total.add(call.module, call.inputs, delta)
+            projected = sketch.modules[call.module].project_output_gradient(delta)
+            total.add(call.module, call.inputs, projected)
     return make_span_batch(*total.finish(), chunk, losses, samples)

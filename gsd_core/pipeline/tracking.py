@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gsd_core.capture.capture import CaptureConfig, Capturer
+from gsd_core.capture.capture import SKETCH_RANK, CaptureConfig, Capturer
 from gsd_core.capture.embeddings import load_sentence_encoder
 from gsd_core.capture.models import max_positions
 from gsd_core.dataset.segmenters import make_segmenter
@@ -298,7 +298,8 @@ def open_probe(
         As in ``gsd capture``: any tier, any window; None chooses as it does.
     choices
         ``segmenter="steps", sketch_width=2048, batch_tokens=4096, limit=None, truncate=False, seed=0, encoder=…,
-        lora="adapters", with_head=True, map=None``: as the flags of ``gsd capture``. ``replace=False``: whether a
+        lora="adapters", with_head=True, map=None``: as the flags of ``gsd capture``. ``sketch_rank=32``: numbers that
+        each side of a module's gradient is projected to; less is quicker and coarser. ``replace=False``: whether a
         run of that name is removed when a training begins at step 0. ``quiet=True``: no progress bars.
 
     Raises
@@ -342,7 +343,7 @@ def _open(
     choices: dict[str, Any],
 ) -> TrackedRun:
     replace, quiet = choices.pop("replace", False), choices.pop("quiet", True)
-    with_head = choices.pop("with_head", True)
+    with_head, rank = choices.pop("with_head", True), choices.pop("sketch_rank", SKETCH_RANK)
     known = (
         "segmenter",
         "sketch_width",
@@ -388,6 +389,7 @@ def _open(
         tier=chosen,
         window=spans_back,
         sketch_width=options.sketch_width or DEFAULT_SKETCH_WIDTH,
+        sketch_rank=rank,
         seed=options.seed,
         batch_tokens=options.batch_tokens,
         lora=options.lora,
