@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -126,6 +127,7 @@ def test_a_training_that_goes_on_completes_the_run(tiny: TinyTraining, n_writes:
     assert_same_runs(tiny, "stopped", "whole")
 
 
+@pytest.mark.slow
 def test_a_killed_training_loses_nothing_that_was_whole(tiny: TinyTraining) -> None:
     # SIGKILL in the middle of a step: no handler, no flush. Records without a marker must not be seen.
     train(tiny, "whole")
@@ -298,6 +300,23 @@ def test_a_ride_goes_on_where_the_training_does(tiny: TinyTraining) -> None:
     assert_same_runs(tiny, "stopped", "whole")
 
 
+@pytest.mark.slow
+def test_the_documented_script_runs(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "training-callback.md").read_text(encoding="utf-8")
+    script = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
+    (tmp_path / "script.py").write_text(script)
+    places = {"GSD_WORKSPACE": str(tmp_path / "w"), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, env={**os.environ, **places}
+    )
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    assert "['step-00000', 'step-00004', 'step-00008', 'step-00012']" in done.stdout.decode()
+    ride = gsd.open_run("tuning-ride", workspace=tmp_path / "w")
+    assert ride.checkpoints == ["step-00000", "step-00006"]
+    assert [ride.at(name).spans["sample"].nunique() for name in ride.checkpoints] == [24, 24]
+
+
+@pytest.mark.slow
 def test_two_processes_train_and_one_captures(tiny: TinyTraining) -> None:
     # DDP over gloo: the run must hold one probe a step, and both processes must end.
     if not torch.distributed.is_available():
