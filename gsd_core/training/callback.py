@@ -86,6 +86,7 @@ class SpanGradientCallback(TrainerCallback):
         self._ride: GradientRide | None = None
         self._is_tracking = False
         self._ride_step: int | None = None
+        self._ridden: list[Any] = []
         self._last_captured = -1
 
     # -- what the trainer calls -----------------------------------------------------------------------------------
@@ -95,7 +96,7 @@ class SpanGradientCallback(TrainerCallback):
     ) -> None:
         """Make ready, and capture the weights that the training starts from."""
         self.detach()
-        self._is_tracking = False
+        self._is_tracking, self._last_captured = False, -1
         first, last = state.global_step, state.max_steps
         due = {step for step in range(first + 1, last) if self._is_due(step)}
         if self.probe is not None and self.at_end and last > first:
@@ -124,7 +125,7 @@ class SpanGradientCallback(TrainerCallback):
         if self._ride is not None and self._is_tracking:
             self._ride.is_on = state.global_step % self.ride_every == 0
             self._ride_step = state.global_step if self._ride.is_on else None
-            self._ridden: list[Any] = []
+            self._ridden = []
 
     def on_substep_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -51,7 +51,7 @@ class StoredSink:
     def __new__(cls, folder: Path, name: str, samples: list[Any], config: Any, group: int | None) -> Any:
         from gsd_core.pipeline.capture_plan import CaptureOptions
         from gsd_core.pipeline.progress import Progress
-        from gsd_core.pipeline.tracking import TrackedRun
+        from gsd_core.pipeline.tracked_run import TrackedRun
         from gsd_core.store import Workspace
         from gsd_core.types import Sample
 
@@ -154,13 +154,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=256)
     parser.add_argument("--spans", type=int, default=8)
     parser.add_argument("--probe", type=int, default=4, help="samples of the probe set")
     parser.add_argument("--rank", type=int, default=16)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
     flags = parser.parse_args()
     ways = ("plain", "ride", "probe")
     found: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
