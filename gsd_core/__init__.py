@@ -1,6 +1,8 @@
 """GSD: span-level gradients of chain-of-thought fine-tuning, captured, mapped and compared.
 
 open_run     a captured run by name: spans as a pandas frame, vectors as a lazily read array
+open_probe   a probe set for ``gsd_core.training.SpanGradientCallback``, stored as one run
+open_ride    the same for gradients read off the training itself
 UserError    what every public function raises on input that the caller can mend
 __version__  version of the package
 
@@ -17,11 +19,17 @@ from gsd_core.errors import UserError
 
 if TYPE_CHECKING:
     from gsd_core.pipeline.opened import OpenedRun, open_run
+    from gsd_core.pipeline.tracking import open_probe, open_ride
 
 __version__ = "0.1.0"
-__all__ = ["OpenedRun", "UserError", "__version__", "open_run"]
+__all__ = ["OpenedRun", "UserError", "__version__", "open_probe", "open_ride", "open_run"]
 
-_LAZY_NAMES = {"open_run": "gsd_core.pipeline.opened", "OpenedRun": "gsd_core.pipeline.opened"}
+_LAZY_NAMES = {
+    "open_run": "gsd_core.pipeline.opened",
+    "OpenedRun": "gsd_core.pipeline.opened",
+    "open_probe": "gsd_core.pipeline.tracking",
+    "open_ride": "gsd_core.pipeline.tracking",
+}
 _ROOMS = frozenset(
     ("analysis", "capture", "dataset", "execution", "pipeline", "store", "training", "types", "errors")
 )

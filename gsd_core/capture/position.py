@@ -1,8 +1,10 @@
 """Tier ``position``: each span's share of the ordinary training gradient.
 
 forward_whole            plain forward pass over whole, padded samples
-span_rows, gather_rows   values at the positions of every span
+span_rows, place_spans   positions of every span in a padded batch
+gather_rows              values at these positions
 make_span_batch          padded vectors and coherence → one array a sample
+PositionSum              running ``Σ_t (P δ_t)(Q a_t)ᵀ`` of every span of a batch, module by module
 compute_position_batch   a batch of samples → sketched shares of all their spans
 
 The loss is the sample's mean over its targets, everything after the prompt, as in supervised fine-tuning. Position
@@ -27,6 +29,8 @@ from gsd_core.capture.hooks import ModuleTap
 from gsd_core.capture.sketch import Sketch
 from gsd_core.capture.span import SpanBatch
 from gsd_core.types import TokenizedSample
+
+MAX_WAITING = 2**23  # numbers (32 MiB) that a ``PositionSum`` keeps before it works them off
 
 
 def forward_whole(
@@ -57,26 +61,42 @@ def unpad_losses(
 
 
 def span_rows(chunk: PaddedChunk, samples: Sequence[TokenizedSample]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Padded rows of every span's input positions: (B, S, n) int64 indices and (B, S, n) bool validity."""
+    """Padded rows of every span's input positions, as ``place_spans`` gives them."""
+    return place_spans(samples, chunk.valid.to(torch.int64).argmax(1).tolist(), chunk.ids.device)
+
+
+def place_spans(
+    samples: Sequence[TokenizedSample], firsts: Sequence[int], device: torch.device | str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Input positions of every span: (B, S, n) int64 indices and (B, S, n) bool validity.
+
+    `firsts` tells at which column of its row each sample begins.
+    """
     n_spans = max(len(s.spans) for s in samples)
     longest = max((span.end - span.start for s in samples for span in s.spans), default=1)
     rows = torch.zeros(len(samples), n_spans, longest, dtype=torch.int64)
     real = torch.zeros_like(rows, dtype=torch.bool)
-    first_valid = chunk.valid.to(torch.int64).argmax(1).cpu()
     for i, sample in enumerate(samples):
         for k, span in enumerate(sample.spans):
             length = span.end - span.start
-            rows[i, k, :length] = torch.arange(span.start - 1, span.end - 1) + first_valid[i]
+            rows[i, k, :length] = torch.arange(span.start - 1, span.end - 1) + firsts[i]
             real[i, k, :length] = True
-    return rows.to(chunk.ids.device), real.to(chunk.ids.device)
+    return rows.to(device), real.to(device)
 
 
 def gather_rows(values: torch.Tensor, rows: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-    """(B, T, w) → (B, S, n, w) on the device of the values, zero where not real."""
+    """(B, T, w) → (B, S, n, w) on the device of the values, zero where not real.
+
+    `values` may hold several batches of B, one after the other.
+    """
     rows, real = rows.to(values.device), real.to(values.device)
     batch, n_spans, longest = rows.shape
-    flat = rows.flatten(1)[:, :, None].expand(-1, -1, values.shape[-1])
-    return values.gather(1, flat).view(batch, n_spans, longest, -1) * real[..., None]
+    n_batches, n_tokens = len(values) // batch, values.shape[1]
+    starts = torch.arange(batch, device=rows.device)[:, None, None] * n_tokens
+    flat = (rows + starts).flatten()
+    # Whole rows by one index each: several times quicker than a gather of single numbers.
+    found = values.reshape(n_batches, batch * n_tokens, -1).index_select(1, flat)
+    return found.view(n_batches * batch, n_spans, longest, -1) * real.repeat(n_batches, 1, 1)[..., None]
 
 
 def make_span_batch(
@@ -93,6 +113,66 @@ def make_span_batch(
         [shares[i, : len(s.spans)] for i, s in enumerate(samples)],
         unpad_losses(chunk, losses, samples),
     )
+
+
+class PositionSum:
+    """Sketched shares of every span of a batch, and the token norms for coherence.
+
+    `rows`, `real` (B, S, n) are of ``span_rows``. Modules come in any order, and one may come several times; what
+    comes is kept and worked off many modules at a time, since one module's work is little beside calling for it.
+    """
+
+    def __init__(self, sketch: Sketch, rows: torch.Tensor, real: torch.Tensor) -> None:
+        self._sketch, self._rows, self._real = sketch, rows, real
+        batch, n_spans, longest = rows.shape
+        self._sums: list[torch.Tensor | None] = [None] * len(sketch.modules)
+        self._token_squares = torch.zeros(batch, n_spans, longest, device=rows.device)
+        self._waiting: list[tuple[int, torch.Tensor, torch.Tensor]] = []
+        self._n_waiting = 0
+        self._seen: set[int] = set()
+
+    @property
+    def missing(self) -> list[int]:
+        """Modules, as indices of ``Sketch.modules``, that have not come."""
+        return [index for index in range(len(self._sketch.modules)) if index not in self._seen]
+
+    def add(self, module: int, inputs: torch.Tensor, deltas: torch.Tensor) -> None:
+        """Add one call of a module: its inputs (B, T, q) and its output's gradients (B, T, p), both projected."""
+        device = self._rows.device  # modules may stand on several
+        self._waiting.append((module, inputs.to(device), deltas.to(device)))
+        self._seen.add(module)
+        self._n_waiting += inputs.numel() + deltas.numel()
+        if self._n_waiting > MAX_WAITING:
+            self._work_off()
+
+    def finish(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sketched gradients (B, S, P) and coherence (B, S), float32; a module that never came counts as zero."""
+        self._work_off()
+        batch, n_spans, _ = self._rows.shape
+        sums = [
+            torch.zeros(batch * n_spans, m.p, m.q, device=self._rows.device) if each is None else each
+            for m, each in zip(self._sketch.modules, self._sums, strict=True)
+        ]
+        squares = torch.stack([each.flatten(1).square().sum(1) for each in sums]).sum(0).view(batch, n_spans)
+        token_norms = self._token_squares.sqrt().sum(-1).clamp_min(1e-30)
+        return self._sketch.fold(sums).view(batch, n_spans, -1), squares.sqrt() / token_norms
+
+    def _work_off(self) -> None:
+        """Add up what waits, modules of equal rank together."""
+        by_rank: dict[tuple[int, int], list[tuple[int, torch.Tensor, torch.Tensor]]] = {}
+        for each in self._waiting:
+            by_rank.setdefault((each[2].shape[-1], each[1].shape[-1]), []).append(each)
+        self._waiting, self._n_waiting = [], 0
+        for (p, q), group in by_rank.items():
+            n_spans, longest = self._rows.shape[0] * self._rows.shape[1], self._rows.shape[2]
+            left = gather_rows(torch.cat([deltas for _, _, deltas in group]), self._rows, self._real)
+            right = gather_rows(torch.cat([inputs for _, inputs, _ in group]), self._rows, self._real)
+            shares = left.view(-1, longest, p).transpose(1, 2) @ right.view(-1, longest, q)
+            tokens = left.square().sum(-1) * right.square().sum(-1)
+            self._token_squares += tokens.view(len(group), *self._token_squares.shape).sum(0)
+            for (module, _, _), share in zip(group, shares.view(len(group), n_spans, p, q), strict=True):
+                earlier = self._sums[module]
+                self._sums[module] = share if earlier is None else earlier + share
 
 
 def compute_position_batch(
@@ -114,21 +194,9 @@ def compute_position_batch(
     is_target = (chunk.targets != -100) & (chunk.positions + 1 >= prompt[:, None])
     loss = ((losses * is_target).sum(1) / is_target.sum(1).clamp_min(1)).sum()
     deltas = torch.autograd.grad(loss, [call.output for call in calls], allow_unused=True)
-    rows, real = span_rows(chunk, samples)
-    batch, n_spans, _ = rows.shape
-    device = losses.device
-    sums = [torch.zeros(batch * n_spans, m.p, m.q, device=device) for m in sketch.modules]
-    sum_squares = torch.zeros(batch, n_spans, device=device)
-    token_squares = torch.zeros(batch, n_spans, rows.shape[2], device=device)
+    total = PositionSum(sketch, *span_rows(chunk, samples))
     for call, delta in zip(calls, deltas, strict=True):
-        if delta is None:
-            continue
-        left = gather_rows(sketch.modules[call.module].project_output_gradient(delta), rows, real)
-        right = gather_rows(call.inputs.to(delta.device), rows, real)
-        share = (left.flatten(0, 1).transpose(1, 2) @ right.flatten(0, 1)).to(device)
-        sums[call.module] += share
-        sum_squares += share.flatten(1).square().sum(1).view(batch, n_spans)
-        token_squares += (left.square().sum(-1) * right.square().sum(-1)).to(device)
-    folded = sketch.fold(sums).view(batch, n_spans, -1)
-    token_norms = token_squares.sqrt().sum(-1).clamp_min(1e-30)
-    return make_span_batch(folded, sum_squares.sqrt() / token_norms, chunk, losses, samples)
+        if delta is not None:
+            projected = sketch.modules[call.module].project_output_gradient(delta)
+            total.add(call.module, call.inputs, projected)
+    return make_span_batch(*total.finish(), chunk, losses, samples)

@@ -67,7 +67,8 @@ class SparseFold:
         """(B, rows) → (B, width) float32."""
         padded = torch.cat([values, values.new_zeros(values.shape[0], 1)], dim=1)
         stripes = [
-            (padded[:, deal] * signs).sum(1) for deal, signs in zip(self.deals, self.signs, strict=True)
+            (padded.index_select(1, deal.flatten()).view(-1, *deal.shape) * signs).sum(1)
+            for deal, signs in zip(self.deals, self.signs, strict=True)
         ]
         return torch.cat(stripes, dim=1)
 

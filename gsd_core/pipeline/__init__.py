@@ -13,6 +13,7 @@ neighbors  ``gsd neighbors``
 export     ``gsd export``
 tables     the columns that others may rely on
 opened     ``gsd_core.open_run``
+tracking   ``gsd_core.open_probe``, ``gsd_core.open_ride``: runs that a training writes (``tracked_run``)
 demo       ``gsd demo``
 serve      ``gsd serve``
 doctor     ``gsd doctor``

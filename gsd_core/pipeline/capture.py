@@ -1,6 +1,13 @@
 """``gsd capture``: read samples → cut and tokenize → span gradients, a batch at a time, into the store.
 
 run_capture  the stage; whole batches are stored as they come, and a killed run goes on where it stopped
+
+Parts that a training's tracking shares (``gsd_core.pipeline.tracking``):
+
+tokenize_samples   samples → tokenized ones, and those left out
+describe_model, describe_sketch   what a manifest says of them
+create_run         a run with its static tables
+measure_window_cosine   mean cosine of a run's window to the exact gradient
 """
 
 from __future__ import annotations
@@ -66,7 +73,7 @@ def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progres
         with progress.stage("loading model", len(checkpoints), "checkpoints"):
             model = crew.ask(checkpoints[0], DescribeModel())
         check_tokenizer(model.tokenizer)
-        tokenized, skipped = _tokenize(
+        tokenized, skipped = tokenize_samples(
             samples, model.tokenizer, segmenter, model.max_tokens, options, progress
         )
         if not tokenized:
@@ -124,7 +131,7 @@ def _encoder_device(options: CaptureOptions, model: ModelFacts) -> str:
     return str(pick_device("auto"))
 
 
-def _tokenize(
+def tokenize_samples(
     samples: Sequence[Sample],
     tokenizer: Any,
     segmenter: Any,
@@ -169,11 +176,29 @@ def _open_run(
             run.repair()
             return run
         workspace.remove_run(name)
+    return create_run(workspace, name, manifest, width, encoder, tokenized, samples, progress)
+
+
+def create_run(
+    workspace: Workspace,
+    name: str,
+    manifest: dict[str, Any],
+    width: int,
+    encoder: SentenceEncoder,
+    tokenized: Sequence[TokenizedSample],
+    samples: Sequence[Sample],
+    progress: Progress,
+    skipped: Sequence[Skipped] = (),
+) -> Run:
+    """Make a run with its static tables: samples as the model reads them, and sentence embeddings of all texts.
+
+    ``has_tables`` in the manifest says that they are whole. `skipped` are samples left out of every batch.
+    """
     run = workspace.create_run(name, manifest, sketch_width=width, embedding_width=encoder.width)
     by_id = {sample.id: sample for sample in samples}
     texts = [by_id[t.id].question for t in tokenized] + [s.text for t in tokenized for s in t.spans]
     embedded = embed_texts(texts, encoder, read_known_vectors(workspace, name, manifest), progress)
-    run.write_samples([RunSample(t, by_id[t.id], embedded[i]) for i, t in enumerate(tokenized)])
+    run.write_samples([RunSample(t, by_id[t.id], embedded[i]) for i, t in enumerate(tokenized)], skipped)
     ids = [f"{t.id}#{s.index}" for t in tokenized for s in t.spans]
     run.write_embeddings(ids, embedded[len(tokenized) :])
     run.update_manifest(has_tables=True)
@@ -184,12 +209,9 @@ def _finish(
     work: Work, started: float, config: CaptureConfig, sketch: SketchFacts, progress: Progress
 ) -> dict[str, Any]:
     run = work.run
-    spans = run.read_spans(run.default_checkpoint, columns=["span", "window_cosine"])
+    spans = run.read_spans(run.default_checkpoint, columns=["span"])
     skipped = run.read_skipped()
-    audited = spans["window_cosine"].dropna()
-    window_cosine = float(audited.mean()) if len(audited) else None
-    if config.tier == "span" and config.window is None:
-        window_cosine = 1.0  # the exact gradient is its own reference
+    window_cosine, n_audited = measure_window_cosine(run, config)
     n_samples = len(run.read_samples())
     timing = {
         "seconds": time.monotonic() - started,
@@ -208,7 +230,7 @@ def _finish(
         "tier": run.manifest["tier"],
         "window": run.manifest["window"],
         "window_cosine": window_cosine,
-        "n_audited_spans": len(audited),
+        "n_audited_spans": n_audited,
         "n_samples": n_samples,
         "n_spans": len(spans),
         "n_skipped": int(skipped["sample"].nunique()),
@@ -217,3 +239,11 @@ def _finish(
         "skipped_modules": sketch.skipped_modules,
         **{key: timing[key] for key in ("seconds", "tokens_per_s", "peak_memory_bytes")},
     }
+
+
+def measure_window_cosine(run: Run, config: CaptureConfig) -> tuple[float | None, int]:
+    """Mean cosine of the windowed directions to the exact ones (None: not audited), and over how many spans."""
+    audited = run.read_spans(run.default_checkpoint, columns=["window_cosine"])["window_cosine"].dropna()
+    if config.tier == "span" and config.window is None:
+        return 1.0, len(audited)  # the exact gradient is its own reference
+    return (float(audited.mean()) if len(audited) else None), len(audited)

@@ -188,8 +188,10 @@ def _version_of(package: str) -> str | None:
         return None
 
 
-def check_resumable(stored: dict[str, Any], wanted: dict[str, Any], run: str) -> None:
-    """Compare what decides the numbers.
+def check_resumable(
+    stored: dict[str, Any], wanted: dict[str, Any], run: str, with_weights: bool = True
+) -> None:
+    """Compare what decides the numbers; without `with_weights` all but the model's weights, as a training changes them.
 
     Raises
     ------
@@ -198,7 +200,7 @@ def check_resumable(stored: dict[str, Any], wanted: dict[str, Any], run: str) ->
     """
     pairs: list[tuple[str, Any, Any]] = [(key, stored.get(key), wanted.get(key)) for key in MUST_MATCH]
     pairs = [(key, _essence(key, old), _essence(key, new)) for key, old, new in pairs]
-    for part in ("hash", "dtype"):
+    for part in ("hash", "dtype") if with_weights else ("architecture", "dtype"):
         pairs.append((f"model {part}", stored.get("model", {}).get(part), wanted["model"].get(part)))
     for key, old, new in pairs:
         if old != new:

@@ -6,6 +6,7 @@ DescribeModel    job → ``ModelFacts``: tokenizer, context length, what the man
 DescribeSketch   job → ``SketchFacts``: width and parts of a direction
 CaptureSamples   job → ``Captured``: one batch, as results, or as what was written where a writer is given
 CaptureControls  job → the controls of a few samples
+describe_model, describe_sketch   what the manifest keeps of both
 peak_memory_bytes   largest memory that this process has held
 
 Sources, jobs and answers are plain data, so that a worker may be another process on another machine; the process that
@@ -82,6 +83,31 @@ class CaptureWorker:
         return self._capturer
 
 
+def describe_model(model: PreTrainedModel) -> dict[str, Any]:
+    """What the manifest keeps of a model: architecture, size, dtype, device, attention kernel, hash of the weights."""
+    return {
+        "architecture": type(model).__name__,
+        "n_parameters": sum(p.numel() for p in model.parameters()),
+        "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
+        "device": describe_device(model),
+        "attention": getattr(model.config, "_attn_implementation", None),
+        "hash": compute_model_hash(model),
+    }
+
+
+def describe_sketch(capturer: Capturer) -> dict[str, Any]:
+    """What the manifest keeps of directions: width, rank, seed, layer slices and modules."""
+    selection = capturer.selection
+    return {
+        "width": capturer.width,
+        "rank": capturer.config.sketch_rank,
+        "seed": capturer.config.seed,
+        "layers": [[b.layer, b.start, b.stop] for b in capturer.blocks],
+        "modules": [m.name for m in selection.captured] if selection else [],
+        "skipped_modules": capturer.skipped_modules,
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
     """``description`` goes into the manifest; ``max_tokens`` is None where the model names no context length."""
@@ -99,17 +125,8 @@ class DescribeModel:
 
     def run(self, worker: CaptureWorker) -> ModelFacts:
         """Hash all weights, too: a resumed run must be of the same."""
-        model = worker.model
-        description = {
-            "architecture": type(model).__name__,
-            "n_parameters": sum(p.numel() for p in model.parameters()),
-            "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
-            "device": describe_device(model),
-            "attention": getattr(model.config, "_attn_implementation", None),
-            "hash": compute_model_hash(model),
-        }
         tokenizer = worker.tokenizer if self.with_tokenizer else None
-        return ModelFacts(tokenizer, max_positions(model), description)
+        return ModelFacts(tokenizer, max_positions(worker.model), describe_model(worker.model))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +147,7 @@ class DescribeSketch:
     def run(self, worker: CaptureWorker) -> SketchFacts:
         """Raises as ``Capturer``, where the tier cannot serve the architecture."""
         capturer = worker.make_ready(self.config)
-        selection = capturer.selection
-        description = {
-            "width": capturer.width,
-            "rank": capturer.config.sketch_rank,
-            "seed": capturer.config.seed,
-            "layers": [[b.layer, b.start, b.stop] for b in capturer.blocks],
-            "modules": [m.name for m in selection.captured] if selection else [],
-            "skipped_modules": capturer.skipped_modules,
-        }
-        return SketchFacts(capturer.width, description, capturer.skipped_modules)
+        return SketchFacts(capturer.width, describe_sketch(capturer), capturer.skipped_modules)
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,6 +156,31 @@ class Run(RunReader):
         """
         return self._become_writer(takeover=True)
 
+    def forget_batches(self, checkpoint: str, first: int = 0) -> int:
+        """Delete the batches of a checkpoint from number ``first`` on, to capture them again; returns how many spans.
+
+        What was analysed of the checkpoint goes with them. Killed half-way, it leaves whole batches or none.
+        """
+        self.flush()
+        self._become_writer()
+        folder = self._folder_of(checkpoint)
+        if folder is None or not any(batch >= first for batch in self.finished_batches(checkpoint)):
+            return 0
+        self._writers.pop(checkpoint, None)
+        old: list[Folder] = []
+
+        def drop(document: dict[str, Any]) -> None:
+            before = document[STORE_KEY]["analysis"].pop(checkpoint, None)
+            old.extend([self._folder.child("analysis", before)] if before else [])
+            stale = document[STORE_KEY].get(structure.STRUCTURE_KEY, {}).pop(checkpoint, None)
+            old.extend([self._folder.child("structure", stale["folder"])] if stale else [])
+            (document.get("analysis") or {}).pop(checkpoint, None)
+
+        self._document.change(drop)
+        for stale_folder in old:
+            stale_folder.remove_tree()
+        return BatchWriter(*self._checkpoint_tables(folder), self.sketch_width).forget(first)
+
     def compact(self, from_fragments: int = 2) -> None:
         """Join the fragments of many commits, for faster reads, where a table has at least so many; rows stay."""
         self._become_writer()

@@ -59,6 +59,11 @@ class BatchWriter:
         stored = np.unique(table.to_table(columns=["batch"]).column("batch").to_numpy()).tolist()
         return self._records.delete_batches(set(stored) - self._known)
 
+    def forget(self, first: int) -> int:
+        """Delete the batches from number ``first`` on, markers before records; returns how many spans."""
+        self._captured.delete_batches({batch for batch in self.finished() if batch >= first})
+        return self.repair()
+
     def append(self, batch: int, results: Sequence[SampleRecords | Skipped]) -> bool:
         """Take in one whole batch; returns whether a commit is due.
 
