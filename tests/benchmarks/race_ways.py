@@ -1,6 +1,7 @@
 """The contestants that need nothing but torch and this package: a plain step, every tier of capture, an autograd loop.
 
-OWN_WAYS        their names
+make_samples    the rows as capture takes them
+make_capturer   a capturer with nothing switched on that nobody else does
 PlainStep       forward and backward with weight gradients on the ordinary loss: what fine-tuning costs without capture
 Capture         one tier of ``Capturer``
 AutogradLoop    one forward a sample, one backward with weight gradients a span, dense gradients projected
@@ -22,20 +23,8 @@ import torch
 
 from gsd_core.capture.capture import CaptureConfig, Capturer
 from gsd_core.types import TokenizedSample, TokenSpan
-from tests.benchmarks.race_work import IGNORED, Work, load_model
+from tests.benchmarks.race_work import AUTOGRAD, IGNORED, PLAIN, TIERS, Work, load_model
 from tests.benchmarks.race_worker import Contestant, serve
-
-TIERS: dict[str, tuple[str, int | None, bool]] = {
-    "hidden": ("hidden", None, False),
-    "head": ("head", None, True),
-    "position": ("position", None, False),
-    "window 0": ("span", 0, False),
-    "window 1": ("span", 1, False),
-    "window 2": ("span", 2, False),
-    "exact": ("span", None, False),
-    "exact with head": ("span", None, True),
-}
-OWN_WAYS = ("plain", *TIERS, "autograd loop")
 
 
 def make_samples(work: Work) -> list[TokenizedSample]:
@@ -152,9 +141,9 @@ class AutogradLoop:
 
 def make_own_way(way: str, work: Work) -> Contestant:
     """The contestant of that name."""
-    if way == "plain":
+    if way == PLAIN:
         return PlainStep(work)
-    if way == "autograd loop":
+    if way == AUTOGRAD:
         return AutogradLoop(work)
     return Capture(work, *TIERS[way])
 

@@ -1,8 +1,11 @@
 """What every contestant of the races is given: one model and the same token rows, as files.
 
+TIERS         capture's contestants: (tier, window, whether the output head is captured)
+PLAIN         what every cost is divided by
+OWN_WAYS, BERGSON_WAYS  names of all contestants
 Size          how many samples, tokens a sample, spans a sample; whether spans differ in length
-Settings      batch size, threads and projection rank, the same for all
-Work          a folder with the model, the rows and the settings
+Settings      batch size, threads and projection rank
+Work          a folder with the model and the rows, and the settings to work with
 write_work    makes the folder
 read_work     reads it back, without torch
 load_model    the model of the folder
@@ -25,6 +28,20 @@ import numpy as np
 
 VOCABULARY = 2048
 IGNORED = -100
+PLAIN = "plain step"
+TIERS: dict[str, tuple[str, int | None, bool]] = {
+    "hidden": ("hidden", None, False),
+    "head": ("head", None, True),
+    "position": ("position", None, False),
+    "window 0": ("span", 0, False),
+    "window 1": ("span", 1, False),
+    "window 2": ("span", 2, False),
+    "exact": ("span", None, False),
+    "exact with head": ("span", None, True),
+}
+AUTOGRAD = "autograd loop"
+OWN_WAYS = (PLAIN, *TIERS, AUTOGRAD)
+BERGSON_WAYS = ("Bergson, masked rows", "Bergson, cut rows")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +110,8 @@ def mask_rows(ids: np.ndarray, borders: np.ndarray, cut: bool) -> tuple[list[lis
     return rows, labels
 
 
-def write_work(folder: Path, size: Size, settings: Settings, width: int = 256, layers: int = 6) -> Work:
-    """Write model, rows and settings to `folder`; equal arguments write equal bytes."""
+def write_work(folder: Path, size: Size, width: int = 256, layers: int = 6) -> None:
+    """Write model and rows to `folder`; equal arguments write equal bytes."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -114,17 +131,14 @@ def write_work(folder: Path, size: Size, settings: Settings, width: int = 256, l
     ids = random.integers(3, VOCABULARY, (size.samples, size.tokens))
     borders = np.stack([cut_borders(size, random) for _ in range(size.samples)])
     np.savez(folder / "rows.npz", ids=ids, borders=borders)
-    (folder / "work.json").write_text(json.dumps({"size": asdict(size), "settings": asdict(settings)}))
-    return read_work(folder)
+    (folder / "size.json").write_text(json.dumps(asdict(size)))
 
 
-def read_work(folder: Path) -> Work:
-    """What :func:`write_work` wrote, except the model."""
-    found = json.loads((folder / "work.json").read_text())
+def read_work(folder: Path, settings: Settings) -> Work:
+    """What :func:`write_work` wrote, except the model, to be worked on with `settings`."""
+    size = Size(**json.loads((folder / "size.json").read_text()))
     with np.load(folder / "rows.npz") as rows:
-        return Work(
-            folder, Size(**found["size"]), Settings(**found["settings"]), rows["ids"], rows["borders"]
-        )
+        return Work(folder, size, settings, rows["ids"], rows["borders"])
 
 
 def load_model(work: Work) -> Any:

@@ -1,7 +1,7 @@
 """A contestant's process: it gets ready once, then works a round whenever it is told to.
 
 Contestant   what a way of getting gradients has to offer
-serve        the process's loop: a command a line on standard input, a JSON object a line on standard output
+serve        the process's loop: a command a line on standard input, each answered with a JSON object on a line
 
 Commands are ``round`` (all samples once: seconds of CPU and wall, memory), ``save PATH`` (the vectors of the work's
 first batch as npz) and ``profile N`` (the first batch under torch's profiler, as a table of N rows). One process a
@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tests.benchmarks.race_work import Work, read_work
+from tests.benchmarks.race_work import Settings, Work, read_work
 
 
 class Contestant(Protocol):
@@ -65,17 +65,21 @@ def _profile(work: Callable[[], None], n_rows: int) -> str:
     return averages.table(sort_by="self_cpu_time_total", row_limit=n_rows, max_name_column_width=60)
 
 
-def serve(make: Callable[[str, Work], Contestant], way: str, folder: str) -> None:
-    """Get `way` ready on the work in `folder` and answer commands until standard input ends."""
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # whatever a library prints goes to the log
+def serve(
+    make: Callable[[str, Work], Contestant], way: str, folder: str, settings: str, answers: str
+) -> None:
+    """Get `way` ready on the work in `folder` and answer commands until standard input ends.
+
+    `settings` is JSON with the fields of ``Settings``, `answers` the number of the open file to answer on.
+    """
+    out = os.fdopen(int(answers), "w", buffering=1)
 
     def answer(found: dict[str, Any]) -> None:
-        answers.write(json.dumps(found) + "\n")
+        out.write(json.dumps(found) + "\n")
 
     import torch
 
-    work = read_work(Path(folder))
+    work = read_work(Path(folder), Settings(**json.loads(settings)))
     torch.set_num_threads(work.settings.threads)
     contestant = make(way, work)
     gc.collect()
