@@ -55,9 +55,14 @@ def plan_races(is_quick: bool) -> list[tuple[Size, tuple[str, ...]]]:
         (Size(2, tokens=4096), (*FEW, "hidden", "position")),
         (Size(32, uneven=True), (*FEW, AUTOGRAD)),
     ]
-    if is_quick:  # never less than what fills two of the usual batches
+    if (
+        is_quick
+    ):  # never less than what fills one of the usual batches; peers on long rows would take most of the time
         plan = [
-            (replace(size, samples=max(size.samples // 4, min(size.samples, 4096 // size.tokens))), ways)
+            (
+                replace(size, samples=max(size.samples // 4, min(size.samples, 2048 // size.tokens), 1)),
+                tuple(way for way in ways if size.tokens < 4096 or way not in BERGSON_WAYS),
+            )
             for size, ways in plan
         ]
     return plan
@@ -116,18 +121,38 @@ def _say(line: str) -> None:
 def run_all(
     settings: Settings, n_rounds: int, is_quick: bool, with_peers: bool, only: Sequence[str]
 ) -> dict[str, Any]:
-    """Every planned race, or those `only` names; the stored result is written after each, so a break loses one."""
+    """Every planned race, or those `only` names; the stored result is written after each, so a break loses one.
+
+    Raises
+    ------
+    UserError
+        `only` names races that nobody planned, or the stored result comes from another machine.
+    """
     from tests.benchmarks.race_checks import compute_checks
 
+    plan = plan_races(is_quick)
+    known = {"batch", "checks", *(race_key(size) for size, _ in plan)}
+    if unknown := set(only) - known:
+        raise UserError(f"no race {min(unknown)!r}", "--only", f"choose of {', '.join(sorted(known))}")
     stored: dict[str, Any] = {"races": {}}
+    machine = describe_machine(settings, n_rounds)
     if only and STORED.exists():
         stored = json.loads(STORED.read_text())
-    stored["environment"] = describe_machine(settings, n_rounds)
+        changed = [
+            key for key, value in machine.items() if key != "date" and stored["environment"][key] != value
+        ]
+        if changed:
+            raise UserError(
+                f"the stored result was measured elsewhere ({', '.join(changed)} differ), so races cannot be mixed",
+                STORED.name,
+                "race all sizes again, without --only",
+            )
+    stored["environment"] = machine
     if not only or "batch" in only or "batch" not in stored:
         plain, bergson, stored["batch"] = choose_batch(settings, with_peers, n_rounds)
         stored["best_batch"] = {"plain": plain, "bergson": bergson}
     settings = replace(settings, batch_tokens=stored["best_batch"]["plain"])
-    for size, ways in plan_races(is_quick):
+    for size, ways in plan:
         key = race_key(size)
         if only and key not in only:
             continue
