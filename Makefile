@@ -1,9 +1,11 @@
-# Two commands: `make demo` to look, `make test` to check. Each makes .venv by itself and is safe to repeat.
+# `make demo` to look, `make test` to check, `make bench` to measure. Each makes .venv by itself and is safe to repeat.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Flags of tests/benchmarks/races.py, such as --quick.
+BENCH ?= --publish
 
-.PHONY: demo test
+.PHONY: demo test bench
 
 demo: $(VENV)/.runs
 	$(BIN)/gsd demo
@@ -15,6 +17,9 @@ test: $(VENV)/.tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
+
+bench: $(VENV)/.tests
+	$(BIN)/python -m tests.benchmarks.races $(BENCH)
 
 # A stamp is written last: an installation that was cut off is done again.
 $(VENV)/.runs: requirements.txt pyproject.toml
