@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from gsd_core.dashboard.alignment_figures import plot_cosines
 from gsd_core.dashboard.commands import evaluate_commands
 from gsd_core.dashboard.evidence_figures import plot_curves, plot_dots
-from gsd_core.dashboard.structure_figures import plot_cosines
 from gsd_core.verdict import compute_verdict
 from tests.cli_support import run_gsd_json, write_run
 from tests.test_dashboard_pages import check, open_page, words

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from gsd_core.dashboard import queries, structure_figures
+from gsd_core.dashboard import alignment_figures, queries, structure_figures
 from gsd_core.dashboard import structure_queries as sq
 from gsd_core.dashboard.session import escape
 from gsd_core.store import Workspace
@@ -281,7 +281,7 @@ def test_only_twins_can_be_opened_and_their_rows_are_right(view, structure):
 
 def test_cells_can_be_clicked_where_they_are_drawn(view, directions, structure):
     pair = sq.compute_pair(view, directions, structure, "sum-0", "sum-1")
-    figure = structure_figures.plot_cells(view, pair, 0.2, (0, 0))
+    figure = alignment_figures.plot_cells(view, pair, 0.2, (0, 0))
     heat, cells = figure.data
     for number, x, y in zip(cells.customdata, cells.x, cells.y, strict=True):
         i, j = divmod(int(number), pair.cosines.shape[1])
@@ -289,7 +289,7 @@ def test_cells_can_be_clicked_where_they_are_drawn(view, directions, structure):
 
 
 def test_clusters_are_symmetric_and_in_their_own_order(view, structure):
-    heat = structure_figures.plot_clusters(view, structure.edges).data[0]
+    heat = alignment_figures.plot_clusters(view, structure.edges).data[0]
     np.testing.assert_allclose(heat.z, np.asarray(heat.z).T)
     np.testing.assert_allclose(np.diag(heat.z), 0.7)
 
@@ -308,7 +308,7 @@ def test_hover_texts_hold_no_tags_from_data(view, directions, structure):
     samples = view.samples.assign(question="<b>q</b>")
     hostile = queries.RunView(**{**view.__dict__, "spans": spans, "samples": samples})
     pair = sq.compute_pair(hostile, directions, structure, "sum-0", "sum-1")
-    cells = structure_figures.plot_cells(hostile, pair, 0.2, (0, 0)).data[1]
+    cells = alignment_figures.plot_cells(hostile, pair, 0.2, (0, 0)).data[1]
     twins = structure_figures.plot_quadrants(
         hostile, structure, sq.compute_reference(structure, "semantic")
     ).data[-1]
@@ -317,7 +317,7 @@ def test_hover_texts_hold_no_tags_from_data(view, directions, structure):
 
 
 def test_every_aligned_pair_has_a_name_of_its_own():
-    names = [structure_figures.name_pair(place) for place in range(200)]
+    names = [alignment_figures.name_pair(place) for place in range(200)]
     assert len(set(names)) == 200
 
 

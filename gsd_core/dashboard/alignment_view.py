@@ -14,13 +14,20 @@ from functools import partial
 import numpy as np
 import streamlit as st
 
-from gsd_core.dashboard import figures, job_view, panel, session, snippets, structure_figures
+from gsd_core.dashboard import (
+    alignment_figures,
+    figures,
+    job_view,
+    panel,
+    session,
+    snippets,
+)
 from gsd_core.dashboard.address import address_of, choose, read_address, write_address
+from gsd_core.dashboard.alignment_figures import color_pair, name_pair
 from gsd_core.dashboard.colors import NOISE_MARK, Mark
 from gsd_core.dashboard.commands import analyze_commands
 from gsd_core.dashboard.queries import RunView, compute_q_values
 from gsd_core.dashboard.session import Chosen, escape
-from gsd_core.dashboard.structure_figures import color_pair, name_pair
 from gsd_core.dashboard.structure_queries import (
     PairView,
     Structure,
@@ -160,7 +167,7 @@ def _show_cells(chosen: Chosen, a: str, b: str) -> None:
     view, pair, threshold = session.get_view(chosen), _get_pair(chosen, a, b), _get_threshold(chosen)
     n_a, n_b = pair.cosines.shape
     st.plotly_chart(
-        structure_figures.plot_cells(view, pair, threshold, _chosen_cell(pair)),
+        alignment_figures.plot_cells(view, pair, threshold, _chosen_cell(pair)),
         key=_CELLS,
         on_select=lambda: _clicked(n_b),
         selection_mode="points",
@@ -216,7 +223,7 @@ def _show_layers(view: RunView, structure: Structure, chosen: Chosen, pair: Pair
         return
     rows = [(int(pair.rows_a[i]), int(pair.rows_b[j])) for i, j, _ in pair.aligned]
     names = [f"{name_pair(place)}<br>{i + 1}↔{j + 1}" for place, (i, j, _) in enumerate(pair.aligned)]
-    figure = structure_figures.plot_layers(
+    figure = alignment_figures.plot_layers(
         compute_layer_cosines(session.get_directions(chosen), rows, layers),
         names,
         [name for name, _, _ in layers],
@@ -237,15 +244,15 @@ def _show_run(view: RunView, structure: Structure, chosen: Chosen) -> None:
         if structure.edges.empty:
             st.info("No two clusters to compare.", icon=":material/info:")
         else:
-            figure = structure_figures.plot_clusters(view, structure.edges)
+            figure = alignment_figures.plot_clusters(view, structure.edges)
             st.plotly_chart(figure, key="alignment_clusters", config=_STILL, alt="Cosines between clusters")
             st.caption(
                 "Mean centred cosine of spans of two clusters, from different samples only. The diagonal is high by "
-                f"construction. The {structure_figures.MAX_CLUSTERS} biggest clusters at most."
+                f"construction. The {alignment_figures.MAX_CLUSTERS} biggest clusters at most."
             )
     with right:
         st.markdown("##### Cosines across samples (figure A)")
-        figure = structure_figures.plot_cosines(structure.cosines, _get_threshold(chosen))
+        figure = alignment_figures.plot_cosines(structure.cosines, _get_threshold(chosen))
         st.plotly_chart(
             figure, key="alignment_cosines", config=_STILL, alt="Distributions of cosines by kind"
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from gsd_core.dashboard import evidence_figures, job_view, session, structure_figures
+from gsd_core.dashboard import alignment_figures, evidence_figures, job_view, session
 from gsd_core.dashboard.address import choose, pick_many
 from gsd_core.dashboard.commands import evaluate_commands
 from gsd_core.dashboard.evidence_queries import (
@@ -115,7 +115,7 @@ def _show_cosines(chosen: Chosen) -> None:
     if not len(cosines):
         st.info(f"No structure is stored for this checkpoint yet: `gsd analyze {chosen.info.name}`")
         return
-    st.plotly_chart(structure_figures.plot_cosines(cosines, float("nan")), key="evidence_cosines")
+    st.plotly_chart(alignment_figures.plot_cosines(cosines, float("nan")), key="evidence_cosines")
     best = load_cosines(chosen, "best")
     has_controls = FIGURE_A[0] in set(cosines["kind"])
     st.caption(
@@ -131,7 +131,7 @@ def _show_cosines(chosen: Chosen) -> None:
     )
     if len(best):
         st.subheader("Best partner in another sample", anchor=False)
-        st.plotly_chart(structure_figures.plot_cosines(best, float("nan")), key="evidence_best")
+        st.plotly_chart(alignment_figures.plot_cosines(best, float("nan")), key="evidence_best")
         st.caption(
             "Every unit's cosine with its best partner of another sample, among equally many units of its kind, of the "
             "same samples. Random pairs hardly ever share a procedure, so this is where cutting at steps would show."

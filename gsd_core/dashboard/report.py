@@ -21,7 +21,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from gsd_core.dashboard import evidence_figures, figures, structure_figures
+from gsd_core.dashboard import alignment_figures, evidence_figures, figures, structure_figures
 from gsd_core.dashboard.evidence_queries import choose_default_rows, load_evidence
 from gsd_core.dashboard.queries import RunView, load_run_view
 from gsd_core.dashboard.structure_queries import Structure, compute_reference, load_structure
@@ -189,7 +189,7 @@ def _show_stresses(structure: Structure) -> list[str]:
 def _show_cosines(structure: Structure) -> list[str]:
     if not len(structure.cosines):
         return []
-    figure = structure_figures.plot_cosines(structure.cosines, float("nan"))
+    figure = alignment_figures.plot_cosines(structure.cosines, float("nan"))
     return [
         "<h2>Cosines across samples</h2>",
         _embed(figure, "Pairs of spans of different samples. Same-cluster pairs are alike by construction."),

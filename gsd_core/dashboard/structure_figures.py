@@ -1,59 +1,38 @@
-"""Plotly figures of stresses, twins and pairs of traces.
+"""Plotly figures of stresses and twins, and what figures of aligned spans share with them.
 
 plot_quadrants   pairs of samples by semantic and structural similarity, twins on top
 plot_stresses    patterns by support and lift
-plot_cells       centred cosines of two traces, span by span
-plot_layers      cosines of aligned pairs layer by layer, beside what clusters and random pairs reach there
-plot_clusters    mean cosine between clusters
-plot_cosines     claim figure A: distributions of cosines
-name_pair        A, B … of the m aligned pairs; ``color_pair`` their colours
+wrap_text        a text of the data in lines, for hovering
+finish_figure    margins, legend and height that these figures share
 
-Cosines are drawn on a red-to-blue scale around 0, which colour-blind readers tell apart. Points that can be opened
-carry their row; a click on anything else says nothing.
+Points that can be opened carry their row; a click on anything else says nothing.
 """
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from gsd_core.dashboard.colors import NOISE, PALETTE
 from gsd_core.dashboard.plot_text import plain
 from gsd_core.dashboard.queries import RunView
-from gsd_core.dashboard.structure_queries import SIGNIFICANT, PairView, Reference, Structure
+from gsd_core.dashboard.structure_queries import SIGNIFICANT, Reference, Structure
 
-COSINES = "RdBu_r"
-INK, CHOSEN = "#111827", "#FACC15"
 TWIN, CANDIDATE, STRESS = PALETTE[5], PALETTE[4], PALETTE[0]
 MAX_TWINS_DRAWN = 1_000
-MAX_CLUSTERS = 24
-MAX_TEXT_CELLS = 144  # beyond it numbers in cells are too small to read
-MAX_HOVER_CELLS = 2_500  # beyond it texts on hover would outweigh the picture
-_BAR = {"thickness": 10, "outlinewidth": 0}
 
 
-def _wrap(text: str, lines: int = 2) -> str:
+def wrap_text(text: str, lines: int = 2) -> str:
+    """``text`` without markup, in at most so many lines of 56 characters."""
     return "<br>".join(map(plain, textwrap.wrap(text, 56, max_lines=lines, placeholder=" …")))
 
 
-def name_pair(place: int) -> str:
-    """A, B … Z, A1 …: what an aligned pair is called everywhere on a page."""
-    turn, letter = divmod(place, 26)
-    return chr(ord("A") + letter) + (str(turn) if turn else "")
-
-
-def color_pair(place: int) -> str:
-    """The colour of an aligned pair; its letter says which it is where colours come round again."""
-    return PALETTE[place % len(PALETTE)]
-
-
-def _finish(figure: go.Figure, height: int, **layout: Any) -> go.Figure:
+def finish_figure(figure: go.Figure, height: int, **layout: Any) -> go.Figure:
+    """Give ``figure`` the looks of its kind; returns it."""
     figure.update_layout(
         height=height,
         margin={"l": 0, "r": 0, "t": 8, "b": 0},
@@ -99,7 +78,7 @@ def plot_quadrants(view: RunView, structure: Structure, reference: Reference, he
     ):
         hover = [
             f"<b>twin {row.rank}</b> · structural {row.y:.3f} · semantic {row.x:.2f} · q {row.q_value:.2g}<br>"
-            f"{_wrap(str(questions.get(row.a, row.a)))}<br>↔ {_wrap(str(questions.get(row.b, row.b)))}"
+            f"{wrap_text(str(questions.get(row.a, row.a)))}<br>↔ {wrap_text(str(questions.get(row.b, row.b)))}"
             for row in part.itertuples()
         ]
         marker = {
@@ -116,7 +95,7 @@ def plot_quadrants(view: RunView, structure: Structure, reference: Reference, he
             line={"dash": "dash", "width": 1.2, "color": NOISE},
             annotation={"text": "median", "font": {"size": 11}, "yanchor": "top", "xanchor": "left"},
         )
-    return _finish(
+    return finish_figure(
         figure,
         height,
         dragmode="pan",
@@ -157,7 +136,7 @@ def plot_stresses(stresses: pd.DataFrame, height: int = 430) -> go.Figure:
         more = {"hoverinfo": "text", "hovertext": hover, "customdata": part.index.to_numpy(np.int32)}
         figure.add_trace(_dots(places, name, marker, **more))
     figure.add_hline(1.0, line={"dash": "dash", "width": 1.2, "color": NOISE})
-    return _finish(
+    return finish_figure(
         figure,
         height,
         dragmode="pan",
@@ -179,255 +158,3 @@ def _log_ticks(values: np.ndarray) -> dict[str, Any]:
     factors = (1, 2, 5) if high - low <= 3 else (1,)
     ticks = [factor * 10.0**power for power in range(low, high + 1) for factor in factors]
     return {"tickvals": ticks, "ticktext": [f"{tick:,.10g}" for tick in ticks]}
-
-
-def _frame(figure: go.Figure, cell: tuple[int, int], color: str, width: float) -> None:
-    i, j = cell
-    sides = {"x0": j + 0.55, "x1": j + 1.45, "y0": i + 0.55, "y1": i + 1.45}
-    figure.add_shape(type="rect", line={"color": color, "width": width}, **sides)
-
-
-def plot_cells(view: RunView, pair: PairView, threshold: float, chosen: tuple[int, int]) -> go.Figure:
-    """Centred cosines, ``pair.a`` downwards and ``pair.b`` to the right; aligned cells are framed and lettered.
-
-    ``chosen`` (place in a, place in b) is framed in yellow, which is no colour of the scale. Cells carry
-    ``place in a * S_b + place in b``. ``threshold`` is the null's 95th percentile, marked on the scale.
-    """
-    n_a, n_b = pair.cosines.shape
-    cell = float(np.clip(460 / max(n_a, 1), 14, 46))
-    ticks = {-1.0: "−1", 0.0: "0", 1.0: "1"}
-    if np.isfinite(threshold):
-        # A label too near for two gives way to the null's.
-        ticks = {at: text for at, text in ticks.items() if abs(at - threshold) > 0.15}
-        ticks[threshold] = f"null 95 %: {threshold:.2f}"
-    figure = go.Figure(
-        go.Heatmap(
-            z=pair.cosines,
-            x=np.arange(1, n_b + 1),
-            y=np.arange(1, n_a + 1),
-            zmin=-1,
-            zmax=1,
-            colorscale=COSINES,
-            hoverinfo="skip",
-            xgap=1,
-            ygap=1,
-            texttemplate="%{z:.2f}" if pair.cosines.size <= MAX_TEXT_CELLS else None,
-            textfont={"size": 11},
-            colorbar={
-                **_BAR,
-                "title": {"text": "cosine", "side": "right"},
-                "tickvals": list(ticks),
-                "ticktext": list(ticks.values()),
-            },
-        )
-    )
-    rows, columns = np.divmod(np.arange(n_a * n_b), max(n_b, 1))
-    hover: dict[str, Any] = {"hoverinfo": "none"}
-    if n_a * n_b <= MAX_HOVER_CELLS:
-        texts = [
-            [_wrap(text, 2) for text in view.spans["text"].iloc[side]] for side in (pair.rows_a, pair.rows_b)
-        ]
-        hover = {
-            "hoverinfo": "text",
-            "hovertext": [
-                f"<b>{pair.cosines[i, j]:.2f}</b> · a {i + 1}, b {j + 1}<br>{texts[0][i]}<br>↔ {texts[1][j]}"
-                for i, j in zip(rows, columns, strict=True)
-            ],
-        }
-    # A heat map cannot be clicked in Streamlit: unseen points on its cells can.
-    unseen = {"marker": {"opacity": 0}}
-    figure.add_trace(
-        go.Scatter(
-            x=columns + 1,
-            y=rows + 1,
-            mode="markers",
-            marker={"size": cell * 0.8, "opacity": 0, "color": NOISE},
-            selected=unseen,
-            unselected=unseen,
-            customdata=rows * n_b + columns,
-            showlegend=False,
-            **hover,
-        )
-    )
-    for place, (i, j, _) in enumerate(pair.aligned):
-        _frame(figure, (i, j), INK, 2.2)
-        figure.add_annotation(
-            x=j + 0.6,
-            y=i + 0.6,
-            text=f"<b>{name_pair(place)}</b>",
-            showarrow=False,
-            xanchor="left",
-            yanchor="top",
-            font={"size": 10, "color": INK},
-            bgcolor="rgba(255,255,255,0.85)",
-            borderpad=1,
-            captureevents=False,
-        )
-    _frame(figure, chosen, INK, 6)
-    _frame(figure, chosen, CHOSEN, 3)
-    axis = {"showgrid": False, "zeroline": False, "fixedrange": True, "constrain": "domain"}
-    return _finish(
-        figure,
-        int(np.clip(n_a * cell + 60, 170, 640)),
-        clickmode="event+select",
-        dragmode=False,
-        xaxis={
-            **axis,
-            "title": plain(f"span of b: {pair.b}"),
-            "range": [0.5, n_b + 0.5],
-            **_whole_ticks(n_b),
-        },
-        yaxis={
-            **axis,
-            "title": plain(f"span of a: {pair.a}"),
-            "range": [n_a + 0.5, 0.5],
-            **_whole_ticks(n_a),
-        },
-    )
-
-
-def _whole_ticks(n: int) -> dict[str, Any]:
-    return {"tickmode": "linear", "tick0": 1, "dtick": max(1, n // 20)}
-
-
-def plot_layers(
-    values: np.ndarray, columns: Sequence[str], layers: Sequence[str], means: pd.DataFrame
-) -> go.Figure:
-    """Cosines ``values`` (L, m) of the aligned pairs named ``columns``; ``means`` is the stored table ``layers``."""
-    widths = [0.62, 0.38] if len(columns) else [0.0001, 0.9999]
-    figure = make_subplots(1, 2, shared_yaxes=True, column_widths=widths, horizontal_spacing=0.03)
-    names = [plain(layer) for layer in layers]
-    if len(columns):
-        figure.add_trace(
-            go.Heatmap(
-                z=values,
-                x=list(columns),
-                y=names,
-                zmin=-1,
-                zmax=1,
-                colorscale=COSINES,
-                xgap=1,
-                ygap=1,
-                showscale=False,
-                texttemplate="%{z:.2f}" if values.size <= MAX_TEXT_CELLS else None,
-                hovertemplate="pair %{x}, %{y}: %{z:.3f}<extra></extra>",
-            ),
-            1,
-            1,
-        )
-    for kind, color, symbol in (("same cluster", STRESS, "circle"), ("random", NOISE, "square")):
-        part = means[means["set"] == kind]
-        middle = part["mean"].to_numpy(float)
-        figure.add_trace(
-            go.Scatter(
-                x=middle,
-                y=[plain(str(layer)) for layer in part["layer"]],
-                mode="lines+markers",
-                name=f"{kind} (n = {int(part['n'].max()):,})" if len(part) else kind,
-                marker={"color": color, "symbol": symbol, "size": 8},
-                line={"color": color, "width": 1, "dash": "dot"},
-                error_x={
-                    "type": "data",
-                    "array": part["ci_high"].to_numpy(float) - middle,
-                    "arrayminus": middle - part["ci_low"].to_numpy(float),
-                    "thickness": 1.4,
-                },
-                hovertemplate="%{y}: %{x:.3f}<extra></extra>",
-            ),
-            1,
-            2,
-        )
-    figure.update_yaxes(categoryorder="array", categoryarray=names, type="category")
-    figure.update_xaxes(title="framed pair", type="category", row=1, col=1)
-    figure.update_xaxes(title="mean cosine", row=1, col=2)
-    return _finish(figure, int(np.clip(34 * len(names) + 90, 190, 560)))
-
-
-def plot_clusters(view: RunView, edges: pd.DataFrame) -> go.Figure:
-    """Mean cosine between spans of two clusters from different samples; the biggest clusters, by size."""
-    shown = [int(cluster) for cluster in view.clusters["cluster"].tolist()[:MAX_CLUSTERS]]
-    place = {cluster: at for at, cluster in enumerate(shown)}
-    values = np.full((len(shown), len(shown)), np.nan)
-    counts = np.zeros(values.shape, np.int64)
-    for a, b, cosine, n in edges[["cluster_a", "cluster_b", "cosine", "n"]].itertuples(
-        index=False, name=None
-    ):
-        if a in place and b in place:
-            values[place[a], place[b]] = values[place[b], place[a]] = cosine
-            counts[place[a], place[b]] = counts[place[b], place[a]] = n
-    # Means are far from 1: the scale goes as far as they do.
-    most = float(np.ceil(10 * max(np.nanmax(np.abs(values), initial=0.0), 0.1)) / 10)
-    names = [view.cluster_name(cluster) for cluster in shown]
-    names = [plain(name if len(name) <= 26 else name[:25] + "…") for name in names]
-    figure = go.Figure(
-        go.Heatmap(
-            z=values,
-            x=[str(cluster) for cluster in shown],
-            y=names,
-            customdata=counts,
-            zmin=-most,
-            zmax=most,
-            colorscale=COSINES,
-            xgap=1,
-            ygap=1,
-            texttemplate="%{z:.2f}" if values.size <= MAX_TEXT_CELLS else None,
-            colorbar={**_BAR, "tickvals": [-most, 0, most]},
-            hovertemplate="%{y}<br>with cluster %{x}: %{z:.3f}<br>%{customdata:,} pairs of spans<extra></extra>",
-        )
-    )
-    return _finish(
-        figure,
-        int(np.clip(26 * len(shown) + 70, 200, 640)),
-        xaxis={"type": "category", "title": "cluster", "showgrid": False},
-        yaxis={"type": "category", "autorange": "reversed", "showgrid": False},
-    )
-
-
-def plot_cosines(cosines: pd.DataFrame, threshold: float) -> go.Figure:
-    """Claim figure A: cosines of pairs of spans of different samples by kind, on one axis, each with its n.
-
-    The diamond is the mean with its 95 % interval over the pairs drawn.
-    """
-    figure = go.Figure()
-    kinds = list(dict.fromkeys(cosines["kind"]))
-    for at, kind in enumerate(kinds):
-        values = cosines.loc[cosines["kind"] == kind, "cosine"].to_numpy(np.float32)
-        figure.add_trace(
-            go.Violin(
-                x=values,
-                y=[f"{plain(str(kind))}<br>n = {len(values):,}"] * len(values),
-                orientation="h",
-                side="negative",  # upwards, for the axis is turned
-                width=1.5,
-                line={"color": PALETTE[at % len(PALETTE)], "width": 1.2},
-                box={"visible": True, "width": 0.18},
-                points=False,
-                spanmode="hard",
-                hoverinfo="x",
-                showlegend=False,
-            )
-        )
-        mean, half = float(values.mean()), 1.96 * float(values.std()) / max(len(values), 1) ** 0.5
-        figure.add_trace(
-            go.Scatter(
-                x=[mean],
-                y=[f"{plain(str(kind))}<br>n = {len(values):,}"],
-                mode="markers",
-                marker={"color": INK, "symbol": "diamond", "size": 7},
-                error_x={"type": "constant", "value": half, "thickness": 2, "width": 4},
-                hovertemplate=f"mean {mean:.3f} ± {half:.3f}<extra></extra>",
-                showlegend=False,
-            )
-        )
-    if np.isfinite(threshold):
-        figure.add_vline(
-            threshold,
-            line={"dash": "dash", "width": 1.2, "color": NOISE},
-            annotation={"text": "null 95 %", "font": {"size": 11}, "yanchor": "top", "xanchor": "left"},
-        )
-    return _finish(
-        figure,
-        110 + 80 * max(len(kinds), 1),
-        xaxis={"title": "centred cosine", "zeroline": False},
-        yaxis={"autorange": "reversed"},
-    )

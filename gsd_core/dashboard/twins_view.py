@@ -14,13 +14,13 @@ import streamlit as st
 
 from gsd_core.dashboard import figures, panel, session, structure_figures
 from gsd_core.dashboard.address import address_of, read_address, write_address
+from gsd_core.dashboard.alignment_figures import color_pair, name_pair
 from gsd_core.dashboard.alignment_view import CHART, open_structure, show_two_spans
 from gsd_core.dashboard.colors import ACCENT
 from gsd_core.dashboard.components.pair import PairLink, PairSpan, plot_pair
 from gsd_core.dashboard.components.rings import plot_rings
 from gsd_core.dashboard.queries import RunView, compute_trace
 from gsd_core.dashboard.session import Chosen, escape
-from gsd_core.dashboard.structure_figures import color_pair, name_pair
 from gsd_core.dashboard.structure_queries import (
     SIGNIFICANT,
     PairView,
