@@ -114,7 +114,9 @@ def write_work(folder: Path, size: Size, width: int = 256, layers: int = 6) -> N
     """Write model and rows to `folder`; equal arguments write equal bytes."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=VOCABULARY,
@@ -144,5 +146,7 @@ def read_work(folder: Path, settings: Settings) -> Work:
 def load_model(work: Work) -> Any:
     """The model of the folder, float32 on the CPU, in evaluation mode."""
     from transformers import LlamaForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     return LlamaForCausalLM.from_pretrained(work.folder / "model").eval()
