@@ -94,7 +94,9 @@ def _choose_measure(view: RunView) -> tuple[str, tuple[float, float] | None]:
         return "", None
     left, right = st.columns(2)
     with left:
-        measure = choose("Measure", "measure", varied, format_func=FILTER_MEASURES.__getitem__)
+        measure = choose(
+            "Measure", "measure", varied, default=varied[0], format_func=FILTER_MEASURES.__getitem__
+        )
     values = view.spans[measure].dropna()
     low, high = float(values.min()), float(values.max())
     with right:
