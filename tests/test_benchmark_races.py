@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.benchmarks import race_turns
+from gsd_core.errors import UserError
+from tests.benchmarks import race_turns, races
 from tests.benchmarks.race_chart import draw_chart
 from tests.benchmarks.race_figures import (
     MAIN,
@@ -132,11 +133,11 @@ def _way(cpu_s: list[float], growth: int = 100) -> dict[str, object]:
 
 
 def _stored() -> dict[str, object]:
-    races = {}
+    found = {}
     for spans, exact in ((8, 2.0), (32, 10.0)):
         ways = {PLAIN: _way([1.0, 5.0, 1.0]), "exact": _way([exact, 5 * exact, 9.0 * exact], growth=150)}
         ways |= {way: _way([6.0, 30.0, 6.0]) for way in BERGSON_WAYS}
-        races[race_key(Size(spans=spans))] = {
+        found[race_key(Size(spans=spans))] = {
             "size": {"samples": 64, "tokens": 256, "spans": spans},
             "ways": ways,
         }
@@ -151,7 +152,7 @@ def _stored() -> dict[str, object]:
         "rounds",
         "date",
     )
-    return {"races": races, "environment": dict.fromkeys(keys, "x"), "checks": {"exact, autograd loop": 1e-7}}
+    return {"races": found, "environment": dict.fromkeys(keys, "x"), "checks": {"exact, autograd loop": 1e-7}}
 
 
 def test_a_round_in_which_the_machine_was_slow_changes_no_ratio() -> None:
@@ -192,6 +193,19 @@ def test_every_raced_way_is_in_the_table_and_the_chart() -> None:
         assert f"| {way} |" in table
         assert f">{way}</text>" in chart
     assert "not run" in table
+
+
+def test_races_of_another_machine_or_size_are_not_mixed_with_stored_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = tmp_path / "performance.json"
+    stored.write_text(json.dumps(_stored()))
+    monkeypatch.setattr(races, "STORED", stored)
+    with pytest.raises(UserError, match="no race 'nothing'"):
+        races.run_all(Settings(), 3, False, False, ["nothing"])
+    with pytest.raises(UserError, match=r"measured differently .*processor"):
+        races.run_all(Settings(), 3, False, False, ["checks"])
+    assert json.loads(stored.read_text()) == json.loads(json.dumps(_stored()))
 
 
 def test_document_and_chart_are_those_of_the_stored_result() -> None:

@@ -55,7 +55,7 @@ def _lines(races: Sequence[Result], left: float, right: float, bottom: float) ->
     xs = sorted({x for points in curves.values() for x, _ in points})
     low = min(1.0, *(y for points in curves.values() for _, y in points))
     high = max(y for points in curves.values() for _, y in points)
-    x0, x1, y0, y1 = left + 36, right - 150, bottom - 24, float(TOP)
+    x0, x1, y0, y1 = left + 36, right - 170, bottom - 24, float(TOP)
 
     def place(x: float, y: float) -> tuple[float, float]:
         across = math.log(x / xs[0]) / math.log(xs[-1] / xs[0])

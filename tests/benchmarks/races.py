@@ -126,7 +126,7 @@ def run_all(
     Raises
     ------
     UserError
-        `only` names races that nobody planned, or the stored result comes from another machine.
+        `only` names races that nobody planned, or the stored result comes from another machine or sizes.
     """
     from tests.benchmarks.race_checks import compute_checks
 
@@ -135,15 +135,15 @@ def run_all(
     if unknown := set(only) - known:
         raise UserError(f"no race {min(unknown)!r}", "--only", f"choose of {', '.join(sorted(known))}")
     stored: dict[str, Any] = {"races": {}}
-    machine = describe_machine(settings, n_rounds)
+    machine = describe_machine(settings, n_rounds) | {"quick": is_quick}
     if only and STORED.exists():
         stored = json.loads(STORED.read_text())
         changed = [
-            key for key, value in machine.items() if key != "date" and stored["environment"][key] != value
+            key for key, value in machine.items() if key != "date" and stored["environment"].get(key) != value
         ]
         if changed:
             raise UserError(
-                f"the stored result was measured elsewhere ({', '.join(changed)} differ), so races cannot be mixed",
+                f"the stored result was measured differently ({', '.join(changed)}), so races cannot be mixed",
                 STORED.name,
                 "race all sizes again, without --only",
             )
