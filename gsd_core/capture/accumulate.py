@@ -21,7 +21,7 @@ class GradientSum:
     """Sketched weight gradients of a batch, (B, p, q) float32 a module, summed over the positions added.
 
     Coherence is ``‖Σ_t g_t‖ / Σ_t ‖g_t‖`` (``methods`` §1.2) over the positions that were added with
-    ``own=True``: the span's own. ``g_t`` is position t's share ``(P δ_t)(Q a_t)ᵀ`` over all modules, whose norm is
+    ``own``: the span's own. ``g_t`` is position t's share ``(P δ_t)(Q a_t)ᵀ`` over all modules, whose norm is
     ``sqrt(Σ_m ‖P δ_t‖² ‖Q a_t‖²)`` because each share has rank one [ours]. It is 1 where all positions pull one way and
     about 1/√n for n unrelated ones; pulls that cancel bring it below.
     """
@@ -33,9 +33,15 @@ class GradientSum:
         self._token_norms = torch.zeros(batch, device=device)
 
     def add(
-        self, calls: Sequence[TappedCall], deltas: Sequence[torch.Tensor | None], own: bool = False
+        self,
+        calls: Sequence[TappedCall],
+        deltas: Sequence[torch.Tensor | None],
+        own: torch.Tensor | bool = False,
     ) -> None:
-        """Add one chunk: `deltas` are the gradients of the calls' outputs, None where the loss does not reach."""
+        """Add one chunk: `deltas` are the gradients of the calls' outputs, None where the loss does not reach.
+
+        `own` says which positions count for coherence: all, none, or those of a mask (B, t).
+        """
         token_squares: torch.Tensor | None = None
         for call, delta in zip(calls, deltas, strict=True):
             if delta is None:
@@ -44,7 +50,10 @@ class GradientSum:
             inputs = call.inputs.to(left.device)
             share = (left.transpose(1, 2) @ inputs).to(self._device)
             self._sums[call.module] += share
-            if own:
+            if own is not False:
+                if isinstance(own, torch.Tensor):
+                    left = left * own.to(left.device)[..., None]
+                    share = (left.transpose(1, 2) @ inputs).to(self._device)
                 self._own_squared += share.flatten(1).square().sum(1)
                 squares = (left.square().sum(-1) * inputs.square().sum(-1)).to(self._device)
                 token_squares = squares if token_squares is None else token_squares + squares

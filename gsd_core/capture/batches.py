@@ -43,12 +43,12 @@ def plan_batches(samples: Sequence[TokenizedSample], batch_tokens: int) -> list[
     return batches
 
 
-def chunk_borders(sample: TokenizedSample) -> list[int]:
-    """Input positions that cut the sample: prompt | span 0 | span 1 | … ; S + 2 numbers, the last one the end.
+def chunk_borders(sample: TokenizedSample, spans_a_chunk: int = 1) -> list[int]:
+    """Input positions that cut the sample: prompt | spans of chunk 1 | spans of chunk 2 | … ; the last one the end.
 
-    Chunk 0 is the prompt and may be empty; chunk k ≥ 1 belongs to the k-th kept span.
+    Chunk 0 is the prompt and may be empty; chunk k ≥ 1 holds the next `spans_a_chunk` kept spans.
     """
-    starts = [span.start - 1 for span in sample.spans]
+    starts = [span.start - 1 for span in sample.spans[::spans_a_chunk]]
     return [0, *starts, sample.spans[-1].end - 1] if starts else [0, 0]
 
 

@@ -14,13 +14,15 @@ Shapes: B batch, t chunk length, K cached positions, S spans, P sketch width.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
+from transformers.integrations import sdpa_attention
 
 from gsd_core.capture.accumulate import GradientSum, token_losses_of
 from gsd_core.capture.batches import PaddedChunk, build_chunk, chunk_borders
@@ -31,6 +33,7 @@ from gsd_core.capture.sketch import Sketch
 from gsd_core.errors import UserError
 from gsd_core.types import TokenizedSample
 
+CHUNK_TOKENS = 28  # a sample; measured on two cores, see docs/performance.md
 SUPPORTED_ATTENTION = {"full_attention", "sliding_attention"}
 
 
@@ -77,6 +80,22 @@ class _Chunk:
         self.calls = calls
 
 
+@contextmanager
+def _grouped_attention(device: torch.device) -> Iterator[None]:
+    """On a CPU, let attention read grouped keys and values as they are.
+
+    transformers copies them for every query head wherever a mask is given, since fused GPU kernels want it so. The
+    CPU's kernel does not, and chunks read all past keys again and again: a third of the cost at 32 spans.
+    """
+    kept = sdpa_attention.use_gqa_in_sdpa
+    if device.type == "cpu":
+        sdpa_attention.use_gqa_in_sdpa = lambda *_: True
+    try:
+        yield
+    finally:
+        sdpa_attention.use_gqa_in_sdpa = kept
+
+
 class _Forward:
     """Chunked forward pass of one batch; keeps what has been cached so far."""
 
@@ -114,13 +133,14 @@ class _Forward:
         chunk = build_chunk(self.samples, bounds, self.pad_id, self.device)
         if chunk is None:
             return None
-        logits = self.model(
-            input_ids=chunk.ids,
-            attention_mask=self._mask(chunk),
-            position_ids=chunk.positions,
-            past_key_values=self.cache,
-            use_cache=True,
-        ).logits
+        with _grouped_attention(self.device):
+            logits = self.model(
+                input_ids=chunk.ids,
+                attention_mask=self._mask(chunk),
+                position_ids=chunk.positions,
+                past_key_values=self.cache,
+                use_cache=True,
+            ).logits
         losses = token_losses_of(logits, chunk.targets)
         self._key_positions.append(chunk.positions)
         self._key_valid.append(chunk.valid)
@@ -147,7 +167,9 @@ def compute_span_batch(
     `all_token_losses` the tokens after the last span get a loss too, from a forward pass without gradients.
     """
     forward = _Forward(model, samples, pad_id)
-    borders = [chunk_borders(sample) for sample in samples]
+    # A window holds gradients at chunk borders, so there every span is a chunk of its own.
+    grouped = 1 if window is not None else choose_group(samples)
+    borders = [chunk_borders(sample, grouped) for sample in samples]
     n_rounds = max(len(b) - 1 for b in borders)
     gradients = [np.zeros((len(s.spans), sketch.width), dtype=np.float32) for s in samples]
     coherence = [np.zeros(len(s.spans), dtype=np.float32) for s in samples]
@@ -168,14 +190,16 @@ def compute_span_batch(
         newest = len(chunks) - 1
         has_prompt = len(chunks) == index + 1
         first_kept = 0 if window is None else max(newest - window, 1 if has_prompt else 0)
-        loss = _mean_span_loss(losses, samples, index - 1)
-        total = GradientSum(sketch, len(samples), forward.device)
-        _walk_back(loss, chunks, forward.cache, newest, first_kept, total)
-        folded, together = total.fold().cpu().numpy(), total.coherence().cpu().numpy()
-        for row, sample in enumerate(samples):
-            if index - 1 < len(sample.spans):
-                gradients[row][index - 1] = folded[row]
-                coherence[row][index - 1] = together[row]
+        first = (index - 1) * grouped
+        for k in range(first, min(first + grouped, max(len(s.spans) for s in samples))):
+            loss, own = _mean_span_loss(losses, samples, k, first)
+            total = GradientSum(sketch, len(samples), forward.device)
+            _walk_back(loss, chunks, forward.cache, newest, first_kept, total, own if grouped > 1 else True)
+            folded, together = total.fold().cpu().numpy(), total.coherence().cpu().numpy()
+            for row, sample in enumerate(samples):
+                if k < len(sample.spans):
+                    gradients[row][k] = folded[row]
+                    coherence[row][k] = together[row]
         if window is not None and newest - window >= 0:
             forward.cache.forget_graph(newest - window)
             chunks[newest - window] = None
@@ -185,14 +209,32 @@ def compute_span_batch(
     return SpanBatch(gradients, coherence, forward.losses)
 
 
-def _mean_span_loss(losses: torch.Tensor, samples: Sequence[TokenizedSample], k: int) -> torch.Tensor:
-    """Sum over the batch of the k-th span's mean loss; positions between this span and the next do not count."""
+def choose_group(samples: Sequence[TokenizedSample]) -> int:
+    """How many spans to forward as one chunk, where no window needs a border between them.
+
+    Every backward pass walks every chunk before it, and a chunk of a few tokens costs hardly less than one of
+    ``CHUNK_TOKENS``: its kernels are called as often. A span does not see what follows in its chunk (causality), so
+    the gradient stays exact; what the backward pass does there is spent in vain, hence not more spans than that.
+    """
+    n_tokens = sum(sample.spans[-1].end - sample.spans[0].start for sample in samples)
+    mean = n_tokens / max(1, sum(len(sample.spans) for sample in samples))
+    return max(1, round(CHUNK_TOKENS / max(mean, 1.0)))
+
+
+def _mean_span_loss(
+    losses: torch.Tensor, samples: Sequence[TokenizedSample], k: int, first: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(sum over the batch of the k-th span's mean loss, (B, t) bool positions of that span).
+
+    The chunk begins with span `first`; positions between a span and the next do not count.
+    """
     weights = torch.zeros_like(losses)
     for row, sample in enumerate(samples):
         if k < len(sample.spans):
+            start = sample.spans[k].start - sample.spans[first].start
             n_targets = sample.spans[k].end - sample.spans[k].start
-            weights[row, :n_targets] = 1.0 / n_targets
-    return (losses * weights).sum()
+            weights[row, start : start + n_targets] = 1.0 / n_targets
+    return (losses * weights).sum(), weights > 0
 
 
 def _walk_back(
@@ -202,8 +244,12 @@ def _walk_back(
     newest: int,
     first_kept: int,
     total: GradientSum,
+    own: torch.Tensor | bool = True,
 ) -> None:
-    """Take `loss` back through the chunks ``first_kept … newest``, adding each one's share to `total`."""
+    """Take `loss` back through the chunks ``first_kept … newest``, adding each one's share to `total`.
+
+    `own`: which positions of the newest chunk are the span's.
+    """
     pending: dict[int, list[torch.Tensor | None]] = {
         c: [None] * len(cache.proxies(c)) for c in range(first_kept, newest)
     }
@@ -231,7 +277,7 @@ def _walk_back(
             allow_unused=True,
         )
         n_calls = len(chunk.calls)
-        total.add(chunk.calls, found[:n_calls], own=at == newest)
+        total.add(chunk.calls, found[:n_calls], own=own if at == newest else False)
         cursor = n_calls
         for kept in pending.values():
             for slot in range(len(kept)):
