@@ -1,6 +1,8 @@
 """What several browser tests do with the map.
 
 query_of             the address' query as a dict
+wait_until_settled   no script runs and the first chart has its axes
+click_point          click where an expression says a point of the chart lies
 open_map             go to the map and wait until it is drawn
 click_lonely_point   click the span farthest from all others, so that the click hits it
 follow_aligned_span  click a span, see aligned spans of other samples, and follow the first into its trace
@@ -11,6 +13,14 @@ from __future__ import annotations
 import re
 from urllib.parse import parse_qs, urlparse
 
+SETTLED = """() => document.querySelector('[data-testid="stApp"]')?.dataset.testScriptState === 'notRunning'
+    && !!document.querySelector('.js-plotly-plot')?._fullLayout?.xaxis?.l2p"""
+# A place counts once two looks in a row agree: pages still grow above the chart while they load.
+STEADY = """argument => {
+    const place = (%s)(argument), before = window.placeBefore;
+    window.placeBefore = place;
+    return place && before && place.every((x, i) => Math.abs(x - before[i]) < 0.5) ? place : null;
+}"""
 # Where a span lies on the screen, asked from the chart itself.
 PLACE_OF = """([trace, point]) => {
     const chart = document.querySelector('.js-plotly-plot');
@@ -38,19 +48,28 @@ def query_of(page) -> dict[str, str]:
     return {name: values[0] for name, values in parse_qs(urlparse(page.url).query).items()}
 
 
-def open_map(page, url: str, query: str = "run=planted") -> None:
-    page.goto(f"{url}/map?{query}")
-    page.wait_for_function("!!document.querySelector('.js-plotly-plot')?._fullLayout?.xaxis?.l2p")
-    page.wait_for_selector("text=random pairs" if "span=" in query else "text=Clusters")
+def wait_until_settled(page) -> None:
+    page.wait_for_function(SETTLED)
 
 
-def click_lonely_point(page) -> None:
-    trace, point = page.evaluate(LONELY_POINT)
-    x, y = page.evaluate(PLACE_OF, [trace, point])
+def click_point(page, place_of: str, argument: object) -> None:
+    """Click the chart's point whose place on the screen ``place_of(argument)`` (JavaScript) returns."""
+    wait_until_settled(page)
+    x, y = page.wait_for_function(STEADY % place_of, arg=argument, polling=100).json_value()
     page.mouse.move(x - 3, y - 3)
     page.mouse.move(x, y, steps=4)
     page.wait_for_selector(".js-plotly-plot .hoverlayer .hovertext")
     page.mouse.click(x, y)
+
+
+def open_map(page, url: str, query: str = "run=planted") -> None:
+    page.goto(f"{url}/map?{query}")
+    page.wait_for_selector("text=random pairs" if "span=" in query else "text=Clusters")
+    wait_until_settled(page)
+
+
+def click_lonely_point(page) -> None:
+    click_point(page, PLACE_OF, page.evaluate(LONELY_POINT))
 
 
 def follow_aligned_span(page, url: str, query: str) -> None:

@@ -10,13 +10,12 @@ import pytest
 from gsd_core.dashboard import structure_queries as sq
 from gsd_core.store import Workspace
 from tests import synthetic
-from tests.browser.flows import query_of
+from tests.browser.flows import click_point, query_of, wait_until_settled
 from tests.test_dashboard_structure import plant_structure
 
 pytestmark = pytest.mark.browser
 
 OF_RUN = "run=planted&checkpoint=step-20"
-READY = "!!document.querySelector('.js-plotly-plot')?._fullLayout?.xaxis?.l2p"
 # Where the point that carries a row lies on the screen; d2p also knows logarithmic axes.
 PLACE_OF_ROW = """row => {
     const chart = document.querySelector('.js-plotly-plot');
@@ -28,6 +27,7 @@ PLACE_OF_ROW = """row => {
         return [box.left + xaxis._offset + xaxis.d2p(data.x[point]),
                 box.top + yaxis._offset + yaxis.d2p(data.y[point])];
     }
+    return null;
 }"""
 
 
@@ -50,16 +50,12 @@ def url(dashboard, folder) -> str:
 
 def open_page(page, url: str, name: str, query: str = OF_RUN) -> None:
     page.goto(f"{url}/{name}?{query}")
-    page.wait_for_function(READY)
+    wait_until_settled(page)
 
 
 def click_row(page, row: int) -> None:
     """Click the figure's point that carries ``row``."""
-    x, y = page.evaluate(PLACE_OF_ROW, row)
-    page.mouse.move(x - 3, y - 3)
-    page.mouse.move(x, y, steps=4)
-    page.wait_for_selector(".js-plotly-plot .hoverlayer .hovertext")
-    page.mouse.click(x, y)
+    click_point(page, PLACE_OF_ROW, row)
 
 
 def lonely_twin(structure: sq.Structure) -> int:
