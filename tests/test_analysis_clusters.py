@@ -12,7 +12,8 @@ from gsd_core.analysis.clusters import compute_clusters, confirm_clusters
 from gsd_core.analysis.directions import compute_centred
 from gsd_core.analysis.labels import compute_cluster_labels, compute_exemplars
 from gsd_core.analysis.layout import compute_layout
-from gsd_core.analysis.manifold import compute_knn, compute_manifold
+from gsd_core.analysis.manifold import compute_knn
+from gsd_core.analysis.placing import fit_sample
 
 WORDS = ["divide share", "add total", "percent discount", "convert minutes", "check result", "compare larger"]
 
@@ -192,15 +193,18 @@ def test_the_graph_is_exact(planted, monkeypatch: pytest.MonkeyPatch):
     assert compute_knn(directions[:3], 12).indices.shape == (3, 3)
 
 
-# Beyond the limit only a sample is fitted; the others must still land with their group.
+# Beyond the limit only a sample is fitted; the others must still land with their group, and take its label.
 def test_placed_spans_land_with_their_group(planted):
     vectors, truth = plant(500, 4, 0.5, 0.0)
     directions = compute_centred(vectors).directions
-    placed = compute_manifold(directions, seed=1, placed_above=300)
+    sample = fit_sample(directions, 300, 30, seed=1)
+    placed = sample.placing.place(compute_layout(sample.rows, seed=1))
     centres = np.stack([np.median(placed[truth == group], axis=0) for group in range(4)])
     nearest = np.linalg.norm(placed[:, None] - centres[None], axis=2).argmin(axis=1)
     assert np.mean(nearest == truth) > 0.98
-    assert placed.tobytes() == compute_manifold(directions, seed=1, placed_above=300).tobytes()
+    labels, sureness = sample.placing.vote(truth[sample.placing.fitted], np.full(300, 0.5))
+    assert np.mean(labels == truth) > 0.98
+    assert ((sureness > 0) & (sureness <= 0.5 + 1e-6)).all(), "no surer than the fitted spans were"
 
 
 def test_confirmation_sends_only_strangers_away():

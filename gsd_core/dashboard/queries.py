@@ -250,7 +250,7 @@ def _load_stored(
     """The same for a run that is not read whole; without an analysis, mean and null are of a few thousand spans."""
     places, drawn = read_sample(reader, checkpoint, len(samples))
     mean = np.asarray(arrays["mean"] if "mean" in arrays else drawn.mean(axis=0), np.float32)
-    rows = StoredRows(reader, checkpoint, len(samples), mean, lambda vectors: _centre(vectors, mean, None))
+    rows = StoredRows(reader, checkpoint, mean, lambda vectors: _centre(vectors, mean, None))
     if "null" in arrays:
         return Directions(rows, describe_null(arrays["null"], arrays.get("null_windows")))
     return Directions(rows, compute_null(_centre(drawn, mean, None), samples[places], seed=NULL_SEED))

@@ -189,6 +189,19 @@ class RunReader:
         start, stop, _ = slice(start, stop).indices(len(view))
         return view.read_directions(start, stop)
 
+    def take_vectors(self, places: np.ndarray, checkpoint: str | None = None) -> np.ndarray:
+        """(m, P) float16 directions of the spans at ``places`` (m,) in the order of ``read_spans``; any may repeat.
+
+        A stretch is read whole, what lies apart row by row.
+        """
+        view, places = self._view(checkpoint), np.asarray(places, dtype=np.int64)
+        if view is None or not len(places):
+            return np.zeros((0, self.sketch_width), np.float16)
+        low, high = int(places.min()), int(places.max()) + 1
+        if high - low <= 2 * len(places):
+            return view.read_directions(low, high)[places - low]
+        return view.take_directions(places)
+
     def search(
         self,
         query: np.ndarray,

@@ -93,6 +93,14 @@ class CheckpointView:
             out[places - start] = directions
         return out
 
+    def take_directions(self, places: np.ndarray) -> np.ndarray:
+        """(m, P) float16 directions of the spans at ``places``, which may repeat and come in any order."""
+        if self.records is None or not len(places):
+            return np.empty((0, self.sketch_width), np.float16)
+        offsets, back = np.unique(self.order[places], return_inverse=True)
+        rows = self.records.take(offsets, columns=["direction"])
+        return to_matrix(rows.column("direction"), self.sketch_width)[back]
+
     @cached_property
     def _owners(self) -> pa.Table:
         return self.read_columns(["sample", "index"])
