@@ -19,10 +19,9 @@ import pandas as pd
 
 from gsd_core.analysis.clusters import N_NEIGHBORS, compute_clusters, default_min_cluster_size
 from gsd_core.analysis.directions import (
-    CentredRows,
-    Rows,
     Vectors,
     apply_centring,
+    center_directions,
     compute_centring,
     find_alive,
 )
@@ -142,9 +141,7 @@ def analyze_directions(
 
     report("centre", 0, 1)
     mean, top = compute_centring(vectors, n_top=n_top)
-    directions: Rows = CentredRows(vectors, mean, top)
-    if isinstance(vectors, np.ndarray):
-        directions = directions[:]
+    directions = center_directions(vectors, mean, top)
     report("centre", 1, 1)
 
     report("neighbours", 0, 1)

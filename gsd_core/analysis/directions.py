@@ -6,7 +6,9 @@ CentredRows        directions of a corpus that is not held: centred as they are 
 compute_centred    centre a corpus; unit-norm directions, its mean, its top principal directions
 compute_centring   the mean and the top principal directions alone
 apply_centring     the same centring for further vectors (a query, another checkpoint)
+center_directions  the same, at once for an array and row by row for what is not held
 find_alive         which spans have a direction
+HELD_BYTES         what of centred directions may be held at once
 check_finite       ValueError that names the first row with NaN or infinity
 
 Shapes: n spans, P sketch width, m removed principal directions. All directions are unit norm or exactly zero.
@@ -20,6 +22,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from scipy.linalg import eigh
 
+HELD_BYTES = 2**30  # of centred directions that are held at once: 262,144 spans at P = 1,024
 BATCH = 8192  # rows converted to float32 at a time: 32 MiB at P = 1,024
 TINY = 1e-5  # below this a difference of unit vectors is rounding, not direction
 
@@ -141,6 +144,13 @@ def apply_centring(vectors: np.ndarray, mean: np.ndarray, top: np.ndarray | None
             rest -= (rest @ top.T) @ top
         out[start : start + BATCH] = _unit(rest, floor=TINY)
     return out
+
+
+def center_directions(vectors: Vectors, mean: np.ndarray, top: np.ndarray | None = None) -> Rows:
+    """`apply_centring` of a corpus: of an array an array, of other `Vectors` their `CentredRows`."""
+    if isinstance(vectors, np.ndarray):
+        return apply_centring(vectors, mean, top)
+    return CentredRows(vectors, mean, top)
 
 
 def compute_centred(vectors: np.ndarray, mean: np.ndarray | None = None, n_top: int = 0) -> Centred:

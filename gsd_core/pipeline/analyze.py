@@ -2,6 +2,8 @@
 
 run_analyze      analyse every checkpoint of a run (or one) and store the result whole
 read_controls    windows and tokens captured beside the spans, by kind
+read_directions  directions of a checkpoint, held or not
+keep_threads     torch computes with as many threads after the work as before it
 use_numba_cache  compiled code is kept between processes, in the user's cache folder
 
 The mathematics is in ``gsd_core.analysis``; this stage reads vectors, calls it and writes. Each checkpoint has two
@@ -15,6 +17,8 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +26,32 @@ import numpy as np
 import platformdirs
 
 from gsd_core import __version__
+from gsd_core.analysis.directions import HELD_BYTES
 from gsd_core.errors import UserError
 from gsd_core.pipeline.progress import Progress
+from gsd_core.store import LazyVectors
 
 if TYPE_CHECKING:
     from gsd_core.store import Run, RunReader, Workspace
 
 
+@contextmanager
+def keep_threads() -> Iterator[None]:
+    """Around a function, or ``with``: what is computed inside may set the number of threads, torch gets its own back.
+
+    The first parallel kernel of the layout sets it for all of OpenMP, and a later capture in the same process would
+    differ in its last bits. Where torch is not loaded yet there is nothing to keep.
+    """
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch is not None else None
+    try:
+        yield
+    finally:
+        if torch is not None:
+            torch.set_num_threads(before)
+
+
+@keep_threads()
 def run_analyze(
     workspace: Workspace,
     name: str,
@@ -99,6 +122,12 @@ def read_controls(reader: RunReader, checkpoint: str) -> dict[str, tuple[np.ndar
     return {kind: (vectors[kinds == kind], samples[kinds == kind]) for kind in dict.fromkeys(kinds)}
 
 
+def read_directions(reader: RunReader, checkpoint: str) -> np.ndarray | LazyVectors:
+    """(n, P) float16 as captured: an array up to 1 GiB once centred, else read as it is asked for."""
+    lazy = LazyVectors(reader, checkpoint)
+    return np.asarray(lazy) if 4 * len(lazy) * lazy.shape[1] <= HELD_BYTES else lazy
+
+
 def use_numba_cache() -> None:
     """Point numba at a per-user cache unless the environment names one; call before numba is imported.
 
@@ -160,7 +189,7 @@ def _analyze_map(
         stage.update(finished, len(STAGES), step=step)
 
     analysis = analyze_directions(
-        reader.read_vectors(checkpoint),
+        read_directions(reader, checkpoint),
         spans["sample"].to_numpy(dtype=object),
         spans["text"].tolist(),
         seed=seed,

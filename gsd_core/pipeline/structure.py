@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 
 from gsd_core import __version__
-from gsd_core.analysis.directions import apply_centring
-from gsd_core.pipeline.analyze import get_checkpoint, read_controls
+from gsd_core.analysis.directions import apply_centring, center_directions
+from gsd_core.pipeline.analyze import get_checkpoint, read_controls, read_directions
 from gsd_core.pipeline.progress import Progress
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def store_structure(
     embeddings, source = read_semantics(run, list(pd.unique(samples)))
     layers = (run.manifest.get("sketch") or {}).get("layers") or []
     found = analyze_structure(
-        apply_centring(reader.read_vectors(checkpoint), arrays["mean"], arrays.get("top")),
+        center_directions(read_directions(reader, checkpoint), arrays["mean"], arrays.get("top")),
         samples,
         spans["index"].to_numpy(),
         run.read_points(checkpoint)["cluster"].to_numpy(),
