@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from gsd_core.store import Workspace
@@ -110,6 +111,43 @@ def test_only_runs_that_differ_in_the_seed_alone_are_merged(tmp_path: Path) -> N
     outcome = run_gsd(*words, "cut", workspace=place)
     assert outcome.code == 2
     assert "--segmenter steps" in outcome.err.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize("level", ["span", "sample"])
+def test_controls_ask_for_spans_in_the_name_of_the_span_they_lie_in(tmp_path: Path, level: str) -> None:
+    """Windows planted on their spans' directions find the same, single tokens without direction only chance."""
+    place = tmp_path / "workspace"
+    metas = [{**meta, "side": number % 2} for number, meta in enumerate(METAS)]
+    write_run(place, "planted", n_samples=24, metas=metas, checkpoints=("step-1",))
+    run = Workspace.open(place).open_run("planted")
+    random = np.random.default_rng(0)
+    rows, vectors = [], []
+    for number in range(24):
+        for step in range(1, 4):
+            # Two thirds of it lie in other spans: the middle one decides.
+            rows.append(
+                {"kind": "windows", "sample": f"s{number}", "token_start": step, "token_end": step + 3}
+            )
+            vectors.append(np.eye(16)[step])
+            rows.append(
+                {"kind": "tokens", "sample": f"s{number}", "token_start": step + 1, "token_end": step + 2}
+            )
+            vectors.append(random.normal(size=16))
+    rows.append({"kind": "tokens", "sample": "s0", "token_start": 0, "token_end": 1})  # in no span
+    vectors.append(np.eye(16)[0])
+    run.write_controls("step-1", pd.DataFrame(rows), np.stack(vectors).astype(np.float16))
+    label = "meta.kinds" if level == "span" else "meta.side"
+    result = run_gsd_json("evaluate", "planted", "--label", label, "--level", level, workspace=place)
+    found = {row["representation"]: row for row in result["rows"] if row["metric"] == "P@10"}
+    own = "(span gradient (exact, without head))"
+    windows, tokens = found[f"random windows {own}"], found[f"single tokens {own}"]
+    beside = found[f"{level}s that hold the random windows {own}"]
+    assert windows["n"] == tokens["n"] == beside["n"] == (72 if level == "span" else 24)
+    assert abs(tokens["value"] - tokens["chance"]) < 0.15
+    if level == "span":
+        assert windows["value"] > 0.95
+        assert beside["value"] > 0.95
+    assert windows["kind"] == "baseline"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -70,9 +70,14 @@ def compute_precision(
     *,
     k: int = 10,
     queries: np.ndarray | None = None,
+    asked: np.ndarray | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Precision]:
-    """P@k by cosine, one result a representation. A row of zeros has random neighbours: it counts as chance."""
+    """P@k by cosine, one result a representation. A row of zeros has random neighbours: it counts as chance.
+
+    With `asked` (q, W), these rows ask in place of the queries' own, whose labels and restrictions they have; the same
+    for every representation.
+    """
     rows = np.arange(len(pool.labels)) if queries is None else np.asarray(queries)
     values = np.full((len(representations), len(rows)), np.nan)
     chance, ceiling = np.full((2, len(rows)), np.nan)
@@ -89,7 +94,7 @@ def compute_precision(
         if len(pool.labels) <= k:
             continue
         for place, each in enumerate(representations):
-            cosines = _similarities(each, block)
+            cosines = _similarities(each, each.rows[block] if asked is None else asked[at])
             empty = ~np.any(cosines != 0, axis=1)
             # Ties (rows that share no word) must not go by row order: a little noise, far below any real difference.
             noise = np.random.default_rng(start).random(cosines.shape, dtype=np.float32)
@@ -102,8 +107,8 @@ def compute_precision(
     return [Precision(row, chance, ceiling, rows) for row in values]
 
 
-def _similarities(representation: Representation, rows: np.ndarray) -> np.ndarray:
-    product = representation.rows[rows] @ representation.rows.T
+def _similarities(representation: Representation, asking: Any) -> np.ndarray:
+    product = asking @ representation.rows.T
     return product.toarray() if sp.issparse(product) else np.asarray(product, dtype=np.float32)
 
 

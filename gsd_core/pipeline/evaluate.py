@@ -12,6 +12,7 @@ mathematics is in ``gsd_core.analysis.benchmark``.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,10 @@ import numpy as np
 import pandas as pd
 
 from gsd_core.analysis import baselines
+from gsd_core.analysis.baselines import Representation
 from gsd_core.analysis.benchmark import (
     Pool,
+    Precision,
     bootstrap_mean,
     bootstrap_pairs,
     compute_cluster_agreement,
@@ -29,6 +32,7 @@ from gsd_core.analysis.benchmark import (
 )
 from gsd_core.errors import UserError
 from gsd_core.pipeline.analyze import get_checkpoint
+from gsd_core.pipeline.control_queries import ControlQueries, aggregate_controls, make_control_queries
 from gsd_core.pipeline.progress import Progress
 from gsd_core.pipeline.representations import (
     check_same_data,
@@ -138,6 +142,7 @@ def _evaluate_checkpoint(
         )
     chosen = chosen.reset_index(drop=True)
     representations = make_representations(run, others, checkpoint, chosen, options)
+    controls = make_control_queries(run, checkpoint, chosen)
     sample_ids = list(pd.unique(chosen["sample"]))
     owners = pd.Categorical(chosen["sample"], categories=sample_ids).codes.astype(np.int64)
     if options.level == "sample":
@@ -149,6 +154,7 @@ def _evaluate_checkpoint(
                 "use --level span, or a field of the sample",
             )
         representations = [baselines.aggregate(each, owners, len(sample_ids)) for each in representations]
+        controls = aggregate_controls(controls, owners, len(sample_ids))
         units, owners = first, np.arange(len(first))
     else:
         units = chosen
@@ -177,8 +183,11 @@ def _evaluate_checkpoint(
         precisions += compute_precision(representations[:1], control, k=K, queries=queries)
         named = [(each.name, each.kind) for each in representations]
         named.append((f"random labels ({representations[0].name})", "control"))
+        for label, kind, precision in _ask_controls(controls, representations[0], pool, options.level):
+            named.append((label, kind))
+            precisions.append(precision)
         for (name, kind), precision in zip(named, precisions, strict=True):
-            value, low, high = bootstrap_mean(precision.values, owners[queries], seed=options.seed)
+            value, low, high = bootstrap_mean(precision.values, owners[precision.queries], seed=options.seed)
             rows.append(
                 {
                     **common,
@@ -194,6 +203,17 @@ def _evaluate_checkpoint(
     rows += [{**common, **row} for row in _describe_twins(run, checkpoint, chosen, options)]
     stage.update(1, 1)
     return rows, n_left_out
+
+
+def _ask_controls(
+    controls: list[ControlQueries], own: Representation, pool: Pool, level: str
+) -> Iterator[tuple[str, str, Precision]]:
+    """(name, kind, precision) of each kind of control, and of the spans (or samples) in whose place it asks."""
+    for each in controls:
+        (asked,) = compute_precision([own], pool, k=K, queries=each.units, asked=each.rows)
+        yield f"{each.name} ({own.name})", "baseline", asked
+        (beside,) = compute_precision([own], pool, k=K, queries=each.units)
+        yield f"{level}s that hold the {each.name} ({own.name})", "control", beside
 
 
 def _choose_rows(table: pd.DataFrame, name: str, options: EvaluateOptions) -> tuple[pd.DataFrame, int]:
