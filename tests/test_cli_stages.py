@@ -10,6 +10,7 @@ import pytest
 import gsd_core as gsd
 from gsd_core.pipeline.analyze import use_numba_cache
 from gsd_core.store import Workspace
+from gsd_core.wording import make_wording
 from tests.cli_support import run_gsd, run_gsd_json, write_run
 
 
@@ -51,6 +52,22 @@ def test_neighbors_are_the_same_step_of_other_samples(analyzed: Path) -> None:
     assert [each["cosine"] for each in found] == sorted((each["cosine"] for each in found), reverse=True)
     assert all(0 <= each["q_value"] <= 1 for each in found)
     assert all(each["text"].startswith("Step 2") for each in found), "texts and vectors are out of step"
+
+
+def test_neighbors_in_other_words_leave_out_what_sounds_alike(analyzed: Path) -> None:
+    run = Workspace.open(analyzed).open_run("planted")
+    ids, embeddings = run.read_embeddings()
+    wording = make_wording(embeddings, np.array([each.split("#")[0] for each in ids]))
+    assert wording is not None
+    alike = wording.compute_cosines(ids.index("s3#2"))
+    words = ("neighbors", "planted", "--span", "s3#2", "--top", 1000)
+    every = run_gsd_json(*words, workspace=analyzed)
+    other = run_gsd_json(*words, "--other-words", workspace=analyzed)
+    expected = [
+        each["span"] for each in every["neighbors"] if alike[ids.index(each["span"])] <= wording.limit
+    ]
+    assert [each["span"] for each in other["neighbors"]] == expected
+    assert 0 < other["n_candidates"] == len(expected) < every["n_candidates"]
 
 
 def test_neighbors_work_before_analysis(tmp_path: Path) -> None:

@@ -53,6 +53,8 @@ def plant_structure(folder: Path, run: str = "planted", checkpoint: str = "step-
     twins["n_aligned"] = twins["n"]
     twins["aligned"] = [json.dumps([[k, k, 0.9] for k in range(n)]) for n in twins["n"]]
     twins["pattern"] = "4-0-1"
+    twins["wording"] = np.where(twins.index % 2, 0.7, -0.1)
+    rewordings = twins[twins["wording"] < 0].drop(columns="n").reset_index(drop=True)
     shown = tested.sample(min(120, len(tested)), random_state=0).drop(columns="n")
     patterns = [[KINDS.index(kind) for kind in order] for order in ORDERS] + [
         [KINDS.index("recall"), KINDS.index("total")]
@@ -82,6 +84,7 @@ def plant_structure(folder: Path, run: str = "planted", checkpoint: str = "step-
     clusters = range(len(KINDS))
     tables = {
         "twins": twins.drop(columns="n"),
+        "rewordings": rewordings.assign(rank=rewordings.index + 1),
         "pairs": shown.assign(is_candidate=np.arange(len(shown)) % 2 == 0),
         "stresses": pd.DataFrame(stresses),
         "occurrences": pd.DataFrame(occurrences),
@@ -441,6 +444,33 @@ def test_a_new_analysis_is_seen(tmp_path, monkeypatch):
     assert not at.exception
     assert "**0 of" in words(at)
     assert "candidates, not findings" in words(at), "chance alone must be called by its name"
+
+
+def test_twins_in_other_words_are_a_list_of_their_own(folder, monkeypatch):
+    at = open_page(folder, "twins", monkeypatch, run="planted", checkpoint="step-20")
+    assert f"of {N_TWINS} twins" in words(at)
+    at.toggle(key="twins_words").set_value(True).run()
+    assert not at.exception
+    assert f"of {N_TWINS // 2} twins" in words(at)
+    assert at.query_params["words"] in ("other", ["other"])
+    assert "ranked by structural score" in words(at)
+    (table,) = at.dataframe
+    assert len(table.value) == N_TWINS // 2
+    at.toggle(key="twins_words").set_value(False).run()
+    assert f"of {N_TWINS} twins" in words(at)
+    assert "words" not in at.query_params
+
+
+def test_a_run_analysed_before_other_words_were_sought_still_opens(tmp_path, monkeypatch):
+    folder = build_workspace(tmp_path, n_samples=20)
+    plant_structure(folder)
+    run = Workspace.open(folder).open_run("planted")
+    tables = {name: run.read_structure("step-20", name) for name in sq.TABLES if name != "rewordings"}
+    run.write_structure("step-20", tables, run.structure_info("step-20"))
+    assert sq.load_structure(run, "step-20").rewordings.empty
+    at = open_page(folder, "twins", monkeypatch, run="planted", checkpoint="step-20", words="other")
+    assert not at.exception
+    assert "of 20 twins" in words(at)
 
 
 def test_a_run_without_any_stress_or_twin_says_so(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """The structure benchmark: does a representation bring together what a label says belongs together?
 
+Bound                 how alike a neighbour may be to the query in something else
 Pool                  labelled rows and what may be a neighbour of what
 Precision             P@k of every query, with its chance
 compute_precision     P@k for several representations at once, in blocks of queries
@@ -27,29 +28,36 @@ BLOCK = 512
 N_RESAMPLES = 300
 
 
+class Bound(NamedTuple):
+    """``rows`` (m, E) unit embeddings, ``places`` (n,) the one of each row of the pool; a neighbour's must have a
+    cosine of at most ``limit`` with the query's."""
+
+    rows: np.ndarray
+    places: np.ndarray
+    limit: float
+
+
 @dataclass(frozen=True, slots=True)
 class Pool:
     """Rows of the benchmark.
 
     ``labels`` (n,) int codes, ``samples`` (n,) int codes. ``differ`` are further (n,) int codes, in all of which a
-    neighbour must differ from the query. ``questions`` (n_samples, E) unit embeddings with ``max_cosine``: a
-    neighbour's question must be at most that similar; both None for no such bound.
+    neighbour must differ from the query; ``bound`` keeps out neighbours that are too alike in their question, say.
     """
 
     labels: np.ndarray
     samples: np.ndarray
     differ: Sequence[np.ndarray] = field(default_factory=tuple)
-    questions: np.ndarray | None = None
-    max_cosine: float | None = None
+    bound: Bound | None = None
 
     def allowed(self, rows: np.ndarray) -> np.ndarray:
         """(len(rows), n) bool: which rows may be neighbours of these."""
         mask = self.samples[rows][:, None] != self.samples[None, :]
         for codes in self.differ:
             mask &= codes[rows][:, None] != codes[None, :]
-        if self.questions is not None and self.max_cosine is not None:
-            cosines = self.questions[self.samples[rows]] @ self.questions.T
-            mask &= (cosines <= self.max_cosine)[:, self.samples]
+        if self.bound is not None:
+            cosines = self.bound.rows[self.bound.places[rows]] @ self.bound.rows.T
+            mask &= (cosines <= self.bound.limit)[:, self.bound.places]
         return mask
 
 

@@ -23,14 +23,17 @@ import pandas as pd
 from gsd_core.analysis.align import Traces, compute_match_scale, group_traces
 from gsd_core.analysis.nulls import compute_null_cosines
 from gsd_core.analysis.stresses import Stress, find_stresses, make_sequences
-from gsd_core.analysis.twins import TwinSearch, find_twins
+from gsd_core.analysis.twins import Twin, TwinSearch, find_twins
+from gsd_core.wording import Wording, make_wording
 
 STAGES = ("stresses", "twins", "tables")
+_TWIN_COLUMNS = (
+    *("rank", "a", "b", "structural", "semantic", "z_structural", "z_semantic", "score", "p_value"),
+    *("q_value", "n_aligned", "aligned", "pattern", "wording"),
+)
 TABLES = {
-    "twins": (
-        *("rank", "a", "b", "structural", "semantic", "z_structural", "z_semantic", "score", "p_value"),
-        *("q_value", "n_aligned", "aligned", "pattern"),
-    ),
+    "twins": _TWIN_COLUMNS,
+    "rewordings": _TWIN_COLUMNS,  # twins whose reasonings are in other words
     "pairs": ("a", "b", "structural", "semantic", "is_candidate"),
     "stresses": (
         *("stress", "pattern", "labels", "length", "support", "n_occurrences", "lift", "p_value", "q_value"),
@@ -67,6 +70,7 @@ def analyze_structure(
     names: dict[int, str] | None = None,
     null: np.ndarray | None = None,
     controls: dict[str, tuple[np.ndarray, np.ndarray]] | None = None,
+    text_embeddings: np.ndarray | None = None,
 ) -> Structure:
     """Stresses, twins, and what stands beside them.
 
@@ -87,6 +91,8 @@ def analyze_structure(
     controls
         Kind → centred directions (m, P) and sample ids (m,) of what was captured beside the spans: their pairs of
         different samples join table ``cosines``.
+    text_embeddings
+        (n, E) of the spans' texts; zeros are unknown. With them, twins in other words are sought too.
 
     Raises
     ------
@@ -125,11 +131,13 @@ def analyze_structure(
         threshold,
         gap,
         seed,
+        wording=_compare_texts(text_embeddings, traces),
         on_progress=lambda done, total: report("twins", done, total),
     )
     report("twins", 1, 1)
     tables = {
-        "twins": _tabulate_twins(search, traces, numbers),
+        "twins": _tabulate_twins(search.twins, traces, numbers),
+        "rewordings": _tabulate_twins(search.rewordings, traces, numbers),
         "pairs": _tabulate_pairs(search, traces, seed),
         "stresses": _tabulate_stresses(stresses, names or {}),
         "occurrences": _tabulate_occurrences(stresses, traces, numbers),
@@ -155,9 +163,17 @@ def _frame(name: str, rows: list[dict[str, Any]], kinds: dict[str, str]) -> pd.D
     return frame.astype({column: kinds.get(column, "object") for column in TABLES[name]})
 
 
-def _tabulate_twins(search: TwinSearch, traces: Traces, numbers: np.ndarray) -> pd.DataFrame:
+def _compare_texts(text_embeddings: np.ndarray | None, traces: Traces) -> Wording | None:
+    """How alike the reasonings' texts are, each the sum of its spans' embeddings."""
+    if text_embeddings is None:
+        return None
+    ordered = np.asarray(text_embeddings, dtype=np.float32)[traces.order]
+    return make_wording(np.add.reduceat(ordered, traces.offsets[:-1], axis=0), traces.ids)
+
+
+def _tabulate_twins(twins: list[Twin], traces: Traces, numbers: np.ndarray) -> pd.DataFrame:
     rows = []
-    for rank, twin in enumerate(search.twins, start=1):
+    for rank, twin in enumerate(twins, start=1):
         start_a, start_b = traces.offsets[twin.a], traces.offsets[twin.b]
         aligned = [
             [int(numbers[start_a + i]), int(numbers[start_b + j]), round(cosine, 4)]
@@ -172,9 +188,14 @@ def _tabulate_twins(search: TwinSearch, traces: Traces, numbers: np.ndarray) -> 
                 "n_aligned": len(aligned),
                 "aligned": json.dumps(aligned),
                 "pattern": twin.pattern,
+                "wording": twin.wording,
             }
         )
-    return _frame("twins", rows, {"rank": "int64", "n_aligned": "int64", **_floats("twins", 3, 10)})
+    return _frame(
+        "twins",
+        rows,
+        {"rank": "int64", "n_aligned": "int64", "wording": "float64", **_floats("twins", 3, 10)},
+    )
 
 
 def _floats(name: str, start: int, stop: int) -> dict[str, str]:

@@ -4,6 +4,7 @@ show_span       all of it, beside the map
 show_heading    which span this is
 show_measures   its numbers
 show_aligned    spans of other samples, each with its cosine, the null beside it, and a link
+choose_words    the switch to what is said in other words
 trace_segments  a sample's trace for the trace viewer
 """
 
@@ -17,7 +18,7 @@ import pandas as pd
 import streamlit as st
 
 from gsd_core.dashboard import job_view, session, snippets
-from gsd_core.dashboard.address import address_of
+from gsd_core.dashboard.address import address_of, read_address, write_address
 from gsd_core.dashboard.commands import exact_commands
 from gsd_core.dashboard.components.trace import TraceSegment, plot_trace
 from gsd_core.dashboard.queries import RunView, compute_neighbors, compute_trace, load_exact
@@ -26,6 +27,7 @@ from gsd_core.dashboard.snippets import MEASURES, Number
 
 TOP_CHOICES = (5, 10, 25)
 CONTEXT_CHARACTERS = 90
+WORDS = "words"  # in the address
 
 
 def link_to_trace(chosen: Chosen, sample: str, span: str, label: str) -> None:
@@ -163,17 +165,20 @@ def show_aligned(
     )
     directions = session.get_directions(chosen)
     null = directions.null
-    found = compute_neighbors(view, directions, span, int(top or TOP_CHOICES[0]))
+    wording = session.get_wording(chosen) if choose_words(key, MEASURES["words"]) else None
+    if wording is None and read_address(WORDS):
+        st.caption("The words of this run's spans cannot be compared: it has no sentence embeddings of them.")
+    found = compute_neighbors(view, directions, span, int(top or TOP_CHOICES[0]), wording)
     if found.empty:
         st.info(
-            "No aligned spans: this span's gradient is zero, or the run holds a single sample.",
+            "No aligned spans: this span's gradient is zero, or no other sample has a span to compare.",
             icon=":material/info:",
         )
         return
     st.caption(
         f"Cosine of centred directions; the tick marks the 95th percentile of {null.n:,} random pairs from different "
         f"samples ({null.p95:.2f}). q is adjusted over all spans of other "
-        "samples. Alignment correlates; it is no proof of cause."
+        f"samples{' in other words' if wording is not None else ''}. Alignment correlates; it is no proof of cause."
     )
     exact = load_exact(session.open_workspace().open_run(chosen.info.name), chosen.checkpoint, span)
     known = found["span"].map(exact)
@@ -204,6 +209,18 @@ def show_aligned(
 
     if not known.notna().all():
         _offer_exact(chosen, span, len(found), key)
+
+
+def choose_words(key: str, explained: str) -> bool:
+    """A switch between all and what is said in other words, whose state is in the address."""
+    box = f"{key}_words"
+    st.session_state[box] = bool(read_address(WORDS))
+    return st.toggle(
+        "In other words",
+        key=box,
+        help=explained,
+        on_change=lambda: write_address(WORDS, "other" if st.session_state[box] else None),
+    )
 
 
 def _offer_exact(chosen: Chosen, span: str, top: int, key: str) -> None:

@@ -22,6 +22,7 @@ import pandas as pd
 from gsd_core.analysis import baselines
 from gsd_core.analysis.baselines import Representation
 from gsd_core.analysis.benchmark import (
+    Bound,
     Pool,
     Precision,
     bootstrap_mean,
@@ -42,8 +43,10 @@ from gsd_core.pipeline.representations import (
     read_question_rows,
     to_text,
 )
+from gsd_core.pipeline.sentences import read_embeddings_of
 from gsd_core.pipeline.tables import compute_span_table
 from gsd_core.verdict import compute_verdict
+from gsd_core.wording import Wording, make_wording
 
 if TYPE_CHECKING:
     from gsd_core.store import Run, Workspace
@@ -145,6 +148,7 @@ def _evaluate_checkpoint(
     controls = make_control_queries(run, checkpoint, chosen)
     sample_ids = list(pd.unique(chosen["sample"]))
     owners = pd.Categorical(chosen["sample"], categories=sample_ids).codes.astype(np.int64)
+    texts = read_embeddings_of(run, chosen["span"])
     if options.level == "sample":
         first = chosen.drop_duplicates("sample").reset_index(drop=True)
         if (chosen.groupby("sample")["label"].nunique() > 1).any():
@@ -155,10 +159,11 @@ def _evaluate_checkpoint(
             )
         representations = [baselines.aggregate(each, owners, len(sample_ids)) for each in representations]
         controls = aggregate_controls(controls, owners, len(sample_ids))
+        texts = np.stack([texts[owners == place].mean(axis=0) for place in range(len(sample_ids))])
         units, owners = first, np.arange(len(first))
     else:
         units = chosen
-    pools = _make_pools(run, units, owners, sample_ids, options)
+    pools = _make_pools(run, units, owners, sample_ids, make_wording(texts, owners), options)
     queries = _choose_queries(owners, options.seed)
     shuffled = shuffle_labels(pools["P@10"].labels, owners, options.seed)
     common = {
@@ -239,7 +244,12 @@ def _choose_rows(table: pd.DataFrame, name: str, options: EvaluateOptions) -> tu
 
 
 def _make_pools(
-    run: Run, units: pd.DataFrame, owners: np.ndarray, sample_ids: list[str], options: EvaluateOptions
+    run: Run,
+    units: pd.DataFrame,
+    owners: np.ndarray,
+    sample_ids: list[str],
+    wording: Wording | None,
+    options: EvaluateOptions,
 ) -> dict[str, Pool]:
     labels = pd.factorize(units["label"])[0].astype(np.int64)
     pools = {f"P@{K}": Pool(labels, owners)}
@@ -248,7 +258,10 @@ def _make_pools(
         a, b = _draw_pairs(len(sample_ids), options.seed)
         cosines = (questions[a] * questions[b]).sum(1)
         median = float(np.median(cosines)) if len(cosines) else 1.0
-        pools[f"P@{K}, distant questions"] = Pool(labels, owners, (), questions, median)
+        pools[f"P@{K}, distant questions"] = Pool(labels, owners, (), Bound(questions, owners, median))
+    if wording is not None:
+        bound = Bound(wording.rows, np.arange(len(labels)), wording.limit)
+        pools[f"P@{K}, other words"] = Pool(labels, owners, (), bound)
     if options.differ:
         codes = [
             pd.factorize(pd.Series([to_text(c) for c in units[field]]))[0].astype(np.int64)

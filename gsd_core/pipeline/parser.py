@@ -110,6 +110,11 @@ def make_parser() -> ArgumentParser:
     neighbors.add_argument("--checkpoint", help="default: the one to look at first")
     neighbors.add_argument("--seed", type=int, default=0, help="of the null's random pairs")
     neighbors.add_argument(
+        "--other-words",
+        action="store_true",
+        help="only spans that say it in other words (sentence embeddings)",
+    )
+    neighbors.add_argument(
         "--exact",
         action="store_true",
         help="rank twice as many by gradients without a sketch; loads the model",
@@ -132,6 +137,10 @@ def make_parser() -> ArgumentParser:
         found.add_argument("run", metavar="RUN")
         found.add_argument("--top", type=_positive, default=10)
         found.add_argument("--checkpoint", help="default: the one to look at first")
+        if name == "twins":
+            found.add_argument(
+                "--other-words", action="store_true", help="only pairs whose reasonings are in other words"
+            )
 
     _add_evaluate(commands)
     _add_timeline(commands)

@@ -20,8 +20,10 @@ import pandas as pd
 
 from gsd_core import __version__
 from gsd_core.analysis.directions import apply_centring
+from gsd_core.errors import UserError
 from gsd_core.pipeline.analyze import get_checkpoint, read_controls
 from gsd_core.pipeline.progress import Progress
+from gsd_core.pipeline.sentences import read_embeddings_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,6 +79,7 @@ def store_structure(
             )
             for kind, (vectors, owners) in read_controls(reader, checkpoint).items()
         },
+        text_embeddings=read_embeddings_of(run, spans["span"]),
     )
     seconds = time.monotonic() - started
     info = {**found.info, **same, "semantic_source": source, "seconds": seconds}
@@ -85,24 +88,37 @@ def store_structure(
 
 
 def run_twins(
-    workspace: Workspace, name: str, *, top: int = 10, checkpoint: str | None = None
+    workspace: Workspace,
+    name: str,
+    *,
+    top: int = 10,
+    checkpoint: str | None = None,
+    other_words: bool = False,
 ) -> dict[str, Any]:
-    """The ``top`` twins of run ``name``.
+    """The ``top`` twins of run ``name``; with ``other_words`` those whose reasonings are in other words, by structural
+    score.
 
     Returns ``run, checkpoint, n_twins`` (q < 0.05), ``n_pairs_tested, semantic_median`` and ``twins: [{rank, a, b,
-    structural, semantic, z_structural, z_semantic, score, p_value, q_value, pattern, aligned: [{a, b, cosine}]}]``,
-    where the ends of an aligned pair are span ids. Raises ``UserError`` for an unknown run or checkpoint and for one
-    that is not analysed.
+    structural, semantic, z_structural, z_semantic, score, p_value, q_value, pattern, wording, aligned: [{a, b,
+    cosine}]}]``, where ``wording`` is the cosine of the reasonings' texts and the ends of an aligned pair are span ids.
+    Raises ``UserError`` for an unknown run or checkpoint and for one that is not analysed.
     """
     run = workspace.open_run(name)
     at = get_checkpoint(run, checkpoint)
-    table, info = run.read_structure(at, "twins").head(top), run.structure_info(at)
+    info = run.structure_info(at)
+    if other_words and "rewordings" not in run.structure_tables(at):
+        raise UserError(
+            "it was analysed before other words were sought", f"run {name}", f"gsd analyze {name} --again"
+        )
+    table = run.read_structure(at, "rewordings" if other_words else "twins").head(top)
     twins = []
     for row in table.to_dict("records"):
         aligned = [
             {"a": f"{row['a']}#{i}", "b": f"{row['b']}#{j}", "cosine": cosine}
             for i, j, cosine in json.loads(row.pop("aligned"))
         ]
+        if pd.isna(row.get("wording")):
+            row["wording"] = None
         twins.append({**row, "aligned": aligned})
     return {
         "run": name,
