@@ -77,7 +77,7 @@ def test_chance_of_twins_is_that_of_questions_as_distant(tmp_path: Path) -> None
         *("evaluate", "sided", "--label", "meta.side", "--level", "sample", "--checkpoint", "step-1"),
         workspace=place,
     )
-    (row,) = (row for row in result["rows"] if row["metric"] == "precision of twins")
+    row = next(row for row in result["rows"] if row["metric"] == "precision of twins")
     limit = Workspace.open(place).open_run("sided").structure_info("step-1")["twins"]["semantic_median"]
     other = ~np.eye(60, dtype=bool)
     is_distant, is_same = other & (unit @ unit.T <= limit), sides[:, None] == sides[None, :]

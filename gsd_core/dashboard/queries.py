@@ -335,7 +335,7 @@ def compute_neighbors(
     if wording is not None:
         is_other = np.zeros(len(frame), dtype=bool)  # spans that were stored since have no wording yet
         is_other[: len(wording.rows)] = wording.is_other(row)[: len(frame)]
-        is_candidate &= is_other
+        is_candidate = is_candidate & is_other
     others = np.flatnonzero(is_candidate)
     q_values = compute_q_values(cosines[others], directions.null)
     take = min(top, len(others))

@@ -333,33 +333,33 @@ def _describe_twins(
     if not run.has_structure(checkpoint) or (by_sample.nunique() > 1).any():
         return []
     labels = by_sample.first()
-    twins = run.read_structure(checkpoint, "twins").head(N_TWINS)
-    twins = twins[twins["a"].isin(labels.index) & twins["b"].isin(labels.index)]
-    if not len(twins):
-        return []
-    hits = (labels[twins["a"]].to_numpy() == labels[twins["b"]].to_numpy()).astype(float)
-    value, low, high = bootstrap_pairs(hits, twins[["a", "b"]].to_numpy(dtype=object), seed=options.seed)
     # Twins are sought among distant questions only, so chance is that of pairs as distant.
     a, b = _draw_pairs(len(labels), options.seed)
     questions = read_question_rows(run, list(labels.index))
     limit = run.structure_info(checkpoint)["twins"]["semantic_median"]
     is_distant = (questions[a] * questions[b]).sum(1) <= limit
     is_same = (labels.to_numpy()[a] == labels.to_numpy()[b]).astype(float)
-    row: dict[str, Any] = {
-        "representation": f"top {N_TWINS} twins",
-        "kind": "gradient",
-        "metric": "precision of twins",
-    }
-    row |= {"value": value, "ci_low": low, "ci_high": high, "n": len(hits)}
-    return [
-        {
-            **row,
-            "chance": _mean(is_same[is_distant]),
-            "ceiling": 1.0,
-            "seed_spread": float("nan"),
-            "n_seeds": 1,
+    chance = _mean(is_same[is_distant])
+    rows: list[dict[str, Any]] = []
+    for table, words in (("twins", ""), ("rewordings", " in other words")):
+        if table not in run.structure_tables(checkpoint):
+            continue
+        twins = run.read_structure(checkpoint, table).head(N_TWINS)
+        twins = twins[twins["a"].isin(labels.index) & twins["b"].isin(labels.index)]
+        if not len(twins):
+            continue
+        hits = (labels[twins["a"]].to_numpy() == labels[twins["b"]].to_numpy()).astype(float)
+        value, low, high = bootstrap_pairs(hits, twins[["a", "b"]].to_numpy(dtype=object), seed=options.seed)
+        row: dict[str, Any] = {"representation": f"top {N_TWINS} twins{words}", "kind": "gradient"}
+        row |= {
+            "metric": "precision of twins",
+            "value": value,
+            "ci_low": low,
+            "ci_high": high,
+            "n": len(hits),
         }
-    ]
+        rows.append({**row, "chance": chance, "ceiling": 1.0, "seed_spread": float("nan"), "n_seeds": 1})
+    return rows
 
 
 def _store(run: Run, rows: pd.DataFrame, options: EvaluateOptions) -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gsd_core.store import Run, RunReader, Workspace
 
 COUNTS = ("n_stresses", "n_twins")
+SIGNIFICANT = 0.05
 CONTROL_NAMES = {"windows": "random windows", "tokens": "single tokens"}  # as figure A calls them
 
 
@@ -110,9 +111,12 @@ def run_twins(
         raise UserError(
             "it was analysed before other words were sought", f"run {name}", f"gsd analyze {name} --again"
         )
-    table = run.read_structure(at, "rewordings" if other_words else "twins").head(top)
+    table = run.read_structure(at, "rewordings" if other_words else "twins")
+    n_twins, n_tested = info["n_twins"], info["twins"]["n_pairs_tested"]
+    if other_words:
+        n_twins, n_tested = int((table["q_value"] < SIGNIFICANT).sum()), info["twins"]["n_pairs_other_words"]
     twins = []
-    for row in table.to_dict("records"):
+    for row in table.head(top).to_dict("records"):
         aligned = [
             {"a": f"{row['a']}#{i}", "b": f"{row['b']}#{j}", "cosine": cosine}
             for i, j, cosine in json.loads(row.pop("aligned"))
@@ -123,8 +127,8 @@ def run_twins(
     return {
         "run": name,
         "checkpoint": at,
-        "n_twins": info["n_twins"],
-        "n_pairs_tested": info["twins"]["n_pairs_tested"],
+        "n_twins": n_twins,
+        "n_pairs_tested": n_tested,
         "semantic_median": info["twins"]["semantic_median"],
         "twins": twins,
     }
