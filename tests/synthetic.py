@@ -137,12 +137,6 @@ def write_run(
     }
     run = workspace.create_run(name, manifest, sketch_width=WIDTH, embedding_width=EMBEDDING_WIDTH)
     run.write_samples([RunSample(_tokenized(sample), sample, None) for sample in samples])
-    kinds = [kind for sample in samples for kind in sample.meta["step_kind"]]
-    sounds = {kind: generator.normal(size=EMBEDDING_WIDTH) for kind in PLANTED}
-    texts = np.stack([sounds[kind] + generator.normal(0, 0.8, EMBEDDING_WIDTH) for kind in kinds])
-    ids = [f"{sample.id}#{k}" for sample in samples for k in range(len(sample.steps))]
-    run.write_embeddings(ids, texts.astype(np.float32))
-    generator = np.random.default_rng(2)
     for step, checkpoint in enumerate(checkpoints):
         results = [_records(sample, centres, generator) for sample in samples]
         for batch, start in enumerate(range(0, len(results), 32)):

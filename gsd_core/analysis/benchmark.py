@@ -29,10 +29,10 @@ N_RESAMPLES = 300
 
 
 class Bound(NamedTuple):
-    """``rows`` (m, E) unit embeddings, ``places`` (n,) the one of each row of the pool; a neighbour's must have a
-    cosine of at most ``limit`` with the query's."""
+    """``rows`` (m, E) unit rows, dense or sparse, ``places`` (n,) the one of each row of the pool; a neighbour's must
+    have a cosine of at most ``limit`` with the query's."""
 
-    rows: np.ndarray
+    rows: np.ndarray | sp.csr_matrix
     places: np.ndarray
     limit: float
 
@@ -56,7 +56,7 @@ class Pool:
         for codes in self.differ:
             mask &= codes[rows][:, None] != codes[None, :]
         if self.bound is not None:
-            cosines = self.bound.rows[self.bound.places[rows]] @ self.bound.rows.T
+            cosines = _multiply(self.bound.rows[self.bound.places[rows]], self.bound.rows)
             mask &= (cosines <= self.bound.limit)[:, self.bound.places]
         return mask
 
@@ -102,7 +102,7 @@ def compute_precision(
         if len(pool.labels) <= k:
             continue
         for place, each in enumerate(representations):
-            cosines = _similarities(each, each.rows[block] if asked is None else asked[at])
+            cosines = _multiply(each.rows[block] if asked is None else asked[at], each.rows)
             empty = ~np.any(cosines != 0, axis=1)
             # Ties (rows that share no word) must not go by row order: a little noise, far below any real difference.
             noise = np.random.default_rng(start).random(cosines.shape, dtype=np.float32)
@@ -115,8 +115,8 @@ def compute_precision(
     return [Precision(row, chance, ceiling, rows) for row in values]
 
 
-def _similarities(representation: Representation, asking: Any) -> np.ndarray:
-    product = asking @ representation.rows.T
+def _multiply(asking: Any, rows: Any) -> np.ndarray:
+    product = asking @ rows.T
     return product.toarray() if sp.issparse(product) else np.asarray(product, dtype=np.float32)
 
 

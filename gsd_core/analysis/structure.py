@@ -24,7 +24,6 @@ from gsd_core.analysis.align import Traces, compute_match_scale, group_traces
 from gsd_core.analysis.nulls import compute_null_cosines
 from gsd_core.analysis.stresses import Stress, find_stresses, make_sequences
 from gsd_core.analysis.twins import Twin, TwinSearch, find_twins
-from gsd_core.wording import Wording, make_wording
 
 STAGES = ("stresses", "twins", "tables")
 _TWIN_COLUMNS = (
@@ -70,7 +69,7 @@ def analyze_structure(
     names: dict[int, str] | None = None,
     null: np.ndarray | None = None,
     controls: dict[str, tuple[np.ndarray, np.ndarray]] | None = None,
-    text_embeddings: np.ndarray | None = None,
+    texts: Sequence[str] | None = None,
 ) -> Structure:
     """Stresses, twins, and what stands beside them.
 
@@ -91,8 +90,8 @@ def analyze_structure(
     controls
         Kind → centred directions (m, P) and sample ids (m,) of what was captured beside the spans: their pairs of
         different samples join table ``cosines``.
-    text_embeddings
-        (n, E) of the spans' texts; zeros are unknown. With them, twins in other words are sought too.
+    texts
+        (n) what the spans say. With them, twins in other words are sought too.
 
     Raises
     ------
@@ -131,7 +130,7 @@ def analyze_structure(
         threshold,
         gap,
         seed,
-        wording=_compare_texts(text_embeddings, traces),
+        texts=None if texts is None else [texts[at] for at in traces.order],
         on_progress=lambda done, total: report("twins", done, total),
     )
     report("twins", 1, 1)
@@ -161,14 +160,6 @@ def _frame(name: str, rows: list[dict[str, Any]], kinds: dict[str, str]) -> pd.D
     """A table whose columns have their kinds also where it is empty; text is the default."""
     frame = pd.DataFrame(rows, columns=list(TABLES[name]))
     return frame.astype({column: kinds.get(column, "object") for column in TABLES[name]})
-
-
-def _compare_texts(text_embeddings: np.ndarray | None, traces: Traces) -> Wording | None:
-    """How alike the reasonings' texts are, each the sum of its spans' embeddings."""
-    if text_embeddings is None:
-        return None
-    ordered = np.asarray(text_embeddings, dtype=np.float32)[traces.order]
-    return make_wording(np.add.reduceat(ordered, traces.offsets[:-1], axis=0), traces.ids)
 
 
 def _tabulate_twins(twins: list[Twin], traces: Traces, numbers: np.ndarray) -> pd.DataFrame:

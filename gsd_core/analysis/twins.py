@@ -14,7 +14,7 @@ n spans, P sketch width, N traces, E embedding width, m pairs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ from gsd_core.analysis.align import (
 )
 from gsd_core.analysis.manifold import compute_knn
 from gsd_core.analysis.nulls import compute_q_values
-from gsd_core.wording import Wording
+from gsd_core.wording import Wording, make_wording
 
 PER_TRACE = 40  # candidates a trace brings from the index
 PER_TRACE_OTHER_WORDS = 10  # of those whose reasoning is in other words
@@ -47,9 +47,9 @@ _BLOCK = 50_000
 class Twin:
     """Traces ``a < b`` by number.
 
-    ``structural`` is the best run over ``sqrt(S_a · S_b)``, ``semantic`` the cosine of the questions, ``wording`` that
-    of the reasonings' texts (NaN where unknown); ``z_*`` stand against random pairs; ``aligned`` holds ``(k_a, k_b,
-    cosine)`` by place in the trace; ``pattern`` is the clusters of the aligned spans, ``·`` for noise.
+    ``structural`` is the best run over ``sqrt(S_a · S_b)``, ``semantic`` the cosine of the questions, ``wording`` the
+    mean one of the aligned spans' words (NaN where unknown); ``z_*`` stand against random pairs; ``aligned`` holds
+    ``(k_a, k_b, cosine)`` by place in the trace; ``pattern`` is the clusters of the aligned spans, ``·`` for noise.
     """
 
     a: int
@@ -118,7 +118,7 @@ def find_candidates(
         For each trace its clusters. A pair of clusters that at most 50 traces hold, in whatever order, brings up
         to 10 candidates to each of them.
     wording
-        (N) texts of the reasonings: the 10 nearest in other words about something else are taken too.
+        Of the N reasonings: the 10 nearest in other words about something else are taken too.
 
     Returns
     -------
@@ -135,8 +135,9 @@ def find_candidates(
         is_far = cosines <= limit
         taken[rows] = is_far & (np.cumsum(is_far, axis=1) <= PER_TRACE)
         if wording is not None:
-            texts = np.einsum("ne,nke->nk", wording.rows[rows], wording.rows[near[rows]])
-            is_other = is_far & (texts <= wording.limit)
+            own = np.repeat(np.arange(n)[rows], near.shape[1])
+            alike = wording.compute_pairs(own, near[rows].ravel()).reshape(near[rows].shape)
+            is_other = is_far & (alike <= wording.limit)
             taken[rows] |= is_other & (np.cumsum(is_other, axis=1) <= PER_TRACE_OTHER_WORDS)
     taken[:, :ANY_TOPIC] = True
     alive = np.any(vectors != 0, axis=1)
@@ -155,7 +156,7 @@ def find_twins(
     seed: int = 0,
     *,
     top: int = 1_000,
-    wording: Wording | None = None,
+    texts: Sequence[str] | None = None,
     pairs: np.ndarray | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> TwinSearch:
@@ -173,8 +174,8 @@ def find_twins(
         (n, P) and (n,) in ``traces.order``; label -1 is noise.
     semantic
         (N, E) embeddings of the questions, unit norm; a zero row (unknown) has cosine 0 with all.
-    wording
-        (N) texts of the reasonings, for what is said in other words; without, ``rewordings`` is empty.
+    texts
+        (n) what the spans say, in ``traces.order``: without them ``rewordings`` is empty.
     pairs
         (m, 2) to test in place of `find_candidates` (brute force).
     """
@@ -183,6 +184,8 @@ def find_twins(
     random_pairs = _draw_pairs(n, N_RANDOM, seed)
     random_semantic = _pair_cosines(semantic, random_pairs)
     limit = float(np.median(random_semantic)) if len(random_pairs) else 1.0
+    words = make_wording(texts, traces.owners()) if texts is not None else None
+    wording = make_wording(_join(texts, traces), np.arange(n)) if texts is not None else None
     if pairs is None:
         vectors = compute_trace_vectors(directions, traces)
         bags = [
@@ -202,10 +205,11 @@ def find_twins(
         _standardise(structural, random_structural),
         _standardise(found, random_semantic),
     )
-    texts = _pair_cosines(wording.rows, pairs) if wording is not None else np.full(len(pairs), np.nan)
     score = z_structural - z_semantic
 
-    def walk(eligible: np.ndarray, by: np.ndarray, p_of: np.ndarray, q_of: np.ndarray) -> list[Twin]:
+    def walk(
+        eligible: np.ndarray, by: np.ndarray, p_of: np.ndarray, q_of: np.ndarray, most_alike: float = 1.1
+    ) -> list[Twin]:
         """The best of ``eligible`` rows of ``pairs``, a few for each cluster pattern."""
         ranked = eligible[np.lexsort((pairs[eligible, 1], pairs[eligible, 0], -by[eligible]))]
         chosen: list[Twin] = []
@@ -213,6 +217,9 @@ def find_twins(
         for at in ranked[:MOST_WALKED]:
             a, b = int(pairs[at, 0]), int(pairs[at, 1])
             aligned = align_pair(directions, traces, a, b, threshold, gap)
+            alike = _compare_words(words, traces, a, b, aligned)
+            if alike > most_alike:
+                continue
             pattern = _name_pattern(labels, traces, a, b, aligned)
             if held.get(pattern, 0) >= PER_PATTERN and pattern.strip("·-"):
                 continue
@@ -229,7 +236,7 @@ def find_twins(
                     q_value=float(q_of[at]),
                     aligned=aligned,
                     pattern=pattern,
-                    wording=float(texts[at]),
+                    wording=alike,
                 )
             )
             if len(chosen) == top:
@@ -241,17 +248,20 @@ def find_twins(
     twins = walk(eligible, score, p_values, q_values)
     # Pairs in other words are a question of their own: few of them align at all, their shuffles score less, and a far
     # question must not make up for reasoning that hardly aligns.
-    is_other = is_far & (texts <= wording.limit) if wording is not None else np.zeros(len(pairs), dtype=bool)
-    own_p, own_q = np.ones((2, len(pairs)))
-    own_p[is_other], own_q[is_other] = compute_q_values(structural[is_other], shuffled[is_other].ravel())
-    rewordings = walk(np.flatnonzero(is_other & (structural > 0)), structural, own_p, own_q)
+    is_other = np.zeros(len(pairs), dtype=bool)
+    rewordings: list[Twin] = []
+    if wording is not None and words is not None:
+        is_other = is_far & (wording.compute_pairs(*pairs.T) <= wording.limit)
+        own_p, own_q = np.ones((2, len(pairs)))
+        own_p[is_other], own_q[is_other] = compute_q_values(structural[is_other], shuffled[is_other].ravel())
+        rewordings = walk(np.flatnonzero(is_other & (structural > 0)), structural, own_p, own_q, words.limit)
     info = {
         "n_pairs_tested": len(pairs),
         "n_pairs_eligible": len(eligible),
         "n_shuffles": n_shuffles,
         "semantic_median": limit,
         "n_pairs_other_words": int(is_other.sum()),
-        "wording_median": wording.limit if wording is not None else None,
+        "words_limit": words.limit if words is not None else None,
         "threshold": threshold,
         "gap": gap,
         "per_pattern": PER_PATTERN,
@@ -281,6 +291,24 @@ def align_pair(
     cosines = np.asarray(rows_a, dtype=np.float32) @ np.asarray(rows_b, dtype=np.float32).T
     _, aligned = compute_local_alignment(cosines - np.float32(threshold), gap)
     return [(i, j, float(cosines[i, j])) for i, j in aligned]
+
+
+def _join(texts: Sequence[str], traces: Traces) -> list[str]:
+    """(N) what the traces say."""
+    borders = zip(traces.offsets[:-1], traces.offsets[1:], strict=True)
+    return ["\n".join(texts[start:stop]) for start, stop in borders]
+
+
+def _compare_words(
+    words: Wording | None, traces: Traces, a: int, b: int, aligned: list[tuple[int, int, float]]
+) -> float:
+    """Mean cosine of the aligned spans' words."""
+    if words is None or not aligned:
+        return float("nan")
+    left, right = (
+        np.array([pair[side] for pair in aligned]) + traces.offsets[t] for side, t in ((0, a), (1, b))
+    )
+    return float(words.compute_pairs(left, right).mean())
 
 
 def _to_unit(rows: np.ndarray) -> np.ndarray:

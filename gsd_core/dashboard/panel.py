@@ -167,7 +167,7 @@ def show_aligned(
     null = directions.null
     wording = session.get_wording(chosen) if choose_words(key, MEASURES["words"]) else None
     if wording is None and read_address(WORDS):
-        st.caption("The words of this run's spans cannot be compared: it has no sentence embeddings of them.")
+        st.caption("The words of this run's spans cannot be compared here: there are too many, or none.")
     found = compute_neighbors(view, directions, span, int(top or TOP_CHOICES[0]), wording)
     if found.empty:
         st.info(

@@ -32,6 +32,7 @@ from gsd_core.wording import Wording, make_wording
 
 NULL_PAIRS = 20_000
 NULL_SEED = 0
+MOST_WORDED = 300_000  # spans whose words a page compares: some ten seconds, once
 EXACT = "*exact*"  # where a run keeps cosines without a sketch
 SPAN_COLUMNS = [
     "span",
@@ -292,19 +293,12 @@ def load_exact(run: Run, checkpoint: str, span: str) -> dict[str, float]:
     return dict(zip(own["b"], own["cosine_exact"].astype(float), strict=True))
 
 
-def load_wording(run: Run, checkpoint: str, samples: np.ndarray) -> Wording | None:
-    """How alike the texts of a checkpoint's spans are, rows in capture order; ``samples`` (n,) ids in that order.
-
-    None where the run has no sentence embeddings, or too many spans to hold them.
-    """
-    reader = run.snapshot()
-    if 4 * len(samples) * max(run.embedding_width, run.sketch_width) > LARGEST_BYTES:
+def load_wording(view: RunView) -> Wording | None:
+    """How alike the texts of a run's spans are, rows as in ``view.spans``; None where there is nothing to compare, or
+    too many spans to do it here."""
+    if len(view.spans) > MOST_WORDED:
         return None
-    ids, embeddings = reader.read_embeddings()
-    place = {span: at for at, span in enumerate(ids)}
-    padded = np.concatenate([embeddings, np.zeros((1, run.embedding_width), np.float32)])
-    spans = reader.read_spans(checkpoint, columns=["span"])["span"].iloc[: len(samples)]
-    return make_wording(padded[[place.get(span, -1) for span in spans]], samples)
+    return make_wording(view.spans["text"].tolist(), view.spans["sample"].to_numpy(dtype=object))
 
 
 def compute_neighbors(
@@ -333,9 +327,7 @@ def compute_neighbors(
     cosines = directions.matrix @ query
     is_candidate = (frame["sample"] != frame["sample"].iloc[row]).to_numpy()
     if wording is not None:
-        is_other = np.zeros(len(frame), dtype=bool)  # spans that were stored since have no wording yet
-        is_other[: len(wording.rows)] = wording.is_other(row)[: len(frame)]
-        is_candidate = is_candidate & is_other
+        is_candidate = is_candidate & (wording.compute_cosines([row])[0, : len(frame)] <= wording.limit)
     others = np.flatnonzero(is_candidate)
     q_values = compute_q_values(cosines[others], directions.null)
     take = min(top, len(others))

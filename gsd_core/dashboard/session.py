@@ -165,12 +165,11 @@ def get_directions(chosen: Chosen) -> Directions:
 
 @st.cache_resource(max_entries=4, show_spinner="Comparing the words …")
 def _wording(uri: str, run: str, checkpoint: str, stamp: str) -> Wording | None:
-    samples = _view(uri, run, checkpoint, stamp).spans["sample"].to_numpy(dtype=object)
-    return load_wording(_open(uri).open_run(run), checkpoint, samples)
+    return load_wording(_view(uri, run, checkpoint, stamp))
 
 
 def get_wording(chosen: Chosen) -> Wording | None:
-    """What counts as other words in the chosen run; None where its spans have no sentence embeddings."""
+    """What counts as other words in the chosen run; None where there is nothing to compare."""
     return _wording(workspace_uri(), chosen.info.name, chosen.checkpoint, chosen.stamp)
 
 

@@ -36,8 +36,8 @@ HEIGHT = 470
 TABLE_ROWS = 1_000
 _QUADRANTS = "twins_quadrants"
 OTHER_WORDS = (
-    "Only pairs whose reasonings' texts are no more alike than half of all random pairs (cosine of the mean sentence "
-    "embeddings of their spans), ranked by structural score."
+    "Only pairs whose reasonings, and whose aligned spans, share no more words than 95 % of random pairs do (TF-IDF "
+    "over words, without numbers), ranked by structural score."
 )
 _FORMATS = {"#": "%d", "Struct.": "%.3f", "Sem.": "%.2f", "q": "%.2g"}
 _CLICKS = "twins_clicks"  # a click in the plot makes the list anew, with the row that was clicked

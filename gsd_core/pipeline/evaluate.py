@@ -43,7 +43,6 @@ from gsd_core.pipeline.representations import (
     read_question_rows,
     to_text,
 )
-from gsd_core.pipeline.sentences import read_embeddings_of
 from gsd_core.pipeline.tables import compute_span_table
 from gsd_core.verdict import compute_verdict
 from gsd_core.wording import Wording, make_wording
@@ -148,7 +147,7 @@ def _evaluate_checkpoint(
     controls = make_control_queries(run, checkpoint, chosen)
     sample_ids = list(pd.unique(chosen["sample"]))
     owners = pd.Categorical(chosen["sample"], categories=sample_ids).codes.astype(np.int64)
-    texts = read_embeddings_of(run, chosen["span"])
+    texts = chosen["text"].tolist()
     if options.level == "sample":
         first = chosen.drop_duplicates("sample").reset_index(drop=True)
         if (chosen.groupby("sample")["label"].nunique() > 1).any():
@@ -159,7 +158,7 @@ def _evaluate_checkpoint(
             )
         representations = [baselines.aggregate(each, owners, len(sample_ids)) for each in representations]
         controls = aggregate_controls(controls, owners, len(sample_ids))
-        texts = np.stack([texts[owners == place].mean(axis=0) for place in range(len(sample_ids))])
+        texts = chosen.groupby("sample", sort=False)["text"].agg(" ".join).tolist()
         units, owners = first, np.arange(len(first))
     else:
         units = chosen

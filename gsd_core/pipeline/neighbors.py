@@ -19,7 +19,6 @@ from gsd_core.analysis.neighbors import compute_neighbors
 from gsd_core.analysis.nulls import compute_joint_q_values, compute_null_cosines
 from gsd_core.errors import UserError
 from gsd_core.pipeline.analyze import get_checkpoint
-from gsd_core.pipeline.sentences import read_embeddings_of
 from gsd_core.wording import make_wording
 
 if TYPE_CHECKING:
@@ -72,14 +71,10 @@ def run_neighbors(
         null, windows = compute_null_cosines(directions, samples, seed=seed), np.zeros(0)
     indices, cosines = compute_neighbors(directions, query, samples, top=len(ids))
     if other_words:
-        wording = make_wording(read_embeddings_of(run, ids), samples)
-        if wording is None or not wording.rows[query].any():
-            raise UserError(
-                "there are no sentence embeddings to compare words by",
-                f"run {name}",
-                "leave --other-words out",
-            )
-        is_other = wording.is_other(query)[indices]
+        wording = make_wording(spans["text"].tolist(), samples)
+        if wording is None:
+            raise UserError("there are no words to compare", f"run {name}", "leave --other-words out")
+        is_other = wording.compute_cosines([query])[0, indices] <= wording.limit
         indices, cosines = indices[is_other], cosines[is_other]
     q_values = compute_joint_q_values(cosines, [null, windows])
     texts = spans["text"].to_numpy(dtype=object)

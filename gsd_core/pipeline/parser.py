@@ -112,7 +112,7 @@ def make_parser() -> ArgumentParser:
     neighbors.add_argument(
         "--other-words",
         action="store_true",
-        help="only spans that say it in other words (sentence embeddings)",
+        help="only spans that say it in other words",
     )
     neighbors.add_argument(
         "--exact",

@@ -23,7 +23,6 @@ from gsd_core.analysis.directions import apply_centring
 from gsd_core.errors import UserError
 from gsd_core.pipeline.analyze import get_checkpoint, read_controls
 from gsd_core.pipeline.progress import Progress
-from gsd_core.pipeline.sentences import read_embeddings_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +43,7 @@ def store_structure(
     (both with q < 0.05) and ``seconds`` (0.0 where it was kept).
     """
     started = time.monotonic()
-    spans = reader.read_spans(checkpoint, columns=["span", "sample", "index"])
+    spans = reader.read_spans(checkpoint, columns=["span", "sample", "index", "text"])
     same = {"seed": seed, "n_spans": len(spans), "gsd_version": __version__}
     kept = run.structure_info(checkpoint) if run.has_structure(checkpoint) else {}
     if kept and not again and all(kept.get(key) == value for key, value in same.items()):
@@ -80,7 +79,7 @@ def store_structure(
             )
             for kind, (vectors, owners) in read_controls(reader, checkpoint).items()
         },
-        text_embeddings=read_embeddings_of(run, spans["span"]),
+        texts=spans["text"].tolist(),
     )
     seconds = time.monotonic() - started
     info = {**found.info, **same, "semantic_source": source, "seconds": seconds}
@@ -101,8 +100,8 @@ def run_twins(
 
     Returns ``run, checkpoint, n_twins`` (q < 0.05), ``n_pairs_tested, semantic_median`` and ``twins: [{rank, a, b,
     structural, semantic, z_structural, z_semantic, score, p_value, q_value, pattern, wording, aligned: [{a, b,
-    cosine}]}]``, where ``wording`` is the cosine of the reasonings' texts and the ends of an aligned pair are span ids.
-    Raises ``UserError`` for an unknown run or checkpoint and for one that is not analysed.
+    cosine}]}]``, where ``wording`` is the mean cosine of the aligned spans' words and the ends of an aligned pair
+    are span ids. Raises ``UserError`` for an unknown run or checkpoint and for one that is not analysed.
     """
     run = workspace.open_run(name)
     at = get_checkpoint(run, checkpoint)
