@@ -261,6 +261,7 @@ def find_twins(
         "n_shuffles": n_shuffles,
         "semantic_median": limit,
         "n_pairs_other_words": int(is_other.sum()),
+        "other_words_null_p95": float(np.quantile(shuffled[is_other], 0.95)) if is_other.any() else None,
         "words_limit": words.limit if words is not None else None,
         "threshold": threshold,
         "gap": gap,

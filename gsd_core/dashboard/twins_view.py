@@ -48,7 +48,13 @@ def _open(chosen: Chosen) -> Structure | None:
     structure = session.get_structure(chosen)
     if structure is None or not read_address(panel.WORDS) or structure.rewordings.empty:
         return structure
-    return replace(structure, twins=structure.rewordings)
+    tested = structure.info.get("twins") or {}
+    own = {
+        **tested,
+        "n_pairs_tested": tested.get("n_pairs_other_words"),
+        "structural_null_p95": tested.get("other_words_null_p95"),
+    }
+    return replace(structure, twins=structure.rewordings, info={**structure.info, "twins": own})
 
 
 def _chosen_pair(view: RunView, structure: Structure) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from gsd_core.errors import UserError
 
 TIERS = ("hidden", "head", "position", "span", "local", "exact", "state")
 SELECTION_MEASURES = ("alignment", "semantic", "spectral", "grace", "random", "segments")
-EXPORTS = ("spans", "clusters", "twins", "stresses", "vectors", "tokens", "report")
+EXPORTS = ("spans", "clusters", "twins", "rewordings", "stresses", "vectors", "tokens", "report")
 _ABSENT = argparse.SUPPRESS
 
 

@@ -106,11 +106,7 @@ def run_twins(
     run = workspace.open_run(name)
     at = get_checkpoint(run, checkpoint)
     info = run.structure_info(at)
-    if other_words and "rewordings" not in run.structure_tables(at):
-        raise UserError(
-            "it was analysed before other words were sought", f"run {name}", f"gsd analyze {name} --again"
-        )
-    table = run.read_structure(at, "rewordings" if other_words else "twins")
+    table = _read_twins(run, at, other_words)
     n_twins, n_tested = info["n_twins"], info["twins"]["n_pairs_tested"]
     if other_words:
         n_twins, n_tested = int((table["q_value"] < SIGNIFICANT).sum()), info["twins"]["n_pairs_other_words"]
@@ -154,10 +150,20 @@ def run_stresses(
     }
 
 
-def compute_twin_table(run: Run, checkpoint: str) -> pd.DataFrame:
-    """Twins of one checkpoint by rank, with ``aligned`` as lists ``[k_a, k_b, cosine]``. ``UserError`` where not
-    analysed."""
-    table = run.read_structure(checkpoint, "twins")
+def _read_twins(run: Run, checkpoint: str, other_words: bool) -> pd.DataFrame:
+    if other_words and run.has_structure(checkpoint) and "rewordings" not in run.structure_tables(checkpoint):
+        raise UserError(
+            "it was analysed before other words were sought",
+            f"run {run.name}, checkpoint {checkpoint}",
+            f"gsd analyze {run.name} --again",
+        )
+    return run.read_structure(checkpoint, "rewordings" if other_words else "twins")
+
+
+def compute_twin_table(run: Run, checkpoint: str, other_words: bool = False) -> pd.DataFrame:
+    """Twins of one checkpoint by rank, or those in other words, with ``aligned`` as lists ``[k_a, k_b, cosine]``.
+    ``UserError`` where not analysed."""
+    table = _read_twins(run, checkpoint, other_words)
     table["aligned"] = _parse(table["aligned"])
     table.insert(0, "checkpoint", checkpoint)
     return table
