@@ -32,6 +32,8 @@ MAX_TEXT_CELLS = 144  # beyond it numbers in cells are too small to read
 MAX_HOVER_CELLS = 2_500  # beyond it texts on hover would outweigh the picture
 _BAR = {"thickness": 10, "outlinewidth": 0}
 
+COSINE_KINDS = ("single tokens", "random windows", "shuffled", "spans", "same cluster")  # of claim figure A
+
 
 def name_pair(place: int) -> str:
     """A, B … Z, A1 …: what an aligned pair is called everywhere on a page."""
@@ -254,7 +256,11 @@ def plot_cosines(cosines: pd.DataFrame, threshold: float) -> go.Figure:
     """
     figure = go.Figure()
     kinds = list(dict.fromkeys(cosines["kind"]))
-    for at, kind in enumerate(kinds):
+    # A kind has one colour in every figure, whichever others stand beside it.
+    places = {
+        kind: at for at, kind in enumerate([*COSINE_KINDS, *(k for k in kinds if k not in COSINE_KINDS)])
+    }
+    for kind in kinds:
         values = cosines.loc[cosines["kind"] == kind, "cosine"].to_numpy(np.float32)
         figure.add_trace(
             go.Violin(
@@ -263,7 +269,7 @@ def plot_cosines(cosines: pd.DataFrame, threshold: float) -> go.Figure:
                 orientation="h",
                 side="negative",  # upwards, for the axis is turned
                 width=1.5,
-                line={"color": PALETTE[at % len(PALETTE)], "width": 1.2},
+                line={"color": PALETTE[places[kind] % len(PALETTE)], "width": 1.2},
                 box={"visible": True, "width": 0.18},
                 points=False,
                 spanmode="hard",

@@ -21,7 +21,7 @@ from gsd_core.dashboard import job_view, session, snippets
 from gsd_core.dashboard.address import address_of, read_address, write_address
 from gsd_core.dashboard.commands import exact_commands
 from gsd_core.dashboard.components.trace import TraceSegment, plot_trace
-from gsd_core.dashboard.queries import RunView, compute_neighbors, compute_trace, load_exact
+from gsd_core.dashboard.queries import Null, RunView, compute_neighbors, compute_trace, load_exact
 from gsd_core.dashboard.session import Chosen, escape
 from gsd_core.dashboard.snippets import MEASURES, Number
 
@@ -177,7 +177,7 @@ def show_aligned(
         return
     st.caption(
         f"Cosine of centred directions; the tick marks the 95th percentile of {null.n:,} random pairs from different "
-        f"samples ({null.p95:.2f}). q is adjusted over all spans of other "
+        f"samples ({null.p95:.2f}). {_name_windows(null)}q is adjusted over all spans of other "
         f"samples{' in other words' if wording is not None else ''}. Alignment correlates; it is no proof of cause."
     )
     exact = load_exact(session.open_workspace().open_run(chosen.info.name), chosen.checkpoint, span)
@@ -209,6 +209,13 @@ def show_aligned(
 
     if not known.notna().all():
         _offer_exact(chosen, span, len(found), key)
+
+
+def _name_windows(null: Null) -> str:
+    """The second null, where the run has one."""
+    if not len(null.windows):
+        return ""
+    return f"For windows at random places it is {np.quantile(null.windows, 0.95):.2f}; q is against the stricter. "
 
 
 def choose_words(key: str, explained: str) -> bool:
