@@ -1,6 +1,7 @@
 """Plotly figures of aligned spans: pairs of traces, layers, clusters, distributions of cosines.
 
 plot_cells       centred cosines of two traces, span by span
+plot_matrix      cosines of a few spans with one another
 plot_layers      cosines of aligned pairs layer by layer, beside what clusters and random pairs reach there
 plot_clusters    mean cosine between clusters
 plot_cosines     claim figure A: distributions of cosines
@@ -246,6 +247,37 @@ def plot_clusters(view: RunView, edges: pd.DataFrame) -> go.Figure:
         int(np.clip(26 * len(shown) + 70, 200, 640)),
         xaxis={"type": "category", "title": "cluster", "showgrid": False},
         yaxis={"type": "category", "autorange": "reversed", "showgrid": False},
+    )
+
+
+def plot_matrix(cosines: np.ndarray, texts: Sequence[str]) -> go.Figure:
+    """(k, k) cosines of k spans with one another, numbered from 1; ``texts`` on hover."""
+    names = [str(number) for number in range(1, len(texts) + 1)]
+    shown = [wrap_text(text) for text in texts]
+    figure = go.Figure(
+        go.Heatmap(
+            z=cosines.astype(np.float32),
+            x=names,
+            y=names,
+            colorscale=COSINES,
+            zmin=-1,
+            zmax=1,
+            xgap=1,
+            ygap=1,
+            showscale=len(texts) > 12,  # below, every cell says its number
+            colorbar=_BAR,
+            text=[[f"{value:.2f}" for value in row] for row in cosines] if len(texts) <= 12 else None,
+            texttemplate="%{text}" if len(texts) <= 12 else None,
+            customdata=[[f"{a}<br>↔ {b}" for b in shown] for a in shown],
+            hovertemplate="<b>%{z:.2f}</b><br>%{customdata}<extra></extra>",
+        )
+    )
+    axis = {"showgrid": False, "fixedrange": True, "type": "category", "constrain": "domain"}
+    return finish_figure(
+        figure,
+        int(np.clip(34 * len(texts) + 60, 160, 520)),
+        xaxis=axis,
+        yaxis={**axis, "autorange": "reversed", "scaleanchor": "x"},
     )
 
 

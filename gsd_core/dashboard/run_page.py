@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from gsd_core.dashboard import map_view, router, session
+from gsd_core.dashboard import map_view, pins, router, session
 from gsd_core.dashboard.session import Chosen
 
 
@@ -30,11 +30,16 @@ def show_run_page(
     router.enter_by_door()
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
         st.title(title, anchor=False, width="content")
-        with st.container(horizontal=True, horizontal_alignment="right", width=560):
+        with st.container(
+            horizontal=True, horizontal_alignment="right", vertical_alignment="bottom", width=700
+        ):
+            top = st.container(width="content")
             chosen = session.choose_run()
     if chosen is None:
         session.show_nothing_yet(*nothing)
     elif needs_layout and session.needs_analysis(chosen):
         map_view.show_unanalyzed(chosen)
     else:
+        with top:
+            pins.show_pins(chosen)
         show(chosen)
