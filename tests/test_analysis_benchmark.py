@@ -8,6 +8,7 @@ import pytest
 from gsd_core.analysis import baselines
 from gsd_core.analysis.baselines import Representation
 from gsd_core.analysis.benchmark import (
+    Bound,
     Pool,
     bootstrap_mean,
     bootstrap_pairs,
@@ -57,7 +58,8 @@ def test_restrictions_leave_only_what_they_name(planted) -> None:
     topics = pool.samples % 3
     questions = np.random.default_rng(5).normal(size=(N_SAMPLES, 6))
     questions /= np.linalg.norm(questions, axis=1, keepdims=True)
-    mask = Pool(pool.labels, pool.samples, [topics], questions, 0.1).allowed(np.arange(40))
+    bound = Bound(questions, pool.samples, 0.1)
+    mask = Pool(pool.labels, pool.samples, [topics], bound).allowed(np.arange(40))
     rows, columns = np.nonzero(mask)
     assert len(rows)
     assert (pool.samples[rows] != pool.samples[columns]).all()

@@ -6,6 +6,7 @@ import json
 from functools import cache
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from gsd_core.analysis.align import (
@@ -169,6 +170,28 @@ def test_in_shuffled_corpora_few_reported_twins_are_significant() -> None:
     assert n_significant <= 0.05 * n_reported
 
 
+def say_anything(n: int, seed: int) -> list[str]:
+    """n texts of two random words of sixty."""
+    words = [first + second for first in "abcdef" for second in "klmnopqrst"]
+    return [" ".join(pair) for pair in np.random.default_rng(seed).choice(words, (n, 2))]
+
+
+def test_in_shuffled_corpora_few_twins_in_other_words_are_significant() -> None:
+    n_reported = n_significant = 0
+    for seed in range(6):
+        planted = make_planted(120, width=64, seed=seed, shuffled=True)
+        texts = say_anything(len(planted.samples), seed)
+        table = analyze_structure(
+            *(planted.directions, planted.samples, planted.indices, planted.labels, planted.questions),
+            seed=seed,
+            texts=texts,
+        ).tables["rewordings"]
+        n_reported += len(table)
+        n_significant += int((table["q_value"] < 0.05).sum())
+    assert n_reported > 200, "nothing was reported, so nothing was tested"
+    assert n_significant <= 0.05 * n_reported
+
+
 def analyze(planted: Planted, order: np.ndarray | None = None) -> Structure:
     at = np.arange(len(planted.samples)) if order is None else order
     width = planted.directions.shape[1]
@@ -179,7 +202,47 @@ def analyze(planted: Planted, order: np.ndarray | None = None) -> Structure:
     noise = np.random.default_rng(5).normal(size=(40, width))
     noise /= np.linalg.norm(noise, axis=1, keepdims=True)
     controls = {"random windows": (noise.astype(np.float32), planted.samples[at][:: len(at) // 40][:40])}
-    return analyze_structure(*rows, questions, layers, names={0: "the first kind"}, controls=controls)
+    texts = say_anything(len(at), 6)
+    return analyze_structure(
+        *rows, questions, layers, names={0: "the first kind"}, controls=controls, texts=texts
+    )
+
+
+def test_twins_in_other_words_are_found_beside_those_that_share_them() -> None:
+    """Each of six procedures is told in two wordings, which the directions see better than the procedure."""
+    random = np.random.default_rng(0)
+    n, n_steps, width = 160, 4, 96
+    procedure, wording = random.integers(0, 6, n), random.integers(0, 2, n)
+    steps = random.normal(size=(6, n_steps, width))
+    told = random.normal(size=(6, 2, n_steps, width))
+    rows = steps[procedure] + 0.9 * told[procedure, wording] + 0.5 * random.normal(size=(n, n_steps, width))
+    rows = (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).reshape(-1, width).astype(np.float32)
+    texts = [
+        f"{'abcdef'[p]}{'xy'[w]}{'klmn'[k]} {random.integers(100)} {random.choice(['oh', 'well', 'so'])}"
+        for p, w in zip(procedure, wording, strict=True)
+        for k in range(n_steps)
+    ]
+    found = analyze_structure(
+        rows,
+        np.repeat([f"s{number}" for number in range(n)], n_steps),
+        np.tile(np.arange(n_steps), n),
+        (procedure[:, None] * n_steps + np.arange(n_steps)).ravel(),
+        random.normal(size=(n, 16)).astype(np.float32),
+        texts=texts,
+    )
+
+    def share(table: pd.DataFrame, kind: np.ndarray) -> float:
+        a, b = ([int(sample[1:]) for sample in table[side]] for side in ("a", "b"))
+        return float((kind[a] == kind[b]).mean())
+
+    twins, rewordings = (found.tables[name] for name in ("twins", "rewordings"))
+    twins, rewordings = twins.head(40), rewordings[rewordings["q_value"] < 0.05]
+    assert len(rewordings) >= 10
+    assert share(twins, wording) > 0.9, "the fixture must make one wording align best"
+    assert (rewordings["wording"] <= found.info["twins"]["words_limit"]).all()
+    assert share(rewordings, wording) == 0
+    assert share(rewordings, procedure) > 0.9
+    assert (rewordings["structural"].diff().dropna() <= 0).all(), "they are ranked by structure alone"
 
 
 def test_structure_has_every_table_with_plain_cells() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from gsd_core.store import Workspace
@@ -76,7 +77,7 @@ def test_chance_of_twins_is_that_of_questions_as_distant(tmp_path: Path) -> None
         *("evaluate", "sided", "--label", "meta.side", "--level", "sample", "--checkpoint", "step-1"),
         workspace=place,
     )
-    (row,) = (row for row in result["rows"] if row["metric"] == "precision of twins")
+    row = next(row for row in result["rows"] if row["metric"] == "precision of twins")
     limit = Workspace.open(place).open_run("sided").structure_info("step-1")["twins"]["semantic_median"]
     other = ~np.eye(60, dtype=bool)
     is_distant, is_same = other & (unit @ unit.T <= limit), sides[:, None] == sides[None, :]
@@ -112,6 +113,43 @@ def test_only_runs_that_differ_in_the_seed_alone_are_merged(tmp_path: Path) -> N
     assert "--segmenter steps" in outcome.err.strip().splitlines()[-1]
 
 
+@pytest.mark.parametrize("level", ["span", "sample"])
+def test_controls_ask_for_spans_in_the_name_of_the_span_they_lie_in(tmp_path: Path, level: str) -> None:
+    """Windows planted on their spans' directions find the same, single tokens without direction only chance."""
+    place = tmp_path / "workspace"
+    metas = [{**meta, "side": number % 2} for number, meta in enumerate(METAS)]
+    write_run(place, "planted", n_samples=24, metas=metas, checkpoints=("step-1",))
+    run = Workspace.open(place).open_run("planted")
+    random = np.random.default_rng(0)
+    rows, vectors = [], []
+    for number in range(24):
+        for step in range(1, 4):
+            # Two thirds of it lie in other spans: the middle one decides.
+            rows.append(
+                {"kind": "windows", "sample": f"s{number}", "token_start": step, "token_end": step + 3}
+            )
+            vectors.append(np.eye(16)[step])
+            rows.append(
+                {"kind": "tokens", "sample": f"s{number}", "token_start": step + 1, "token_end": step + 2}
+            )
+            vectors.append(random.normal(size=16))
+    rows.append({"kind": "tokens", "sample": "s0", "token_start": 0, "token_end": 1})  # in no span
+    vectors.append(np.eye(16)[0])
+    run.write_controls("step-1", pd.DataFrame(rows), np.stack(vectors).astype(np.float16))
+    label = "meta.kinds" if level == "span" else "meta.side"
+    result = run_gsd_json("evaluate", "planted", "--label", label, "--level", level, workspace=place)
+    found = {row["representation"]: row for row in result["rows"] if row["metric"] == "P@10"}
+    own = "(span gradient (exact, without head))"
+    windows, tokens = found[f"random windows {own}"], found[f"single tokens {own}"]
+    beside = found[f"{level}s that hold the random windows {own}"]
+    assert windows["n"] == tokens["n"] == beside["n"] == (72 if level == "span" else 24)
+    assert abs(tokens["value"] - tokens["chance"]) < 0.15
+    if level == "span":
+        assert windows["value"] > 0.95
+        assert beside["value"] > 0.95
+    assert windows["kind"] == "baseline"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -135,7 +173,7 @@ def test_a_person_reads_a_table_and_a_sentence(workspace: Path) -> None:
     outcome = run_gsd("evaluate", "planted", "--label", "meta.kinds", workspace=workspace)
     assert "span gradient (exact, without head)" in outcome.out
     assert "chance 0.2" in outcome.out
-    assert "P@10, distant questions: Gradients" in outcome.out
+    assert "P@10, other words: Gradients" in outcome.out
 
 
 def test_a_question_that_no_neighbour_can_answer_is_left_out(workspace: Path) -> None:

@@ -10,7 +10,9 @@ import pytest
 import gsd_core as gsd
 from gsd_core.pipeline.analyze import use_numba_cache
 from gsd_core.store import Workspace
+from gsd_core.wording import make_wording
 from tests.cli_support import run_gsd, run_gsd_json, write_run
+from tests.synthetic import build_workspace
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,24 @@ def test_neighbors_are_the_same_step_of_other_samples(analyzed: Path) -> None:
     assert [each["cosine"] for each in found] == sorted((each["cosine"] for each in found), reverse=True)
     assert all(0 <= each["q_value"] <= 1 for each in found)
     assert all(each["text"].startswith("Step 2") for each in found), "texts and vectors are out of step"
+
+
+def test_neighbors_in_other_words_leave_out_what_sounds_alike(tmp_path: Path) -> None:
+    folder = build_workspace(tmp_path, n_samples=30)
+    run = Workspace.open(folder).open_run("raw")
+    spans = run.read_spans(run.default_checkpoint)
+    ids = spans["span"].tolist()
+    wording = make_wording(spans["text"].tolist(), spans["sample"].to_numpy())
+    assert wording is not None
+    alike = wording.compute_cosines([7])[0]
+    words = ("neighbors", "raw", "--span", ids[7], "--top", 1000)
+    every = run_gsd_json(*words, workspace=folder)
+    other = run_gsd_json(*words, "--other-words", workspace=folder)
+    expected = [
+        each["span"] for each in every["neighbors"] if alike[ids.index(each["span"])] <= wording.limit
+    ]
+    assert [each["span"] for each in other["neighbors"]] == expected
+    assert 0 < other["n_candidates"] == len(expected) < every["n_candidates"]
 
 
 def test_neighbors_work_before_analysis(tmp_path: Path) -> None:

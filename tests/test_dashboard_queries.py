@@ -51,6 +51,17 @@ def test_neighbors_are_of_other_samples_and_sorted(view, directions):
     assert found["q_value"].is_monotonic_increasing, "a better cosine must not have a worse q"
 
 
+def test_neighbors_in_other_words_are_those_that_do_not_sound_alike(view, directions):
+    samples = view.spans["sample"].to_numpy(dtype=object)
+    span = view.spans["span"].iloc[7]
+    wording = queries.load_wording(view)
+    every = queries.compute_neighbors(view, directions, span, len(samples))
+    other = queries.compute_neighbors(view, directions, span, len(samples), wording)
+    alike = wording.compute_cosines([7])[0][every["span"].map(view.row_of)]
+    assert other["span"].tolist() == every["span"][alike <= wording.limit].tolist()
+    assert 0 < len(other) < len(every)
+
+
 def test_neighbors_equal_the_plain_formula(run, view, directions):
     """Centre, normalise, multiply: nothing else may happen on the way to a displayed cosine."""
     raw = run.read_vectors("step-20").astype(np.float64)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from gsd_core.dashboard import alignment_figures, queries, structure_figures
 from gsd_core.dashboard import structure_queries as sq
 from gsd_core.dashboard.session import escape
 from gsd_core.store import Workspace
+from tests.page_support import list_loaded, open_page, words
 from tests.synthetic import ORDERS, PLANTED, WIDTH, build_workspace
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,6 +50,8 @@ def plant_structure(folder: Path, run: str = "planted", checkpoint: str = "step-
     twins["n_aligned"] = twins["n"]
     twins["aligned"] = [json.dumps([[k, k, 0.9] for k in range(n)]) for n in twins["n"]]
     twins["pattern"] = "4-0-1"
+    twins["wording"] = np.where(twins.index % 2, 0.7, -0.1)
+    rewordings = twins[twins["wording"] < 0].drop(columns="n").reset_index(drop=True)
     shown = tested.sample(min(120, len(tested)), random_state=0).drop(columns="n")
     patterns = [[KINDS.index(kind) for kind in order] for order in ORDERS] + [
         [KINDS.index("recall"), KINDS.index("total")]
@@ -82,6 +81,7 @@ def plant_structure(folder: Path, run: str = "planted", checkpoint: str = "step-
     clusters = range(len(KINDS))
     tables = {
         "twins": twins.drop(columns="n"),
+        "rewordings": rewordings.assign(rank=rewordings.index + 1),
         "pairs": shown.assign(is_candidate=np.arange(len(shown)) % 2 == 0),
         "stresses": pd.DataFrame(stresses),
         "occurrences": pd.DataFrame(occurrences),
@@ -324,23 +324,6 @@ def test_every_aligned_pair_has_a_name_of_its_own():
 # -- pages --------------------------------------------------------------------------------------------------------
 
 
-def open_page(folder: Path, page: str, monkeypatch, **query: str) -> AppTest:
-    monkeypatch.setenv("GSD_WORKSPACE", str(folder))
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    at.switch_page(f"pages/{page}.py")
-    for name, value in query.items():
-        at.query_params[name] = value
-    at.run()
-    problems = [f"{each.message}\n{''.join(each.stack_trace[-6:])}" for each in at.exception]
-    assert not problems, "\n".join(problems)
-    return at
-
-
-def words(at: AppTest) -> str:
-    parts = [each.value for kind in (at.title, at.markdown, at.caption, at.info) for each in kind]
-    return "\n".join(map(str, parts))
-
-
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_runs(folder, page, monkeypatch):
     at = open_page(folder, page, monkeypatch, run="planted", checkpoint="step-20")
@@ -443,6 +426,33 @@ def test_a_new_analysis_is_seen(tmp_path, monkeypatch):
     assert "candidates, not findings" in words(at), "chance alone must be called by its name"
 
 
+def test_twins_in_other_words_are_a_list_of_their_own(folder, monkeypatch):
+    at = open_page(folder, "twins", monkeypatch, run="planted", checkpoint="step-20")
+    assert f"of {N_TWINS} twins" in words(at)
+    at.toggle(key="twins_words").set_value(True).run()
+    assert not at.exception
+    assert f"of {N_TWINS // 2} twins" in words(at)
+    assert at.query_params["words"] in ("other", ["other"])
+    assert "ranked by structural score" in words(at)
+    (table,) = at.dataframe
+    assert len(table.value) == N_TWINS // 2
+    at.toggle(key="twins_words").set_value(False).run()
+    assert f"of {N_TWINS} twins" in words(at)
+    assert "words" not in at.query_params
+
+
+def test_a_run_analysed_before_other_words_were_sought_still_opens(tmp_path, monkeypatch):
+    folder = build_workspace(tmp_path, n_samples=20)
+    plant_structure(folder)
+    run = Workspace.open(folder).open_run("planted")
+    tables = {name: run.read_structure("step-20", name) for name in sq.TABLES if name != "rewordings"}
+    run.write_structure("step-20", tables, run.structure_info("step-20"))
+    assert sq.load_structure(run, "step-20").rewordings.empty
+    at = open_page(folder, "twins", monkeypatch, run="planted", checkpoint="step-20", words="other")
+    assert not at.exception
+    assert "of 20 twins" in words(at)
+
+
 def test_a_run_without_any_stress_or_twin_says_so(tmp_path, monkeypatch):
     folder = build_workspace(tmp_path, n_samples=12)
     plant_structure(folder)
@@ -460,26 +470,14 @@ def test_a_run_without_any_stress_or_twin_says_so(tmp_path, monkeypatch):
 
 def test_the_web_process_never_loads_what_belongs_to_the_command_line(folder):
     """Stresses and twins are read, never computed here: no torch, and no compiler either."""
-    script = f"""
-import json, sys
-from streamlit.testing.v1 import AppTest
-at = AppTest.from_file({str(ROOT / "app.py")!r}, default_timeout=60)
-for page in {PAGES!r}:
-    at.switch_page(f"pages/{{page}}.py")
-    at.query_params["run"], at.query_params["checkpoint"] = "planted", "step-20"
-    at.run()
-    assert not at.exception, at.exception
-names = ("torch", "transformers", "umap", "numba", "sentence_transformers", "sklearn", "gsd_core.analysis")
-print(json.dumps([name for name in names if name in sys.modules]))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "GSD_WORKSPACE": str(folder)},
-        cwd=ROOT,
-        timeout=120,
-        check=False,
+    names = (
+        "torch",
+        "transformers",
+        "umap",
+        "numba",
+        "sentence_transformers",
+        "sklearn",
+        "gsd_core.analysis",
     )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert json.loads(done.stdout.splitlines()[-1]) == []
+    query = {"run": "planted", "checkpoint": "step-20"}
+    assert list_loaded(folder, PAGES, query, names) == []

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli_support import run_gsd, run_gsd_json, write_run
+from tests.synthetic import build_workspace
+from tests.test_dashboard_structure import plant_structure
 
 HOSTILE = '<img src=x onerror="document.title=1">'
 
@@ -59,3 +61,13 @@ def test_a_report_that_cannot_be_is_refused(workspace: Path, words: tuple[str, .
     outcome = run_gsd("export", *words, "--what", "report", workspace=workspace)
     assert outcome.code == 2
     assert said in outcome.err
+
+
+def test_the_report_lists_twins_in_other_words(tmp_path: Path) -> None:
+    folder = build_workspace(tmp_path, n_samples=40)
+    plant_structure(folder)
+    out = tmp_path / "report.html"
+    words = ("export", "planted", "--what", "report", "--checkpoint", "step-20", "--out", out)
+    run_gsd_json(*words, workspace=folder)
+    text = out.read_text(encoding="utf-8")
+    assert text.index("Structural twins") < text.index("In other words") < text.index("sequential stresses")

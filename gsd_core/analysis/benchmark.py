@@ -1,5 +1,6 @@
 """The structure benchmark: does a representation bring together what a label says belongs together?
 
+Bound                 how alike a neighbour may be to the query in something else
 Pool                  labelled rows and what may be a neighbour of what
 Precision             P@k of every query, with its chance
 compute_precision     P@k for several representations at once, in blocks of queries
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -27,29 +28,36 @@ BLOCK = 512
 N_RESAMPLES = 300
 
 
+class Bound(NamedTuple):
+    """``rows`` (m, E) unit rows, dense or sparse, ``places`` (n,) the one of each row of the pool; a neighbour's must
+    have a cosine of at most ``limit`` with the query's."""
+
+    rows: np.ndarray | sp.csr_matrix
+    places: np.ndarray
+    limit: float
+
+
 @dataclass(frozen=True, slots=True)
 class Pool:
     """Rows of the benchmark.
 
     ``labels`` (n,) int codes, ``samples`` (n,) int codes. ``differ`` are further (n,) int codes, in all of which a
-    neighbour must differ from the query. ``questions`` (n_samples, E) unit embeddings with ``max_cosine``: a
-    neighbour's question must be at most that similar; both None for no such bound.
+    neighbour must differ from the query; ``bound`` keeps out neighbours that are too alike in their question, say.
     """
 
     labels: np.ndarray
     samples: np.ndarray
     differ: Sequence[np.ndarray] = field(default_factory=tuple)
-    questions: np.ndarray | None = None
-    max_cosine: float | None = None
+    bound: Bound | None = None
 
     def allowed(self, rows: np.ndarray) -> np.ndarray:
         """(len(rows), n) bool: which rows may be neighbours of these."""
         mask = self.samples[rows][:, None] != self.samples[None, :]
         for codes in self.differ:
             mask &= codes[rows][:, None] != codes[None, :]
-        if self.questions is not None and self.max_cosine is not None:
-            cosines = self.questions[self.samples[rows]] @ self.questions.T
-            mask &= (cosines <= self.max_cosine)[:, self.samples]
+        if self.bound is not None:
+            cosines = _multiply(self.bound.rows[self.bound.places[rows]], self.bound.rows)
+            mask &= (cosines <= self.bound.limit)[:, self.bound.places]
         return mask
 
 
@@ -70,9 +78,14 @@ def compute_precision(
     *,
     k: int = 10,
     queries: np.ndarray | None = None,
+    asked: np.ndarray | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Precision]:
-    """P@k by cosine, one result a representation. A row of zeros has random neighbours: it counts as chance."""
+    """P@k by cosine, one result a representation. A row of zeros has random neighbours: it counts as chance.
+
+    With `asked` (q, W), these rows ask in place of the queries' own, whose labels and restrictions they have; the same
+    for every representation.
+    """
     rows = np.arange(len(pool.labels)) if queries is None else np.asarray(queries)
     values = np.full((len(representations), len(rows)), np.nan)
     chance, ceiling = np.full((2, len(rows)), np.nan)
@@ -89,7 +102,7 @@ def compute_precision(
         if len(pool.labels) <= k:
             continue
         for place, each in enumerate(representations):
-            cosines = _similarities(each, block)
+            cosines = _multiply(each.rows[block] if asked is None else asked[at], each.rows)
             empty = ~np.any(cosines != 0, axis=1)
             # Ties (rows that share no word) must not go by row order: a little noise, far below any real difference.
             noise = np.random.default_rng(start).random(cosines.shape, dtype=np.float32)
@@ -102,8 +115,8 @@ def compute_precision(
     return [Precision(row, chance, ceiling, rows) for row in values]
 
 
-def _similarities(representation: Representation, rows: np.ndarray) -> np.ndarray:
-    product = representation.rows[rows] @ representation.rows.T
+def _multiply(asking: Any, rows: Any) -> np.ndarray:
+    product = asking @ rows.T
     return product.toarray() if sp.issparse(product) else np.asarray(product, dtype=np.float32)
 
 

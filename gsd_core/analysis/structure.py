@@ -45,7 +45,7 @@ _BATCH = 8192
 @dataclass(frozen=True)
 class Structure:
     """``tables`` name → frame with the columns of `structure_tables.TABLES`; ``info`` plain numbers, among
-    them ``n_stresses`` and ``n_twins`` (both with q < 0.05)."""
+    them ``n_stresses``, ``n_twins`` and ``n_rewordings`` (all with q < 0.05)."""
 
     tables: dict[str, pd.DataFrame]
     info: dict[str, Any]
@@ -64,6 +64,7 @@ def analyze_structure(
     names: dict[int, str] | None = None,
     null: np.ndarray | None = None,
     controls: dict[str, tuple[np.ndarray, np.ndarray]] | None = None,
+    texts: Sequence[str] | None = None,
 ) -> Structure:
     """Stresses, twins, and what stands beside them.
 
@@ -84,6 +85,8 @@ def analyze_structure(
     controls
         Kind → centred directions (m, P) and sample ids (m,) of what was captured beside the spans: their pairs of
         different samples join table ``cosines``.
+    texts
+        (n) what the spans say. With them, twins in other words are sought too.
 
     Raises
     ------
@@ -126,11 +129,13 @@ def analyze_structure(
         threshold,
         gap,
         seed,
+        texts=None if texts is None else [texts[at] for at in traces.order[held].tolist()],
         on_progress=lambda done, total: report("twins", done, total),
     )
     report("twins", 1, 1)
     tables = {
-        "twins": tabulate_twins(search, searched, numbers[held]),
+        "twins": tabulate_twins(search.twins, searched, numbers[held]),
+        "rewordings": tabulate_twins(search.rewordings, searched, numbers[held]),
         "pairs": tabulate_pairs(search, searched, seed),
         "stresses": tabulate_stresses(stresses, names or {}),
         "occurrences": tabulate_occurrences(stresses, traces, numbers),
@@ -143,6 +148,7 @@ def analyze_structure(
         "n_samples": len(traces.ids),
         "n_stresses": int((tables["stresses"]["q_value"] < SIGNIFICANT).sum()),
         "n_twins": int((tables["twins"]["q_value"] < SIGNIFICANT).sum()),
+        "n_rewordings": int((tables["rewordings"]["q_value"] < SIGNIFICANT).sum()),
         "seed": seed,
         "stresses": mined,
         "twins": {

@@ -21,13 +21,15 @@ import pandas as pd
 
 from gsd_core.analysis.align import Traces
 from gsd_core.analysis.stresses import Stress
-from gsd_core.analysis.twins import TwinSearch
+from gsd_core.analysis.twins import Twin, TwinSearch
 
+_TWIN_COLUMNS = (
+    *("rank", "a", "b", "structural", "semantic", "z_structural", "z_semantic", "score", "p_value"),
+    *("q_value", "n_aligned", "aligned", "pattern", "wording"),
+)
 TABLES = {
-    "twins": (
-        *("rank", "a", "b", "structural", "semantic", "z_structural", "z_semantic", "score", "p_value"),
-        *("q_value", "n_aligned", "aligned", "pattern"),
-    ),
+    "twins": _TWIN_COLUMNS,
+    "rewordings": _TWIN_COLUMNS,  # twins whose reasonings are in other words
     "pairs": ("a", "b", "structural", "semantic", "is_candidate"),
     "stresses": (
         *("stress", "pattern", "labels", "length", "support", "n_occurrences", "lift", "p_value", "q_value"),
@@ -47,9 +49,9 @@ def make_frame(name: str, rows: list[dict[str, Any]], kinds: dict[str, str]) -> 
     return frame.astype({column: kinds.get(column, "object") for column in TABLES[name]})
 
 
-def tabulate_twins(search: TwinSearch, traces: Traces, numbers: np.ndarray) -> pd.DataFrame:
+def tabulate_twins(twins: list[Twin], traces: Traces, numbers: np.ndarray) -> pd.DataFrame:
     rows = []
-    for rank, twin in enumerate(search.twins, start=1):
+    for rank, twin in enumerate(twins, start=1):
         start_a, start_b = traces.offsets[twin.a], traces.offsets[twin.b]
         aligned = [
             [int(numbers[start_a + i]), int(numbers[start_b + j]), round(cosine, 4)]
@@ -64,9 +66,11 @@ def tabulate_twins(search: TwinSearch, traces: Traces, numbers: np.ndarray) -> p
                 "n_aligned": len(aligned),
                 "aligned": json.dumps(aligned),
                 "pattern": twin.pattern,
+                "wording": twin.wording,
             }
         )
-    return make_frame("twins", rows, {"rank": "int64", "n_aligned": "int64", **name_floats("twins", 3, 10)})
+    counts = {"rank": "int64", "n_aligned": "int64"}
+    return make_frame("twins", rows, {**counts, "wording": "float64", **name_floats("twins", 3, 10)})
 
 
 def name_floats(name: str, start: int, stop: int) -> dict[str, str]:

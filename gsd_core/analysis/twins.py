@@ -14,7 +14,7 @@ n spans, P sketch width, N traces, E embedding width, m pairs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,8 +29,10 @@ from gsd_core.analysis.align import (
 )
 from gsd_core.analysis.manifold import compute_knn
 from gsd_core.analysis.nulls import compute_q_values
+from gsd_core.wording import Wording, make_wording
 
 PER_TRACE = 40  # candidates a trace brings from the index
+PER_TRACE_OTHER_WORDS = 10  # of those whose reasoning is in other words
 ANY_TOPIC = 10  # of its nearest, whatever their questions
 LOOKED_AT = 160  # nearest traces among which those are found
 RARE_UP_TO, PER_TRACE_RARE = 50, 10  # traces that hold a rare pair of clusters; candidates it brings to each
@@ -43,9 +45,12 @@ _BLOCK = 50_000
 
 @dataclass(frozen=True)
 class Twin:
-    """Traces ``a < b`` by number. ``structural`` is the best run over ``sqrt(S_a · S_b)``, ``semantic`` the cosine
-    of the questions; ``z_*`` stand against random pairs; ``aligned`` holds ``(k_a, k_b, cosine)`` by place in the
-    trace; ``pattern`` is the clusters of the aligned spans, ``·`` for noise."""
+    """Traces ``a < b`` by number.
+
+    ``structural`` is the best run over ``sqrt(S_a · S_b)``, ``semantic`` the cosine of the questions, ``wording`` the
+    mean one of the aligned spans' words (NaN where unknown); ``z_*`` stand against random pairs; ``aligned`` holds
+    ``(k_a, k_b, cosine)`` by place in the trace; ``pattern`` is the clusters of the aligned spans, ``·`` for noise.
+    """
 
     a: int
     b: int
@@ -57,6 +62,7 @@ class Twin:
     q_value: float
     aligned: list[tuple[int, int, float]]
     pattern: str
+    wording: float
 
     @property
     def score(self) -> float:
@@ -66,10 +72,12 @@ class Twin:
 
 @dataclass(frozen=True)
 class TwinSearch:
-    """``twins`` by descending score; ``pairs`` (m, 2) tested with ``structural``, ``semantic``, ``p_values`` and
+    """``twins`` by descending score, ``rewordings`` those of them in other words, and more such, by descending
+    ``structural``; ``pairs`` (m, 2) tested with ``structural``, ``semantic``, ``p_values`` and
     ``q_values`` (m,); ``random_pairs`` (r, 2) with theirs; ``info`` plain numbers."""
 
     twins: list[Twin]
+    rewordings: list[Twin]
     pairs: np.ndarray
     structural: np.ndarray
     semantic: np.ndarray
@@ -90,7 +98,12 @@ def compute_trace_vectors(directions: np.ndarray, traces: Traces) -> np.ndarray:
 
 
 def find_candidates(
-    vectors: np.ndarray, semantic: np.ndarray, bags: list[np.ndarray], limit: float, seed: int = 0
+    vectors: np.ndarray,
+    semantic: np.ndarray,
+    bags: list[np.ndarray],
+    limit: float,
+    seed: int = 0,
+    wording: Wording | None = None,
 ) -> np.ndarray:
     """Pairs worth an alignment: neighbours in direction, and traces that share rare pairs of clusters.
 
@@ -104,6 +117,8 @@ def find_candidates(
     bags
         For each trace its clusters. A pair of clusters that at most 50 traces hold, in whatever order, brings up
         to 10 candidates to each of them.
+    wording
+        Of the N reasonings: the 10 nearest in other words about something else are taken too.
 
     Returns
     -------
@@ -119,6 +134,11 @@ def find_candidates(
         cosines = np.einsum("ne,nke->nk", semantic[rows], semantic[near[rows]])
         is_far = cosines <= limit
         taken[rows] = is_far & (np.cumsum(is_far, axis=1) <= PER_TRACE)
+        if wording is not None:
+            own = np.repeat(np.arange(n)[rows], near.shape[1])
+            alike = wording.compute_pairs(own, near[rows].ravel()).reshape(near[rows].shape)
+            is_other = is_far & (alike <= wording.limit)
+            taken[rows] |= is_other & (np.cumsum(is_other, axis=1) <= PER_TRACE_OTHER_WORDS)
     taken[:, :ANY_TOPIC] = True
     alive = np.any(vectors != 0, axis=1)
     taken &= alive[:, None] & alive[near]
@@ -136,13 +156,15 @@ def find_twins(
     seed: int = 0,
     *,
     top: int = 1_000,
+    texts: Sequence[str] | None = None,
     pairs: np.ndarray | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> TwinSearch:
     """Rank pairs by ``z(structural) − z(semantic)`` among those whose questions are no closer than the median.
 
     Mean, spread and median are those of up to 4,000 random pairs. p stands against all tested pairs with their spans in
-    shuffled order, pooled; q is Benjamini and Hochberg's over all tested pairs. At most 10 twins have one
+    shuffled order, pooled; q is Benjamini and Hochberg's over all tested pairs; for ``rewordings`` both are over the
+    tested pairs in other words. At most 10 twins have one
     cluster pattern (patterns of noise alone say nothing and are not counted), so that one procedure does not fill
     the list.
 
@@ -152,6 +174,8 @@ def find_twins(
         (n, P) and (n,) in ``traces.order``; label -1 is noise.
     semantic
         (N, E) embeddings of the questions, unit norm; a zero row (unknown) has cosine 0 with all.
+    texts
+        (n) what the spans say, in ``traces.order``: without them ``rewordings`` is empty.
     pairs
         (m, 2) to test in place of `find_candidates` (brute force).
     """
@@ -160,13 +184,15 @@ def find_twins(
     random_pairs = _draw_pairs(n, N_RANDOM, seed)
     random_semantic = _pair_cosines(semantic, random_pairs)
     limit = float(np.median(random_semantic)) if len(random_pairs) else 1.0
+    words = make_wording(texts, traces.owners()) if texts is not None else None
+    wording = make_wording(_join(texts, traces), np.arange(n)) if texts is not None else None
     if pairs is None:
         vectors = compute_trace_vectors(directions, traces)
         bags = [
             np.unique(labels[a:b][labels[a:b] >= 0])
             for a, b in zip(traces.offsets[:-1], traces.offsets[1:], strict=True)
         ]
-        pairs = find_candidates(vectors, semantic, bags, limit, seed)
+        pairs = find_candidates(vectors, semantic, bags, limit, seed, wording)
     n_shuffles = int(np.clip(-(-_NULL_SIZE // max(len(pairs), 1)), _FEWEST_SHUFFLES, _MOST_SHUFFLES))
     shuffles = make_shuffles(traces, n_shuffles, seed + 1)
     structural, shuffled = compute_pair_scores(
@@ -180,38 +206,63 @@ def find_twins(
         _standardise(found, random_semantic),
     )
     score = z_structural - z_semantic
-    eligible = np.flatnonzero((found <= limit) & (structural > 0))
-    ranked = eligible[np.lexsort((pairs[eligible, 1], pairs[eligible, 0], -score[eligible]))]
-    twins: list[Twin] = []
-    held: dict[str, int] = {}
-    for at in ranked[:MOST_WALKED]:
-        a, b = int(pairs[at, 0]), int(pairs[at, 1])
-        aligned = align_pair(directions, traces, a, b, threshold, gap)
-        pattern = _name_pattern(labels, traces, a, b, aligned)
-        if held.get(pattern, 0) >= PER_PATTERN and pattern.strip("·-"):
-            continue
-        held[pattern] = held.get(pattern, 0) + 1
-        twins.append(
-            Twin(
-                a,
-                b,
-                structural=float(structural[at]),
-                semantic=float(found[at]),
-                z_structural=float(z_structural[at]),
-                z_semantic=float(z_semantic[at]),
-                p_value=float(p_values[at]),
-                q_value=float(q_values[at]),
-                aligned=aligned,
-                pattern=pattern,
+
+    def walk(
+        eligible: np.ndarray, by: np.ndarray, p_of: np.ndarray, q_of: np.ndarray, most_alike: float = 1.1
+    ) -> list[Twin]:
+        """The best of ``eligible`` rows of ``pairs``, a few for each cluster pattern."""
+        ranked = eligible[np.lexsort((pairs[eligible, 1], pairs[eligible, 0], -by[eligible]))]
+        chosen: list[Twin] = []
+        held: dict[str, int] = {}
+        for at in ranked[:MOST_WALKED]:
+            a, b = int(pairs[at, 0]), int(pairs[at, 1])
+            aligned = align_pair(directions, traces, a, b, threshold, gap)
+            alike = _compare_words(words, traces, a, b, aligned)
+            if alike > most_alike:
+                continue
+            pattern = _name_pattern(labels, traces, a, b, aligned)
+            if held.get(pattern, 0) >= PER_PATTERN and pattern.strip("·-"):
+                continue
+            held[pattern] = held.get(pattern, 0) + 1
+            chosen.append(
+                Twin(
+                    a,
+                    b,
+                    structural=float(structural[at]),
+                    semantic=float(found[at]),
+                    z_structural=float(z_structural[at]),
+                    z_semantic=float(z_semantic[at]),
+                    p_value=float(p_of[at]),
+                    q_value=float(q_of[at]),
+                    aligned=aligned,
+                    pattern=pattern,
+                    wording=alike,
+                )
             )
-        )
-        if len(twins) == top:
-            break
+            if len(chosen) == top:
+                break
+        return chosen
+
+    is_far = found <= limit
+    eligible = np.flatnonzero(is_far & (structural > 0))
+    twins = walk(eligible, score, p_values, q_values)
+    # Pairs in other words are a question of their own: few of them align at all, their shuffles score less, and a far
+    # question must not make up for reasoning that hardly aligns.
+    is_other = np.zeros(len(pairs), dtype=bool)
+    rewordings: list[Twin] = []
+    if wording is not None and words is not None:
+        is_other = is_far & (wording.compute_pairs(*pairs.T) <= wording.limit)
+        own_p, own_q = np.ones((2, len(pairs)))
+        own_p[is_other], own_q[is_other] = compute_q_values(structural[is_other], shuffled[is_other].ravel())
+        rewordings = walk(np.flatnonzero(is_other & (structural > 0)), structural, own_p, own_q, words.limit)
     info = {
         "n_pairs_tested": len(pairs),
         "n_pairs_eligible": len(eligible),
         "n_shuffles": n_shuffles,
         "semantic_median": limit,
+        "n_pairs_other_words": int(is_other.sum()),
+        "other_words_null_p95": float(np.quantile(shuffled[is_other], 0.95)) if is_other.any() else None,
+        "words_limit": words.limit if words is not None else None,
         "threshold": threshold,
         "gap": gap,
         "per_pattern": PER_PATTERN,
@@ -219,6 +270,7 @@ def find_twins(
     }
     return TwinSearch(
         twins,
+        rewordings,
         pairs,
         structural,
         found,
@@ -240,6 +292,24 @@ def align_pair(
     cosines = np.asarray(rows_a, dtype=np.float32) @ np.asarray(rows_b, dtype=np.float32).T
     _, aligned = compute_local_alignment(cosines - np.float32(threshold), gap)
     return [(i, j, float(cosines[i, j])) for i, j in aligned]
+
+
+def _join(texts: Sequence[str], traces: Traces) -> list[str]:
+    """(N) what the traces say."""
+    borders = zip(traces.offsets[:-1], traces.offsets[1:], strict=True)
+    return ["\n".join(texts[start:stop]) for start, stop in borders]
+
+
+def _compare_words(
+    words: Wording | None, traces: Traces, a: int, b: int, aligned: list[tuple[int, int, float]]
+) -> float:
+    """Mean cosine of the aligned spans' words."""
+    if words is None or not aligned:
+        return float("nan")
+    left, right = (
+        np.array([pair[side] for pair in aligned]) + traces.offsets[t] for side, t in ((0, a), (1, b))
+    )
+    return float(words.compute_pairs(left, right).mean())
 
 
 def _to_unit(rows: np.ndarray) -> np.ndarray:

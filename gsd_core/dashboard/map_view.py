@@ -141,7 +141,8 @@ def _show_rings(chosen: Chosen, view: RunView, span: str) -> None:
     """Ring the chosen span and those best aligned with it."""
     rows: list[int] = []
     if span:
-        near = compute_neighbors(view, session.get_directions(chosen), span, RINGED_NEIGHBORS)
+        wording = session.get_wording(chosen) if read_address(panel.WORDS) else None
+        near = compute_neighbors(view, session.get_directions(chosen), span, RINGED_NEIGHBORS, wording)
         rows = [view.row_of[span], *near.index.tolist()]
     places = view.spans.loc[rows, ["x", "y"]].dropna()
     plot_rings(_chart_key(view), list(places.itertuples(index=False, name=None)), key="map_rings")

@@ -133,7 +133,7 @@ def _show_card(info: RunInfo) -> None:
                 picture, n_clusters = _thumbnail(
                     session.workspace_uri(), info.name, checkpoint, stamp_of(info, checkpoint)
                 )
-                st.image(picture, width="stretch")
+                st.image(picture, width="stretch", alt=f"Map of run {info.name}, small")
                 numbers.append(Number("clusters", f"{n_clusters:,}"))
             except UserError as error:
                 session.show_error(error)

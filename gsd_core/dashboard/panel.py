@@ -4,6 +4,7 @@ show_span       all of it, beside the map
 show_heading    which span this is
 show_measures   its numbers
 show_aligned    spans of other samples, each with its cosine, the null beside it, and a link
+choose_words    the switch to what is said in other words
 trace_segments  a sample's trace for the trace viewer
 """
 
@@ -16,16 +17,17 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from gsd_core.dashboard import job_view, session, snippets
-from gsd_core.dashboard.address import address_of
+from gsd_core.dashboard import job_view, pins, session, snippets
+from gsd_core.dashboard.address import address_of, read_address, write_address
 from gsd_core.dashboard.commands import exact_commands
 from gsd_core.dashboard.components.trace import TraceSegment, plot_trace
-from gsd_core.dashboard.queries import RunView, compute_neighbors, compute_trace, load_exact
+from gsd_core.dashboard.queries import Null, RunView, compute_neighbors, compute_trace, load_exact
 from gsd_core.dashboard.session import Chosen, escape
 from gsd_core.dashboard.snippets import MEASURES, Number
 
 TOP_CHOICES = (5, 10, 25)
 CONTEXT_CHARACTERS = 90
+WORDS = "words"  # in the address
 
 
 def link_to_trace(chosen: Chosen, sample: str, span: str, label: str) -> None:
@@ -127,11 +129,15 @@ def trace_segments(view: RunView, sample: str, tokens: pd.DataFrame | None = Non
     return segments
 
 
-def show_heading(view: RunView, row: pd.Series) -> None:
-    """Which span this is: sample, place, cluster."""
-    st.markdown(
-        f"**{escape(session.shorten(row['sample'], 60))}**  ·  span {row['index'] + 1} of {row['n_in_trace']}"
-    )
+def show_heading(view: RunView, row: pd.Series, fragment: str = "") -> None:
+    """Which span this is: sample, place, cluster. With the key of the fragment around it, also a button to pin it."""
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        st.markdown(
+            f"**{escape(session.shorten(row['sample'], 60))}**  ·  span {row['index'] + 1} of {row['n_in_trace']}",
+            width="content",
+        )
+        if fragment:
+            pins.show_pin(str(row["span"]), fragment)
     if view.is_analyzed:
         cluster = int(row["cluster"])
         snippets.show_chips((view.mark(cluster), view.cluster_name(cluster) or "noise"))
@@ -163,17 +169,20 @@ def show_aligned(
     )
     directions = session.get_directions(chosen)
     null = directions.null
-    found = compute_neighbors(view, directions, span, int(top or TOP_CHOICES[0]))
+    wording = session.get_wording(chosen) if choose_words(key, MEASURES["words"]) else None
+    if wording is None and read_address(WORDS):
+        st.caption("The words of this run's spans cannot be compared here: there are too many, or none.")
+    found = compute_neighbors(view, directions, span, int(top or TOP_CHOICES[0]), wording)
     if found.empty:
         st.info(
-            "No aligned spans: this span's gradient is zero, or the run holds a single sample.",
+            "No aligned spans: this span's gradient is zero, or no other sample has a span to compare.",
             icon=":material/info:",
         )
         return
     st.caption(
         f"Cosine of centred directions; the tick marks the 95th percentile of {null.n:,} random pairs from different "
-        f"samples ({null.p95:.2f}). q is adjusted over all spans of other "
-        "samples. Alignment correlates; it is no proof of cause."
+        f"samples ({null.p95:.2f}). {_name_windows(null)}q is adjusted over all spans of other "
+        f"samples{' in other words' if wording is not None else ''}. Alignment correlates; it is no proof of cause."
     )
     exact = load_exact(session.open_workspace().open_run(chosen.info.name), chosen.checkpoint, span)
     known = found["span"].map(exact)
@@ -206,6 +215,25 @@ def show_aligned(
         _offer_exact(chosen, span, len(found), key)
 
 
+def _name_windows(null: Null) -> str:
+    """The second null, where the run has one."""
+    if not len(null.windows):
+        return ""
+    return f"For windows at random places it is {np.quantile(null.windows, 0.95):.2f}; q is against the stricter. "
+
+
+def choose_words(key: str, explained: str) -> bool:
+    """A switch between all and what is said in other words, whose state is in the address."""
+    box = f"{key}_words"
+    st.session_state[box] = bool(read_address(WORDS))
+    return st.toggle(
+        "In other words",
+        key=box,
+        help=explained,
+        on_change=lambda: write_address(WORDS, "other" if st.session_state[box] else None),
+    )
+
+
 def _offer_exact(chosen: Chosen, span: str, top: int, key: str) -> None:
     """A button that ranks the neighbours by gradients without a sketch, and its job while it runs."""
     if chosen.info.manifest.get("tier") != "span" or not session.can_run_jobs():
@@ -224,7 +252,7 @@ def _offer_exact(chosen: Chosen, span: str, top: int, key: str) -> None:
 def show_span(chosen: Chosen, view: RunView, span: str, on_open: Callable[[str], None]) -> None:
     """The side panel of the map."""
     row = view.spans.iloc[view.row_of[span]]
-    show_heading(view, row)
+    show_heading(view, row, "map_panel")
     show_measures(row)
     sample = str(row["sample"])
     if sample in view.samples.index:

@@ -7,6 +7,7 @@ load_directions    read Directions
 compute_null       cosines of random pairs of different samples
 compute_q_values   q of cosines against their null
 load_exact         cosines without a sketch, where they were computed
+load_wording       what counts as other words
 compute_neighbors  spans of other samples best aligned with one span
 compute_trace      a sample's reasoning cut into pieces, spans and what lies between
 stamp_of           changes whenever what is stored for a run changes
@@ -27,9 +28,11 @@ from gsd_core.dashboard.colors import NOISE_MARK, Mark, compute_marks
 from gsd_core.dashboard.labels import LabelColumn, compute_label_columns, compute_label_frame
 from gsd_core.dashboard.stored_rows import LARGEST_BYTES, StoredRows, read_sample
 from gsd_core.store import Run, RunInfo, RunReader
+from gsd_core.wording import Wording, make_wording
 
 NULL_PAIRS = 20_000
 NULL_SEED = 0
+MOST_WORDED = 300_000  # spans whose words a page compares: some ten seconds, once
 EXACT = "*exact*"  # where a run keeps cosines without a sketch
 SPAN_COLUMNS = [
     "span",
@@ -290,8 +293,19 @@ def load_exact(run: Run, checkpoint: str, span: str) -> dict[str, float]:
     return dict(zip(own["b"], own["cosine_exact"].astype(float), strict=True))
 
 
-def compute_neighbors(view: RunView, directions: Directions, span: str, top: int = 10) -> pd.DataFrame:
-    """The spans of *other* samples best aligned with ``span``, best first (methods §1.4, ours).
+def load_wording(view: RunView) -> Wording | None:
+    """How alike the texts of a run's spans are, rows as in ``view.spans``; None where there is nothing to compare, or
+    too many spans to do it here."""
+    if len(view.spans) > MOST_WORDED:
+        return None
+    return make_wording(view.spans["text"].tolist(), view.spans["sample"].to_numpy(dtype=object))
+
+
+def compute_neighbors(
+    view: RunView, directions: Directions, span: str, top: int = 10, wording: Wording | None = None
+) -> pd.DataFrame:
+    """The spans of *other* samples best aligned with ``span``, best first (methods §1.4, ours); with ``wording``
+    only those that say it in other words.
 
     Columns ``span, sample, index, text, cluster, cosine, q_value``; empty where the span has no direction.
     """
@@ -311,7 +325,10 @@ def compute_neighbors(view: RunView, directions: Directions, span: str, top: int
         q_values = compute_q_values(cosines, directions.null, n_others)
         return frame.iloc[rows][columns].assign(cosine=cosines, q_value=q_values)
     cosines = directions.matrix @ query
-    others = np.flatnonzero((frame["sample"] != frame["sample"].iloc[row]).to_numpy())
+    is_candidate = (frame["sample"] != frame["sample"].iloc[row]).to_numpy()
+    if wording is not None:
+        is_candidate = is_candidate & (wording.compute_cosines([row])[0, : len(frame)] <= wording.limit)
+    others = np.flatnonzero(is_candidate)
     q_values = compute_q_values(cosines[others], directions.null)
     take = min(top, len(others))
     best = np.argpartition(-cosines[others], take - 1)[:take] if take else np.zeros(0, int)

@@ -140,8 +140,23 @@ def _show_map(view: RunView) -> list[str]:
 def _show_twins(view: RunView, structure: Structure) -> list[str]:
     figure = structure_figures.plot_quadrants(view, structure, compute_reference(structure, "semantic"))
     questions = view.samples.set_index("sample")["question"].to_dict() if "question" in view.samples else {}
+    parts = [
+        "<h2>Structural twins</h2>",
+        _embed(
+            figure,
+            "Pairs of samples: similarity of the questions against that of the reasoning's gradient directions.",
+        ),
+        _tabulate_twins(structure.twins, questions) or "<p>No twins were found.</p>",
+    ]
+    if len(structure.rewordings):
+        parts += ["<h3>In other words</h3>", _tabulate_twins(structure.rewordings, questions)]
+    return parts
+
+
+def _tabulate_twins(twins: pd.DataFrame, questions: dict[str, str]) -> str:
+    """The first of them as a table, empty where there are none."""
     rows = []
-    for twin in structure.twins.head(MAX_ROWS).to_dict("records"):
+    for twin in twins.head(MAX_ROWS).to_dict("records"):
         pair = "".join(
             f"<div><b>{_escape(twin[side])}</b><br>{_escape(_cut(questions.get(twin[side], '')))}</div>"
             for side in "ab"
@@ -154,14 +169,7 @@ def _show_twins(view: RunView, structure: Structure) -> list[str]:
         )
         rows.append([f'<div class="side">{pair}</div>', *numbers])
     heads = ("two samples", "structural", "semantic", "aligned spans", "q")
-    return [
-        "<h2>Structural twins</h2>",
-        _embed(
-            figure,
-            "Pairs of samples: similarity of the questions against that of the reasoning's gradient directions.",
-        ),
-        _table(heads, rows, numbers=(1, 2, 3, 4)) if rows else "<p>No twins were found.</p>",
-    ]
+    return _table(heads, rows, numbers=(1, 2, 3, 4)) if rows else ""
 
 
 def _show_stresses(structure: Structure) -> list[str]:

@@ -15,8 +15,15 @@ _ROUTED = "gsd_routed"
 _STYLE = """<style>
 .stMainBlockContainer { padding: 4.2rem 2.2rem 3rem; }
 .st-key-trace_side { position: sticky; top: 4rem; max-height: calc(100vh - 5rem); overflow-y: auto; }
+/* Captions carry what a figure means: Streamlit's grey is too pale to read for some. */
+[data-testid="stCaptionContainer"] { opacity: 1; color: color-mix(in srgb, currentColor 80%, transparent); }
+[data-testid="stCaptionContainer"] p, [data-testid="stCaptionContainer"] code { color: inherit; opacity: 1; }
 @media (max-width: 900px) { .stMainBlockContainer { padding: 4rem 1rem 2rem; } }
 </style>"""
+
+
+# White letters on the dark theme's pale primary colour cannot be read.
+_DARK_STYLE = """<style>button[kind^="primary"] p, button[kind^="primary"] span { color: #10141F; }</style>"""
 
 
 def _navigation() -> st.Page:
@@ -42,7 +49,7 @@ def run_page() -> None:
     st.session_state[_ROUTED] = True
     page = _navigation()
     st.set_page_config(page_title="GSD · span gradients", page_icon="🧭", layout="wide")
-    st.html(_STYLE)
+    st.html(_STYLE + (_DARK_STYLE if st.context.theme.type == "dark" else ""))
     page.run()
 
 

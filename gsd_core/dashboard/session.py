@@ -7,6 +7,7 @@ choose_run         select boxes for run and checkpoint
 needs_analysis     whether the chosen checkpoint has no layout yet
 get_view           the chosen run, read once and kept
 get_directions     its directions, read once and kept
+get_wording        how alike its spans' texts are
 get_structure      its stresses and twins, read once and kept
 show_error         a user error as a page shows it
 show_nothing_yet   what to do where there is nothing to show
@@ -28,11 +29,13 @@ from gsd_core.dashboard.queries import (
     RunView,
     load_directions,
     load_run_view,
+    load_wording,
     stamp_of,
 )
 from gsd_core.dashboard.structure_queries import Structure, describe_stamp, load_structure
 from gsd_core.errors import UserError
 from gsd_core.store import DatasetInfo, RunInfo, Workspace
+from gsd_core.wording import Wording
 
 PAGES = {
     "overview": "pages/overview.py",
@@ -158,6 +161,16 @@ def get_view(chosen: Chosen) -> RunView:
 def get_directions(chosen: Chosen) -> Directions:
     """Centred directions of the chosen run, shared by all sessions."""
     return _directions(workspace_uri(), chosen.info.name, chosen.checkpoint, chosen.stamp)
+
+
+@st.cache_resource(max_entries=4, show_spinner="Comparing the words …")
+def _wording(uri: str, run: str, checkpoint: str, stamp: str) -> Wording | None:
+    return load_wording(_view(uri, run, checkpoint, stamp))
+
+
+def get_wording(chosen: Chosen) -> Wording | None:
+    """What counts as other words in the chosen run; None where there is nothing to compare."""
+    return _wording(workspace_uri(), chosen.info.name, chosen.checkpoint, chosen.stamp)
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the structure …")

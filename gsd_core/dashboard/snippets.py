@@ -27,6 +27,8 @@ MEASURES = {
     "coherence": "‖Σg‖ / Σ‖g‖ over the span's tokens: 1 where all of them pull one way.",
     "cosine": "Cosine of two centred gradient directions; beside it is what random pairs of spans of different samples "
     "reach, and spans with windows at random places; q is against the stricter. It correlates, it does not explain.",
+    "words": "Only spans that share no more words with this one than 95 % of random pairs do (TF-IDF over words, "
+    "without numbers): the same procedure under different words, if it is there.",
     "exact": "Centred cosine whose product of the two gradients is exact: one forward-mode pass of the model a sample, "
     "no sketch. It loads the model.",
     "spectral": "Spectral strength: share of the step's tokens in the leading gradient directions that hold 95 % of "

@@ -31,8 +31,13 @@ from gsd_core.dashboard.queries import Directions, RunView
 from gsd_core.store import Run
 
 SIGNIFICANT = 0.05
-TABLES = ("twins", "pairs", "stresses", "occurrences", "edges", "layers", "cosines")
-_NESTED = {"twins": ("aligned",), "stresses": ("pattern", "labels"), "occurrences": ("indices",)}
+TABLES = ("twins", "rewordings", "pairs", "stresses", "occurrences", "edges", "layers", "cosines")
+_NESTED = {
+    "twins": ("aligned",),
+    "rewordings": ("aligned",),
+    "stresses": ("pattern", "labels"),
+    "occurrences": ("indices",),
+}
 
 
 @dataclass(frozen=True)
@@ -41,11 +46,12 @@ class Structure:
 
     ``twins["aligned"]`` holds lists ``[k_a, k_b, cosine]`` with k the span's number within its sample,
     ``stresses["pattern"]`` and ``["labels"]`` lists of clusters and of their names, ``occurrences["indices"]`` lists of
-    span numbers.
+    span numbers. ``rewordings`` are twins whose reasonings are in other words.
     """
 
     info: dict[str, Any]
     twins: pd.DataFrame
+    rewordings: pd.DataFrame
     pairs: pd.DataFrame
     stresses: pd.DataFrame
     occurrences: pd.DataFrame
@@ -62,8 +68,13 @@ def describe_stamp(run: Run, checkpoint: str) -> str:
 def load_structure(run: Run, checkpoint: str) -> Structure:
     """Read the structure of a checkpoint. Raises ``UserError`` where there is none."""
     tables = {}
+    stored = run.structure_tables(checkpoint)
     for name in TABLES:
-        table = run.read_structure(checkpoint, name).reset_index(drop=True)
+        # Runs that were analysed before other words were sought have none of those.
+        source = name if name in stored or name != "rewordings" else "twins"
+        table = run.read_structure(checkpoint, source).reset_index(drop=True)
+        if source != name:
+            table = table.iloc[:0]
         for column in _NESTED.get(name, ()):
             table[column] = pd.Series([json.loads(cell) for cell in table[column]], dtype=object)
         tables[name] = table
@@ -91,9 +102,11 @@ class PairView:
 
 def find_twin(structure: Structure, a: str, b: str) -> pd.Series | None:
     """The twin of samples ``a`` and ``b``, turned so that ``a`` comes first; None where they are none."""
-    twins = structure.twins
-    found = twins[((twins["a"] == a) & (twins["b"] == b)) | ((twins["a"] == b) & (twins["b"] == a))]
-    if found.empty:
+    for twins in (structure.twins, structure.rewordings):
+        found = twins[((twins["a"] == a) & (twins["b"] == b)) | ((twins["a"] == b) & (twins["b"] == a))]
+        if len(found):
+            break
+    else:
         return None
     twin = found.iloc[0].copy()
     if twin["a"] != a:

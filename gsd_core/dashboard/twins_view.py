@@ -6,6 +6,7 @@ show_twins   quadrant plot and ranked list; below, the chosen pair with its scor
 from __future__ import annotations
 
 import html
+from dataclasses import replace
 from urllib.parse import urlencode
 
 import numpy as np
@@ -34,8 +35,26 @@ from gsd_core.dashboard.structure_queries import (
 HEIGHT = 470
 TABLE_ROWS = 1_000
 _QUADRANTS = "twins_quadrants"
+OTHER_WORDS = (
+    "Only pairs whose reasonings, and whose aligned spans, share no more words than 95 % of random pairs do (TF-IDF "
+    "over words, without numbers), ranked by structural score."
+)
 _FORMATS = {"#": "%d", "Struct.": "%.3f", "Sem.": "%.2f", "q": "%.2g"}
 _CLICKS = "twins_clicks"  # a click in the plot makes the list anew, with the row that was clicked
+
+
+def _open(chosen: Chosen) -> Structure | None:
+    """The structure whose ``twins`` are those that are looked at: all, or those in other words."""
+    structure = session.get_structure(chosen)
+    if structure is None or not read_address(panel.WORDS) or structure.rewordings.empty:
+        return structure
+    tested = structure.info.get("twins") or {}
+    own = {
+        **tested,
+        "n_pairs_tested": tested.get("n_pairs_other_words"),
+        "structural_null_p95": tested.get("other_words_null_p95"),
+    }
+    return replace(structure, twins=structure.rewordings, info={**structure.info, "twins": own})
 
 
 def _chosen_pair(view: RunView, structure: Structure) -> tuple[str, str]:
@@ -73,14 +92,14 @@ def _picked(structure: Structure, key: str) -> None:
 
 
 def _row_of(structure: Structure, a: str, b: str) -> int | None:
-    """Row of the twin in the table, None where the two are no twin."""
-    twin = find_twin(structure, a, b)
+    """Row of the twin in the table, None where the two are not in it."""
+    twin = find_twin(replace(structure, rewordings=structure.twins.iloc[:0]), a, b)
     return None if twin is None else int(twin.name)  # type: ignore[arg-type]
 
 
 @st.fragment(key="twins_list")
 def _show_list(chosen: Chosen) -> None:
-    view, structure = session.get_view(chosen), session.get_structure(chosen)
+    view, structure = session.get_view(chosen), _open(chosen)
     if structure is None:  # analysed anew meanwhile
         return
     twins = structure.twins.head(TABLE_ROWS)
@@ -95,7 +114,8 @@ def _show_list(chosen: Chosen) -> None:
             "Question b": [str(questions.get(sample, sample)) for sample in twins["b"]],
         }
     )
-    key = f"twins_{view.name}_{view.checkpoint}_{st.session_state.get(_CLICKS, 0)}"
+    words = read_address(panel.WORDS)
+    key = f"twins_{view.name}_{view.checkpoint}_{words}_{st.session_state.get(_CLICKS, 0)}"
     row = _row_of(structure, *_chosen_pair(view, structure))
     columns = {name: st.column_config.NumberColumn(format=form, width=60) for name, form in _FORMATS.items()}
     st.dataframe(
@@ -247,7 +267,7 @@ def _show_questions(view: RunView, pair: PairView) -> None:
 
 @st.fragment(key="twins_pair")
 def _show_pair(chosen: Chosen) -> None:
-    view, structure = session.get_view(chosen), session.get_structure(chosen)
+    view, structure = session.get_view(chosen), _open(chosen)
     if structure is None:
         return
     a, b = _chosen_pair(view, structure)
@@ -300,9 +320,10 @@ def _show_pair(chosen: Chosen) -> None:
 
 def show_twins(chosen: Chosen) -> None:
     """Quadrants, list, and the chosen pair."""
-    structure = open_structure(chosen)
-    if structure is None:
+    whole = open_structure(chosen)
+    if whole is None:
         return
+    structure = _open(chosen) or whole
     view = session.get_view(chosen)
     if structure.twins.empty:
         st.info(
@@ -329,11 +350,15 @@ def show_twins(chosen: Chosen) -> None:
         st.markdown(
             f"**{n_significant:,} of {len(structure.twins):,} twins** with q < {SIGNIFICANT}, best first"
         )
+        if len(whole.rewordings):
+            panel.choose_words("twins", OTHER_WORDS)
         _show_list(chosen)
     tested = structure.info.get("twins", {}).get("n_pairs_tested")
     st.caption(
         "Up: the reasoning aligns, span for span in order. Left of the dashed median: the questions speak of different "
-        "things. Twins are ranked by z(structural) − z(semantic), a few for each sequence of clusters"
+        "things. Twins are ranked by "
+        + ("structural score" if structure is not whole else "z(structural) − z(semantic)")
+        + ", a few for each sequence of clusters"
         + (f"; {tested:,} pairs were tested." if tested else ".")
     )
     if not n_significant:

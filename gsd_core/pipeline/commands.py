@@ -140,7 +140,7 @@ def run_analyze_command(context: Context, flags: argparse.Namespace) -> None:
 
 def run_neighbors_command(context: Context, flags: argparse.Namespace) -> None:
     """``gsd neighbors``."""
-    asked = {"span": flags.span, "top": flags.top, "checkpoint": flags.checkpoint, "seed": flags.seed}
+    asked = {name: getattr(flags, name) for name in ("span", "top", "checkpoint", "seed", "other_words")}
     if flags.exact:
         from gsd_core.pipeline.exact import run_exact_neighbors
 
@@ -171,7 +171,13 @@ def run_twins_command(context: Context, flags: argparse.Namespace) -> None:
     """``gsd twins``."""
     from gsd_core.pipeline.structure import run_twins
 
-    result = run_twins(context.open_workspace(), flags.run, top=flags.top, checkpoint=flags.checkpoint)
+    result = run_twins(
+        context.open_workspace(),
+        flags.run,
+        top=flags.top,
+        checkpoint=flags.checkpoint,
+        other_words=flags.other_words,
+    )
     context.emit(result, lambda: reports.describe_twins(result))
 
 

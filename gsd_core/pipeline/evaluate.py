@@ -12,6 +12,7 @@ mathematics is in ``gsd_core.analysis.benchmark``.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,11 @@ import numpy as np
 import pandas as pd
 
 from gsd_core.analysis import baselines
+from gsd_core.analysis.baselines import Representation
 from gsd_core.analysis.benchmark import (
+    Bound,
     Pool,
+    Precision,
     bootstrap_mean,
     bootstrap_pairs,
     compute_cluster_agreement,
@@ -29,6 +33,7 @@ from gsd_core.analysis.benchmark import (
 )
 from gsd_core.errors import UserError
 from gsd_core.pipeline.analyze import get_checkpoint
+from gsd_core.pipeline.control_queries import ControlQueries, aggregate_controls, make_control_queries
 from gsd_core.pipeline.progress import Progress
 from gsd_core.pipeline.representations import (
     check_same_data,
@@ -40,6 +45,7 @@ from gsd_core.pipeline.representations import (
 )
 from gsd_core.pipeline.tables import compute_span_table
 from gsd_core.verdict import compute_verdict
+from gsd_core.wording import Wording, make_wording
 
 if TYPE_CHECKING:
     from gsd_core.store import Run, Workspace
@@ -138,8 +144,10 @@ def _evaluate_checkpoint(
         )
     chosen = chosen.reset_index(drop=True)
     representations = make_representations(run, others, checkpoint, chosen, options)
+    controls = make_control_queries(run, checkpoint, chosen)
     sample_ids = list(pd.unique(chosen["sample"]))
     owners = pd.Categorical(chosen["sample"], categories=sample_ids).codes.astype(np.int64)
+    texts = chosen["text"].tolist()
     if options.level == "sample":
         first = chosen.drop_duplicates("sample").reset_index(drop=True)
         if (chosen.groupby("sample")["label"].nunique() > 1).any():
@@ -149,10 +157,12 @@ def _evaluate_checkpoint(
                 "use --level span, or a field of the sample",
             )
         representations = [baselines.aggregate(each, owners, len(sample_ids)) for each in representations]
+        controls = aggregate_controls(controls, owners, len(sample_ids))
+        texts = chosen.groupby("sample", sort=False)["text"].agg(" ".join).tolist()
         units, owners = first, np.arange(len(first))
     else:
         units = chosen
-    pools = _make_pools(run, units, owners, sample_ids, options)
+    pools = _make_pools(run, units, owners, sample_ids, make_wording(texts, owners), options)
     queries = _choose_queries(owners, options.seed)
     shuffled = shuffle_labels(pools["P@10"].labels, owners, options.seed)
     common = {
@@ -177,8 +187,11 @@ def _evaluate_checkpoint(
         precisions += compute_precision(representations[:1], control, k=K, queries=queries)
         named = [(each.name, each.kind) for each in representations]
         named.append((f"random labels ({representations[0].name})", "control"))
+        for label, kind, precision in _ask_controls(controls, representations[0], pool, options.level):
+            named.append((label, kind))
+            precisions.append(precision)
         for (name, kind), precision in zip(named, precisions, strict=True):
-            value, low, high = bootstrap_mean(precision.values, owners[queries], seed=options.seed)
+            value, low, high = bootstrap_mean(precision.values, owners[precision.queries], seed=options.seed)
             rows.append(
                 {
                     **common,
@@ -194,6 +207,17 @@ def _evaluate_checkpoint(
     rows += [{**common, **row} for row in _describe_twins(run, checkpoint, chosen, options)]
     stage.update(1, 1)
     return rows, n_left_out
+
+
+def _ask_controls(
+    controls: list[ControlQueries], own: Representation, pool: Pool, level: str
+) -> Iterator[tuple[str, str, Precision]]:
+    """(name, kind, precision) of each kind of control, and of the spans (or samples) in whose place it asks."""
+    for each in controls:
+        (asked,) = compute_precision([own], pool, k=K, queries=each.units, asked=each.rows)
+        yield f"{each.name} ({own.name})", "baseline", asked
+        (beside,) = compute_precision([own], pool, k=K, queries=each.units)
+        yield f"{level}s that hold the {each.name} ({own.name})", "control", beside
 
 
 def _choose_rows(table: pd.DataFrame, name: str, options: EvaluateOptions) -> tuple[pd.DataFrame, int]:
@@ -219,7 +243,12 @@ def _choose_rows(table: pd.DataFrame, name: str, options: EvaluateOptions) -> tu
 
 
 def _make_pools(
-    run: Run, units: pd.DataFrame, owners: np.ndarray, sample_ids: list[str], options: EvaluateOptions
+    run: Run,
+    units: pd.DataFrame,
+    owners: np.ndarray,
+    sample_ids: list[str],
+    wording: Wording | None,
+    options: EvaluateOptions,
 ) -> dict[str, Pool]:
     labels = pd.factorize(units["label"])[0].astype(np.int64)
     pools = {f"P@{K}": Pool(labels, owners)}
@@ -228,7 +257,10 @@ def _make_pools(
         a, b = _draw_pairs(len(sample_ids), options.seed)
         cosines = (questions[a] * questions[b]).sum(1)
         median = float(np.median(cosines)) if len(cosines) else 1.0
-        pools[f"P@{K}, distant questions"] = Pool(labels, owners, (), questions, median)
+        pools[f"P@{K}, distant questions"] = Pool(labels, owners, (), Bound(questions, owners, median))
+    if wording is not None:
+        bound = Bound(wording.rows, np.arange(len(labels)), wording.limit)
+        pools[f"P@{K}, other words"] = Pool(labels, owners, (), bound)
     if options.differ:
         codes = [
             pd.factorize(pd.Series([to_text(c) for c in units[field]]))[0].astype(np.int64)
@@ -300,33 +332,33 @@ def _describe_twins(
     if not run.has_structure(checkpoint) or (by_sample.nunique() > 1).any():
         return []
     labels = by_sample.first()
-    twins = run.read_structure(checkpoint, "twins").head(N_TWINS)
-    twins = twins[twins["a"].isin(labels.index) & twins["b"].isin(labels.index)]
-    if not len(twins):
-        return []
-    hits = (labels[twins["a"]].to_numpy() == labels[twins["b"]].to_numpy()).astype(float)
-    value, low, high = bootstrap_pairs(hits, twins[["a", "b"]].to_numpy(dtype=object), seed=options.seed)
     # Twins are sought among distant questions only, so chance is that of pairs as distant.
     a, b = _draw_pairs(len(labels), options.seed)
     questions = read_question_rows(run, list(labels.index))
     limit = run.structure_info(checkpoint)["twins"]["semantic_median"]
     is_distant = (questions[a] * questions[b]).sum(1) <= limit
     is_same = (labels.to_numpy()[a] == labels.to_numpy()[b]).astype(float)
-    row: dict[str, Any] = {
-        "representation": f"top {N_TWINS} twins",
-        "kind": "gradient",
-        "metric": "precision of twins",
-    }
-    row |= {"value": value, "ci_low": low, "ci_high": high, "n": len(hits)}
-    return [
-        {
-            **row,
-            "chance": _mean(is_same[is_distant]),
-            "ceiling": 1.0,
-            "seed_spread": float("nan"),
-            "n_seeds": 1,
+    chance = _mean(is_same[is_distant])
+    rows: list[dict[str, Any]] = []
+    for table, words in (("twins", ""), ("rewordings", " in other words")):
+        if table not in run.structure_tables(checkpoint):
+            continue
+        twins = run.read_structure(checkpoint, table).head(N_TWINS)
+        twins = twins[twins["a"].isin(labels.index) & twins["b"].isin(labels.index)]
+        if not len(twins):
+            continue
+        hits = (labels[twins["a"]].to_numpy() == labels[twins["b"]].to_numpy()).astype(float)
+        value, low, high = bootstrap_pairs(hits, twins[["a", "b"]].to_numpy(dtype=object), seed=options.seed)
+        row: dict[str, Any] = {"representation": f"top {N_TWINS} twins{words}", "kind": "gradient"}
+        row |= {
+            "metric": "precision of twins",
+            "value": value,
+            "ci_low": low,
+            "ci_high": high,
+            "n": len(hits),
         }
-    ]
+        rows.append({**row, "chance": chance, "ceiling": 1.0, "seed_spread": float("nan"), "n_seeds": 1})
+    return rows
 
 
 def _store(run: Run, rows: pd.DataFrame, options: EvaluateOptions) -> None:

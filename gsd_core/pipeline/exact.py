@@ -37,6 +37,7 @@ def run_exact_neighbors(
     top: int = 10,
     checkpoint: str | None = None,
     seed: int = 0,
+    other_words: bool = False,
     progress: Progress,
 ) -> dict[str, Any]:
     """The result of `run_neighbors` over twice as many candidates, in the order of their exact cosines.
@@ -53,7 +54,15 @@ def run_exact_neighbors(
             "--exact",
             "capture with --tier span for exact cosines",
         )
-    result = run_neighbors(workspace, name, span=span, top=POOL * top, checkpoint=checkpoint, seed=seed)
+    result = run_neighbors(
+        workspace,
+        name,
+        span=span,
+        top=POOL * top,
+        checkpoint=checkpoint,
+        seed=seed,
+        other_words=other_words,
+    )
     at = result["checkpoint"]
     capturer = _load(run, at, progress)
     candidates = pd.DataFrame(result["neighbors"])

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,7 @@ _BLOCK_ROWS = 8192
 _SIMPLE_TABLES: dict[str, Callable[[Run, str], pd.DataFrame]] = {
     "clusters": compute_cluster_table,
     "twins": compute_twin_table,
+    "rewordings": partial(compute_twin_table, other_words=True),
     "stresses": compute_stress_table,
 }
 
@@ -57,13 +59,13 @@ def run_export(
     checkpoint: str | None = None,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Write ``what`` ("spans", "clusters", "twins", "stresses", "tokens", "vectors", "report") of run
+    """Write ``what`` ("spans", "clusters", "twins", "rewordings", "stresses", "tokens", "vectors", "report") of run
     ``name`` to ``out``.
 
-    ``checkpoint`` None is the run's default; "all" puts every checkpoint's spans, clusters, twins or stresses below one
-    another. Returns ``out, rows, what, checkpoint`` and, for spans, ``unmatched`` (samples whose list in a
-    per-step ``meta`` field has another length than they have spans). Raises ``UserError`` for what is unknown
-    and for endings that ``what`` has no form for.
+    ``checkpoint`` None is the run's default; "all" puts every checkpoint's spans, clusters, twins, rewordings or
+    stresses below one another. Returns ``out, rows, what, checkpoint`` and, for spans, ``unmatched`` (samples whose
+    list in a per-step ``meta`` field has another length than they have spans). Raises ``UserError`` for what is
+    unknown and for endings that ``what`` has no form for.
     """
     path = Path(out)
     endings = ENDINGS.get(what, TABLE_ENDINGS)
@@ -104,7 +106,7 @@ def run_export(
         raise UserError(
             f"cannot export {what!r}",
             "--what",
-            "one of spans, clusters, twins, stresses, vectors, tokens, report",
+            "one of spans, clusters, twins, rewordings, stresses, vectors, tokens, report",
         )
     stage.update(result["rows"])
     return result

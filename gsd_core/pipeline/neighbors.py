@@ -19,6 +19,7 @@ from gsd_core.analysis.neighbors import compute_neighbors
 from gsd_core.analysis.nulls import compute_joint_q_values, compute_null_cosines
 from gsd_core.errors import UserError
 from gsd_core.pipeline.analyze import get_checkpoint
+from gsd_core.wording import make_wording
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,12 +35,14 @@ def run_neighbors(
     top: int = 10,
     checkpoint: str | None = None,
     seed: int = 0,
+    other_words: bool = False,
 ) -> dict[str, Any]:
-    """The ``top`` spans of other samples by centred cosine with ``span``.
+    """The ``top`` spans of other samples by centred cosine with ``span``; with ``other_words`` those that say it in
+    other words (`gsd_core.wording`).
 
     Returns ``run, checkpoint, span, sample, text, null_p95, windows_p95`` (None without controls), ``n_candidates,
     neighbors: [{span, sample, cosine, effect, z, q_value, text}]``; ``effect`` is the cosine less the null's mean.
-    Raises ``UserError`` for an unknown run, checkpoint or span.
+    Raises ``UserError`` for an unknown run, checkpoint or span, and where words cannot be compared.
     """
     run = workspace.open_run(name)
     at = get_checkpoint(run, checkpoint)
@@ -52,6 +55,12 @@ def run_neighbors(
     query = int(place[0])
     samples = spans["sample"].to_numpy(dtype=object)
     if run.has_analysis(at) and reader.has_index(at):
+        if other_words:
+            raise UserError(
+                "the words of so many spans cannot be compared yet",
+                "--other-words",
+                "leave --other-words out",
+            )
         return _search(reader, name, at, spans, query, top)
     if run.has_analysis(at):  # the same centring and null as on the map
         arrays = run.read_arrays(at)
@@ -61,6 +70,12 @@ def run_neighbors(
         directions = compute_centred(reader.read_vectors(at)).directions
         null, windows = compute_null_cosines(directions, samples, seed=seed), np.zeros(0)
     indices, cosines = compute_neighbors(directions, query, samples, top=len(ids))
+    if other_words:
+        wording = make_wording(spans["text"].tolist(), samples)
+        if wording is None:
+            raise UserError("there are no words to compare", f"run {name}", "leave --other-words out")
+        is_other = wording.compute_cosines([query])[0, indices] <= wording.limit
+        indices, cosines = indices[is_other], cosines[is_other]
     q_values = compute_joint_q_values(cosines, [null, windows])
     texts = spans["text"].to_numpy(dtype=object)
     best = zip(indices[:top], cosines[:top], q_values[:top], strict=True)

@@ -21,7 +21,7 @@ from gsd_core.errors import UserError
 
 TIERS = ("hidden", "head", "position", "span", "local", "exact", "state")
 SELECTION_MEASURES = ("alignment", "semantic", "spectral", "grace", "random", "segments")
-EXPORTS = ("spans", "clusters", "twins", "stresses", "vectors", "tokens", "report")
+EXPORTS = ("spans", "clusters", "twins", "rewordings", "stresses", "vectors", "tokens", "report")
 _ABSENT = argparse.SUPPRESS
 
 
@@ -93,7 +93,7 @@ def make_parser() -> ArgumentParser:
     analyze.description = (
         "Layout, clusters with labels, alignment null, stresses and twins of a run's directions."
     )
-    analyze.epilog = "n_stresses and n_twins count those with q < 0.05."
+    analyze.epilog = "n_stresses, n_twins and n_rewordings (twins in other words) count those with q < 0.05."
     analyze.add_argument("run", metavar="RUN")
     analyze.add_argument("--checkpoint", help="only this checkpoint; default: all")
     analyze.add_argument("--seed", type=int, default=0)
@@ -109,6 +109,11 @@ def make_parser() -> ArgumentParser:
     neighbors.add_argument("--top", type=_positive, default=10)
     neighbors.add_argument("--checkpoint", help="default: the one to look at first")
     neighbors.add_argument("--seed", type=int, default=0, help="of the null's random pairs")
+    neighbors.add_argument(
+        "--other-words",
+        action="store_true",
+        help="only spans that say it in other words",
+    )
     neighbors.add_argument(
         "--exact",
         action="store_true",
@@ -132,6 +137,10 @@ def make_parser() -> ArgumentParser:
         found.add_argument("run", metavar="RUN")
         found.add_argument("--top", type=_positive, default=10)
         found.add_argument("--checkpoint", help="default: the one to look at first")
+        if name == "twins":
+            found.add_argument(
+                "--other-words", action="store_true", help="only pairs whose reasonings are in other words"
+            )
 
     _add_evaluate(commands)
     _add_timeline(commands)

@@ -21,6 +21,7 @@ from gsd_core.analysis import baselines
 from gsd_core.analysis.baselines import Representation
 from gsd_core.errors import UserError
 from gsd_core.pipeline.analyze import get_checkpoint
+from gsd_core.pipeline.sentences import read_embeddings_of
 
 if TYPE_CHECKING:
     from gsd_core.pipeline.evaluate import EvaluateOptions
@@ -79,13 +80,8 @@ def make_representations(
                 made.append(baselines.make_gradient(f"{name}, {layer}", vectors[:, start:stop]))
         found += [replace(m, kind="control") for m in made] if is_control else made
     texts = chosen["text"].tolist()
-    spans, embeddings = run.read_embeddings()
-    place = {span: i for i, span in enumerate(spans)}
-    found.append(
-        baselines.make_sentence_embedding(
-            "sentence embedding", embeddings[[place[s] for s in chosen["span"]]]
-        )
-    )
+    embeddings = read_embeddings_of(run, chosen["span"])
+    found.append(baselines.make_sentence_embedding("sentence embedding", embeddings))
     questions = read_question_rows(run, list(pd.unique(chosen["sample"])))
     codes = pd.Categorical(chosen["sample"], categories=list(pd.unique(chosen["sample"]))).codes
     found.append(

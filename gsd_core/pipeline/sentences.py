@@ -1,11 +1,13 @@
 """Sentence embeddings of a run's questions and spans: every text once, and none that another run has already.
 
 embed_texts         (n, E) embeddings of texts
+read_embeddings_of  the stored ones of some spans
 read_known_vectors  text → embedding from a run of the same data under the same encoder
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from gsd_core.errors import UserError
 if TYPE_CHECKING:
     from gsd_core.capture.embeddings import SentenceEncoder
     from gsd_core.pipeline.progress import Progress
-    from gsd_core.store import Workspace
+    from gsd_core.store import Run, Workspace
 
 ENCODE_TEXTS = 256  # texts between two reports of progress
 
@@ -72,3 +74,11 @@ def read_known_vectors(workspace: Workspace, name: str, manifest: dict[str, Any]
 def _essence(manifest: dict[str, Any]) -> tuple[Any, Any]:
     dataset, encoder = manifest.get("dataset") or {}, manifest.get("encoder") or {}
     return dataset.get("data_hash"), encoder.get("weights_hash")
+
+
+def read_embeddings_of(run: Run, spans: Iterable[str]) -> np.ndarray:
+    """(n, E) float32 sentence embeddings of these spans; zeros for a span without one."""
+    ids, embeddings = run.read_embeddings()
+    place = {span: i for i, span in enumerate(ids)}
+    padded = np.concatenate([embeddings, np.zeros((1, run.embedding_width), np.float32)])
+    return padded[[place.get(span, -1) for span in spans]]

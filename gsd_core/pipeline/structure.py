@@ -20,6 +20,7 @@ import pandas as pd
 
 from gsd_core import __version__
 from gsd_core.analysis.directions import apply_centring, center_directions
+from gsd_core.errors import UserError
 from gsd_core.pipeline.analyze import get_checkpoint, read_controls, read_directions
 from gsd_core.pipeline.progress import Progress
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from gsd_core.store import Run, RunReader, Workspace
 
-COUNTS = ("n_stresses", "n_twins")
+COUNTS = ("n_stresses", "n_twins", "n_rewordings")
 CONTROL_NAMES = {"windows": "random windows", "tokens": "single tokens"}  # as figure A calls them
 
 
@@ -37,14 +38,15 @@ def store_structure(
 ) -> dict[str, Any]:
     """Compute and store the structure of ``checkpoint``, which is analysed; ``reader`` is the moment that was.
 
-    Kept where seed, spans and version are the same, unless ``again``. Returns ``n_stresses``, ``n_twins``
-    (both with q < 0.05) and ``seconds`` (0.0 where it was kept).
+    Kept where seed, spans and version are the same, unless ``again``. Returns ``n_stresses``, ``n_twins``,
+    ``n_rewordings`` (twins in other words; all with q < 0.05) and ``seconds`` (0.0 where it was kept).
     """
     started = time.monotonic()
-    spans = reader.read_spans(checkpoint, columns=["span", "sample", "index"])
+    spans = reader.read_spans(checkpoint, columns=["span", "sample", "index", "text"])
     same = {"seed": seed, "n_spans": len(spans), "gsd_version": __version__}
     kept = run.structure_info(checkpoint) if run.has_structure(checkpoint) else {}
-    if kept and not again and all(kept.get(key) == value for key, value in same.items()):
+    is_whole = all(key in kept for key in COUNTS)
+    if is_whole and not again and all(kept.get(key) == value for key, value in same.items()):
         return {**{key: kept[key] for key in COUNTS}, "seconds": 0.0}
 
     stage = progress.stage(f"structure {title}", unit="steps")
@@ -77,6 +79,7 @@ def store_structure(
             )
             for kind, (vectors, owners) in read_controls(reader, checkpoint).items()
         },
+        texts=spans["text"].tolist(),
     )
     seconds = time.monotonic() - started
     info = {**found.info, **same, "semantic_source": source, "seconds": seconds}
@@ -85,30 +88,40 @@ def store_structure(
 
 
 def run_twins(
-    workspace: Workspace, name: str, *, top: int = 10, checkpoint: str | None = None
+    workspace: Workspace,
+    name: str,
+    *,
+    top: int = 10,
+    checkpoint: str | None = None,
+    other_words: bool = False,
 ) -> dict[str, Any]:
-    """The ``top`` twins of run ``name``.
+    """The ``top`` twins of run ``name``; with ``other_words`` those whose reasonings are in other words, by structural
+    score.
 
     Returns ``run, checkpoint, n_twins`` (q < 0.05), ``n_pairs_tested, semantic_median`` and ``twins: [{rank, a, b,
-    structural, semantic, z_structural, z_semantic, score, p_value, q_value, pattern, aligned: [{a, b, cosine}]}]``,
-    where the ends of an aligned pair are span ids. Raises ``UserError`` for an unknown run or checkpoint and for one
-    that is not analysed.
+    structural, semantic, z_structural, z_semantic, score, p_value, q_value, pattern, wording, aligned: [{a, b,
+    cosine}]}]``, where ``wording`` is the mean cosine of the aligned spans' words and the ends of an aligned pair
+    are span ids. Raises ``UserError`` for an unknown run or checkpoint and for one that is not analysed.
     """
     run = workspace.open_run(name)
     at = get_checkpoint(run, checkpoint)
-    table, info = run.read_structure(at, "twins").head(top), run.structure_info(at)
+    info = run.structure_info(at)
+    table = _read_twins(run, at, other_words)
+    count, tested = ("n_rewordings", "n_pairs_other_words") if other_words else ("n_twins", "n_pairs_tested")
     twins = []
-    for row in table.to_dict("records"):
+    for row in table.head(top).to_dict("records"):
         aligned = [
             {"a": f"{row['a']}#{i}", "b": f"{row['b']}#{j}", "cosine": cosine}
             for i, j, cosine in json.loads(row.pop("aligned"))
         ]
+        if pd.isna(row.get("wording")):
+            row["wording"] = None
         twins.append({**row, "aligned": aligned})
     return {
         "run": name,
         "checkpoint": at,
-        "n_twins": info["n_twins"],
-        "n_pairs_tested": info["twins"]["n_pairs_tested"],
+        "n_twins": info[count],
+        "n_pairs_tested": info["twins"][tested],
         "semantic_median": info["twins"]["semantic_median"],
         "twins": twins,
     }
@@ -135,10 +148,20 @@ def run_stresses(
     }
 
 
-def compute_twin_table(run: Run, checkpoint: str) -> pd.DataFrame:
-    """Twins of one checkpoint by rank, with ``aligned`` as lists ``[k_a, k_b, cosine]``. ``UserError`` where not
-    analysed."""
-    table = run.read_structure(checkpoint, "twins")
+def _read_twins(run: Run, checkpoint: str, other_words: bool) -> pd.DataFrame:
+    if other_words and run.has_structure(checkpoint) and "rewordings" not in run.structure_tables(checkpoint):
+        raise UserError(
+            "it was analysed before other words were sought",
+            f"run {run.name}, checkpoint {checkpoint}",
+            f"gsd analyze {run.name} --again",
+        )
+    return run.read_structure(checkpoint, "rewordings" if other_words else "twins")
+
+
+def compute_twin_table(run: Run, checkpoint: str, other_words: bool = False) -> pd.DataFrame:
+    """Twins of one checkpoint by rank, or those in other words, with ``aligned`` as lists ``[k_a, k_b, cosine]``.
+    ``UserError`` where not analysed."""
+    table = _read_twins(run, checkpoint, other_words)
     table["aligned"] = _parse(table["aligned"])
     table.insert(0, "checkpoint", checkpoint)
     return table

@@ -1,7 +1,8 @@
 """What several browser tests do with the map.
 
 query_of             the address' query as a dict
-wait_until_settled   no script runs and the first chart has its axes
+wait_until_idle      no script runs
+wait_until_settled   the same, and the first chart has its axes
 click_point          click where an expression says a point of the chart lies
 open_map             go to the map and wait until it is drawn
 click_lonely_point   click the span farthest from all others, so that the click hits it
@@ -13,7 +14,8 @@ from __future__ import annotations
 import re
 from urllib.parse import parse_qs, urlparse
 
-SETTLED = """() => document.querySelector('[data-testid="stApp"]')?.dataset.testScriptState === 'notRunning'
+IDLE = "document.querySelector('[data-testid=\"stApp\"]')?.dataset.testScriptState === 'notRunning'"
+SETTLED = f"""() => {IDLE}
     && !!document.querySelector('.js-plotly-plot')?._fullLayout?.xaxis?.l2p"""
 # A place counts once two looks in a row agree: pages still grow above the chart while they load.
 STEADY = """argument => {
@@ -46,6 +48,11 @@ LONELY_POINT = """() => {
 
 def query_of(page) -> dict[str, str]:
     return {name: values[0] for name, values in parse_qs(urlparse(page.url).query).items()}
+
+
+def wait_until_idle(page) -> None:
+    page.wait_for_selector("h1")
+    page.wait_for_function(IDLE)
 
 
 def wait_until_settled(page) -> None:
