@@ -85,7 +85,7 @@ def compute_clusters(
     """
     size = default_min_cluster_size(len(directions)) if min_cluster_size is None else min_cluster_size
     if sample is None:
-        labels, sureness = find_groups(np.asarray(directions), seed, size, min_samples, n_neighbors, knn)
+        labels, sureness = find_groups(directions[:], seed, size, min_samples, n_neighbors, knn)
     else:
         share = len(sample.rows) / len(directions)
         part = max(SMALLEST, round(size * share))

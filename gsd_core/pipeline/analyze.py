@@ -3,6 +3,7 @@
 run_analyze      analyse every checkpoint of a run (or one) and store the result whole
 read_controls    windows and tokens captured beside the spans, by kind
 read_directions  directions of a checkpoint, held or not
+report_step      progress of one of a stage's named steps
 keep_threads     torch computes with as many threads after the work as before it
 use_numba_cache  compiled code is kept between processes, in the user's cache folder
 
@@ -17,7 +18,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,11 +29,17 @@ import platformdirs
 from gsd_core import __version__
 from gsd_core.analysis.directions import HELD_BYTES
 from gsd_core.errors import UserError
-from gsd_core.pipeline.progress import Progress
+from gsd_core.pipeline.progress import Progress, Stage
 from gsd_core.store import LazyVectors
 
 if TYPE_CHECKING:
     from gsd_core.store import Run, RunReader, Workspace
+
+
+def report_step(stage: Stage, steps: Sequence[str], step: str, done: int, total: int) -> None:
+    """Show that ``done`` of ``total`` of one of the named ``steps`` is finished; a long one with its share."""
+    share = f" {100 * done // total} %" if 0 < done < total else ""
+    stage.update(steps.index(step) + (1 if done >= total else 0), len(steps), step=step + share)
 
 
 @contextmanager
@@ -186,8 +193,7 @@ def _analyze_map(
     from gsd_core.analysis.analyze import STAGES, analyze_directions
 
     def report(step: str, done: int, total: int) -> None:
-        finished = STAGES.index(step) + (1 if done >= total else 0)
-        stage.update(finished, len(STAGES), step=step)
+        report_step(stage, STAGES, step, done, total)
 
     analysis = analyze_directions(
         read_directions(reader, checkpoint),

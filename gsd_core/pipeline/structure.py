@@ -21,7 +21,7 @@ import pandas as pd
 from gsd_core import __version__
 from gsd_core.analysis.directions import apply_centring, center_directions
 from gsd_core.errors import UserError
-from gsd_core.pipeline.analyze import get_checkpoint, read_controls, read_directions
+from gsd_core.pipeline.analyze import get_checkpoint, read_controls, read_directions, report_step
 from gsd_core.pipeline.progress import Progress
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def store_structure(
     from gsd_core.analysis.structure import STAGES, analyze_structure
 
     def report(step: str, done: int, total: int) -> None:
-        stage.update(STAGES.index(step) + (1 if done >= total else 0), len(STAGES), step=step)
+        report_step(stage, STAGES, step, done, total)
 
     arrays = run.read_arrays(checkpoint)
     clusters = run.read_clusters(checkpoint)
