@@ -39,6 +39,7 @@ def _navigation() -> st.Page:
             st.Page(PAGES["timeline"], title="Timeline"),
             st.Page(PAGES["evidence"], title="Evidence"),
             st.Page(PAGES["data"], title="Data"),
+            st.Page(PAGES["help"], title="Help"),
         ],
         position="top",
     )

@@ -47,6 +47,7 @@ PAGES = {
     "timeline": "pages/timeline.py",
     "evidence": "pages/evidence.py",
     "data": "pages/data.py",
+    "help": "pages/help.py",
 }
 LISTING_TTL_S = 3
 
