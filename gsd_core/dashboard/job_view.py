@@ -137,7 +137,7 @@ def start_and_show(
 ) -> None:
     """Start a job and show the page again with it; an error is shown in place."""
     if not session.can_run_jobs():
-        st.info("This workspace is not on this machine: start the stage with the command line.")
+        st.info(f"{session.find_obstacle()}: start the stage with the command line.")
         return
     try:
         job = jobs.start_job(session.workspace_uri(), title, commands, run=run, dataset=dataset)

@@ -1,7 +1,7 @@
 """What every page starts with: the workspace, the run that is looked at, and what was read of it.
 
 open_workspace     the workspace of this server
-can_run_jobs       whether files and jobs can be kept beside it
+can_run_jobs, find_obstacle   whether a page may start jobs and take files in, or why not
 list_runs, list_datasets   what is in it, read again every few seconds
 choose_run         select boxes for run and checkpoint
 needs_analysis     whether the chosen checkpoint has no layout yet
@@ -50,6 +50,7 @@ PAGES = {
     "help": "pages/help.py",
 }
 LISTING_TTL_S = 3
+READ_ONLY = "GSD_READ_ONLY"  # in the environment: pages show and change nothing
 
 
 class Chosen(NamedTuple):
@@ -69,9 +70,17 @@ def workspace_uri() -> str:
     return os.environ.get("GSD_WORKSPACE") or "gsd-workspace"
 
 
+def find_obstacle() -> str:
+    """Why nothing can be started or stored from a page; empty where it can."""
+    if os.environ.get(READ_ONLY):
+        return "This dashboard is for reading only"
+    # Uploads and jobs are plain files beside the workspace.
+    return "" if open_workspace().is_local else "This workspace is not on this machine"
+
+
 def can_run_jobs() -> bool:
-    """Whether the workspace lies on this machine: uploads and jobs are plain files beside it."""
-    return open_workspace().is_local
+    """Whether a page may start jobs and take files in."""
+    return not find_obstacle()
 
 
 @st.cache_resource(show_spinner=False)
