@@ -79,6 +79,7 @@ KEYS = (
     ("Trace", "← → ↑ ↓", "from span to span"),
     ("Trace", "Home, End", "first and last span"),
     ("Trace", "Enter", "choose the span: its aligned spans appear"),
+    ("Trace, search", "Enter, Shift+Enter", "next and previous place; Escape ends the search"),
     ("Twins", "← →", "to the aligned span of the other trace"),
     ("Maps", "scroll, drag", "zoom, pan; lasso and box are in the tool bar"),
 )
