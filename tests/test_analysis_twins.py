@@ -16,7 +16,8 @@ from gsd_core.analysis.align import (
     group_traces,
     make_shuffles,
 )
-from gsd_core.analysis.structure import TABLES, Structure, analyze_structure
+from gsd_core.analysis.structure import Structure, analyze_structure
+from gsd_core.analysis.structure_tables import TABLES
 from gsd_core.analysis.twins import PER_PATTERN, find_twins
 from tests.benchmarks.structure import Planted, compute_recall, make_planted
 

@@ -15,30 +15,43 @@ WIDTH, N_SPANS, N_CLUSTERS = 32, 4, 40
 
 def make_batch(number: int, n_samples: int = 25, seed: int = 0) -> list[SampleRecords]:
     """Samples of planted directions: span K of a sample lies near one of 40 centres, all a little to one side."""
-    centres = np.random.default_rng(seed).normal(size=(N_CLUSTERS, WIDTH))
     random = np.random.default_rng([seed, number])
-    results = []
-    for row in range(n_samples):
-        spans = tuple(TokenSpan(k, k + 1, k + 2, k, k + 1, f"step {k}") for k in range(N_SPANS))
-        vectors = (
+    centres = np.random.default_rng(seed).normal(size=(N_CLUSTERS, WIDTH))
+    vectors = np.concatenate(
+        [
             centres[random.integers(0, N_CLUSTERS, N_SPANS)]
             + 0.5 * random.normal(size=(N_SPANS, WIDTH))
             + 0.4
-        )
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        tokens = np.arange(N_SPANS + 1, dtype=np.int32)
+            for _ in range(n_samples)
+        ]
+    )
+    return make_samples(number, vectors, N_SPANS)
+
+
+def make_samples(number: int, vectors: np.ndarray, n_spans: int) -> list[SampleRecords]:
+    """One batch of samples with ``n_spans`` spans each, in the directions of ``vectors`` (n, 32)."""
+    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    results = []
+    for row in range(len(vectors) // n_spans):
+        own = vectors[row * n_spans : (row + 1) * n_spans]
+        spans = tuple(TokenSpan(k, k + 1, k + 2, k, k + 1, f"step {k}") for k in range(n_spans))
+        tokens = np.arange(n_spans + 1, dtype=np.int32)
         sample = TokenizedSample(f"b{number}-s{row}", "", tokens, tokens, tokens, spans, 1, 0)
         records = [
-            SpanRecord(s, v.astype(np.float16), 1.0, 1.0, 0.5) for s, v in zip(spans, vectors, strict=True)
+            SpanRecord(s, v.astype(np.float16), 1.0, 1.0, 0.5) for s, v in zip(spans, own, strict=True)
         ]
-        results.append(SampleRecords(sample, tuple(records), np.zeros(N_SPANS + 1, np.float32)))
+        results.append(SampleRecords(sample, tuple(records), np.zeros(n_spans + 1, np.float32)))
     return results
 
 
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+@pytest.fixture(autouse=True)
+def small_indices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index, "INDEX_ABOVE_BYTES", 1)
     monkeypatch.setattr(index, "FEWEST_ROWS", 1_000)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
     run = Workspace.open(tmp_path).create_run("r", {}, WIDTH, 4)
     for number in range(30):
         run.append_batch("final", None, number, make_batch(number))
@@ -101,7 +114,49 @@ def test_rows_of_unfinished_batches_and_of_the_own_sample_are_never_found(run: R
     assert records.open() is not None
 
 
-def test_small_checkpoints_get_no_index(tmp_path: Path) -> None:
+def test_tight_clusters_come_in_the_order_of_their_centred_cosines(tmp_path: Path) -> None:
+    """Members that differ by less than their lengths after centring do: inner products alone order them wrongly."""
+    random = np.random.default_rng(3)
+    run = Workspace.open(tmp_path).create_run("r", {}, WIDTH, 4)
+    centres, offset = random.normal(size=(4, WIDTH)), random.normal(size=WIDTH)
+    near = centres[random.integers(0, 4, 12_000)] + 0.05 * random.normal(size=(12_000, WIDTH)) + offset
+    run.append_batch("final", None, 0, make_samples(0, near, N_SPANS))
+    run.flush()
+    built = run.build_index("final")
+    assert built is not None
+    assert mean_recall(run, 50) >= 0.9, "0.06 by inner products with the centred query"
+    assert built["recall"] >= 0.95
+
+
+def test_of_equal_directions_any_are_neighbours_and_recall_knows_it(tmp_path: Path) -> None:
+    random = np.random.default_rng(4)
+    run = Workspace.open(tmp_path).create_run("r", {}, WIDTH, 4)
+    repeated = np.repeat(random.normal(size=(4, WIDTH)), 1_000, axis=0)[random.permutation(4_000)]
+    run.append_batch("final", None, 0, make_samples(0, repeated, N_SPANS))
+    run.flush()
+    built = run.build_index("final")
+    assert built is not None
+    assert (built["recall"], built["factor"]) == (1.0, index.FACTORS[0])
+    found = run.search(repeated[0] / np.linalg.norm(repeated[0]), 50)
+    np.testing.assert_allclose(found["cosine"], 1.0, atol=1e-3)
+
+
+def test_a_sample_longer_than_the_candidates_does_not_hide_the_others(run: Run) -> None:
+    random = np.random.default_rng(5)
+    place = random.normal(size=WIDTH)
+    own = place + 0.01 * random.normal(size=(9_000, WIDTH))
+    others = place + 0.2 * random.normal(size=(60, WIDTH))
+    run.append_batch("final", None, 60, make_samples(60, own, len(own)))
+    run.append_batch("final", None, 61, make_samples(61, others, 1))
+    run.flush()
+    run.build_index("final")
+    found = run.search(own[0] / np.linalg.norm(own[0]), 50, exclude_sample="b60-s0")
+    assert len(found) == 50
+    assert all(sample.startswith("b61-") for sample in found["sample"])
+
+
+def test_small_checkpoints_get_no_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
     run = Workspace.open(tmp_path).create_run("r", {}, WIDTH, 4)
     run.append_batch("final", None, 0, make_batch(0))
     run.flush()

@@ -4,8 +4,8 @@ Analysis              layout, clusters, names, mean, null and a summary; as arra
 analyze_directions    vectors → Analysis
 STAGES                names that ``on_progress`` reports, in order
 
-Memory at 200,000 spans × 1,024: the centred directions (800 MB float32) besides the input; all else goes in
-batches.
+Memory: vectors in an array are held once more, centred (float32); others (`Vectors`) are read and centred in batches,
+several times, and what is held is the fitted sample and some numbers a span: 1.5 GB at 1,000,000 × 1,024.
 """
 
 from __future__ import annotations
@@ -18,11 +18,18 @@ import numpy as np
 import pandas as pd
 
 from gsd_core.analysis.clusters import N_NEIGHBORS, compute_clusters, default_min_cluster_size
-from gsd_core.analysis.directions import apply_centring, compute_centred
+from gsd_core.analysis.directions import (
+    Vectors,
+    apply_centring,
+    center_directions,
+    compute_centring,
+    find_alive,
+)
 from gsd_core.analysis.labels import compute_cluster_labels, compute_exemplars
 from gsd_core.analysis.layout import compute_layout
-from gsd_core.analysis.manifold import FEW, PLACED_ABOVE, compute_knn
+from gsd_core.analysis.manifold import FEW, compute_knn
 from gsd_core.analysis.nulls import compute_null_cosines, compute_window_null, describe_null
+from gsd_core.analysis.placing import PLACED_ABOVE, fit_sample
 
 STAGES = ("centre", "neighbours", "layout", "clusters", "labels", "null")
 LAYOUT_NEIGHBORS = 15
@@ -84,7 +91,7 @@ class Analysis:
 
 
 def analyze_directions(
-    vectors: np.ndarray,
+    vectors: Vectors,
     samples: Sequence[str] | np.ndarray,
     texts: Sequence[str],
     seed: int = 0,
@@ -103,7 +110,7 @@ def analyze_directions(
     ----------
     vectors
         (n, P) float16 or float32 as captured; zero rows are spans without gradient: noise, at the origin. n
-        may be 0.
+        may be 0. An array, or `Vectors` that are read as they are asked for.
     samples, texts
         (n,) sample id and text of each span.
     seed
@@ -113,6 +120,9 @@ def analyze_directions(
         work.
     n_top
         Principal directions removed besides the mean.
+    placed_above
+        With more directions than this, layout and clusters are fitted on a seeded sample of so many, and every other
+        span is placed among its nearest fitted ones (`placing`); labels and exemplars are then of the sample.
     windows
         Directions (m, P) as captured and sample ids (m,) of windows at random places: a second null.
 
@@ -130,29 +140,44 @@ def analyze_directions(
     samples = np.asarray(samples)
 
     report("centre", 0, 1)
-    directions, mean, top = compute_centred(vectors, n_top=n_top)
+    mean, top = compute_centring(vectors, n_top=n_top)
+    directions = center_directions(vectors, mean, top)
     report("centre", 1, 1)
 
     report("neighbours", 0, 1)
-    alive = np.any(directions != 0, axis=1) if n else np.zeros(0, dtype=bool)
-    n_alive = int(alive.sum())
-    knn = None
-    if FEW <= n_alive <= placed_above:
-        knn = compute_knn(directions if n_alive == n else directions[alive], N_NEIGHBORS, seed)
+    n_alive = int(find_alive(directions).sum())
+    knn, sample = None, None
+    if n_alive > placed_above:
+        sample = fit_sample(
+            directions,
+            placed_above,
+            N_NEIGHBORS,
+            seed,
+            lambda done, all_: report("neighbours", done, all_ + 1),
+        )
+    elif n_alive >= FEW:
+        rows = np.asarray(directions[:])
+        knn = compute_knn(rows if n_alive == n else rows[find_alive(directions)], N_NEIGHBORS, seed)
     report("neighbours", 1, 1)
 
     report("layout", 0, 1)
-    layout = compute_layout(directions, seed, LAYOUT_NEIGHBORS, knn=knn, placed_above=placed_above)
+    if sample is None:
+        layout = compute_layout(directions[:], seed, LAYOUT_NEIGHBORS, knn=knn)
+    else:
+        layout = sample.placing.place(compute_layout(sample.rows, seed, LAYOUT_NEIGHBORS, knn=sample.knn))
     report("layout", 1, 1)
 
     report("clusters", 0, 1)
     size = default_min_cluster_size(n) if min_cluster_size is None else min_cluster_size
-    labels, probabilities = compute_clusters(directions, seed, size, knn=knn, placed_above=placed_above)
+    labels, probabilities = compute_clusters(directions, seed, size, knn=knn, sample=sample)
     report("clusters", 1, 1)
 
     report("labels", 0, 1)
-    names = {c: (found.label, found.terms) for c, found in compute_cluster_labels(texts, labels).items()}
-    exemplars = compute_exemplars(directions, labels, 3, samples)
+    shown = np.arange(n) if sample is None else _choose_shown(sample.placing.fitted, labels)
+    named = compute_cluster_labels([texts[row] for row in shown.tolist()], labels[shown])
+    names = {c: (found.label, found.terms) for c, found in named.items()}
+    nearest = compute_exemplars(directions[shown], labels[shown], 3, samples[shown])
+    exemplars = {c: [int(shown[row]) for row in rows] for c, rows in nearest.items()}
     report("labels", 1, 1)
 
     report("null", 0, 1)
@@ -165,6 +190,7 @@ def analyze_directions(
     info = {
         "n_spans": n,
         "n_without_direction": n - n_alive,
+        "n_fitted": n_alive if sample is None else len(sample.rows),
         "n_clusters": len(names),
         "noise_share": float(np.mean(labels < 0)) if n else 0.0,
         "seed": seed,
@@ -175,3 +201,11 @@ def analyze_directions(
         "null_windows": describe_null(null_windows),
     }
     return Analysis(layout, labels, probabilities, names, exemplars, mean, top, null, null_windows, info)
+
+
+def _choose_shown(fitted: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(s,) the fitted spans and the first 20 members of every cluster: what names it and stands for it."""
+    order = np.argsort(labels, kind="stable")
+    _, first = np.unique(labels[order], return_index=True)
+    starts = np.repeat(first, np.diff([*first, len(order)]))
+    return np.union1d(fitted, order[np.arange(len(order)) - starts < 20])

@@ -1,6 +1,7 @@
 """Clusters of directions: spans that pull the model the same way.
 
 compute_clusters            labels (-1 is noise) and membership probabilities
+find_groups                 the first half of it: dense groups, not confirmed
 confirm_clusters            sends members back to noise whose directions do not bear the cluster out
 default_min_cluster_size    smallest group that is called a cluster, from the number of spans
 
@@ -28,9 +29,12 @@ from __future__ import annotations
 import numpy as np
 from sklearn.cluster import HDBSCAN
 
-from gsd_core.analysis.manifold import PLACED_ABOVE, Knn, compute_manifold
+from gsd_core.analysis.directions import Rows, find_alive
+from gsd_core.analysis.manifold import Knn, compute_manifold
+from gsd_core.analysis.placing import FittedSample
 
 N_DIMS = 8
+SMALLEST = 5
 N_NEIGHBORS = 30
 BORNE_OUT = 4.0  # robust standard deviations above what spans outside the cluster have
 BATCH = 8192
@@ -41,17 +45,17 @@ SKLEARN_UP_TO = 20_000
 
 def default_min_cluster_size(n: int) -> int:
     """A third of √n, at least 5: 5 at 200 spans, 18 at 3,000, 33 at 10,000, 149 at 200,000. Source: "ours"."""
-    return max(5, round(np.sqrt(n) / 3))
+    return max(SMALLEST, round(np.sqrt(n) / 3))
 
 
 def compute_clusters(
-    directions: np.ndarray,
+    directions: Rows,
     seed: int = 0,
     min_cluster_size: int | None = None,
     min_samples: int = 10,
     n_neighbors: int = N_NEIGHBORS,
     knn: Knn | None = None,
-    placed_above: int = PLACED_ABOVE,
+    sample: FittedSample | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """HDBSCAN (Campello et al. 2013) on 8 seeded UMAP coordinates, then confirmed in the directions. "Ours".
 
@@ -63,8 +67,11 @@ def compute_clusters(
         None: `default_min_cluster_size`.
     min_samples
         Neighbours that make a dense point; more makes more noise. Cut to ``min_cluster_size``.
-    n_neighbors, knn, placed_above
+    n_neighbors, knn
         As in `compute_manifold`.
+    sample
+        Of `fit_sample`: groups are found in it, with a smallest size in proportion (at least 5), the other spans take
+        what their nearest fitted ones have, and all are confirmed.
 
     Returns
     -------
@@ -76,12 +83,32 @@ def compute_clusters(
     ValueError
         A row holds NaN or infinity.
     """
+    size = default_min_cluster_size(len(directions)) if min_cluster_size is None else min_cluster_size
+    if sample is None:
+        labels, sureness = find_groups(directions[:], seed, size, min_samples, n_neighbors, knn)
+    else:
+        share = len(sample.rows) / len(directions)
+        part = max(SMALLEST, round(size * share))
+        found = find_groups(sample.rows, seed, part, min_samples, n_neighbors, sample.knn)
+        labels, sureness = sample.placing.vote(*found)
+    labels = _by_size(confirm_clusters(directions, labels, size, seed))
+    return labels, np.where(labels >= 0, sureness, np.float32(0))
+
+
+def find_groups(
+    directions: np.ndarray,
+    seed: int,
+    min_cluster_size: int,
+    min_samples: int,
+    n_neighbors: int,
+    knn: Knn | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (n,) int32 and probabilities (n,) float32 of `compute_clusters` before anything is confirmed."""
     n = len(directions)
-    size = default_min_cluster_size(n) if min_cluster_size is None else min_cluster_size
     labels, probabilities = np.full(n, -1, dtype=np.int32), np.zeros(n, dtype=np.float32)
-    coordinates = compute_manifold(directions, N_DIMS, seed, n_neighbors, 0.0, knn, placed_above)
-    alive = np.flatnonzero(np.any(directions != 0, axis=1)) if n else np.zeros(0, dtype=np.int64)
-    if len(alive) < size:
+    coordinates = compute_manifold(directions, N_DIMS, seed, n_neighbors, 0.0, knn)
+    alive = np.flatnonzero(find_alive(directions))
+    if len(alive) < min_cluster_size:
         return labels, probabilities
     points = coordinates[alive].astype(np.float64)
     if (
@@ -89,15 +116,13 @@ def compute_clusters(
     ):  # one direction for all: a cluster without doubt, which HDBSCAN cannot say
         labels[alive], probabilities[alive] = 0, 1.0
         return labels, probabilities
-    found, sureness = _hdbscan(points, size, min(min_samples, size))
-    labels[alive] = found
-    labels = _by_size(confirm_clusters(directions, labels, size, seed))
-    probabilities[alive] = np.where(labels[alive] >= 0, np.clip(np.nan_to_num(sureness), 0.0, 1.0), 0.0)
+    labels[alive], sureness = _hdbscan(points, min_cluster_size, min(min_samples, min_cluster_size))
+    probabilities[alive] = np.clip(np.nan_to_num(sureness), 0.0, 1.0)
     return labels, probabilities
 
 
 def confirm_clusters(
-    directions: np.ndarray, labels: np.ndarray, min_cluster_size: int, seed: int = 0
+    directions: Rows, labels: np.ndarray, min_cluster_size: int, seed: int = 0
 ) -> np.ndarray:
     """Keep a member only where its direction bears its cluster out. Source: "ours".
 
@@ -123,10 +148,11 @@ def confirm_clusters(
     lengths = np.sqrt(np.maximum(squares, 1e-12))
     floors = _background_floors(directions, kept, sums / lengths[:, None], seed)
     for start in range(0, n, BATCH):
-        rows = np.arange(start, min(start + BATCH, n))
-        rows = rows[kept[rows] >= 0]
+        rows = np.flatnonzero(kept[start : start + BATCH] >= 0)
+        members = directions[start : start + BATCH][rows]
+        rows += start
         own = kept[rows]
-        with_sum = np.einsum("bp,bp->b", directions[rows], sums[own])
+        with_sum = np.einsum("bp,bp->b", members, sums[own])
         # Without the member itself: <x, s - x> / |s - x|, from <x, s> and |s|.
         others = np.sqrt(np.maximum(squares[own] - 2 * with_sum + 1.0, 1e-12))
         kept[rows[(with_sum - 1.0) / others < floors[own]]] = -1
@@ -136,11 +162,9 @@ def confirm_clusters(
     return np.where((kept >= 0) & stands[kept], kept, -1).astype(np.int32)
 
 
-def _background_floors(
-    directions: np.ndarray, labels: np.ndarray, means: np.ndarray, seed: int
-) -> np.ndarray:
+def _background_floors(directions: Rows, labels: np.ndarray, means: np.ndarray, seed: int) -> np.ndarray:
     """(clusters,) cosine that a member must reach: outside median, or zero, + 4 × 1.4826 × outside MAD, or 1/√P."""
-    alive = np.flatnonzero(np.any(directions != 0, axis=1))
+    alive = np.flatnonzero(find_alive(directions))
     if len(alive) > N_BACKGROUND:
         alive = np.sort(np.random.default_rng(seed).choice(alive, N_BACKGROUND, replace=False))
     cosines = directions[alive] @ means.T.astype(np.float32)

@@ -1,8 +1,14 @@
 """Centring: what all spans share is removed before any two are compared.
 
+Vectors            what a corpus may be: an array, or anything that reads its rows as they are asked for
 Centred            result of centring: directions, mean, top
+CentredRows        directions of a corpus that is not held: centred as they are read
 compute_centred    centre a corpus; unit-norm directions, its mean, its top principal directions
+compute_centring   the mean and the top principal directions alone
 apply_centring     the same centring for further vectors (a query, another checkpoint)
+center_directions  the same, at once for an array and row by row for what is not held
+find_alive         which spans have a direction
+HELD_BYTES         what of centred directions may be held at once
 check_finite       ValueError that names the first row with NaN or infinity
 
 Shapes: n spans, P sketch width, m removed principal directions. All directions are unit norm or exactly zero.
@@ -10,13 +16,70 @@ Shapes: n spans, P sketch width, m removed principal directions. All directions 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from scipy.linalg import eigh
 
+HELD_BYTES = 2**30  # of centred directions that are held at once: 262,144 spans at P = 1,024
 BATCH = 8192  # rows converted to float32 at a time: 32 MiB at P = 1,024
 TINY = 1e-5  # below this a difference of unit vectors is rounding, not direction
+
+
+class Vectors(Protocol):
+    """(n, P) rows that are read by slices and by row numbers, in the way of an array."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(n, P)``."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any, /) -> np.ndarray: ...
+
+
+class CentredRows:
+    """(n, P) float32 directions of a corpus that is too big to be held: `apply_centring` of the rows asked for."""
+
+    def __init__(
+        self,
+        vectors: Vectors,
+        mean: np.ndarray,
+        top: np.ndarray | None = None,
+        order: np.ndarray | None = None,
+    ) -> None:
+        self._vectors, self._mean, self._top = vectors, mean, top
+        self._order = order
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(n, P)``."""
+        return len(self), *self._vectors.shape[1:]
+
+    def __len__(self) -> int:
+        return len(self._vectors if self._order is None else self._order)
+
+    def __getitem__(self, rows: Any, /) -> np.ndarray:
+        rows = rows if self._order is None else self._order[rows]
+        return apply_centring(self._vectors[rows], self._mean, self._top)
+
+    def reorder(self, order: np.ndarray) -> CentredRows:
+        """The rows ``order`` (m,), still unread."""
+        held = order if self._order is None else self._order[order]
+        return CentredRows(self._vectors, self._mean, self._top, held)
+
+    @cached_property
+    def alive(self) -> np.ndarray:
+        """(n,) bool: which rows are not zero. One pass over all, once."""
+        return np.concatenate(
+            [np.any(self[start : start + BATCH] != 0, axis=1) for start in range(0, len(self), BATCH)]
+            or [np.zeros(0, dtype=bool)]
+        )
+
+
+Rows = np.ndarray | CentredRows
 
 
 class Centred(NamedTuple):
@@ -27,9 +90,16 @@ class Centred(NamedTuple):
     top: np.ndarray
 
 
-def check_finite(vectors: np.ndarray, name: str = "vectors") -> None:
+def find_alive(directions: Rows) -> np.ndarray:
+    """(n,) bool: which rows of ``directions`` (n, P) are not zero, hence have a direction."""
+    if isinstance(directions, CentredRows):
+        return directions.alive
+    return np.any(directions != 0, axis=1) if len(directions) else np.zeros(0, dtype=bool)
+
+
+def check_finite(vectors: Vectors, name: str = "vectors") -> None:
     """Raise a ValueError that names the first row of ``vectors`` (n, P) holding NaN or infinity."""
-    if vectors.ndim != 2:
+    if len(vectors.shape) != 2:
         raise ValueError(f"{name} must have two axes (n, P), not shape {vectors.shape}")
     for start in range(0, len(vectors), BATCH):
         bad = ~np.isfinite(vectors[start : start + BATCH]).all(axis=1)
@@ -76,6 +146,13 @@ def apply_centring(vectors: np.ndarray, mean: np.ndarray, top: np.ndarray | None
     return out
 
 
+def center_directions(vectors: Vectors, mean: np.ndarray, top: np.ndarray | None = None) -> Rows:
+    """`apply_centring` of a corpus: of an array an array, of other `Vectors` their `CentredRows`."""
+    if isinstance(vectors, np.ndarray):
+        return apply_centring(vectors, mean, top)
+    return CentredRows(vectors, mean, top)
+
+
 def compute_centred(vectors: np.ndarray, mean: np.ndarray | None = None, n_top: int = 0) -> Centred:
     """Remove the corpus mean and, on request, the ``n_top`` principal directions. Source: methods §1.4,
     "ours".
@@ -103,6 +180,14 @@ def compute_centred(vectors: np.ndarray, mean: np.ndarray | None = None, n_top: 
     ValueError
         A row holds NaN or infinity, or ``n_top`` does not fit.
     """
+    mean, top = compute_centring(vectors, mean, n_top)
+    return Centred(apply_centring(vectors, mean, top), mean, top)
+
+
+def compute_centring(
+    vectors: Vectors, mean: np.ndarray | None = None, n_top: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """``mean`` (P,) and ``top`` (m, P) of `compute_centred`, in batches: ``vectors`` (n, P) need not be held."""
     check_finite(vectors)
     n, width = vectors.shape
     if not 0 <= n_top <= width:
@@ -118,10 +203,10 @@ def compute_centred(vectors: np.ndarray, mean: np.ndarray | None = None, n_top: 
     top = np.zeros((0, width), dtype=np.float32)
     if n_top and n:
         top = _principal_directions(vectors, mean, n_top)
-    return Centred(apply_centring(vectors, mean, top), mean, top)
+    return mean, top
 
 
-def _principal_directions(vectors: np.ndarray, mean: np.ndarray, n_top: int) -> np.ndarray:
+def _principal_directions(vectors: Vectors, mean: np.ndarray, n_top: int) -> np.ndarray:
     """(m, P) leading eigenvectors of the covariance of the centred rows; m < n_top where the rank is smaller."""
     width = vectors.shape[1]
     gram = np.zeros((width, width), dtype=np.float64)

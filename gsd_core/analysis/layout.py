@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gsd_core.analysis.manifold import PLACED_ABOVE, Knn, compute_manifold
+from gsd_core.analysis.manifold import Knn, compute_manifold
 
 
 def compute_layout(
@@ -19,12 +19,11 @@ def compute_layout(
     n_neighbors: int = 15,
     min_dist: float = 0.1,
     knn: Knn | None = None,
-    placed_above: int = PLACED_ABOVE,
 ) -> np.ndarray:
     """2-D coordinates of ``directions`` (n, P), unit norm or zero. Source: "ours" (UMAP, cosine, seeded).
 
     Returns (n, 2) float32, never NaN, centred on the origin; n may be 0. Zero directions lie at the origin.
-    ``knn`` and ``placed_above`` as in `compute_manifold`. Raises ValueError where a row holds NaN or
+    ``knn`` as in `compute_manifold`. Raises ValueError where a row holds NaN or
     infinity.
     """
-    return compute_manifold(directions, 2, seed, n_neighbors, min_dist, knn, placed_above)
+    return compute_manifold(directions, 2, seed, n_neighbors, min_dist, knn)

@@ -3,7 +3,8 @@
 Knn                 neighbour graph: indices and cosine distances, self first
 compute_knn         exact for up to 20,000 directions, approximate (seeded) beyond
 compute_manifold    (n, d) UMAP coordinates; the map uses d = 2, the clusters d = 8
-PLACED_ABOVE        above this many directions UMAP is fitted on a sample and the rest is placed
+make_search_index   the approximate index behind it, for rows that are not in the graph
+EXACT_UP_TO         where the graph stops being exact
 
 Why the graph is computed here: umap-learn measures every pair below 4,096 points in a Python loop (3,000 ×
 1,024: 26 s; one matrix product: 0.3 s), and its approximate index costs every new process about 25 s of
@@ -20,10 +21,9 @@ import numpy as np
 import pynndescent
 import umap
 
-from gsd_core.analysis.directions import check_finite
+from gsd_core.analysis.directions import check_finite, find_alive
 
 EXACT_UP_TO = 20_000
-PLACED_ABOVE = 50_000
 FEW = 16  # fewer directions than this have no neighbourhood graph to speak of: principal coordinates instead
 BLOCK = 1024  # rows of the similarity matrix held at a time: 80 MB at 20,000
 
@@ -34,6 +34,12 @@ class Knn(NamedTuple):
     indices: np.ndarray
     distances: np.ndarray
 
+    @classmethod
+    def of(cls, index: pynndescent.NNDescent) -> Knn:
+        """The graph of a search index."""
+        indices, distances = index.neighbor_graph
+        return cls(indices.astype(np.int32), np.maximum(distances, 0.0).astype(np.float32))
+
     def head(self, k: int) -> Knn:
         """The first ``k`` columns."""
         return Knn(np.ascontiguousarray(self.indices[:, :k]), np.ascontiguousarray(self.distances[:, :k]))
@@ -43,13 +49,12 @@ def compute_knn(directions: np.ndarray, k: int = 15, seed: int = 0) -> Knn:
     """The ``k`` nearest directions of each, itself included, by cosine.
 
     ``directions`` (n, P) float32 unit norm, n >= 1; k is cut to n. Exact by blocked matrix products up to
-    20,000 rows; beyond, pynndescent with ``seed`` and one thread (more threads would not repeat).
+    20,000 rows; beyond, `make_search_index`.
     """
     n = len(directions)
     k = min(k, n)
     if n > EXACT_UP_TO:
-        indices, distances = _index(directions, k, seed).neighbor_graph
-        return Knn(indices.astype(np.int32), np.maximum(distances, 0.0).astype(np.float32))
+        return Knn.of(make_search_index(directions, k, seed))
     return _exact_knn(directions, k)
 
 
@@ -71,7 +76,8 @@ def _exact_knn(directions: np.ndarray, k: int) -> Knn:
     return Knn(indices, distances)
 
 
-def _index(directions: np.ndarray, k: int, seed: int) -> pynndescent.NNDescent:
+def make_search_index(directions: np.ndarray, k: int, seed: int) -> pynndescent.NNDescent:
+    """Pynndescent's index of ``directions`` (n, P), seeded and on one thread (more threads would not repeat)."""
     return pynndescent.NNDescent(directions, metric="cosine", n_neighbors=k, random_state=seed, n_jobs=1)
 
 
@@ -82,7 +88,6 @@ def compute_manifold(
     n_neighbors: int = 15,
     min_dist: float = 0.1,
     knn: Knn | None = None,
-    placed_above: int = PLACED_ABOVE,
 ) -> np.ndarray:
     """Seeded UMAP coordinates (McInnes, Healy, Melville 2018, arXiv 1802.03426) of directions under cosine.
 
@@ -96,9 +101,6 @@ def compute_manifold(
     knn
         Graph from `compute_knn` over the *non-zero* rows with at least ``n_neighbors`` columns, to save its
         time.
-    placed_above
-        With more non-zero rows than this, UMAP is fitted on a seeded sample of that size, and each other row
-        is put at the weighted mean of its nearest fitted rows.
 
     Returns
     -------
@@ -106,7 +108,7 @@ def compute_manifold(
     machine.
     """
     check_finite(directions, "directions")
-    alive = np.flatnonzero(np.any(directions != 0, axis=1))
+    alive = np.flatnonzero(find_alive(directions))
     out = np.zeros((len(directions), n_dims), dtype=np.float32)
     if not len(alive):
         return out
@@ -114,8 +116,6 @@ def compute_manifold(
     rows = np.ascontiguousarray(rows, dtype=np.float32)
     if len(rows) < FEW or np.ptp(rows, axis=0).max() < 1e-6:
         coordinates = _principal_coordinates(rows, n_dims)
-    elif len(rows) > placed_above:
-        coordinates = _fit_and_place(rows, n_dims, seed, n_neighbors, min_dist, placed_above)
     else:
         k = min(n_neighbors, len(rows))
         graph = compute_knn(rows, k, seed) if knn is None else knn.head(k)
@@ -142,35 +142,6 @@ def _fit(rows: np.ndarray, n_dims: int, seed: int, min_dist: float, knn: Knn) ->
             force_approximation_algorithm=True,
         )
         return np.asarray(model.fit_transform(rows), dtype=np.float32)
-
-
-def _fit_and_place(
-    rows: np.ndarray, n_dims: int, seed: int, n_neighbors: int, min_dist: float, size: int
-) -> np.ndarray:
-    """UMAP on a seeded sample of ``size`` rows; every other row at the weighted mean of its nearest fitted rows."""
-    chosen = np.sort(np.random.default_rng(seed).choice(len(rows), size, replace=False))
-    others = np.setdiff1d(np.arange(len(rows)), chosen)
-    fitted = rows[chosen]
-    out = np.empty((len(rows), n_dims), dtype=np.float32)
-    index = _index(fitted, n_neighbors, seed) if size > EXACT_UP_TO else None
-    if index is None:
-        graph = _exact_knn(fitted, n_neighbors)
-    else:
-        found, away = index.neighbor_graph
-        graph = Knn(found.astype(np.int32), np.maximum(away, 0.0).astype(np.float32))
-    out[chosen] = _fit(fitted, n_dims, seed, min_dist, graph)
-    for start in range(0, len(others), 4 * BLOCK):
-        batch = others[start : start + 4 * BLOCK]
-        if index is None:
-            away = np.maximum(1.0 - rows[batch] @ fitted.T, 0.0)
-            near = np.argpartition(away, n_neighbors - 1, axis=1)[:, :n_neighbors]
-            distances = np.take_along_axis(away, near, axis=1)
-        else:
-            near, distances = index.query(rows[batch], k=n_neighbors)
-        weights = 1.0 / (np.maximum(distances, 0.0) + 1e-3)
-        weights /= weights.sum(axis=1, keepdims=True)
-        out[batch] = np.einsum("bk,bkd->bd", weights, out[chosen][near])
-    return out
 
 
 def _principal_coordinates(rows: np.ndarray, n_dims: int) -> np.ndarray:

@@ -19,11 +19,13 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import false_discovery_control
 
+from gsd_core.analysis.directions import Rows, find_alive
+
 BATCH = 8192
 
 
 def compute_null_cosines(
-    directions: np.ndarray, samples: np.ndarray, n_pairs: int = 200_000, seed: int = 0
+    directions: Rows, samples: np.ndarray, n_pairs: int = 200_000, seed: int = 0
 ) -> np.ndarray:
     """Cosines of ``n_pairs`` random pairs of spans of different samples, drawn with replacement. Methods
     §1.4, "ours".
@@ -43,7 +45,7 @@ def compute_null_cosines(
     samples = np.asarray(samples)
     if len(samples) != len(directions):
         raise ValueError(f"{len(directions)} directions but {len(samples)} sample ids; give one id per row")
-    alive = np.flatnonzero(np.any(directions != 0, axis=1)) if len(directions) else np.zeros(0, np.int64)
+    alive = np.flatnonzero(find_alive(directions))
     _, codes = np.unique(samples[alive], return_inverse=True)
     sizes = np.bincount(codes) if len(codes) else np.zeros(0, np.int64)
     if len(sizes) < 2 or n_pairs <= 0:
@@ -68,7 +70,7 @@ def compute_null_cosines(
 
 
 def compute_window_null(
-    directions: np.ndarray,
+    directions: Rows,
     samples: np.ndarray,
     windows: np.ndarray,
     window_samples: np.ndarray,
@@ -88,8 +90,8 @@ def compute_window_null(
     -------
     At most ``n_pairs`` float32, sorted ascending; empty where there is no such pair.
     """
-    alive = np.flatnonzero(np.any(directions != 0, axis=1)) if len(directions) else np.zeros(0, np.int64)
-    held = np.flatnonzero(np.any(windows != 0, axis=1)) if len(windows) else np.zeros(0, np.int64)
+    alive = np.flatnonzero(find_alive(directions))
+    held = np.flatnonzero(find_alive(windows))
     if not len(alive) or not len(held):
         return np.zeros(0, dtype=np.float32)
     random = np.random.default_rng(seed)

@@ -238,17 +238,22 @@ def _count_shuffled(
 
 def _count_possible(sequences: Sequences, patterns: list[tuple[int, ...]]) -> np.ndarray:
     """For each pattern the number of traces that hold its clusters in any order."""
-    n_traces, n_labels = len(sequences.offsets) - 1, len(sequences.clusters)
-    held = np.zeros((n_labels, n_traces), dtype=np.int32)
+    n_traces = len(sequences.offsets) - 1
+    # Only of clusters in patterns: a hundredth of the traces holds each of them, so they are few beside the traces.
+    used = np.unique(np.concatenate([np.array(pattern) for pattern in patterns]))
+    row_of = np.full(len(sequences.clusters), -1)
+    row_of[used] = np.arange(len(used))
+    held = np.zeros((len(used), n_traces), dtype=np.int32)
     owners = np.repeat(np.arange(n_traces), np.diff(sequences.offsets))
-    np.add.at(held, (sequences.labels, owners), 1)
+    is_used = row_of[sequences.labels] >= 0
+    np.add.at(held, (row_of[sequences.labels[is_used]], owners[is_used]), 1)
     sets: dict[tuple[int, ...], int] = {}  # many patterns are orders of the same clusters
     for pattern in patterns:
         key = tuple(sorted(pattern))
         if key not in sets:
             enough = np.ones(n_traces, dtype=bool)
             for label in set(key):
-                enough &= held[label] >= key.count(label)
+                enough &= held[row_of[label]] >= key.count(label)
             sets[key] = int(enough.sum())
     return np.array([sets[tuple(sorted(pattern))] for pattern in patterns], dtype=np.int64)
 

@@ -3,17 +3,18 @@
 Structure            tables by name and a summary
 analyze_structure    centred directions, clusters, question embeddings → Structure
 STAGES               names that ``on_progress`` reports, in order
-TABLES               columns of each table
 
 Methods §1.4–1.6, "ours". Clusters are found in the same directions: that spans of one cluster are aligned is so by
 construction, and ``cosines`` shows by how much; what it is worth is for labels to say. Shapes: n spans, P sketch
 width, N samples, E embedding width, C clusters.
+
+Directions that are not held (`CentredRows`) are read in batches. Twins need both traces of a pair at hand: beyond 1 GiB
+of directions they are searched for among a seeded draw of whole traces, and ``info["twins"]`` says how many.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,35 +22,29 @@ import numpy as np
 import pandas as pd
 
 from gsd_core.analysis.align import Traces, compute_match_scale, group_traces
+from gsd_core.analysis.directions import HELD_BYTES, CentredRows, Rows, find_alive
 from gsd_core.analysis.nulls import compute_null_cosines
-from gsd_core.analysis.stresses import Stress, find_stresses, make_sequences
-from gsd_core.analysis.twins import Twin, TwinSearch, find_twins
+from gsd_core.analysis.stresses import find_stresses, make_sequences
+from gsd_core.analysis.structure_tables import (
+    make_frame,
+    name_floats,
+    tabulate_occurrences,
+    tabulate_pairs,
+    tabulate_stresses,
+    tabulate_twins,
+)
+from gsd_core.analysis.twins import find_twins
 
 STAGES = ("stresses", "twins", "tables")
-_TWIN_COLUMNS = (
-    *("rank", "a", "b", "structural", "semantic", "z_structural", "z_semantic", "score", "p_value"),
-    *("q_value", "n_aligned", "aligned", "pattern", "wording"),
-)
-TABLES = {
-    "twins": _TWIN_COLUMNS,
-    "rewordings": _TWIN_COLUMNS,  # twins whose reasonings are in other words
-    "pairs": ("a", "b", "structural", "semantic", "is_candidate"),
-    "stresses": (
-        *("stress", "pattern", "labels", "length", "support", "n_occurrences", "lift", "p_value", "q_value"),
-    ),
-    "occurrences": ("stress", "sample", "indices"),
-    "edges": ("cluster_a", "cluster_b", "cosine", "n"),
-    "layers": ("layer", "set", "mean", "ci_low", "ci_high", "n"),
-    "cosines": ("kind", "cosine"),
-    "best": ("kind", "cosine"),
-}
 SIGNIFICANT = 0.05
-_SHOWN_PAIRS, _SHOWN_COSINES, _LAYER_PAIRS, _RESAMPLES = 2_000, 3_000, 2_000, 200
+_SHOWN_COSINES, _LAYER_PAIRS, _RESAMPLES = 3_000, 2_000, 200
+_MOST_EDGES = 100_000  # more than any run has below 22,000 spans
+_BATCH = 8192
 
 
 @dataclass(frozen=True)
 class Structure:
-    """``tables`` name → frame with the columns of `TABLES`, nested values as JSON text; ``info`` plain numbers, among
+    """``tables`` name → frame with the columns of `structure_tables.TABLES`; ``info`` plain numbers, among
     them ``n_stresses``, ``n_twins`` and ``n_rewordings`` (all with q < 0.05)."""
 
     tables: dict[str, pd.DataFrame]
@@ -57,7 +52,7 @@ class Structure:
 
 
 def analyze_structure(
-    directions: np.ndarray,
+    directions: Rows,
     samples: Sequence[str] | np.ndarray,
     indices: Sequence[int] | np.ndarray,
     labels: np.ndarray,
@@ -76,7 +71,7 @@ def analyze_structure(
     Parameters
     ----------
     directions
-        (n, P) float32 centred, unit norm or zero.
+        (n, P) float32 centred, unit norm or zero; an array, or `CentredRows`.
     samples, indices, labels
         (n,) sample id, number of the span within its sample, cluster (-1 is noise).
     question_embeddings
@@ -113,7 +108,10 @@ def analyze_structure(
     threshold, gap = compute_match_scale(null)
     # From here on rows stand trace by trace, as they mostly do already.
     is_ordered = np.array_equal(traces.order, np.arange(len(labels)))
-    rows = np.asarray(directions if is_ordered else directions[traces.order], dtype=np.float32)
+    if isinstance(directions, CentredRows):
+        rows: Rows = directions if is_ordered else directions.reorder(traces.order)
+    else:
+        rows = np.asarray(directions if is_ordered else directions[traces.order], dtype=np.float32)
     numbers = np.asarray(indices, dtype=np.int64)[traces.order]
     ordered = labels[traces.order]
 
@@ -122,24 +120,25 @@ def analyze_structure(
         sequences, seed, on_progress=lambda done, total: report("stresses", done, total)
     )
     report("stresses", 1, 1)
+    numbered, searched, held = _draw_traces(traces, HELD_BYTES // (4 * rows.shape[1]), seed)
     search = find_twins(
-        rows,
-        traces,
-        ordered,
-        question_embeddings,
+        rows[held],
+        searched,
+        ordered[held],
+        question_embeddings[numbered],
         threshold,
         gap,
         seed,
-        texts=None if texts is None else [texts[at] for at in traces.order],
+        texts=None if texts is None else [texts[at] for at in traces.order[held].tolist()],
         on_progress=lambda done, total: report("twins", done, total),
     )
     report("twins", 1, 1)
     tables = {
-        "twins": _tabulate_twins(search.twins, traces, numbers),
-        "rewordings": _tabulate_twins(search.rewordings, traces, numbers),
-        "pairs": _tabulate_pairs(search, traces, seed),
-        "stresses": _tabulate_stresses(stresses, names or {}),
-        "occurrences": _tabulate_occurrences(stresses, traces, numbers),
+        "twins": tabulate_twins(search.twins, searched, numbers[held]),
+        "rewordings": tabulate_twins(search.rewordings, searched, numbers[held]),
+        "pairs": tabulate_pairs(search, searched, seed),
+        "stresses": tabulate_stresses(stresses, names or {}),
+        "occurrences": tabulate_occurrences(stresses, traces, numbers),
         "edges": _compute_edges(rows, traces, ordered),
         **_compare_cosines(rows, traces.owners(), ordered, layer_slices, seed, controls or {}),
         "best": _compare_best(rows, traces.ids[traces.owners()], controls or {}, seed),
@@ -152,127 +151,44 @@ def analyze_structure(
         "n_rewordings": int((tables["rewordings"]["q_value"] < SIGNIFICANT).sum()),
         "seed": seed,
         "stresses": mined,
-        "twins": search.info,
+        "twins": {
+            **search.info,
+            "n_traces": len(searched.ids),
+            "n_traces_left_out": len(traces.ids) - len(searched.ids),
+        },
     }
     return Structure(tables, info)
 
 
-def _frame(name: str, rows: list[dict[str, Any]], kinds: dict[str, str]) -> pd.DataFrame:
-    """A table whose columns have their kinds also where it is empty; text is the default."""
-    frame = pd.DataFrame(rows, columns=list(TABLES[name]))
-    return frame.astype({column: kinds.get(column, "object") for column in TABLES[name]})
+def _draw_traces(traces: Traces, most: int, seed: int) -> tuple[np.ndarray, Traces, np.ndarray]:
+    """Whole traces of at most ``most`` spans together: their numbers, themselves, and their places in ``order``."""
+    if len(traces.order) <= most:
+        return np.arange(len(traces.ids)), traces, np.arange(len(traces.order))
+    sizes = np.diff(traces.offsets)
+    drawn = np.random.default_rng(seed).permutation(len(sizes))
+    drawn = np.sort(drawn[np.cumsum(sizes[drawn]) <= most])
+    places = np.concatenate([np.arange(*traces.offsets[t : t + 2]) for t in drawn])
+    offsets = np.concatenate([[0], np.cumsum(sizes[drawn])])
+    return drawn, Traces(traces.ids[drawn], np.arange(len(places)), offsets), places
 
 
-def _tabulate_twins(twins: list[Twin], traces: Traces, numbers: np.ndarray) -> pd.DataFrame:
-    rows = []
-    for rank, twin in enumerate(twins, start=1):
-        start_a, start_b = traces.offsets[twin.a], traces.offsets[twin.b]
-        aligned = [
-            [int(numbers[start_a + i]), int(numbers[start_b + j]), round(cosine, 4)]
-            for i, j, cosine in twin.aligned
-        ]
-        rows.append(
-            {
-                "rank": rank,
-                "a": traces.ids[twin.a],
-                "b": traces.ids[twin.b],
-                **{key: getattr(twin, key) for key in TABLES["twins"][3:10]},
-                "n_aligned": len(aligned),
-                "aligned": json.dumps(aligned),
-                "pattern": twin.pattern,
-                "wording": twin.wording,
-            }
-        )
-    return _frame(
-        "twins",
-        rows,
-        {"rank": "int64", "n_aligned": "int64", "wording": "float64", **_floats("twins", 3, 10)},
-    )
+def _compute_edges(rows: Rows, traces: Traces, labels: np.ndarray) -> pd.DataFrame:
+    """Mean centred cosine of all pairs of spans of two clusters (or one) that are of different samples.
 
-
-def _floats(name: str, start: int, stop: int) -> dict[str, str]:
-    return dict.fromkeys(TABLES[name][start:stop], "float64")
-
-
-def _tabulate_pairs(search: TwinSearch, traces: Traces, seed: int) -> pd.DataFrame:
-    """Twins, a random part of the other candidates, and random pairs."""
-    twins = {(twin.a, twin.b) for twin in search.twins[: _SHOWN_PAIRS // 2]}
-    is_twin = np.array([(int(a), int(b)) in twins for a, b in search.pairs], dtype=bool)
-    others = np.random.default_rng(seed).permutation(np.flatnonzero(~is_twin))
-    shown = np.concatenate([np.flatnonzero(is_twin), others])[:_SHOWN_PAIRS].astype(np.int64)
-    random = np.arange(min(len(search.random_pairs), _SHOWN_PAIRS))
-    if (
-        len(search.random_pairs) > _SHOWN_PAIRS
-    ):  # they are sorted by trace: the first would be of a few traces
-        random = np.random.default_rng(seed + 1).permutation(len(search.random_pairs))[:_SHOWN_PAIRS]
-    parts = [
-        (search.pairs[shown], search.structural[shown], search.semantic[shown], True),
-        (
-            search.random_pairs[random],
-            search.random_structural[random],
-            search.random_semantic[random],
-            False,
-        ),
-    ]
-    frames = [
-        pd.DataFrame(
-            {
-                "a": traces.ids[pairs[:, 0]] if len(pairs) else [],
-                "b": traces.ids[pairs[:, 1]] if len(pairs) else [],
-                "structural": structural.astype(np.float64),
-                "semantic": semantic.astype(np.float64),
-                "is_candidate": np.full(len(pairs), is_candidate),
-            }
-        ).astype({"a": object, "b": object})
-        for pairs, structural, semantic, is_candidate in parts
-    ]
-    return pd.concat(frames, ignore_index=True)
-
-
-def _tabulate_stresses(stresses: list[Stress], names: dict[int, str]) -> pd.DataFrame:
-    rows = [
-        {
-            "stress": number,
-            "pattern": json.dumps(each.pattern),
-            "labels": json.dumps([names.get(cluster, f"cluster {cluster}") for cluster in each.pattern]),
-            "length": len(each.pattern),
-            "support": each.support,
-            "n_occurrences": len(each.traces),
-            "lift": each.lift,
-            "p_value": each.p_value,
-            "q_value": each.q_value,
-        }
-        for number, each in enumerate(stresses)
-    ]
-    counts = dict.fromkeys(("stress", "length", "support", "n_occurrences"), "int64")
-    return _frame("stresses", rows, {**counts, **_floats("stresses", 6, 9)})
-
-
-def _tabulate_occurrences(stresses: list[Stress], traces: Traces, numbers: np.ndarray) -> pd.DataFrame:
-    stress, sample, indices = [], [], []
-    for number, each in enumerate(stresses):
-        found = numbers[traces.offsets[each.traces][:, None] + each.places]
-        stress += [number] * len(found)
-        sample += traces.ids[each.traces].tolist()
-        indices += [json.dumps(row) for row in found.tolist()]
-    frame = pd.DataFrame({"stress": stress, "sample": sample, "indices": indices})
-    return frame.astype({"stress": "int64", "sample": object, "indices": object})
-
-
-def _compute_edges(rows: np.ndarray, traces: Traces, labels: np.ndarray) -> pd.DataFrame:
-    """Mean centred cosine of all pairs of spans of two clusters (or one) that are of different samples."""
+    Of more than 100,000 pairs of clusters the most aligned are kept.
+    """
     clusters, codes = np.unique(labels, return_inverse=True)
     first = int(np.searchsorted(clusters, 0))  # noise sorts before the clusters
     clusters, codes = clusters[first:], codes - first
     count = len(clusters)
     sums = np.zeros((count, rows.shape[1]), dtype=np.float64)
     within, pairs = np.zeros((count, count)), np.zeros((count, count))
-    for start, stop in zip(traces.offsets[:-1], traces.offsets[1:], strict=True):
+    for start, stop, members in _iter_traces(rows, traces):
         held = codes[start:stop]
         alive = held >= 0
         here, inverse, sizes = np.unique(held[alive], return_inverse=True, return_counts=True)
         part = np.zeros((len(here), rows.shape[1]), dtype=np.float32)
-        np.add.at(part, inverse, rows[start:stop][alive])
+        np.add.at(part, inverse, members[alive])
         sums[here] += part
         within[np.ix_(here, here)] += part @ part.T
         pairs[np.ix_(here, here)] += np.outer(sizes, sizes)
@@ -280,6 +196,9 @@ def _compute_edges(rows: np.ndarray, traces: Traces, labels: np.ndarray) -> pd.D
     n_pairs = np.outer(sizes, sizes) - pairs
     mean = (sums @ sums.T - within) / np.maximum(n_pairs, 1)
     a, b = np.nonzero(np.triu(n_pairs > 0))
+    if len(a) > _MOST_EDGES:
+        best = np.sort(np.argsort(-mean[a, b], kind="stable")[:_MOST_EDGES])
+        a, b = a[best], b[best]
     # Pairs of one cluster with itself were counted in both directions.
     n = np.where(a == b, n_pairs[a, b] / 2, n_pairs[a, b])
     frame = pd.DataFrame(
@@ -288,8 +207,18 @@ def _compute_edges(rows: np.ndarray, traces: Traces, labels: np.ndarray) -> pd.D
     return frame.astype({"cluster_a": "int64", "cluster_b": "int64"})
 
 
+def _iter_traces(rows: Rows, traces: Traces) -> Iterator[tuple[int, int, np.ndarray]]:
+    """``(start, stop, rows[start:stop])`` of each trace; rows are read some thousand at a time."""
+    base, block = 0, rows[:0]
+    for at, (start, stop) in enumerate(zip(traces.offsets[:-1], traces.offsets[1:], strict=True)):
+        if stop > base + len(block):
+            last = np.searchsorted(traces.offsets, start + _BATCH, side="right") - 1
+            base, block = start, rows[start : traces.offsets[max(last, at + 1)]]
+        yield start, stop, block[start - base : stop - base]
+
+
 def _compare_cosines(
-    rows: np.ndarray,
+    rows: Rows,
     owners: np.ndarray,
     labels: np.ndarray,
     layer_slices: Sequence[tuple[str, int, int]],
@@ -302,7 +231,7 @@ def _compare_cosines(
     clusters without their content.
     """
     random = np.random.default_rng(seed)
-    alive = np.any(rows != 0, axis=1)
+    alive = find_alive(rows)
     one = np.where(alive, 0, -1)
     same = np.where(alive, labels, -1)
     permuted = same.copy()
@@ -320,18 +249,21 @@ def _compare_cosines(
     cosines = pd.concat(parts, ignore_index=True).astype({"kind": object, "cosine": "float64"})
     layers = []
     for name, start, stop in layer_slices:
-        block = rows[:, start:stop]
+        block = slice(start, stop)
         for kind, pairs in (("same cluster", drawn["same cluster"]), ("random", drawn["spans"])):
             pairs = pairs[:_LAYER_PAIRS]
             if len(pairs):
-                mean, low, high = _mean_with_band(_cosines(block, pairs), owners[pairs[:, 0]], random)
+                mean, low, high = _mean_with_band(_cosines(rows, pairs, block), owners[pairs[:, 0]], random)
                 numbers = {"mean": mean, "ci_low": low, "ci_high": high, "n": len(pairs)}
                 layers.append({"layer": str(name), "set": kind, **numbers})
-    return {"layers": _frame("layers", layers, {**_floats("layers", 2, 5), "n": "int64"}), "cosines": cosines}
+    return {
+        "layers": make_frame("layers", layers, {**name_floats("layers", 2, 5), "n": "int64"}),
+        "cosines": cosines,
+    }
 
 
 def _compare_best(
-    rows: np.ndarray, owners: np.ndarray, controls: dict[str, tuple[np.ndarray, np.ndarray]], seed: int
+    rows: Rows, owners: np.ndarray, controls: dict[str, tuple[np.ndarray, np.ndarray]], seed: int
 ) -> pd.DataFrame:
     """Every unit's cosine with its best partner of another sample, for controls and the spans of the same samples.
 
@@ -339,9 +271,9 @@ def _compare_best(
     whether units of a kind find their like. A larger pool has better partners, so all kinds are drawn to one size.
     """
     if not controls:
-        return _frame("best", [], _floats("best", 1, 2))
+        return make_frame("best", [], name_floats("best", 1, 2))
     sampled = set().union(*(samples for _, samples in controls.values()))
-    inside = np.array([owner in sampled for owner in owners], dtype=bool)
+    inside = np.flatnonzero([owner in sampled for owner in owners])
     pools = {**controls, "spans": (rows[inside], owners[inside])}
     pools = {kind: (x[(x != 0).any(axis=1)], o[(x != 0).any(axis=1)]) for kind, (x, o) in pools.items()}
     size = min(len(vectors) for vectors, _ in pools.values())
@@ -373,8 +305,9 @@ def _draw_within(
     return pairs[owners[pairs[:, 0]] != owners[pairs[:, 1]]][:size]
 
 
-def _cosines(rows: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    left, right = rows[pairs[:, 0]].astype(np.float64), rows[pairs[:, 1]].astype(np.float64)
+def _cosines(rows: Rows, pairs: np.ndarray, block: slice | None = None) -> np.ndarray:
+    """(r,) cosines of pairs (r, 2) of rows, or of a block of their columns."""
+    left, right = (rows[pairs[:, side]][:, block or slice(None)].astype(np.float64) for side in (0, 1))
     size = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
     return np.einsum("pd,pd->p", left, right) / np.where(size > 0, size, 1.0)
 

@@ -205,6 +205,10 @@ def _caption(view: RunView, mask: np.ndarray) -> None:
         f"checkpoint {view.checkpoint}",
         f"{noise:.0%} in no cluster (grey)",
     ]
+    if view.n_fitted:
+        parts.append(
+            f"layout and clusters fitted on {view.n_fitted:,} spans, the others placed by their nearest"
+        )
     st.caption(
         escape(" · ".join(parts))
         + ". Near points have similar gradient directions (UMAP of centred directions, cosine): nearness "

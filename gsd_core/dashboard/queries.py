@@ -79,6 +79,13 @@ class RunView:
         row = self.clusters[self.clusters["cluster"] == cluster]
         return f"{cluster} · {row['label'].iloc[0]}" if len(row) else ""
 
+    @property
+    def n_fitted(self) -> int | None:
+        """How many spans layout and clusters were fitted on, where the others were only placed; None: on all."""
+        info = (self.manifest.get("analysis") or {}).get(self.checkpoint) or {}
+        n_fitted, n_empty = info.get("n_fitted"), info.get("n_without_direction", 0)
+        return n_fitted if n_fitted and n_fitted < info["n_spans"] - n_empty else None
+
     def mark(self, cluster: int) -> Mark:
         """How a cluster is drawn; noise and the unknown are grey."""
         return self.marks.get(cluster, NOISE_MARK)
@@ -251,12 +258,16 @@ def _load_stored(
     reader: RunReader, checkpoint: str, samples: np.ndarray, arrays: dict[str, np.ndarray]
 ) -> Directions:
     """The same for a run that is not read whole; without an analysis, mean and null are of a few thousand spans."""
-    places, drawn = read_sample(reader, checkpoint, len(samples))
-    mean = np.asarray(arrays["mean"] if "mean" in arrays else drawn.mean(axis=0), np.float32)
-    rows = StoredRows(reader, checkpoint, len(samples), mean, lambda vectors: _centre(vectors, mean, None))
-    if "null" in arrays:
-        return Directions(rows, describe_null(arrays["null"], arrays.get("null_windows")))
-    return Directions(rows, compute_null(_centre(drawn, mean, None), samples[places], seed=NULL_SEED))
+    if {"mean", "null"} <= set(arrays):
+        mean, null = arrays["mean"], describe_null(arrays["null"], arrays.get("null_windows"))
+    else:
+        places, drawn = read_sample(reader, checkpoint, len(samples))
+        mean = arrays.get("mean", drawn.mean(axis=0))
+        null = compute_null(_centre(drawn, mean, None), samples[places], seed=NULL_SEED)
+    mean = np.asarray(mean, np.float32)
+    return Directions(
+        StoredRows(reader, checkpoint, mean, lambda vectors: _centre(vectors, mean, None)), null
+    )
 
 
 def compute_q_values(cosines: np.ndarray, null: Null, n_tests: int | None = None) -> np.ndarray:

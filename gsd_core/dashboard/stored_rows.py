@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from gsd_core.store import RunReader
+from gsd_core.store import LazyVectors, RunReader
 
 LARGEST_BYTES = 2**30
 SAMPLED_BLOCKS, BLOCK = 16, 256
@@ -25,40 +25,29 @@ class StoredRows:
         self,
         reader: RunReader,
         checkpoint: str,
-        n: int,
         mean: np.ndarray,
         centre: Callable[[np.ndarray], np.ndarray],
     ) -> None:
-        self._reader, self._checkpoint, self._n = reader, checkpoint, n
+        self._reader, self._checkpoint = reader, checkpoint
+        self._vectors = LazyVectors(reader, checkpoint)
         self._mean, self._centre = mean, centre
 
     def __len__(self) -> int:
-        return self._n
+        return len(self._vectors)
 
     def __getitem__(self, places: Sequence[int] | np.ndarray | int) -> np.ndarray:
         """(m, P) rows at ``places``, or (P,) for one place."""
         wanted = np.atleast_1d(np.asarray(places, dtype=np.int64))
-        rows = np.empty((len(wanted), self._reader.sketch_width), dtype=np.float32)
-        order = np.argsort(wanted, kind="stable")
-        # Neighbours in the trace are neighbours in the store: one read a stretch.
-        breaks = np.flatnonzero(np.diff(wanted[order]) > 1) + 1
-        for part in np.split(order, breaks):
-            if len(part):
-                low, high = int(wanted[part[0]]), int(wanted[part[-1]]) + 1
-                rows[part] = self._reader.read_vectors(self._checkpoint, low, high)[wanted[part] - low]
-        rows = self._centre(rows)
+        rows = self._centre(self._vectors[wanted].astype(np.float32))
         return rows[0] if np.ndim(places) == 0 else rows
 
     def search(self, place: int, top: int, own_sample: str) -> pd.DataFrame:
         """``span, sample, cosine`` of the best ``top`` spans of other samples."""
-        query = self._reader.read_vectors(self._checkpoint, place, place + 1)[0]
-        return self._reader.search(query, top, self._checkpoint, own_sample, self._mean)
+        return self._reader.search(self._vectors[place], top, self._checkpoint, own_sample, self._mean)
 
 
 def read_sample(reader: RunReader, checkpoint: str, n: int) -> tuple[np.ndarray, np.ndarray]:
     """(places (m,), rows (m, P) float32 as stored) of blocks spread over the checkpoint: for a mean and a null."""
     starts = np.linspace(0, max(0, n - BLOCK), SAMPLED_BLOCKS).astype(np.int64)
-    places = np.concatenate([np.arange(start, min(n, start + BLOCK)) for start in starts])
-    rows = np.concatenate([reader.read_vectors(checkpoint, int(s), min(n, int(s) + BLOCK)) for s in starts])
-    places, first = np.unique(places, return_index=True)
-    return places, rows[first].astype(np.float32)
+    places = np.unique(np.concatenate([np.arange(start, min(n, start + BLOCK)) for start in starts]))
+    return places, reader.take_vectors(places, checkpoint).astype(np.float32)

@@ -157,7 +157,9 @@ def _show_curves(timeline: Timeline, at: str) -> None:
     )
     st.plotly_chart(figure, key="timeline_curves", config=_STILL, alt="Measures over training")
     left_out = (
-        f"; {info['n_left_out']:,} that some checkpoint lacks are left out" if info["n_left_out"] else ""
+        f"; {info['n_left_out']:,} are left out (missing at some checkpoint, or too many)"
+        if info["n_left_out"]
+        else ""
     )
     axis = "training step" if info["has_steps"] else "checkpoint"
     reference = escape(info["reference"])

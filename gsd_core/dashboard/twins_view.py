@@ -353,13 +353,20 @@ def show_twins(chosen: Chosen) -> None:
         if len(whole.rewordings):
             panel.choose_words("twins", OTHER_WORDS)
         _show_list(chosen)
-    tested = structure.info.get("twins", {}).get("n_pairs_tested")
+    search = structure.info.get("twins", {})
+    tested, left_out = search.get("n_pairs_tested"), search.get("n_traces_left_out", 0)
     st.caption(
         "Up: the reasoning aligns, span for span in order. Left of the dashed median: the questions speak of different "
         "things. Twins are ranked by "
         + ("structural score" if structure is not whole else "z(structural) − z(semantic)")
         + ", a few for each sequence of clusters"
-        + (f"; {tested:,} pairs were tested." if tested else ".")
+        + (f"; {tested:,} pairs were tested" if tested else "")
+        + (
+            f", of {search['n_traces']:,} samples drawn at random; {left_out:,} were left out"
+            if left_out
+            else ""
+        )
+        + "."
     )
     if not n_significant:
         st.info(

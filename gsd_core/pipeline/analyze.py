@@ -2,6 +2,9 @@
 
 run_analyze      analyse every checkpoint of a run (or one) and store the result whole
 read_controls    windows and tokens captured beside the spans, by kind
+read_directions  directions of a checkpoint, held or not
+report_step      progress of one of a stage's named steps
+keep_threads     torch computes with as many threads after the work as before it
 use_numba_cache  compiled code is kept between processes, in the user's cache folder
 
 The mathematics is in ``gsd_core.analysis``; this stage reads vectors, calls it and writes. Each checkpoint has two
@@ -15,6 +18,8 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +27,38 @@ import numpy as np
 import platformdirs
 
 from gsd_core import __version__
+from gsd_core.analysis.directions import HELD_BYTES
 from gsd_core.errors import UserError
-from gsd_core.pipeline.progress import Progress
+from gsd_core.pipeline.progress import Progress, Stage
+from gsd_core.store import LazyVectors
 
 if TYPE_CHECKING:
     from gsd_core.store import Run, RunReader, Workspace
 
 
+def report_step(stage: Stage, steps: Sequence[str], step: str, done: int, total: int) -> None:
+    """Show that ``done`` of ``total`` of one of the named ``steps`` is finished; a long one with its share."""
+    share = f" {100 * done // total} %" if 0 < done < total else ""
+    stage.update(steps.index(step) + (1 if done >= total else 0), len(steps), step=step + share)
+
+
+@contextmanager
+def keep_threads() -> Iterator[None]:
+    """Around a function, or ``with``: what is computed inside may set the number of threads, torch gets its own back.
+
+    The first parallel kernel of the layout sets it for all of OpenMP, and a later capture in the same process would
+    differ in its last bits. Where torch is not loaded yet there is nothing to keep.
+    """
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch is not None else None
+    try:
+        yield
+    finally:
+        if torch is not None:
+            torch.set_num_threads(before)
+
+
+@keep_threads()
 def run_analyze(
     workspace: Workspace,
     name: str,
@@ -100,6 +130,12 @@ def read_controls(reader: RunReader, checkpoint: str) -> dict[str, tuple[np.ndar
     return {kind: (vectors[kinds == kind], samples[kinds == kind]) for kind in dict.fromkeys(kinds)}
 
 
+def read_directions(reader: RunReader, checkpoint: str) -> np.ndarray | LazyVectors:
+    """(n, P) float16 as captured: an array up to 1 GiB once centred, else read as it is asked for."""
+    lazy = LazyVectors(reader, checkpoint)
+    return np.asarray(lazy) if 4 * len(lazy) * lazy.shape[1] <= HELD_BYTES else lazy
+
+
 def use_numba_cache() -> None:
     """Point numba at a per-user cache unless the environment names one; call before numba is imported.
 
@@ -157,11 +193,10 @@ def _analyze_map(
     from gsd_core.analysis.analyze import STAGES, analyze_directions
 
     def report(step: str, done: int, total: int) -> None:
-        finished = STAGES.index(step) + (1 if done >= total else 0)
-        stage.update(finished, len(STAGES), step=step)
+        report_step(stage, STAGES, step, done, total)
 
     analysis = analyze_directions(
-        reader.read_vectors(checkpoint),
+        read_directions(reader, checkpoint),
         spans["sample"].to_numpy(dtype=object),
         spans["text"].tolist(),
         seed=seed,

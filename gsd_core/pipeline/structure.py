@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 
 from gsd_core import __version__
-from gsd_core.analysis.directions import apply_centring
+from gsd_core.analysis.directions import apply_centring, center_directions
 from gsd_core.errors import UserError
-from gsd_core.pipeline.analyze import get_checkpoint, read_controls
+from gsd_core.pipeline.analyze import get_checkpoint, read_controls, read_directions, report_step
 from gsd_core.pipeline.progress import Progress
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def store_structure(
     from gsd_core.analysis.structure import STAGES, analyze_structure
 
     def report(step: str, done: int, total: int) -> None:
-        stage.update(STAGES.index(step) + (1 if done >= total else 0), len(STAGES), step=step)
+        report_step(stage, STAGES, step, done, total)
 
     arrays = run.read_arrays(checkpoint)
     clusters = run.read_clusters(checkpoint)
@@ -62,7 +62,7 @@ def store_structure(
     embeddings, source = read_semantics(run, list(pd.unique(samples)))
     layers = (run.manifest.get("sketch") or {}).get("layers") or []
     found = analyze_structure(
-        apply_centring(reader.read_vectors(checkpoint), arrays["mean"], arrays.get("top")),
+        center_directions(read_directions(reader, checkpoint), arrays["mean"], arrays.get("top")),
         samples,
         spans["index"].to_numpy(),
         run.read_points(checkpoint)["cluster"].to_numpy(),

@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 
 from gsd_core import __version__
-from gsd_core.analysis.directions import apply_centring, compute_centred
+from gsd_core.analysis.directions import HELD_BYTES, center_directions, compute_centring
 from gsd_core.errors import UserError
-from gsd_core.pipeline.analyze import use_numba_cache
+from gsd_core.pipeline.analyze import keep_threads, read_directions, use_numba_cache
 from gsd_core.pipeline.progress import Progress
 from gsd_core.pipeline.tables import compute_meta_columns
 
@@ -37,6 +37,7 @@ MAX_LABELS = 4
 _NUMBERS = ("coherence", "norm", "loss")
 
 
+@keep_threads()
 def run_timeline(
     workspace: Workspace,
     name: str,
@@ -74,7 +75,7 @@ def run_timeline(
         return _describe(run, kept, seconds=0.0)
 
     order, has_steps = _order(reader, names)
-    spans = _common_spans(reader, list(order))
+    spans = _draw_samples(_common_spans(reader, list(order)), HELD_BYTES // (4 * run.sketch_width), seed)
     chosen = reference or _choose_reference(run, list(order))
     codes = _read_labels(run, spans, wanted)
     stage = progress.stage("timeline", len(names) + 1, "checkpoints")
@@ -200,6 +201,16 @@ def _common_spans(reader: RunReader, names: list[str]) -> pd.DataFrame:
     return spans.reset_index(drop=True)
 
 
+def _draw_samples(spans: pd.DataFrame, most: int, seed: int) -> pd.DataFrame:
+    """Spans of whole samples, seeded, at most ``most``: their directions at one checkpoint are held together."""
+    if len(spans) <= most:
+        return spans
+    sizes = spans["sample"].value_counts(sort=False)
+    drawn = sizes.iloc[np.random.default_rng(seed).permutation(len(sizes))]
+    kept = spans["sample"].isin(drawn.index[drawn.cumsum() <= most])
+    return spans[kept].reset_index(drop=True)
+
+
 def _choose_reference(run: Run, names: list[str]) -> str:
     """The checkpoint to look at first; where it is not among these, the one with most spans in clusters."""
     if run.default_checkpoint in names and run.has_analysis(run.default_checkpoint):
@@ -241,15 +252,15 @@ def _iter_moments(run: Run, reader: RunReader, order: dict[str, int], ids: np.nd
     for checkpoint, step in order.items():
         spans = reader.read_spans(checkpoint, columns=["span", *_NUMBERS])
         rows = pd.Index(spans["span"]).get_indexer(pd.Index(ids))
-        vectors = reader.read_vectors(checkpoint)
+        vectors = read_directions(reader, checkpoint)
         clusters = None
         if run.has_analysis(checkpoint):  # the same centring as on the map
             arrays = run.read_arrays(checkpoint)
-            directions = apply_centring(vectors, arrays["mean"], arrays.get("top"))
+            directions = center_directions(vectors, arrays["mean"], arrays.get("top"))
             found = run.read_points(checkpoint).set_index("span")["cluster"].reindex(ids)
             clusters = found.fillna(-1).to_numpy(dtype=np.int64)
         else:
-            directions = compute_centred(vectors).directions
+            directions = center_directions(vectors, *compute_centring(vectors))
         coherence, norm, loss = (spans[name].to_numpy(np.float64)[rows] for name in _NUMBERS)
         yield Moment(checkpoint, step, directions[rows], coherence, norm, loss, clusters)
 

@@ -3,6 +3,7 @@
 Workspace         open or create a workspace; list, write, open and remove data sets and runs
 Run               one run: append captured batches, read spans, vectors, tokens, analysis; search
 RunReader         the reading half of a run, as ``Run.snapshot()`` gives it
+LazyVectors       directions of a checkpoint, read as they are asked for
 FragmentWriter    writes a batch's records from a worker of another process; WrittenBatch is what it hands over
 RunSample         one sample of a run, as given and as the model reads it
 DatasetInfo       what a workspace tells about a data set
@@ -12,12 +13,13 @@ WORKSPACE_VERSION, RUN_VERSION   layout versions this program writes
 
 Inside: ``schema`` (tables), ``files`` (folders, JSON), ``tables`` (Lance), ``locks``, ``lease``, ``migrations``,
 ``document`` (run.json), ``samples`` and ``batch_rows`` (rows), ``writer`` (commits), ``fragments`` (what workers
-write), ``views`` (one checkpoint), ``reading``, ``findings`` (analysis), ``structure`` (stresses, twins, timeline,
-evidence).
+write), ``views`` (one checkpoint), ``index`` and ``cosines`` (search), ``reading``, ``findings`` (analysis),
+``structure`` (stresses, twins, timeline, evidence).
 """
 
 from gsd_core.store.fragments import FragmentWriter, WrittenBatch
 from gsd_core.store.infos import DatasetInfo, RunInfo, RunSample
+from gsd_core.store.lazy import LazyVectors
 from gsd_core.store.reading import RunReader
 from gsd_core.store.run import Run
 from gsd_core.store.schema import RUN_VERSION, SPAN_COLUMNS, WORKSPACE_VERSION
@@ -29,6 +31,7 @@ __all__ = [
     "WORKSPACE_VERSION",
     "DatasetInfo",
     "FragmentWriter",
+    "LazyVectors",
     "Run",
     "RunInfo",
     "RunReader",

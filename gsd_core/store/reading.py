@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gsd_core.errors import UserError
-from gsd_core.store import findings, structure
+from gsd_core.store import findings, index, structure
 from gsd_core.store.document import RunDocument
 from gsd_core.store.files import Folder
 from gsd_core.store.samples import compute_tokens
@@ -195,6 +195,19 @@ class RunReader:
         start, stop, _ = slice(start, stop).indices(len(view))
         return view.read_directions(start, stop)
 
+    def take_vectors(self, places: np.ndarray, checkpoint: str | None = None) -> np.ndarray:
+        """(m, P) float16 directions of the spans at ``places`` (m,) in the order of ``read_spans``; any may repeat.
+
+        A stretch is read whole, what lies apart row by row.
+        """
+        view, places = self._view(checkpoint), np.asarray(places, dtype=np.int64)
+        if view is None or not len(places):
+            return np.zeros((0, self.sketch_width), np.float16)
+        low, high = int(places.min()), int(places.max()) + 1
+        if high - low <= 2 * len(places):
+            return view.read_directions(low, high)[places - low]
+        return view.take_directions(places)
+
     def search(
         self,
         query: np.ndarray,
@@ -220,7 +233,9 @@ class RunReader:
         if view is None or not len(view) or top <= 0:
             return pd.DataFrame({"span": [], "sample": [], "cosine": np.zeros(0, np.float32)})
         if view.has_index and not is_exact:
-            rows, nearest = view.find_nearest(wanted, middle, top, exclude_sample)
+            built = (self.manifest.get("index") or {}).get(checkpoint or self.default_checkpoint) or {}
+            factor = int(built.get("factor", index.FACTORS[-1]))
+            rows, nearest = view.find_nearest(wanted, middle, top, exclude_sample, factor)
             ids = join_span_ids(rows.column("sample"), rows.column("index")).to_pandas()
             return pd.DataFrame({"span": ids, "sample": rows.column("sample").to_pandas(), "cosine": nearest})
         cosines = view.compute_cosines(wanted, middle)

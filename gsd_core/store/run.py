@@ -191,8 +191,8 @@ class Run(RunReader):
     def build_index(self, checkpoint: str, *, again: bool = False) -> dict[str, Any] | None:
         """Index a checkpoint's directions where that makes ``search`` quicker; what was built, None where nothing was.
 
-        Below 200 MiB of directions reading them all is as quick. ``{n_rows, n_partitions, recall, recall_at, seconds}``
-        is kept in ``manifest["index"]`` under the checkpoint's name; an index of all rows stays, unless `again`.
+        Below 200 MiB of directions reading them all is as quick. ``{n_rows, factor, recall, recall_at, seconds}`` is
+        kept in ``manifest["index"]`` under the checkpoint's name; an index of all rows stays, unless `again`.
         """
         folder = self._folder_of(checkpoint)
         records = self._checkpoint_tables(folder)[0] if folder else None

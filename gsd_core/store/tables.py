@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,8 @@ from gsd_core.store.files import STORAGE_HELP
 
 
 def _driver() -> Any:
+    # Repeated directions make it warn of every empty partition of an index, by the hundred.
+    os.environ.setdefault("LANCE_LOG", "error")
     import lance  # noqa: PLC0415 - loaded at connect: `import gsd_core` must stay light
 
     return lance

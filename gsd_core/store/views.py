@@ -20,7 +20,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gsd_core.store.index import find_candidates, has_index
+from gsd_core.store.cosines import compute_cosines, compute_unit
+from gsd_core.store.index import find_nearest, has_index
 from gsd_core.store.tables import Table, to_matrix
 
 _READ_BYTES = 4 * 2**20  # directions held in memory at once while streaming
@@ -92,6 +93,14 @@ class CheckpointView:
             out[places - start] = directions
         return out
 
+    def take_directions(self, places: np.ndarray) -> np.ndarray:
+        """(m, P) float16 directions of the spans at ``places``, which may repeat and come in any order."""
+        if self.records is None or not len(places):
+            return np.empty((0, self.sketch_width), np.float16)
+        offsets, back = np.unique(self.order[places], return_inverse=True)
+        rows = self.records.take(offsets, columns=["direction"])
+        return to_matrix(rows.column("direction"), self.sketch_width)[back]
+
     @cached_property
     def _owners(self) -> pa.Table:
         return self.read_columns(["sample", "index"])
@@ -109,11 +118,9 @@ class CheckpointView:
     def compute_cosines(self, query: np.ndarray, center: np.ndarray | None) -> np.ndarray:
         """(n,) float32 cosine of ``query`` (P,) to each direction, both less ``center`` (P,); 0 where one is zero."""
         cosines = np.zeros(len(self), np.float32)
-        target = query if center is None else query - center
-        length = float(np.linalg.norm(target))
-        if length == 0.0 or not np.any(query):
+        unit = compute_unit(query, center)
+        if unit is None:
             return cosines
-        target = target / length
         buffer = np.empty(
             (0, self.sketch_width), np.float32
         )  # kept: fresh pages cost more than the arithmetic
@@ -122,14 +129,8 @@ class CheckpointView:
                 buffer = np.empty(directions.shape, np.float32)
             piece = buffer[: len(directions)]
             piece[...] = directions
-            is_empty = ~piece.any(axis=1)  # a zero gradient points nowhere, before and after centring
-            if center is not None:
-                piece -= center
-            norms = np.sqrt(np.einsum("np,np->n", piece, piece))
-            is_empty |= norms == 0
-            norms[is_empty] = 1.0
-            cosines[places] = np.where(is_empty, 0.0, (piece @ target) / norms)
-        return np.clip(cosines, -1.0, 1.0)
+            cosines[places] = compute_cosines(piece, unit, center)
+        return cosines
 
     @cached_property
     def has_index(self) -> bool:
@@ -137,29 +138,21 @@ class CheckpointView:
         return self.records is not None and has_index(self.records)
 
     def find_nearest(
-        self, query: np.ndarray, center: np.ndarray | None, top: int, exclude_sample: str | None
+        self, query: np.ndarray, center: np.ndarray | None, top: int, exclude_sample: str | None, factor: int
     ) -> tuple[pa.Table, np.ndarray]:
-        """The best `top` of the index's candidates: columns ``sample, index`` and exact cosines (r,), best first."""
-        target = query if center is None else query - center
-        length = float(np.linalg.norm(target))
-        rows = find_candidates(
-            self.records, target, top, ["batch", "position", "sample", "index", "direction"]
-        )
-        keep = np.isin(rows.column("batch").to_numpy(), self.batches)
-        if exclude_sample is not None:
-            keep &= pc.not_equal(rows.column("sample"), exclude_sample).to_numpy()
-        rows = rows.filter(pa.array(keep))
-        stored = to_matrix(rows.column("direction"), self.sketch_width).astype(np.float32)
-        is_empty = ~stored.any(axis=1)
-        piece = stored if center is None else stored - center
-        norms = np.linalg.norm(piece, axis=1)
-        is_empty |= norms == 0
-        norms[is_empty] = 1.0
-        products = piece @ (target / length) if length and np.any(query) else np.zeros(len(piece), np.float32)
-        cosines = np.clip(np.where(is_empty, 0.0, products / norms), -1.0, 1.0).astype(np.float32)
-        position, batch = rows.column("position").to_numpy(), rows.column("batch").to_numpy()
-        best = np.lexsort((position, batch, -cosines))[:top]
-        return rows.select(["sample", "index"]).take(pa.array(best)), cosines[best]
+        """The best `top` by the index: columns ``sample, index`` and exact cosines (r,), best first.
+
+        ``factor``: candidates for each neighbour asked for.
+        """
+
+        def keep(found: pa.Table) -> np.ndarray:
+            is_wanted = np.isin(found.column("batch").to_numpy(), self.batches)
+            if exclude_sample is not None:
+                is_wanted &= pc.not_equal(found.column("sample"), exclude_sample).to_numpy()
+            return is_wanted
+
+        rows, cosines = find_nearest(self.records, query, center, top, keep, factor)
+        return rows.select(["sample", "index"]), cosines
 
     def read_losses(self, sample: str) -> np.ndarray | None:
         """(T,) float32 token losses of a sample, None where it was not captured."""

@@ -1,0 +1,140 @@
+"""The tables of a checkpoint's structure: what was found, as frames that a store takes and pages draw.
+
+TABLES                 columns of each table
+make_frame             rows as one of these tables
+name_floats            which of its columns are floats
+tabulate_twins         twins by rank
+tabulate_pairs         twins, other candidates and random pairs, for the picture of both similarities
+tabulate_stresses      stresses by rank
+tabulate_occurrences   where each stress occurs
+
+Nested values are JSON text.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gsd_core.analysis.align import Traces
+from gsd_core.analysis.stresses import Stress
+from gsd_core.analysis.twins import Twin, TwinSearch
+
+_TWIN_COLUMNS = (
+    *("rank", "a", "b", "structural", "semantic", "z_structural", "z_semantic", "score", "p_value"),
+    *("q_value", "n_aligned", "aligned", "pattern", "wording"),
+)
+TABLES = {
+    "twins": _TWIN_COLUMNS,
+    "rewordings": _TWIN_COLUMNS,  # twins whose reasonings are in other words
+    "pairs": ("a", "b", "structural", "semantic", "is_candidate"),
+    "stresses": (
+        *("stress", "pattern", "labels", "length", "support", "n_occurrences", "lift", "p_value", "q_value"),
+    ),
+    "occurrences": ("stress", "sample", "indices"),
+    "edges": ("cluster_a", "cluster_b", "cosine", "n"),
+    "layers": ("layer", "set", "mean", "ci_low", "ci_high", "n"),
+    "cosines": ("kind", "cosine"),
+    "best": ("kind", "cosine"),
+}
+SHOWN_PAIRS = 2_000
+
+
+def make_frame(name: str, rows: list[dict[str, Any]], kinds: dict[str, str]) -> pd.DataFrame:
+    """A table whose columns have their kinds also where it is empty; text is the default."""
+    frame = pd.DataFrame(rows, columns=list(TABLES[name]))
+    return frame.astype({column: kinds.get(column, "object") for column in TABLES[name]})
+
+
+def tabulate_twins(twins: list[Twin], traces: Traces, numbers: np.ndarray) -> pd.DataFrame:
+    rows = []
+    for rank, twin in enumerate(twins, start=1):
+        start_a, start_b = traces.offsets[twin.a], traces.offsets[twin.b]
+        aligned = [
+            [int(numbers[start_a + i]), int(numbers[start_b + j]), round(cosine, 4)]
+            for i, j, cosine in twin.aligned
+        ]
+        rows.append(
+            {
+                "rank": rank,
+                "a": traces.ids[twin.a],
+                "b": traces.ids[twin.b],
+                **{key: getattr(twin, key) for key in TABLES["twins"][3:10]},
+                "n_aligned": len(aligned),
+                "aligned": json.dumps(aligned),
+                "pattern": twin.pattern,
+                "wording": twin.wording,
+            }
+        )
+    counts = {"rank": "int64", "n_aligned": "int64"}
+    return make_frame("twins", rows, {**counts, "wording": "float64", **name_floats("twins", 3, 10)})
+
+
+def name_floats(name: str, start: int, stop: int) -> dict[str, str]:
+    return dict.fromkeys(TABLES[name][start:stop], "float64")
+
+
+def tabulate_pairs(search: TwinSearch, traces: Traces, seed: int) -> pd.DataFrame:
+    """Twins, a random part of the other candidates, and random pairs."""
+    twins = {(twin.a, twin.b) for twin in search.twins[: SHOWN_PAIRS // 2]}
+    is_twin = np.array([(int(a), int(b)) in twins for a, b in search.pairs], dtype=bool)
+    others = np.random.default_rng(seed).permutation(np.flatnonzero(~is_twin))
+    shown = np.concatenate([np.flatnonzero(is_twin), others])[:SHOWN_PAIRS].astype(np.int64)
+    random = np.arange(min(len(search.random_pairs), SHOWN_PAIRS))
+    if len(search.random_pairs) > SHOWN_PAIRS:  # they are sorted by trace: the first would be of a few traces
+        random = np.random.default_rng(seed + 1).permutation(len(search.random_pairs))[:SHOWN_PAIRS]
+    parts = [
+        (search.pairs[shown], search.structural[shown], search.semantic[shown], True),
+        (
+            search.random_pairs[random],
+            search.random_structural[random],
+            search.random_semantic[random],
+            False,
+        ),
+    ]
+    frames = [
+        pd.DataFrame(
+            {
+                "a": traces.ids[pairs[:, 0]] if len(pairs) else [],
+                "b": traces.ids[pairs[:, 1]] if len(pairs) else [],
+                "structural": structural.astype(np.float64),
+                "semantic": semantic.astype(np.float64),
+                "is_candidate": np.full(len(pairs), is_candidate),
+            }
+        ).astype({"a": object, "b": object})
+        for pairs, structural, semantic, is_candidate in parts
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def tabulate_stresses(stresses: list[Stress], names: dict[int, str]) -> pd.DataFrame:
+    rows = [
+        {
+            "stress": number,
+            "pattern": json.dumps(each.pattern),
+            "labels": json.dumps([names.get(cluster, f"cluster {cluster}") for cluster in each.pattern]),
+            "length": len(each.pattern),
+            "support": each.support,
+            "n_occurrences": len(each.traces),
+            "lift": each.lift,
+            "p_value": each.p_value,
+            "q_value": each.q_value,
+        }
+        for number, each in enumerate(stresses)
+    ]
+    counts = dict.fromkeys(("stress", "length", "support", "n_occurrences"), "int64")
+    return make_frame("stresses", rows, {**counts, **name_floats("stresses", 6, 9)})
+
+
+def tabulate_occurrences(stresses: list[Stress], traces: Traces, numbers: np.ndarray) -> pd.DataFrame:
+    stress, sample, indices = [], [], []
+    for number, each in enumerate(stresses):
+        found = numbers[traces.offsets[each.traces][:, None] + each.places]
+        stress += [number] * len(found)
+        sample += traces.ids[each.traces].tolist()
+        indices += [json.dumps(row) for row in found.tolist()]
+    frame = pd.DataFrame({"stress": stress, "sample": sample, "indices": indices})
+    return frame.astype({"stress": "int64", "sample": object, "indices": object})
