@@ -1,0 +1,143 @@
+"""The output head, run later and only for the tokens whose loss is wanted.
+
+DeferredHead     context: a forward pass leaves out the head; its losses come afterwards, block by block
+HeadLosses       token losses, their gradients at the head's input, and the calls of captured modules in the head
+
+Logits of all tokens would be the largest tensor of a capture, and a span's loss reads those of its own tokens only. The
+rows of a block pass through the model's own code behind its decoder, so a scale or a soft cap on the logits is in:
+the decoder runs on one token, and the head is handed the block instead of what comes out.
+
+Shapes: B batch, T positions, n rows of a block, D model width, V vocabulary, p, q sketch rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+from transformers import PreTrainedModel
+
+from gsd_core.capture.accumulate import token_losses_of
+from gsd_core.capture.hooks import ModuleTap
+from gsd_core.capture.sketch import Sketch
+
+BLOCK_LOGITS = {"cpu": 2**24, "cuda": 2**28}
+"""Logits (n, V) of a block; float32 copies come on top."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadLosses:
+    """``losses`` (B, T) float32 nats, NaN where none was asked for; ``slopes`` (B, T, D), gradient at the head's input.
+
+    ``calls`` are the captured modules in the head: index, projected input (B, T, q) and output gradient (B, T, p).
+    """
+
+    losses: torch.Tensor
+    slopes: torch.Tensor
+    calls: list[tuple[int, torch.Tensor, torch.Tensor]]
+
+
+class DeferredHead:
+    """Make `model` stop before its output head while the context lasts.
+
+    After a forward pass ``states`` (B, T, D) is the head's input with its graph and ``root`` the token embeddings.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._model: Any = model
+        self.states: torch.Tensor | None = None
+        self.root: torch.Tensor | None = None
+        self._block: torch.Tensor | None = None
+        self._handles: list[RemovableHandle] = []
+
+    def __enter__(self) -> DeferredHead:
+        head = self._model.get_output_embeddings()
+        if head is not None:  # without one, ``states`` stays None and the caller finds out
+            self._handles.append(head.register_forward_pre_hook(self._swap))
+        self._handles.append(self._model.get_input_embeddings().register_forward_hook(self._keep_root))
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles, self.states, self.root, self._block = [], None, None, None
+
+    def _keep_root(self, module: nn.Module, args: Any, output: torch.Tensor) -> None:
+        if self._block is None:
+            self.root = output
+
+    def _swap(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        if self._block is None:
+            self.states = args[0]
+            return (args[0][:, :1].detach(), *args[1:])
+        torch.set_grad_enabled(self._block.requires_grad)  # until the caller's no_grad ends
+        return (self._block, *args[1:])
+
+    def compute_losses(
+        self,
+        ids: torch.Tensor,
+        targets: torch.Tensor,
+        weights: torch.Tensor,
+        all_rows: bool,
+        tap: ModuleTap,
+        sketch: Sketch,
+    ) -> HeadLosses:
+        """Losses of the `targets` (B, T), and the gradient of ``Σ weights · losses`` where weights (B, T) are not 0.
+
+        With `all_rows` the other targets get a loss too, without a gradient.
+        """
+        assert self.states is not None
+        states = self.states.detach()
+        flat, goals, loads = states.flatten(0, 1), targets.flatten(), weights.flatten()
+        losses = torch.full(goals.shape, torch.nan, device=goals.device)
+        slopes = torch.zeros_like(flat)
+        calls: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        wanted = (loads != 0).nonzero().flatten()
+        for rows in self._iter_blocks(wanted):
+            block, logits = self._run(ids, flat.index_select(0, rows.to(flat.device)), True)
+            found = tap.take()
+            with torch.enable_grad():
+                lost = token_losses_of(logits, goals[None, rows])[0]
+                total = (lost * loads[rows]).sum()
+            slope, *deltas = torch.autograd.grad(total, [block, *(call.output for call in found)])
+            losses[rows] = lost.detach()
+            slopes[rows.to(flat.device)] = slope[0]
+            for call, delta in zip(found, deltas, strict=True):
+                left = sketch.modules[call.module].project_output_gradient(delta)[0]
+                if call.module not in calls:
+                    shape = (len(goals), call.inputs.shape[-1]), (len(goals), left.shape[-1])
+                    calls[call.module] = (left.new_zeros(shape[0]), left.new_zeros(shape[1]))
+                inputs, outputs = calls[call.module]
+                inputs[rows.to(left.device)], outputs[rows.to(left.device)] = call.inputs[0], left
+        if all_rows:
+            rest = ((loads == 0) & (goals != -100)).nonzero().flatten()
+            for rows in self._iter_blocks(rest):
+                _, logits = self._run(ids, flat.index_select(0, rows.to(flat.device)), False)
+                losses[rows] = token_losses_of(logits, goals[None, rows])[0]
+        size = targets.shape
+        return HeadLosses(
+            losses.view(size),
+            slopes.view_as(states),
+            [(m, a.view(*size, -1), b.view(*size, -1)) for m, (a, b) in calls.items()],
+        )
+
+    def _iter_blocks(self, rows: torch.Tensor) -> Iterator[torch.Tensor]:
+        config: Any = self._model.config.get_text_config()
+        limit = BLOCK_LOGITS.get(rows.device.type, BLOCK_LOGITS["cuda"])
+        yield from rows.split(max(1, limit // config.vocab_size)) if len(rows) else ()
+
+    def _run(
+        self, ids: torch.Tensor, rows: torch.Tensor, with_graph: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows (n, D) → the same as a leaf (1, n, D), and their logits (1, n, V)."""
+        self._block = rows[None].requires_grad_(with_graph)
+        try:
+            with torch.no_grad():
+                logits = self._model(input_ids=ids[:1, :1], use_cache=False).logits
+            return self._block, logits
+        finally:
+            self._block = None

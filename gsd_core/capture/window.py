@@ -1,0 +1,176 @@
+"""Windows of tier ``span``: one plain forward pass, then W + 1 backward passes that many spans share.
+
+compute_window_batch   a batch of samples → sketched gradients of all their spans through a window
+check_windows          whether a model's positions are mixed by attention alone, and by an ordinary one
+
+With window W the loss of span k goes back through the positions of the spans k − W … k only. Spans W + 1 apart have
+disjoint windows that together hold every position once, so pass r (0 … W) takes the losses of all spans k ≡ r modulo
+W + 1 at once, and attention keeps their gradients apart [ours]. Each position's share then counts for the one span
+whose window holds it. The cost does not depend on how many spans there are, nor on how long they are.
+
+Shapes: B batch, T positions, S spans, D model width, P sketch width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from gsd_core.capture.attention import UnfamiliarAttention, WindowedAttention
+from gsd_core.capture.batches import build_chunk, chunk_borders
+from gsd_core.capture.deferred_head import DeferredHead
+from gsd_core.capture.devices import input_device
+from gsd_core.capture.hooks import ModuleTap, TappedCall
+from gsd_core.capture.position import PositionSum, place_ranges
+from gsd_core.capture.sketch import Sketch
+from gsd_core.capture.span import SpanBatch
+from gsd_core.types import TokenizedSample
+
+
+def compute_window_batch(
+    model: PreTrainedModel,
+    tap: ModuleTap,
+    sketch: Sketch,
+    samples: Sequence[TokenizedSample],
+    window: int,
+    pad_id: int = 0,
+    all_token_losses: bool = True,
+) -> SpanBatch:
+    """Sketched gradients of every span's mean loss through `window`, for a batch of samples.
+
+    Call it inside ``FrozenModel(model)`` and ``tap``, for a model that ``check_windows`` has found fit. With
+    `all_token_losses` tokens outside the spans get a loss too.
+    """
+    device = input_device(model)
+    ends = [len(s.token_ids) - 1 if all_token_losses else s.spans[-1].end - 1 for s in samples]
+    chunk = build_chunk(samples, [(0, end) for end in ends], pad_id, device)
+    assert chunk is not None, "a batch without tokens was planned"
+    width = chunk.ids.shape[1]
+    parts = [list(pairwise(chunk_borders(s)[1:])) for s in samples]
+    owner, weights = _assign_spans(samples, width)
+    span_of, rows = torch.from_numpy(owner).to(device), place_ranges(parts, device)
+    n_spans = rows[0].shape[1]
+    gradients = torch.zeros(len(samples), n_spans, sketch.width, device=device)
+    coherence = torch.zeros(len(samples), n_spans, device=device)
+    with WindowedAttention(model) as attention, DeferredHead(model) as head:
+        model(input_ids=chunk.ids, use_cache=False)
+        calls = tap.take()
+        assert head.states is not None
+        assert head.root is not None
+        found = head.compute_losses(
+            chunk.ids, chunk.targets, torch.from_numpy(weights).to(device), all_token_losses, tap, sketch
+        )
+        n_passes = min(window + 1, n_spans)
+        for turn in range(n_passes):
+            now = (span_of % (window + 1) == turn) & (span_of >= 0)
+            total = PositionSum(sketch, *rows)
+            for module, inputs, deltas in found.calls:
+                total.add(module, inputs, deltas * now.to(deltas.device)[..., None])
+            attention.set_windows(_place_windows(parts, window, turn, width), device)
+            seed = found.slopes * now.to(found.slopes.device)[..., None]
+            with _projecting(calls, sketch, total):
+                torch.autograd.grad(head.states, head.root, seed, retain_graph=turn + 1 < n_passes)
+            shares, together = total.finish()
+            for k in range(turn, n_spans, window + 1):
+                gradients[:, k] = shares[:, max(0, k - window) : k + 1].sum(1)
+                coherence[:, k] = together[:, k]
+    vectors, alike = gradients.cpu().numpy(), coherence.clamp(0, 1).cpu().numpy()
+    losses = found.losses.cpu().numpy()
+    return SpanBatch(
+        [vectors[i, : len(s.spans)] for i, s in enumerate(samples)],
+        [alike[i, : len(s.spans)] for i, s in enumerate(samples)],
+        [_shift_losses(losses[i], len(s.token_ids)) for i, s in enumerate(samples)],
+    )
+
+
+def check_windows(
+    model: PreTrainedModel,
+    tap: ModuleTap,
+    sketch: Sketch,
+    sample: TokenizedSample,
+    plain_losses: np.ndarray,
+    tolerance: float,
+) -> bool:
+    """Whether `model` is fit for ``compute_window_batch``; if not, windows need ``compute_span_batch``.
+
+    Fit is a model that attends through transformers' interface in every layer, in an ordinary way, that gives the
+    losses of a plain forward pass (`plain_losses` (T,) by token, within `tolerance`), and in which nothing but attention
+    mixes positions: with attention's gradients held back, the gradient of one token's loss must be exactly zero at
+    every other position. Call it as ``compute_window_batch``.
+    """
+    device = input_device(model)
+    chunk = build_chunk([sample], [(0, len(sample.token_ids) - 1)], 0, device)
+    assert chunk is not None, "a sample without tokens was planned"
+    weights = torch.zeros(chunk.ids.shape, device=device)
+    weights[0, -1] = (
+        1.0  # the last token's loss alone: whatever mixes positions hands its gradient to earlier ones
+    )
+    try:
+        with WindowedAttention(model) as attention, DeferredHead(model) as head:
+            model(input_ids=chunk.ids, use_cache=False)
+            tap.take()
+            if head.states is None or head.root is None:
+                return False
+            found = head.compute_losses(chunk.ids, chunk.targets, weights, True, tap, sketch)
+            attention.set_windows(np.full(chunk.ids.shape, chunk.ids.shape[1]), device)
+            (at_root,) = torch.autograd.grad(head.states, head.root, found.slopes)
+    except UnfamiliarAttention:
+        return False
+    losses = found.losses[0].cpu().numpy()
+    is_alike = bool(np.abs(losses - plain_losses[1:]).max() <= tolerance)  # NaN is not alike
+    return is_alike and not at_root[0, :-1].any() and bool(at_root[0, -1].any())
+
+
+@contextmanager
+def _projecting(calls: Sequence[TappedCall], sketch: Sketch, total: PositionSum) -> Iterator[None]:
+    """Project the gradient of every call's output into `total` as soon as a backward pass has it, and keep no other."""
+
+    def watch(call: TappedCall) -> torch.utils.hooks.RemovableHandle:
+        project = sketch.modules[call.module].project_output_gradient
+        return call.output.register_hook(lambda delta: total.add(call.module, call.inputs, project(delta)))
+
+    handles = [watch(call) for call in calls]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _assign_spans(samples: Sequence[TokenizedSample], width: int) -> tuple[np.ndarray, np.ndarray]:
+    """(B, T) int64 span whose token each position predicts, −1 for none; (B, T) float32 weight of its loss."""
+    owner = np.full((len(samples), width), -1, dtype=np.int64)
+    weights = np.zeros((len(samples), width), dtype=np.float32)
+    for row, sample in enumerate(samples):
+        for k, span in enumerate(sample.spans):
+            owner[row, span.start - 1 : span.end - 1] = k
+            weights[row, span.start - 1 : span.end - 1] = 1.0 / (span.end - span.start)
+    return owner, weights
+
+
+def _place_windows(
+    parts: Sequence[Sequence[tuple[int, int]]], window: int, turn: int, width: int
+) -> np.ndarray:
+    """(B, T) int64 first position of the window that holds each position in pass `turn`; T where none does.
+
+    ``parts[i][k]`` are the positions of span k of sample i with those up to the next span.
+    """
+    first = np.full((len(parts), width), width, dtype=np.int64)
+    for row, of_sample in enumerate(parts):
+        for k in range(turn, len(of_sample), window + 1):
+            start = of_sample[max(0, k - window)][0]
+            first[row, start : of_sample[k][1]] = start
+    return first
+
+
+def _shift_losses(losses: np.ndarray, n_tokens: int) -> np.ndarray:
+    """Losses (T,) by input position → (n_tokens,) by the token predicted; NaN for the first and those without."""
+    by_token = np.full(n_tokens, np.nan, dtype=np.float32)
+    known = losses[: n_tokens - 1]
+    by_token[1 : 1 + len(known)] = known
+    return by_token
