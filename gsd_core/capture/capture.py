@@ -118,7 +118,7 @@ class Capturer:
                 config.seed,
                 self.device,
             )
-        self._shares_passes: bool | None = None
+        self.shares_passes: bool | None = None
         self._is_chunking_checked = False
 
     @property
@@ -210,11 +210,11 @@ class Capturer:
 
     def _can_share_passes(self, tap: ModuleTap, sample: TokenizedSample) -> bool:
         """Whether windows can share backward passes here; found out once, else they are captured in chunks."""
-        if self._shares_passes is None:
+        if self.shares_passes is None:
             assert self.sketch is not None
             plain, tolerance = self._compute_plain_losses(sample)
-            self._shares_passes = check_windows(self.model, tap, self.sketch, sample, plain, tolerance)
-        return self._shares_passes
+            self.shares_passes = check_windows(self.model, tap, self.sketch, sample, plain, tolerance)
+        return self.shares_passes
 
     def _compute_plain_losses(self, sample: TokenizedSample) -> tuple[np.ndarray, float]:
         """(T,) token losses of a plain forward pass, and how far another way of computing them may be off."""

@@ -12,7 +12,7 @@ Shapes: B batch, T positions, n rows of a block, D model width, V vocabulary, p,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from gsd_core.capture.accumulate import token_losses_of
+from gsd_core.capture.devices import input_device
 from gsd_core.capture.hooks import ModuleTap
 from gsd_core.capture.sketch import Sketch
 
@@ -31,7 +32,7 @@ BLOCK_LOGITS = {"cpu": 2**24, "cuda": 2**28}
 
 @dataclass(frozen=True, slots=True)
 class HeadLosses:
-    """``losses`` (B, T) float32 nats, NaN where none was asked for; ``slopes`` (B, T, D), gradient at the head's input.
+    """``losses`` (B, T) float32 nats, NaN where the weight is 0; ``slopes`` (B, T, D), gradient at the head's input.
 
     ``calls`` are the captured modules in the head: index, projected input (B, T, q) and output gradient (B, T, p).
     """
@@ -44,7 +45,7 @@ class HeadLosses:
 class DeferredHead:
     """Make `model` stop before its output head while the context lasts.
 
-    After a forward pass ``states`` (B, T, D) is the head's input with its graph and ``root`` the token embeddings.
+    After each forward pass ``states`` (B, T, D) is the head's input with its graph, ``root`` the token embeddings.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -77,67 +78,68 @@ class DeferredHead:
         torch.set_grad_enabled(self._block.requires_grad)  # until the caller's no_grad ends
         return (self._block, *args[1:])
 
-    def compute_losses(
+    def differentiate(
         self,
-        ids: torch.Tensor,
+        states: torch.Tensor,
         targets: torch.Tensor,
         weights: torch.Tensor,
-        all_rows: bool,
         tap: ModuleTap,
         sketch: Sketch,
     ) -> HeadLosses:
-        """Losses of the `targets` (B, T), and the gradient of ``Σ weights · losses`` where weights (B, T) are not 0.
-
-        With `all_rows` the other targets get a loss too, without a gradient.
-        """
-        assert self.states is not None
-        states = self.states.detach()
-        flat, goals, loads = states.flatten(0, 1), targets.flatten(), weights.flatten()
-        losses = torch.full(goals.shape, torch.nan, device=goals.device)
-        slopes = torch.zeros_like(flat)
+        """Take ``Σ weights · losses`` back to the head's input `states` (B, T, D); rows of weight 0 are left out."""
+        flat, goals, loads = states.detach().flatten(0, 1), targets.flatten(), weights.flatten()
+        losses, slopes = torch.full_like(loads, torch.nan), torch.zeros_like(flat)
         calls: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        wanted = (loads != 0).nonzero().flatten()
-        for rows in self._iter_blocks(wanted):
-            block, logits = self._run(ids, flat.index_select(0, rows.to(flat.device)), True)
+        for rows in self._iter_blocks(weights != 0):
+            at = rows.to(flat.device)  # the states may stand elsewhere than targets and logits
+            block, logits = self._run(flat.index_select(0, at), with_graph=True)
             found = tap.take()
             with torch.enable_grad():
                 lost = token_losses_of(logits, goals[None, rows])[0]
                 total = (lost * loads[rows]).sum()
             slope, *deltas = torch.autograd.grad(total, [block, *(call.output for call in found)])
-            losses[rows] = lost.detach()
-            slopes[rows.to(flat.device)] = slope[0]
+            losses[rows], slopes[at] = lost.detach(), slope[0]
             for call, delta in zip(found, deltas, strict=True):
                 left = sketch.modules[call.module].project_output_gradient(delta)[0]
                 if call.module not in calls:
-                    shape = (len(goals), call.inputs.shape[-1]), (len(goals), left.shape[-1])
-                    calls[call.module] = (left.new_zeros(shape[0]), left.new_zeros(shape[1]))
+                    calls[call.module] = (
+                        left.new_zeros(len(goals), call.inputs.shape[-1]),
+                        left.new_zeros(len(goals), left.shape[-1]),
+                    )
                 inputs, outputs = calls[call.module]
                 inputs[rows.to(left.device)], outputs[rows.to(left.device)] = call.inputs[0], left
-        if all_rows:
-            rest = ((loads == 0) & (goals != -100)).nonzero().flatten()
-            for rows in self._iter_blocks(rest):
-                _, logits = self._run(ids, flat.index_select(0, rows.to(flat.device)), False)
-                losses[rows] = token_losses_of(logits, goals[None, rows])[0]
         size = targets.shape
         return HeadLosses(
             losses.view(size),
             slopes.view_as(states),
-            [(m, a.view(*size, -1), b.view(*size, -1)) for m, (a, b) in calls.items()],
+            [(module, a.view(*size, -1), b.view(*size, -1)) for module, (a, b) in calls.items()],
         )
 
-    def _iter_blocks(self, rows: torch.Tensor) -> Iterator[torch.Tensor]:
-        config: Any = self._model.config.get_text_config()
-        limit = BLOCK_LOGITS.get(rows.device.type, BLOCK_LOGITS["cuda"])
-        yield from rows.split(max(1, limit // config.vocab_size)) if len(rows) else ()
+    def read_losses(self, states: torch.Tensor, targets: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        """Losses (n,) of the n targets (B, T) that are `wanted` (B, T) bool, row by row, without a gradient."""
+        flat, goals = states.detach().flatten(0, 1), targets.flatten()
+        blocks = [
+            token_losses_of(
+                self._run(flat.index_select(0, rows.to(flat.device)), False)[1], goals[None, rows]
+            )[0]
+            for rows in self._iter_blocks(wanted)
+        ]
+        return torch.cat(blocks) if blocks else torch.zeros(0, device=targets.device)
 
-    def _run(
-        self, ids: torch.Tensor, rows: torch.Tensor, with_graph: bool
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _iter_blocks(self, wanted: torch.Tensor) -> Sequence[torch.Tensor]:
+        """Flat indices of the `wanted` (B, T), cut so that a block's logits stay within the limit."""
+        config: Any = self._model.config.get_text_config()
+        limit = BLOCK_LOGITS.get(wanted.device.type, BLOCK_LOGITS["cuda"])
+        rows = wanted.flatten().nonzero().flatten()
+        return rows.split(max(1, limit // config.vocab_size)) if len(rows) else ()
+
+    def _run(self, rows: torch.Tensor, with_graph: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """Rows (n, D) → the same as a leaf (1, n, D), and their logits (1, n, V)."""
+        one_token = torch.zeros(1, 1, dtype=torch.int64, device=input_device(self._model))
         self._block = rows[None].requires_grad_(with_graph)
         try:
             with torch.no_grad():
-                logits = self._model(input_ids=ids[:1, :1], use_cache=False).logits
+                logits = self._model(input_ids=one_token, use_cache=False).logits
             return self._block, logits
         finally:
             self._block = None

@@ -16,13 +16,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
 
 from gsd_core.capture.attention import UnfamiliarAttention, WindowedAttention
-from gsd_core.capture.batches import build_chunk, chunk_borders
+from gsd_core.capture.batches import PaddedChunk, build_chunk, chunk_borders
+from gsd_core.capture.cache import SpanCache
 from gsd_core.capture.deferred_head import DeferredHead
 from gsd_core.capture.devices import input_device
 from gsd_core.capture.hooks import ModuleTap, TappedCall
@@ -30,6 +32,8 @@ from gsd_core.capture.position import PositionSum, place_ranges
 from gsd_core.capture.sketch import Sketch
 from gsd_core.capture.span import SpanBatch
 from gsd_core.types import TokenizedSample
+
+PAST_SHARE = 0.05  # a forward pass of its own for fewer positions would cost more than it saves
 
 
 def compute_window_batch(
@@ -50,41 +54,45 @@ def compute_window_batch(
     ends = [len(s.token_ids) - 1 if all_token_losses else s.spans[-1].end - 1 for s in samples]
     chunk = build_chunk(samples, [(0, end) for end in ends], pad_id, device)
     assert chunk is not None, "a batch without tokens was planned"
-    width = chunk.ids.shape[1]
-    parts = [list(pairwise(chunk_borders(s)[1:])) for s in samples]
-    owner, weights = _assign_spans(samples, width)
-    span_of, rows = torch.from_numpy(owner).to(device), place_ranges(parts, device)
-    n_spans = rows[0].shape[1]
+    borders = [chunk_borders(s)[1:] for s in samples]
+    past = _choose_past([of_sample[0] for of_sample in borders], chunk.ids.shape[1])
+    # From here on positions are counted from the first one that has a graph.
+    parts = [list(pairwise(at - past for at in of_sample)) for of_sample in borders]
+    n_live, n_spans = chunk.ids.shape[1] - past, max(map(len, parts))
+    owner, weights = (torch.from_numpy(each).to(device) for each in _assign_spans(parts, samples, n_live))
+    rows = place_ranges(parts, device)
     gradients = torch.zeros(len(samples), n_spans, sketch.width, device=device)
     coherence = torch.zeros(len(samples), n_spans, device=device)
     with WindowedAttention(model) as attention, DeferredHead(model) as head:
-        model(input_ids=chunk.ids, use_cache=False)
+        states, root = _forward(model, head, chunk, past)
         calls = tap.take()
-        assert head.states is not None
-        assert head.root is not None
-        found = head.compute_losses(
-            chunk.ids, chunk.targets, torch.from_numpy(weights).to(device), all_token_losses, tap, sketch
-        )
+        found = head.differentiate(states[-1], chunk.targets[:, past:], weights, tap, sketch)
         n_passes = min(window + 1, n_spans)
         for turn in range(n_passes):
-            now = (span_of % (window + 1) == turn) & (span_of >= 0)
+            now = ((owner % (window + 1) == turn) & (owner >= 0))[..., None]
             total = PositionSum(sketch, *rows)
             for module, inputs, deltas in found.calls:
-                total.add(module, inputs, deltas * now.to(deltas.device)[..., None])
-            attention.set_windows(_place_windows(parts, window, turn, width), device)
-            seed = found.slopes * now.to(found.slopes.device)[..., None]
+                total.add(module, inputs, deltas * now.to(deltas.device))
+            attention.set_windows(_place_windows(parts, window, turn, n_live), device)
+            seed = found.slopes * now.to(found.slopes.device)
             with _projecting(calls, sketch, total):
-                torch.autograd.grad(head.states, head.root, seed, retain_graph=turn + 1 < n_passes)
+                torch.autograd.grad(states[-1], root, seed, retain_graph=turn + 1 < n_passes)
             shares, together = total.finish()
             for k in range(turn, n_spans, window + 1):
                 gradients[:, k] = shares[:, max(0, k - window) : k + 1].sum(1)
                 coherence[:, k] = together[:, k]
+        losses = torch.full(chunk.ids.shape, torch.nan, device=device)
+        losses[:, past:] = found.losses
+        if all_token_losses:
+            rest = losses.isnan() & (chunk.targets != -100)
+            everything = torch.cat([each.detach() for each in states], dim=1)
+            losses[rest] = head.read_losses(everything, chunk.targets, rest)
     vectors, alike = gradients.cpu().numpy(), coherence.clamp(0, 1).cpu().numpy()
-    losses = found.losses.cpu().numpy()
+    by_position = losses.cpu().numpy()
     return SpanBatch(
         [vectors[i, : len(s.spans)] for i, s in enumerate(samples)],
         [alike[i, : len(s.spans)] for i, s in enumerate(samples)],
-        [_shift_losses(losses[i], len(s.token_ids)) for i, s in enumerate(samples)],
+        [_shift_losses(by_position[i], len(s.token_ids)) for i, s in enumerate(samples)],
     )
 
 
@@ -99,31 +107,60 @@ def check_windows(
     """Whether `model` is fit for ``compute_window_batch``; if not, windows need ``compute_span_batch``.
 
     Fit is a model that attends through transformers' interface in every layer, in an ordinary way, that gives the
-    losses of a plain forward pass (`plain_losses` (T,) by token, within `tolerance`), and in which nothing but attention
-    mixes positions: with attention's gradients held back, the gradient of one token's loss must be exactly zero at
-    every other position. Call it as ``compute_window_batch``.
+    losses of a plain forward pass (`plain_losses` (T,) by token, within `tolerance`), and in which nothing but
+    attention mixes positions: with attention's gradients held back, the gradient of one token's loss must be exactly
+    zero at every other position. Call it as ``compute_window_batch``.
     """
     device = input_device(model)
     chunk = build_chunk([sample], [(0, len(sample.token_ids) - 1)], 0, device)
     assert chunk is not None, "a sample without tokens was planned"
+    # The last token's loss alone: whatever mixes positions hands its gradient to earlier ones.
     weights = torch.zeros(chunk.ids.shape, device=device)
-    weights[0, -1] = (
-        1.0  # the last token's loss alone: whatever mixes positions hands its gradient to earlier ones
-    )
+    weights[0, -1] = 1.0
     try:
         with WindowedAttention(model) as attention, DeferredHead(model) as head:
-            model(input_ids=chunk.ids, use_cache=False)
+            past = _choose_past([sample.spans[0].start - 1], chunk.ids.shape[1])
+            states, root = _forward(model, head, chunk, past)
             tap.take()
-            if head.states is None or head.root is None:
-                return False
-            found = head.compute_losses(chunk.ids, chunk.targets, weights, True, tap, sketch)
-            attention.set_windows(np.full(chunk.ids.shape, chunk.ids.shape[1]), device)
-            (at_root,) = torch.autograd.grad(head.states, head.root, found.slopes)
+            found = head.differentiate(states[-1], chunk.targets[:, past:], weights[:, past:], tap, sketch)
+            attention.set_windows(np.full(found.losses.shape, found.losses.shape[1]), device)
+            (at_root,) = torch.autograd.grad(states[-1], root, found.slopes)
+            everything = torch.cat([each.detach() for each in states], dim=1)
+            losses = head.read_losses(everything, chunk.targets, chunk.valid).cpu().numpy()
     except UnfamiliarAttention:
         return False
-    losses = found.losses[0].cpu().numpy()
     is_alike = bool(np.abs(losses - plain_losses[1:]).max() <= tolerance)  # NaN is not alike
     return is_alike and not at_root[0, :-1].any() and bool(at_root[0, -1].any())
+
+
+def _choose_past(starts: Sequence[int], n_positions: int) -> int:
+    """How many positions at the beginning need no graph: those before every sample's first span, if worth a pass."""
+    past = min(starts)
+    return past if past >= PAST_SHARE * n_positions else 0
+
+
+def _forward(
+    model: Any, head: DeferredHead, chunk: PaddedChunk, past: int
+) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Head inputs of the first `past` positions, if any, without a graph, and of the rest; the rest's embeddings."""
+    cache = SpanCache()
+    states: list[torch.Tensor] = []
+    for start, stop in ((0, past), (past, chunk.ids.shape[1])):
+        if start == stop:
+            continue
+        with torch.set_grad_enabled(stop > past):
+            model(
+                input_ids=chunk.ids[:, start:stop],
+                position_ids=chunk.positions[:, start:stop],
+                past_key_values=cache,
+                use_cache=True,
+            )
+        if head.states is None or head.root is None:
+            raise UnfamiliarAttention("its output head is not called by the forward pass")
+        states.append(head.states)
+        cache.close_chunk(differentiable=False)
+    assert head.root is not None
+    return states, head.root
 
 
 @contextmanager
@@ -142,14 +179,17 @@ def _projecting(calls: Sequence[TappedCall], sketch: Sketch, total: PositionSum)
             handle.remove()
 
 
-def _assign_spans(samples: Sequence[TokenizedSample], width: int) -> tuple[np.ndarray, np.ndarray]:
+def _assign_spans(
+    parts: Sequence[Sequence[tuple[int, int]]], samples: Sequence[TokenizedSample], width: int
+) -> tuple[np.ndarray, np.ndarray]:
     """(B, T) int64 span whose token each position predicts, −1 for none; (B, T) float32 weight of its loss."""
-    owner = np.full((len(samples), width), -1, dtype=np.int64)
-    weights = np.zeros((len(samples), width), dtype=np.float32)
-    for row, sample in enumerate(samples):
-        for k, span in enumerate(sample.spans):
-            owner[row, span.start - 1 : span.end - 1] = k
-            weights[row, span.start - 1 : span.end - 1] = 1.0 / (span.end - span.start)
+    owner = np.full((len(parts), width), -1, dtype=np.int64)
+    weights = np.zeros((len(parts), width), dtype=np.float32)
+    for row, (sample, of_sample) in enumerate(zip(samples, parts, strict=True)):
+        for k, (span, (start, _)) in enumerate(zip(sample.spans, of_sample, strict=True)):
+            n_targets = span.end - span.start
+            owner[row, start : start + n_targets] = k
+            weights[row, start : start + n_targets] = 1.0 / n_targets
     return owner, weights
 
 
