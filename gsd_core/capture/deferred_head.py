@@ -25,6 +25,7 @@ from gsd_core.capture.accumulate import token_losses_of
 from gsd_core.capture.devices import input_device
 from gsd_core.capture.hooks import ModuleTap
 from gsd_core.capture.sketch import Sketch
+from gsd_core.errors import UserError
 
 BLOCK_LOGITS = {"cpu": 2**24, "cuda": 2**28}
 """Logits (n, V) of a block; float32 copies come on top."""
@@ -45,19 +46,19 @@ class HeadLosses:
 class DeferredHead:
     """Make `model` stop before its output head while the context lasts.
 
-    After each forward pass ``states`` (B, T, D) is the head's input with its graph, ``root`` the token embeddings.
+    After a forward pass :meth:`take_states` gives the head's input; ``root`` are the token embeddings.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._model: Any = model
-        self.states: torch.Tensor | None = None
+        self._states: torch.Tensor | None = None
         self.root: torch.Tensor | None = None
         self._block: torch.Tensor | None = None
         self._handles: list[RemovableHandle] = []
 
     def __enter__(self) -> DeferredHead:
         head = self._model.get_output_embeddings()
-        if head is not None:  # without one, ``states`` stays None and the caller finds out
+        if head is not None:  # without one :meth:`take_states` says so
             self._handles.append(head.register_forward_pre_hook(self._swap))
         self._handles.append(self._model.get_input_embeddings().register_forward_hook(self._keep_root))
         return self
@@ -65,7 +66,7 @@ class DeferredHead:
     def __exit__(self, *details: object) -> None:
         for handle in self._handles:
             handle.remove()
-        self._handles, self.states, self.root, self._block = [], None, None, None
+        self._handles, self._states, self.root, self._block = [], None, None, None
 
     def _keep_root(self, module: nn.Module, args: Any, output: torch.Tensor) -> None:
         if self._block is None:
@@ -73,10 +74,27 @@ class DeferredHead:
 
     def _swap(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         if self._block is None:
-            self.states = args[0]
+            self._states = args[0]
             return (args[0][:, :1].detach(), *args[1:])
         torch.set_grad_enabled(self._block.requires_grad)  # until the caller's no_grad ends
         return (self._block, *args[1:])
+
+    def take_states(self) -> torch.Tensor:
+        """The head's input (B, T, D) in the last forward pass, with its graph.
+
+        Raises
+        ------
+        UserError
+            The model has no output head that its forward pass calls.
+        """
+        states, self._states = self._states, None
+        if states is None:
+            raise UserError(
+                "its forward pass calls no output head, so no token loss can be differentiated",
+                f"model {type(self._model).__name__}",
+                "load a causal language model",
+            )
+        return states
 
     def differentiate(
         self,

@@ -30,7 +30,7 @@ from gsd_core.capture.devices import input_device
 from gsd_core.capture.hooks import ModuleTap, TappedCall
 from gsd_core.capture.position import PositionSum, place_ranges
 from gsd_core.capture.sketch import Sketch
-from gsd_core.capture.span import SpanBatch
+from gsd_core.capture.span import SpanBatch, assign_spans, spread_losses
 from gsd_core.types import TokenizedSample
 
 PAST_SHARE = 0.05  # a forward pass of its own for fewer positions would cost more than it saves
@@ -59,7 +59,10 @@ def compute_window_batch(
     # From here on positions are counted from the first one that has a graph.
     parts = [list(pairwise(at - past for at in of_sample)) for of_sample in borders]
     n_live, n_spans = chunk.ids.shape[1] - past, max(map(len, parts))
-    owner, weights = (torch.from_numpy(each).to(device) for each in _assign_spans(parts, samples, n_live))
+    owner, weights = (
+        torch.from_numpy(each[:, past:]).to(device)
+        for each in assign_spans(samples, chunk.positions, chunk.valid)
+    )
     rows = place_ranges(parts, device)
     gradients = torch.zeros(len(samples), n_spans, sketch.width, device=device)
     coherence = torch.zeros(len(samples), n_spans, device=device)
@@ -88,11 +91,10 @@ def compute_window_batch(
             everything = torch.cat([each.detach() for each in states], dim=1)
             losses[rest] = head.read_losses(everything, chunk.targets, rest)
     vectors, alike = gradients.cpu().numpy(), coherence.clamp(0, 1).cpu().numpy()
-    by_position = losses.cpu().numpy()
     return SpanBatch(
         [vectors[i, : len(s.spans)] for i, s in enumerate(samples)],
         [alike[i, : len(s.spans)] for i, s in enumerate(samples)],
-        [_shift_losses(by_position[i], len(s.token_ids)) for i, s in enumerate(samples)],
+        spread_losses(losses, chunk.positions, chunk.valid, samples),
     )
 
 
@@ -143,7 +145,7 @@ def _forward(
     model: Any, head: DeferredHead, chunk: PaddedChunk, past: int
 ) -> tuple[list[torch.Tensor], torch.Tensor]:
     """Head inputs of the first `past` positions, if any, without a graph, and of the rest; the rest's embeddings."""
-    cache = SpanCache()
+    cache = SpanCache(chunk.ids.shape[1], differentiable=False)
     states: list[torch.Tensor] = []
     for start, stop in ((0, past), (past, chunk.ids.shape[1])):
         if start == stop:
@@ -155,11 +157,8 @@ def _forward(
                 past_key_values=cache,
                 use_cache=True,
             )
-        if head.states is None or head.root is None:
-            raise UnfamiliarAttention("its output head is not called by the forward pass")
-        states.append(head.states)
-        cache.close_chunk(differentiable=False)
-    assert head.root is not None
+        states.append(head.take_states())
+    assert head.root is not None, "the token embedding was not called"
     return states, head.root
 
 
@@ -179,20 +178,6 @@ def _projecting(calls: Sequence[TappedCall], sketch: Sketch, total: PositionSum)
             handle.remove()
 
 
-def _assign_spans(
-    parts: Sequence[Sequence[tuple[int, int]]], samples: Sequence[TokenizedSample], width: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """(B, T) int64 span whose token each position predicts, −1 for none; (B, T) float32 weight of its loss."""
-    owner = np.full((len(parts), width), -1, dtype=np.int64)
-    weights = np.zeros((len(parts), width), dtype=np.float32)
-    for row, (sample, of_sample) in enumerate(zip(samples, parts, strict=True)):
-        for k, (span, (start, _)) in enumerate(zip(sample.spans, of_sample, strict=True)):
-            n_targets = span.end - span.start
-            owner[row, start : start + n_targets] = k
-            weights[row, start : start + n_targets] = 1.0 / n_targets
-    return owner, weights
-
-
 def _place_windows(
     parts: Sequence[Sequence[tuple[int, int]]], window: int, turn: int, width: int
 ) -> np.ndarray:
@@ -206,11 +191,3 @@ def _place_windows(
             start = of_sample[max(0, k - window)][0]
             first[row, start : of_sample[k][1]] = start
     return first
-
-
-def _shift_losses(losses: np.ndarray, n_tokens: int) -> np.ndarray:
-    """Losses (T,) by input position → (n_tokens,) by the token predicted; NaN for the first and those without."""
-    by_token = np.full(n_tokens, np.nan, dtype=np.float32)
-    known = losses[: n_tokens - 1]
-    by_token[1 : 1 + len(known)] = known
-    return by_token
