@@ -32,12 +32,13 @@ class _Group:
 class GradientSum:
     """Sketched weight gradients of a batch, summed over the columns that a walk has been through.
 
-    The projected inputs are kept once; every walk writes its projected output gradients beside them, and one product for
-    all modules of equal rank ends it: a product a module and chunk would cost more in calls than in numbers.
+    The projected inputs are kept once; every walk writes its projected output gradients beside them, and one product
+    for all modules of equal rank ends it: a product a module and chunk would cost more in calls than in numbers.
 
     Coherence is ``‖Σ_t g_t‖ / Σ_t ‖g_t‖`` (``methods`` §1.2) over the span's own positions. ``g_t`` is position t's
-    share ``(P δ_t)(Q a_t)ᵀ`` over all modules, whose norm is ``sqrt(Σ_m ‖P δ_t‖² ‖Q a_t‖²)`` because each share has rank
-    one [ours]. It is 1 where all positions pull one way and about 1/√n for n unrelated ones; pulls that cancel bring it below.
+    share ``(P δ_t)(Q a_t)ᵀ`` over all modules, whose norm is ``sqrt(Σ_m ‖P δ_t‖² ‖Q a_t‖²)`` because each share has
+    rank one [ours]. It is 1 where all positions pull one way and about 1/√n for n unrelated ones; pulls that cancel
+    bring it below.
     """
 
     def __init__(self, sketch: Sketch, batch: int, n_columns: int, device: torch.device | str) -> None:

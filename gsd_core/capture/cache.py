@@ -6,7 +6,8 @@ compute_chunk_mask  attention mask of a chunk over everything cached, from true 
 
 What a chunk attends to is a view of one buffer: the past, a leaf that gradients can be asked for, and behind it the
 chunk's own keys and values with the graph that made them. A backward pass stops at the past; whoever wants to go on
-hands its gradients to the earlier chunks' own tensors. That is how a window is held: gradients beyond it are not asked for.
+hands its gradients to the earlier chunks' own tensors. That is how a window is held: no gradients beyond it are asked
+for.
 
 Shapes: B batch, t chunk length, K cached positions, d head width.
 """

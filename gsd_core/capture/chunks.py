@@ -4,10 +4,11 @@ ChunkPlan       samples that are captured together, with their borders
 plan_chunks     a batch → its cheapest plans by a small model of cost
 cut_at_spans    borders at the spans', as windows need them
 
-A walk takes one span of every sample back through all chunks up to where the last of these spans ends. It costs the padded
-columns that it passes, and for every chunk a constant, that of calling kernels. Borders at span ends waste nothing within a sample, but
-pad where spans differ in length; borders on a grid of tokens pad nothing, but walk a little further than the span;
-fewer samples together pad less and call more. The plan depends on the samples and the kind of device alone.
+A walk takes one span of every sample back through all chunks up to where the last of these spans ends. It costs the
+padded columns that it passes, and for every chunk a constant, that of calling kernels. Borders at span ends waste
+nothing within a sample, but pad where spans differ in length; borders on a grid of tokens pad nothing, but walk a
+little further than the span; fewer samples together pad less and call more. The plan depends on the samples and the
+kind of device alone.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 from gsd_core.capture.batches import chunk_borders
 from gsd_core.types import TokenizedSample
 
-CALL_COST = {"cpu": 20, "cuda": 2048}
+CALL_COST = {"cpu": 32, "cuda": 2048}
 """What passing one chunk costs beside its columns, in columns; the CPU's is measured, see docs/performance.md."""
 GRIDS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048, 4096)
 SPANS_A_CHUNK = (1, 2, 3, 4, 6, 8, 12, 16, 32)
@@ -35,43 +36,35 @@ class ChunkPlan:
 
 
 def plan_chunks(samples: Sequence[TokenizedSample], device: str) -> list[ChunkPlan]:
-    """Plans that hold every sample once: batches of one size, samples of like spans together."""
+    """Plans that hold every sample once, for a kind of device (``cpu``, ``cuda``): the cheapest found.
+
+    Tried are the whole batch, its halves, quarters … and single samples, with samples that end alike together.
+    """
     price = CALL_COST.get(device, CALL_COST["cuda"])
-    order = sorted(
-        range(len(samples)), key=lambda i: (_sum_ends(samples[i]), len(samples[i].spans), samples[i].id)
-    )
+    order = sorted(range(len(samples)), key=lambda i: (sum(s.end for s in samples[i].spans), samples[i].id))
     best: list[ChunkPlan] = []
     lowest = np.inf
-    size = len(samples)
-    while size:
-        total, plans = 0.0, []
-        for at in range(0, len(order), size):
-            members = sorted(order[at : at + size])
-            cost, borders = min(
-                (
-                    (_compute_cost([samples[i] for i in members], each, price), each)
-                    for each in _iter_borders([samples[i] for i in members])
-                ),
-                key=lambda pair: pair[0],
-            )
-            total += cost
-            plans.append(ChunkPlan(members, borders))
+    size = 2 * len(samples)
+    while size > 1:
+        size = (size + 1) // 2
+        groups = [sorted(order[at : at + size]) for at in range(0, len(order), size)]
+        priced = [_find_borders([samples[i] for i in members], price) for members in groups]
+        total = sum(cost for cost, _ in priced)
         if total < lowest:
-            best, lowest = plans, total
-        size = 0 if size == 1 else (size + 1) // 2
+            lowest = total
+            best = [ChunkPlan(members, cuts) for members, (_, cuts) in zip(groups, priced, strict=True)]
     return best
+
+
+def _find_borders(samples: Sequence[TokenizedSample], price: float) -> tuple[float, list[list[int]]]:
+    """Cost and borders of the cheapest way to cut samples that walk together; the first of equals."""
+    ways = [(_compute_cost(samples, borders, price), borders) for borders in _iter_borders(samples)]
+    return min(ways, key=lambda way: way[0])
 
 
 def cut_at_spans(samples: Sequence[TokenizedSample], spans_a_chunk: int = 1) -> list[list[int]]:
     """Borders of every sample at its spans', filled up to equal length with empty chunks at the end."""
-    return _fill_up([chunk_borders(sample, spans_a_chunk) for sample in samples])
-
-
-def _sum_ends(sample: TokenizedSample) -> int:
-    return sum(span.end for span in sample.spans)
-
-
-def _fill_up(borders: list[list[int]]) -> list[list[int]]:
+    borders = [chunk_borders(sample, spans_a_chunk) for sample in samples]
     longest = max(map(len, borders))
     return [each + [each[-1]] * (longest - len(each)) for each in borders]
 

@@ -15,24 +15,22 @@ Shapes: B batch, t chunk length, T columns of all chunks, D model width, S spans
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
-from transformers.integrations import sdpa_attention
 
 from gsd_core.capture.accumulate import GradientSum
-from gsd_core.capture.batches import PaddedChunk, build_chunk
-from gsd_core.capture.cache import SpanCache, compute_chunk_mask
+from gsd_core.capture.batches import assign_spans, spread_losses
+from gsd_core.capture.cache import SpanCache
+from gsd_core.capture.chunked_forward import Chunk, ChunkedForward
 from gsd_core.capture.chunks import ChunkPlan, cut_at_spans, plan_chunks
 from gsd_core.capture.deferred_head import DeferredHead
 from gsd_core.capture.devices import input_device
-from gsd_core.capture.hooks import ModuleTap, TappedCall
+from gsd_core.capture.hooks import ModuleTap
 from gsd_core.capture.sketch import Sketch
 from gsd_core.errors import UserError
 from gsd_core.types import TokenizedSample
@@ -74,103 +72,6 @@ class SpanBatch:
     token_losses: list[np.ndarray]
 
 
-@dataclass(slots=True)
-class _Chunk:
-    """What walks need of one round of the forward pass, the columns ``[start, stop)``.
-
-    ``states`` (B, t, D) is the head's input and ``calls`` are the captured modules', both with their graph; ``slots``
-    are the calls' in the sum.
-    """
-
-    start: int
-    stop: int
-    states: torch.Tensor
-    calls: list[TappedCall]
-    slots: list[int]
-
-
-@contextmanager
-def _grouped_attention(device: torch.device) -> Iterator[None]:
-    """On a CPU, let attention read grouped keys and values as they are.
-
-    transformers copies them for every query head wherever a mask is given, since fused GPU kernels want it so. The
-    CPU's kernel does not, and chunks read all past keys again and again: a third of the cost at 32 spans.
-    """
-    kept = sdpa_attention.use_gqa_in_sdpa
-    if device.type == "cpu":
-        sdpa_attention.use_gqa_in_sdpa = lambda *_: True
-    try:
-        yield
-    finally:
-        sdpa_attention.use_gqa_in_sdpa = kept
-
-
-class _Forward:
-    """Chunked forward pass of a batch, with the tokens after the last span at the end, without a graph."""
-
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        samples: Sequence[TokenizedSample],
-        plan: ChunkPlan,
-        with_rest: bool,
-        pad_id: int,
-    ) -> None:
-        self.model, self.samples = model, samples
-        self.device = input_device(model)
-        self.config: Any = model.config.get_text_config()
-        self.dtype = next(model.parameters()).dtype
-        rounds = [list(pairwise(cuts)) for cuts in plan.borders]
-        if with_rest:
-            for each, sample in zip(rounds, samples, strict=True):
-                each.append((each[-1][1], len(sample.token_ids) - 1))
-        built = [build_chunk(samples, bounds, pad_id, self.device) for bounds in zip(*rounds, strict=True)]
-        self.has_rest = with_rest and built[-1] is not None
-        self.rounds = [chunk for chunk in built if chunk is not None]
-        self.positions = torch.cat([chunk.positions for chunk in self.rounds], dim=1)
-        self.valid = torch.cat([chunk.valid for chunk in self.rounds], dim=1)
-        self.targets = torch.cat([chunk.targets for chunk in self.rounds], dim=1)
-        self.cache = SpanCache(self.positions.shape[1], differentiable=True)
-
-    def _mask(self, chunk: PaddedChunk, stop: int) -> Any:
-        positions, valid = self.positions[:, :stop], self.valid[:, :stop]
-        additive = getattr(self.config, "_attn_implementation", "sdpa") == "eager"
-        kinds = set(getattr(self.config, "layer_types", None) or ())
-        window = getattr(self.config, "sliding_window", None)
-        uses_sliding = "sliding_attention" in kinds or (
-            not kinds and window is not None and getattr(self.config, "use_sliding_window", True)
-        )
-
-        def make(sliding_window: int | None) -> torch.Tensor:
-            return compute_chunk_mask(
-                chunk.positions, chunk.valid, positions, valid, sliding_window, self.dtype, additive
-            )
-
-        if len(kinds) > 1:
-            return {kind: make(window if kind == "sliding_attention" else None) for kind in kinds}
-        return make(window if uses_sliding else None)
-
-    def run(self, head: DeferredHead, tap: ModuleTap, total: GradientSum) -> list[_Chunk]:
-        """All chunks, in order."""
-        chunks: list[_Chunk] = []
-        for number, padded in enumerate(self.rounds):
-            is_rest = self.has_rest and number == len(self.rounds) - 1
-            start = chunks[-1].stop if chunks else 0
-            stop = start + padded.ids.shape[1]
-            with _grouped_attention(self.device), torch.set_grad_enabled(not is_rest):
-                self.model(
-                    input_ids=padded.ids,
-                    attention_mask=self._mask(padded, stop),
-                    position_ids=padded.positions,
-                    past_key_values=self.cache,
-                    use_cache=True,
-                )
-            calls = tap.take()
-            slots = total.keep([(call.module, call.inputs) for call in calls], start)
-            chunks.append(_Chunk(start, stop, head.take_states(), calls, slots))
-        return chunks
-
-
 def compute_span_batch(
     model: PreTrainedModel,
     tap: ModuleTap,
@@ -209,7 +110,7 @@ def _compute_plan(
     all_token_losses: bool,
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Gradients (S_i, P), coherence (S_i,) and token losses (T_i,) of every sample of a plan."""
-    forward = _Forward(model, samples, plan, all_token_losses, pad_id)
+    forward = ChunkedForward(model, samples, plan, all_token_losses, pad_id)
     total = GradientSum(sketch, len(samples), forward.positions.shape[1], forward.device)
     with DeferredHead(model) as head:
         chunks = forward.run(head, tap, total)
@@ -250,7 +151,7 @@ def _compute_plan(
 
 
 def _walk_back(
-    chunks: Sequence[_Chunk],
+    chunks: Sequence[Chunk],
     cache: SpanCache,
     first: int,
     slopes: torch.Tensor,
@@ -300,38 +201,3 @@ def _walk_back(
                 kept[:, :, : chunk.start] += each
             elif each is not None:
                 pending[slot] = each.clone()  # a view of what the backward pass may still own
-
-
-def assign_spans(
-    samples: Sequence[TokenizedSample], positions: torch.Tensor, valid: torch.Tensor
-) -> tuple[np.ndarray, np.ndarray]:
-    """(B, T) int64 span whose token each column predicts, −1 for none; (B, T) float32 weight of its loss.
-
-    `positions` (B, T) are the columns' input positions where `valid`.
-    """
-    owner = np.full(positions.shape, -1, dtype=np.int64)
-    weights = np.zeros(positions.shape, dtype=np.float32)
-    for row, (sample, at, real) in enumerate(
-        zip(samples, positions.cpu().numpy(), valid.cpu().numpy(), strict=True)
-    ):
-        span_of = np.full(len(sample.token_ids), -1)
-        weight_of = np.zeros(len(sample.token_ids))
-        for k, span in enumerate(sample.spans):
-            span_of[span.start - 1 : span.end - 1] = k
-            weight_of[span.start - 1 : span.end - 1] = 1.0 / (span.end - span.start)
-        owner[row] = np.where(real, span_of[at], -1)
-        weights[row] = np.where(real, weight_of[at], 0.0)
-    return owner, weights
-
-
-def spread_losses(
-    losses: torch.Tensor, positions: torch.Tensor, valid: torch.Tensor, samples: Sequence[TokenizedSample]
-) -> list[np.ndarray]:
-    """Losses (B, T) by column → (T_i,) by the token predicted; NaN for the first and for those without."""
-    values, at, real = losses.cpu().numpy(), positions.cpu().numpy(), valid.cpu().numpy()
-    spread = []
-    for row, sample in enumerate(samples):
-        by_token = np.full(len(sample.token_ids), np.nan, dtype=np.float32)
-        by_token[at[row][real[row]] + 1] = values[row][real[row]]
-        spread.append(by_token)
-    return spread

@@ -23,14 +23,14 @@ import torch
 from transformers import PreTrainedModel
 
 from gsd_core.capture.attention import UnfamiliarAttention, WindowedAttention
-from gsd_core.capture.batches import PaddedChunk, build_chunk, chunk_borders
+from gsd_core.capture.batches import PaddedChunk, assign_spans, build_chunk, chunk_borders, spread_losses
 from gsd_core.capture.cache import SpanCache
 from gsd_core.capture.deferred_head import DeferredHead
 from gsd_core.capture.devices import input_device
 from gsd_core.capture.hooks import ModuleTap, TappedCall
 from gsd_core.capture.position import PositionSum, place_ranges
 from gsd_core.capture.sketch import Sketch
-from gsd_core.capture.span import SpanBatch, assign_spans, spread_losses
+from gsd_core.capture.span import SpanBatch
 from gsd_core.types import TokenizedSample
 
 PAST_SHARE = 0.05  # a forward pass of its own for fewer positions would cost more than it saves
