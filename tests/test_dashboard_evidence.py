@@ -13,7 +13,7 @@ from gsd_core.dashboard.commands import evaluate_commands
 from gsd_core.dashboard.evidence_figures import plot_curves, plot_dots
 from gsd_core.verdict import compute_verdict
 from tests.cli_support import run_gsd_json, write_run
-from tests.test_dashboard_pages import check, open_page, words
+from tests.page_support import check, open_page, words
 
 ROW = {"metric": "P@10", "n": 10, "chance": 0.1, "ceiling": 1.0, "step": 1, "checkpoint": "a"}
 

@@ -2,46 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from gsd_core.dashboard.session import escape
 from gsd_core.store import Workspace
+from tests.page_support import check, list_loaded, open_page, words
 from tests.synthetic import build_workspace
 
-APP = str(Path(__file__).resolve().parents[1] / "app.py")
 PAGES = ("overview", "map", "trace", "alignment", "stresses", "twins", "timeline", "evidence", "data")
 
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory) -> Path:
     return build_workspace(tmp_path_factory.mktemp("workspace"), n_samples=40)
-
-
-def open_page(folder: Path, page: str, monkeypatch, **query: str) -> AppTest:
-    monkeypatch.setenv("GSD_WORKSPACE", str(folder))
-    at = AppTest.from_file(APP, default_timeout=60)
-    at.switch_page(f"pages/{page}.py")
-    for name, value in query.items():
-        at.query_params[name] = value
-    return at.run()
-
-
-def check(at: AppTest) -> AppTest:
-    problems = [f"{each.message}\n{''.join(each.stack_trace[-6:])}" for each in at.exception]
-    assert not problems, "\n".join(problems)
-    return at
-
-
-def words(at: AppTest) -> str:
-    parts = [each.value for kind in (at.title, at.markdown, at.caption, at.info, at.error) for each in kind]
-    return "\n".join(map(str, parts))
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -161,26 +136,5 @@ def test_escaped_text_has_no_active_markdown(text):
 
 def test_the_web_process_never_loads_what_belongs_to_the_command_line(workspace):
     """Torch would cost every page a gigabyte and seconds; it belongs to the jobs."""
-    script = f"""
-import json, sys
-from streamlit.testing.v1 import AppTest
-at = AppTest.from_file({APP!r}, default_timeout=60)
-for page in {PAGES!r}:
-    at.switch_page(f"pages/{{page}}.py")
-    at.query_params["run"] = "planted"
-    at.run()
-    assert not at.exception, at.exception
-names = ("torch", "transformers", "umap", "numba", "sentence_transformers", "ray", "datasets", "peft")
-print(json.dumps([name for name in names if name in sys.modules]))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "GSD_WORKSPACE": str(workspace)},
-        cwd=Path(APP).parent,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert json.loads(done.stdout.splitlines()[-1]) == []
+    names = ("torch", "transformers", "umap", "numba", "sentence_transformers", "ray", "datasets", "peft")
+    assert list_loaded(workspace, PAGES, {"run": "planted"}, names) == []

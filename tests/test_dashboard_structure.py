@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from gsd_core.dashboard import alignment_figures, queries, structure_figures
 from gsd_core.dashboard import structure_queries as sq
 from gsd_core.dashboard.session import escape
 from gsd_core.store import Workspace
+from tests.page_support import list_loaded, open_page, words
 from tests.synthetic import ORDERS, PLANTED, WIDTH, build_workspace
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -327,23 +324,6 @@ def test_every_aligned_pair_has_a_name_of_its_own():
 # -- pages --------------------------------------------------------------------------------------------------------
 
 
-def open_page(folder: Path, page: str, monkeypatch, **query: str) -> AppTest:
-    monkeypatch.setenv("GSD_WORKSPACE", str(folder))
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    at.switch_page(f"pages/{page}.py")
-    for name, value in query.items():
-        at.query_params[name] = value
-    at.run()
-    problems = [f"{each.message}\n{''.join(each.stack_trace[-6:])}" for each in at.exception]
-    assert not problems, "\n".join(problems)
-    return at
-
-
-def words(at: AppTest) -> str:
-    parts = [each.value for kind in (at.title, at.markdown, at.caption, at.info) for each in kind]
-    return "\n".join(map(str, parts))
-
-
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_runs(folder, page, monkeypatch):
     at = open_page(folder, page, monkeypatch, run="planted", checkpoint="step-20")
@@ -490,26 +470,14 @@ def test_a_run_without_any_stress_or_twin_says_so(tmp_path, monkeypatch):
 
 def test_the_web_process_never_loads_what_belongs_to_the_command_line(folder):
     """Stresses and twins are read, never computed here: no torch, and no compiler either."""
-    script = f"""
-import json, sys
-from streamlit.testing.v1 import AppTest
-at = AppTest.from_file({str(ROOT / "app.py")!r}, default_timeout=60)
-for page in {PAGES!r}:
-    at.switch_page(f"pages/{{page}}.py")
-    at.query_params["run"], at.query_params["checkpoint"] = "planted", "step-20"
-    at.run()
-    assert not at.exception, at.exception
-names = ("torch", "transformers", "umap", "numba", "sentence_transformers", "sklearn", "gsd_core.analysis")
-print(json.dumps([name for name in names if name in sys.modules]))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "GSD_WORKSPACE": str(folder)},
-        cwd=ROOT,
-        timeout=120,
-        check=False,
+    names = (
+        "torch",
+        "transformers",
+        "umap",
+        "numba",
+        "sentence_transformers",
+        "sklearn",
+        "gsd_core.analysis",
     )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert json.loads(done.stdout.splitlines()[-1]) == []
+    query = {"run": "planted", "checkpoint": "step-20"}
+    assert list_loaded(folder, PAGES, query, names) == []

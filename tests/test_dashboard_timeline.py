@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,9 +10,9 @@ from streamlit.testing.v1 import AppTest
 from gsd_core.dashboard import timeline_figures
 from gsd_core.dashboard.timeline_view import describe_emergence, load_timeline
 from gsd_core.store import Workspace
+from tests import page_support
 from tests.cli_support import run_gsd_json, write_run
-
-APP = str(Path(__file__).resolve().parents[1] / "app.py")
+from tests.page_support import check, list_loaded, words
 
 
 @pytest.fixture(scope="module")
@@ -32,23 +28,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def open_page(folder: Path, monkeypatch: pytest.MonkeyPatch, **query: str) -> AppTest:
-    monkeypatch.setenv("GSD_WORKSPACE", str(folder))
-    at = AppTest.from_file(APP, default_timeout=60)
-    at.switch_page("pages/timeline.py")
-    for name, value in query.items():
-        at.query_params[name] = value
-    return check(at.run())
-
-
-def check(at: AppTest) -> AppTest:
-    problems = [f"{each.message}\n{''.join(each.stack_trace[-6:])}" for each in at.exception]
-    assert not problems, "\n".join(problems)
-    return at
-
-
-def words(at: AppTest) -> str:
-    parts = [each.value for kind in (at.title, at.markdown, at.caption, at.info, at.text) for each in kind]
-    return "\n".join(map(str, parts))
+    return page_support.open_page(folder, "timeline", monkeypatch, **query)
 
 
 def test_the_page_says_where_alignment_is_highest_and_what_flatters_it(workspace, monkeypatch):
@@ -124,24 +104,5 @@ def test_a_map_names_no_markup_from_data(workspace):
 
 
 def test_the_page_loads_nothing_that_belongs_to_the_command_line(workspace):
-    script = f"""
-import json, sys
-from streamlit.testing.v1 import AppTest
-at = AppTest.from_file({APP!r}, default_timeout=60)
-at.switch_page("pages/timeline.py")
-at.query_params["run"] = "planted"
-at.run()
-assert not at.exception, at.exception
-print(json.dumps([name for name in ("torch", "umap", "numba", "gsd_core.analysis") if name in sys.modules]))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "GSD_WORKSPACE": str(workspace)},
-        cwd=Path(APP).parent,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert json.loads(done.stdout.splitlines()[-1]) == []
+    names = ("torch", "umap", "numba", "gsd_core.analysis")
+    assert list_loaded(workspace, ["timeline"], {"run": "planted"}, names) == []

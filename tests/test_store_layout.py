@@ -34,20 +34,6 @@ from tests.store_rows import (
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return Workspace.open(tmp_path / "workspace")
-
-
-@pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run captured in order; for reading only."""
-    run = make_run(Workspace.open(tmp_path_factory.mktemp("filled")), "filled", 10)
-    write_missing(run, 10, 3)
-    run.close()
-    return run
-
-
 # -- names, documents, errors ---------------------------------------------------------------------------------------
 
 

@@ -52,10 +52,10 @@ def test_the_first_look_goes_to_most_twins_then_to_most_clustered_then_to_the_la
     points = pd.DataFrame({"span": spans, "x": 0.0, "y": 0.0, "cluster": 0, "probability": 1.0})
     clusters = pd.DataFrame([], columns=["cluster", "size", "label", "terms", "exemplars"])
 
-    def analyze(checkpoint: str, noise_share: float, n_twins: int | None = None) -> str:
+    def analyze(checkpoint: str, noise_share: float, **info: int) -> str:
         run.write_analysis(checkpoint, points, clusters, {}, {"noise_share": noise_share})
-        if n_twins is not None:
-            run.write_structure(checkpoint, {"twins": pd.DataFrame({"rank": [1]})}, {"n_twins": n_twins})
+        if info:
+            run.write_structure(checkpoint, {"twins": pd.DataFrame({"rank": [1]})}, info)
         return Workspace.open(place).open_run("planted").default_checkpoint
 
     assert run.default_checkpoint == "c"
@@ -64,4 +64,5 @@ def test_the_first_look_goes_to_most_twins_then_to_most_clustered_then_to_the_la
     assert analyze("c", 0.2) == "c", "of equal ones the last"
     assert analyze("a", 0.9, n_twins=3) == "a"
     assert analyze("b", 0.2, n_twins=4) == "b"
-    assert Workspace.open(place).list_runs()[0].first_look == "b"
+    assert analyze("a", 0.9, n_twins=3, n_rewordings=1) == "a", "those in other words say more"
+    assert Workspace.open(place).list_runs()[0].first_look == "a"

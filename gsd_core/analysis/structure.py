@@ -50,7 +50,7 @@ _SHOWN_PAIRS, _SHOWN_COSINES, _LAYER_PAIRS, _RESAMPLES = 2_000, 3_000, 2_000, 20
 @dataclass(frozen=True)
 class Structure:
     """``tables`` name → frame with the columns of `TABLES`, nested values as JSON text; ``info`` plain numbers, among
-    them ``n_stresses`` and ``n_twins`` (both with q < 0.05)."""
+    them ``n_stresses``, ``n_twins`` and ``n_rewordings`` (all with q < 0.05)."""
 
     tables: dict[str, pd.DataFrame]
     info: dict[str, Any]
@@ -149,6 +149,7 @@ def analyze_structure(
         "n_samples": len(traces.ids),
         "n_stresses": int((tables["stresses"]["q_value"] < SIGNIFICANT).sum()),
         "n_twins": int((tables["twins"]["q_value"] < SIGNIFICANT).sum()),
+        "n_rewordings": int((tables["rewordings"]["q_value"] < SIGNIFICANT).sum()),
         "seed": seed,
         "stresses": mined,
         "twins": search.info,

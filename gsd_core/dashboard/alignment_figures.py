@@ -1,6 +1,7 @@
 """Plotly figures of aligned spans: pairs of traces, layers, clusters, distributions of cosines.
 
 plot_cells       centred cosines of two traces, span by span
+plot_matrix      cosines of a few spans with one another
 plot_layers      cosines of aligned pairs layer by layer, beside what clusters and random pairs reach there
 plot_clusters    mean cosine between clusters
 plot_cosines     claim figure A: distributions of cosines
@@ -31,6 +32,8 @@ MAX_CLUSTERS = 24
 MAX_TEXT_CELLS = 144  # beyond it numbers in cells are too small to read
 MAX_HOVER_CELLS = 2_500  # beyond it texts on hover would outweigh the picture
 _BAR = {"thickness": 10, "outlinewidth": 0}
+
+COSINE_KINDS = ("single tokens", "random windows", "shuffled", "spans", "same cluster")  # of claim figure A
 
 
 def name_pair(place: int) -> str:
@@ -247,6 +250,37 @@ def plot_clusters(view: RunView, edges: pd.DataFrame) -> go.Figure:
     )
 
 
+def plot_matrix(cosines: np.ndarray, texts: Sequence[str]) -> go.Figure:
+    """(k, k) cosines of k spans with one another, numbered from 1; ``texts`` on hover."""
+    names = [str(number) for number in range(1, len(texts) + 1)]
+    shown = [wrap_text(text) for text in texts]
+    figure = go.Figure(
+        go.Heatmap(
+            z=cosines.astype(np.float32),
+            x=names,
+            y=names,
+            colorscale=COSINES,
+            zmin=-1,
+            zmax=1,
+            xgap=1,
+            ygap=1,
+            showscale=len(texts) > 12,  # below, every cell says its number
+            colorbar=_BAR,
+            text=[[f"{value:.2f}" for value in row] for row in cosines] if len(texts) <= 12 else None,
+            texttemplate="%{text}" if len(texts) <= 12 else None,
+            customdata=[[f"{a}<br>↔ {b}" for b in shown] for a in shown],
+            hovertemplate="<b>%{z:.2f}</b><br>%{customdata}<extra></extra>",
+        )
+    )
+    axis = {"showgrid": False, "fixedrange": True, "type": "category", "constrain": "domain"}
+    return finish_figure(
+        figure,
+        int(np.clip(34 * len(texts) + 60, 160, 520)),
+        xaxis=axis,
+        yaxis={**axis, "autorange": "reversed", "scaleanchor": "x"},
+    )
+
+
 def plot_cosines(cosines: pd.DataFrame, threshold: float) -> go.Figure:
     """Claim figure A: cosines of pairs of spans of different samples by kind, on one axis, each with its n.
 
@@ -254,7 +288,11 @@ def plot_cosines(cosines: pd.DataFrame, threshold: float) -> go.Figure:
     """
     figure = go.Figure()
     kinds = list(dict.fromkeys(cosines["kind"]))
-    for at, kind in enumerate(kinds):
+    # A kind has one colour in every figure, whichever others stand beside it.
+    places = {
+        kind: at for at, kind in enumerate([*COSINE_KINDS, *(k for k in kinds if k not in COSINE_KINDS)])
+    }
+    for kind in kinds:
         values = cosines.loc[cosines["kind"] == kind, "cosine"].to_numpy(np.float32)
         figure.add_trace(
             go.Violin(
@@ -263,7 +301,7 @@ def plot_cosines(cosines: pd.DataFrame, threshold: float) -> go.Figure:
                 orientation="h",
                 side="negative",  # upwards, for the axis is turned
                 width=1.5,
-                line={"color": PALETTE[at % len(PALETTE)], "width": 1.2},
+                line={"color": PALETTE[places[kind] % len(PALETTE)], "width": 1.2},
                 box={"visible": True, "width": 0.18},
                 points=False,
                 spanmode="hard",

@@ -11,6 +11,7 @@ import streamlit as st
 
 from gsd_core.dashboard import alignment_figures, evidence_figures, job_view, session
 from gsd_core.dashboard.address import choose, pick_many
+from gsd_core.dashboard.alignment_figures import COSINE_KINDS
 from gsd_core.dashboard.commands import evaluate_commands
 from gsd_core.dashboard.evidence_queries import (
     QUESTION,
@@ -22,7 +23,6 @@ from gsd_core.dashboard.session import Chosen, escape
 from gsd_core.verdict import compute_verdict
 
 COLORS = {"above": "green", "below": "orange", "even": "gray"}
-FIGURE_A = ("single tokens", "random windows", "shuffled", "spans", "same cluster")
 
 
 def load_cosines(chosen: Chosen, table: str = "cosines") -> pd.DataFrame:
@@ -32,7 +32,7 @@ def load_cosines(chosen: Chosen, table: str = "cosines") -> pd.DataFrame:
     if table not in run.structure_tables(chosen.checkpoint):
         return pd.DataFrame()
     cosines = run.read_structure(chosen.checkpoint, table)
-    place = {kind: at for at, kind in enumerate(FIGURE_A)}
+    place = {kind: at for at, kind in enumerate(COSINE_KINDS)}
     return cosines.sort_values(
         "kind", key=lambda kinds: kinds.map(lambda kind: place.get(kind, len(place))), kind="stable"
     )
@@ -117,7 +117,7 @@ def _show_cosines(chosen: Chosen) -> None:
         return
     st.plotly_chart(alignment_figures.plot_cosines(cosines, float("nan")), key="evidence_cosines")
     best = load_cosines(chosen, "best")
-    has_controls = FIGURE_A[0] in set(cosines["kind"])
+    has_controls = COSINE_KINDS[0] in set(cosines["kind"])
     st.caption(
         "Centred cosines of pairs of different samples; the diamond is the mean, with its 95 % interval. "
         "Same-cluster pairs are alike by construction: the gap says how much; “shuffled” are pairs of clusters of the "

@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from gsd_core.dashboard import job_view, session, snippets
+from gsd_core.dashboard import job_view, pins, session, snippets
 from gsd_core.dashboard.address import address_of, read_address, write_address
 from gsd_core.dashboard.commands import exact_commands
 from gsd_core.dashboard.components.trace import TraceSegment, plot_trace
-from gsd_core.dashboard.queries import RunView, compute_neighbors, compute_trace, load_exact
+from gsd_core.dashboard.queries import Null, RunView, compute_neighbors, compute_trace, load_exact
 from gsd_core.dashboard.session import Chosen, escape
 from gsd_core.dashboard.snippets import MEASURES, Number
 
@@ -129,11 +129,15 @@ def trace_segments(view: RunView, sample: str, tokens: pd.DataFrame | None = Non
     return segments
 
 
-def show_heading(view: RunView, row: pd.Series) -> None:
-    """Which span this is: sample, place, cluster."""
-    st.markdown(
-        f"**{escape(session.shorten(row['sample'], 60))}**  ·  span {row['index'] + 1} of {row['n_in_trace']}"
-    )
+def show_heading(view: RunView, row: pd.Series, fragment: str = "") -> None:
+    """Which span this is: sample, place, cluster. With the key of the fragment around it, also a button to pin it."""
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        st.markdown(
+            f"**{escape(session.shorten(row['sample'], 60))}**  ·  span {row['index'] + 1} of {row['n_in_trace']}",
+            width="content",
+        )
+        if fragment:
+            pins.show_pin(str(row["span"]), fragment)
     if view.is_analyzed:
         cluster = int(row["cluster"])
         snippets.show_chips((view.mark(cluster), view.cluster_name(cluster) or "noise"))
@@ -177,7 +181,7 @@ def show_aligned(
         return
     st.caption(
         f"Cosine of centred directions; the tick marks the 95th percentile of {null.n:,} random pairs from different "
-        f"samples ({null.p95:.2f}). q is adjusted over all spans of other "
+        f"samples ({null.p95:.2f}). {_name_windows(null)}q is adjusted over all spans of other "
         f"samples{' in other words' if wording is not None else ''}. Alignment correlates; it is no proof of cause."
     )
     exact = load_exact(session.open_workspace().open_run(chosen.info.name), chosen.checkpoint, span)
@@ -211,6 +215,13 @@ def show_aligned(
         _offer_exact(chosen, span, len(found), key)
 
 
+def _name_windows(null: Null) -> str:
+    """The second null, where the run has one."""
+    if not len(null.windows):
+        return ""
+    return f"For windows at random places it is {np.quantile(null.windows, 0.95):.2f}; q is against the stricter. "
+
+
 def choose_words(key: str, explained: str) -> bool:
     """A switch between all and what is said in other words, whose state is in the address."""
     box = f"{key}_words"
@@ -241,7 +252,7 @@ def _offer_exact(chosen: Chosen, span: str, top: int, key: str) -> None:
 def show_span(chosen: Chosen, view: RunView, span: str, on_open: Callable[[str], None]) -> None:
     """The side panel of the map."""
     row = view.spans.iloc[view.row_of[span]]
-    show_heading(view, row)
+    show_heading(view, row, "map_panel")
     show_measures(row)
     sample = str(row["sample"])
     if sample in view.samples.index:

@@ -145,7 +145,7 @@ def _panel(chosen: Chosen, sample: str) -> None:
         return
     row = view.spans.iloc[view.row_of[span]]
     with st.container(border=True):
-        panel.show_heading(view, row)
+        panel.show_heading(view, row, "trace_panel")
         snippets.show_quote(session.shorten(str(row["text"]), 280), view.mark(int(row["cluster"])).color)
         panel.show_measures(row)
         if view.is_analyzed:

@@ -41,10 +41,10 @@ def run_analyze(
     """Analyse run ``name``.
 
     A checkpoint that is analysed already, with the same seed and spans, is kept unless ``again``.
-    Returns ``run, n_spans, n_clusters, noise_share, n_stresses, n_twins, has_timeline, seconds, checkpoint,
-    checkpoints``: counts are of the run's default checkpoint (or the one asked for), ``checkpoints`` has them all;
-    stresses and twins count with q < 0.05. Raises ``UserError`` for an unknown run or checkpoint and for a run without
-    spans; an interruption keeps the checkpoints that were finished.
+    Returns ``run, n_spans, n_clusters, noise_share, n_stresses, n_twins, n_rewordings, has_timeline, seconds,
+    checkpoint, checkpoints``: counts are of the run's default checkpoint (or the one asked for), ``checkpoints`` has
+    them all; stresses and twins count with q < 0.05. Raises ``UserError`` for an unknown run or checkpoint and for a
+    run without spans; an interruption keeps the checkpoints that were finished.
     """
     started = time.monotonic()
     run = workspace.open_run(name)
@@ -71,6 +71,7 @@ def run_analyze(
         "noise_share": shown["noise_share"],
         "n_stresses": shown["n_stresses"],
         "n_twins": shown["n_twins"],
+        "n_rewordings": shown["n_rewordings"],
         "has_timeline": has_timeline,
         "seconds": time.monotonic() - started,
         "checkpoint": shown["checkpoint"],

@@ -63,9 +63,9 @@ def run_export(
     ``name`` to ``out``.
 
     ``checkpoint`` None is the run's default; "all" puts every checkpoint's spans, clusters, twins, rewordings or
-    stresses below one another. Returns ``out, rows, what, checkpoint`` and, for spans, ``unmatched`` (samples whose list in a
-    per-step ``meta`` field has another length than they have spans). Raises ``UserError`` for what is unknown
-    and for endings that ``what`` has no form for.
+    stresses below one another. Returns ``out, rows, what, checkpoint`` and, for spans, ``unmatched`` (samples whose
+    list in a per-step ``meta`` field has another length than they have spans). Raises ``UserError`` for what is
+    unknown and for endings that ``what`` has no form for.
     """
     path = Path(out)
     endings = ENDINGS.get(what, TABLE_ENDINGS)

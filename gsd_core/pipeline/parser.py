@@ -93,7 +93,7 @@ def make_parser() -> ArgumentParser:
     analyze.description = (
         "Layout, clusters with labels, alignment null, stresses and twins of a run's directions."
     )
-    analyze.epilog = "n_stresses and n_twins count those with q < 0.05."
+    analyze.epilog = "n_stresses, n_twins and n_rewordings (twins in other words) count those with q < 0.05."
     analyze.add_argument("run", metavar="RUN")
     analyze.add_argument("--checkpoint", help="only this checkpoint; default: all")
     analyze.add_argument("--seed", type=int, default=0)

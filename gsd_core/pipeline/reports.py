@@ -115,9 +115,9 @@ def describe_import(result: Result) -> str:
 
 def describe_analysis(result: Result) -> str:
     """``gsd analyze``: a row a checkpoint."""
-    keys = ("checkpoint", "n_spans", "n_clusters", "noise_share", "n_stresses", "n_twins")
+    keys = ("checkpoint", "n_spans", "n_clusters", "noise_share", "n_stresses", "n_twins", "n_rewordings")
     rows = [[*(each[key] for key in keys), format_seconds(each["seconds"])] for each in result["checkpoints"]]
-    names = ("checkpoint", "spans", "clusters", "noise share", "stresses", "twins", "time")
+    names = ("checkpoint", "spans", "clusters", "noise share", "stresses", "twins", "in other words", "time")
     lines = [format_table(names, rows), "stresses and twins: those with q < 0.05"]
     if any(each["seconds"] == 0 for each in result["checkpoints"]):
         lines.append("0.0 s: analysed before and kept; --again does it anew")

@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
     from gsd_core.store import Run, RunReader, Workspace
 
-COUNTS = ("n_stresses", "n_twins")
-SIGNIFICANT = 0.05
+COUNTS = ("n_stresses", "n_twins", "n_rewordings")
 CONTROL_NAMES = {"windows": "random windows", "tokens": "single tokens"}  # as figure A calls them
 
 
@@ -39,14 +38,15 @@ def store_structure(
 ) -> dict[str, Any]:
     """Compute and store the structure of ``checkpoint``, which is analysed; ``reader`` is the moment that was.
 
-    Kept where seed, spans and version are the same, unless ``again``. Returns ``n_stresses``, ``n_twins``
-    (both with q < 0.05) and ``seconds`` (0.0 where it was kept).
+    Kept where seed, spans and version are the same, unless ``again``. Returns ``n_stresses``, ``n_twins``,
+    ``n_rewordings`` (twins in other words; all with q < 0.05) and ``seconds`` (0.0 where it was kept).
     """
     started = time.monotonic()
     spans = reader.read_spans(checkpoint, columns=["span", "sample", "index", "text"])
     same = {"seed": seed, "n_spans": len(spans), "gsd_version": __version__}
     kept = run.structure_info(checkpoint) if run.has_structure(checkpoint) else {}
-    if kept and not again and all(kept.get(key) == value for key, value in same.items()):
+    is_whole = all(key in kept for key in COUNTS)
+    if is_whole and not again and all(kept.get(key) == value for key, value in same.items()):
         return {**{key: kept[key] for key in COUNTS}, "seconds": 0.0}
 
     stage = progress.stage(f"structure {title}", unit="steps")
@@ -107,9 +107,7 @@ def run_twins(
     at = get_checkpoint(run, checkpoint)
     info = run.structure_info(at)
     table = _read_twins(run, at, other_words)
-    n_twins, n_tested = info["n_twins"], info["twins"]["n_pairs_tested"]
-    if other_words:
-        n_twins, n_tested = int((table["q_value"] < SIGNIFICANT).sum()), info["twins"]["n_pairs_other_words"]
+    count, tested = ("n_rewordings", "n_pairs_other_words") if other_words else ("n_twins", "n_pairs_tested")
     twins = []
     for row in table.head(top).to_dict("records"):
         aligned = [
@@ -122,8 +120,8 @@ def run_twins(
     return {
         "run": name,
         "checkpoint": at,
-        "n_twins": n_twins,
-        "n_pairs_tested": n_tested,
+        "n_twins": info[count],
+        "n_pairs_tested": info["twins"][tested],
         "semantic_median": info["twins"]["semantic_median"],
         "twins": twins,
     }

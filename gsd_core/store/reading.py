@@ -95,16 +95,22 @@ class RunReader:
 
     @property
     def default_checkpoint(self) -> str:
-        """The checkpoint to look at first: the one with most twins, else with most spans in clusters, else the last.
+        """The checkpoint to look at first: the one with most twins in other words, else most twins, else with most
+        spans in clusters, else the last.
 
         Twins are counted with q < 0.05; of equal checkpoints the last is taken, ``""`` before anything was captured.
         On the demo corpus this is where directions agree most with what was planted (``docs/structure-benchmark.md``).
         """
         names = self.checkpoints
         analysis, found = self.manifest.get("analysis") or {}, self._structure()
+
+        def count(name: str, what: str) -> int:
+            return ((found.get(name) or {}).get("info") or {}).get(what) or 0
+
         looks = [
             (
-                ((found.get(name) or {}).get("info") or {}).get("n_twins") or 0,
+                count(name, "n_rewordings"),
+                count(name, "n_twins"),
                 1.0 - analysis[name].get("noise_share", 1.0),
                 place,
             )

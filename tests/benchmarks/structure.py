@@ -28,7 +28,8 @@ class Planted:
     """Traces that follow one of 20 procedures and speak of one of 40 topics, which have nothing to do with each other.
 
     ``directions`` (n, P) centred unit float32, ``samples``, ``indices`` and ``labels`` (n,), ``questions`` (N, 32),
-    ``procedures`` and ``topics`` (N,).
+    ``procedures`` and ``topics`` (N,); ``texts`` (n) have two words of their kind, in one of three wordings a trace,
+    and six of anything.
     """
 
     directions: np.ndarray
@@ -38,6 +39,7 @@ class Planted:
     questions: np.ndarray
     procedures: np.ndarray
     topics: np.ndarray
+    texts: list[str]
 
 
 def make_planted(
@@ -72,7 +74,22 @@ def make_planted(
         meanings[topic] + 0.5 * random.normal(size=(n_traces, 32)).astype(np.float32),
         procedure,
         topic,
+        _make_texts(labels, seed),
     )
+
+
+def _make_texts(labels: np.ndarray, seed: int) -> list[str]:
+    random = np.random.default_rng([seed, 1])
+    n_traces, n_spans = labels.shape
+    wordings = np.repeat(random.integers(3, size=n_traces), n_spans)
+    fillers = (2000 * random.random((labels.size, 6)) ** 3).astype(
+        np.int64
+    )  # few words are common, most are rare
+    letters = str.maketrans("0123456789", "abcdefghij")
+    return [
+        f"k{label}w{wording} v{label}w{wording} {' '.join(f'x{word}' for word in row)}".translate(letters)
+        for label, wording, row in zip(labels.ravel(), wordings, fillers, strict=True)
+    ]
 
 
 def compute_recall(planted: Planted, top: int = 50, seed: int = 0) -> float:
@@ -99,14 +116,15 @@ def run_size(n_traces: int, width: int, with_map: bool) -> dict[str, float]:
     from gsd_core.analysis.structure import analyze_structure
 
     small = make_planted(60, width=64)  # compiles, or loads what was compiled
-    analyze_structure(small.directions, small.samples, small.indices, small.labels, small.questions)
+    analyze_structure(
+        small.directions, small.samples, small.indices, small.labels, small.questions, texts=small.texts
+    )
     planted = make_planted(n_traces, width=width)
     seconds: dict[str, float] = {}
     labels, null = planted.labels, None
     if with_map:
         start = time.perf_counter()
-        texts = [f"kind {label}" for label in planted.labels]
-        found = analyze_directions(planted.directions.astype(np.float16), planted.samples, texts)
+        found = analyze_directions(planted.directions.astype(np.float16), planted.samples, planted.texts)
         labels, null = found.labels, found.null
         seconds["map"] = time.perf_counter() - start
     start = last = time.perf_counter()
@@ -128,9 +146,10 @@ def run_size(n_traces: int, width: int, with_map: bool) -> dict[str, float]:
         layers,
         on_progress=report,
         null=null,
+        texts=planted.texts,
     )
     seconds["structure"] = time.perf_counter() - start
-    counts = {key: result.info[key] for key in ("n_stresses", "n_twins")}
+    counts = {key: result.info[key] for key in ("n_stresses", "n_twins", "n_rewordings")}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {**seconds, **counts, "peak_bytes": peak, "n_pairs": result.info["twins"]["n_pairs_tested"]}
 
@@ -164,7 +183,8 @@ def main() -> None:
             growth = f", grows as n^{math.log(total / before[1]) / math.log(size / before[0]):.2f}"
         print(  # noqa: T201
             f"{size:6,} traces: {total:6.1f} s ({parts}), peak {found['peak_bytes'] / 2**30:.2f} GiB, "
-            f"{found['n_pairs']:,} pairs, {found['n_stresses']} stresses, {found['n_twins']} twins{growth}",
+            f"{found['n_pairs']:,} pairs, {found['n_stresses']} stresses, {found['n_twins']} twins, "
+            f"{found['n_rewordings']} in other words{growth}",
             flush=True,
         )
         before = (size, total)

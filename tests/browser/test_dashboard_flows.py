@@ -95,6 +95,27 @@ def test_a_copied_link_opens_the_same_view(page, url):
     assert query == {"run": "planted", "checkpoint": "step-10", "color": "meta.topic", "span": "sum-5#1"}
 
 
+def test_pinned_spans_go_along_and_are_compared(page, url):
+    page.goto(f"{url}/trace?run=planted&sample=sum-3&span={quote('sum-3#1')}")
+    page.get_by_role("button", name="Pin", exact=True).click()
+    page.get_by_role("button", name="Pinned (1)").wait_for()
+    page.locator('.gsd-trace [data-span="sum-3#0"]').click()
+    page.wait_for_selector('.gsd-trace [data-span="sum-3#0"].chosen')
+    page.get_by_role("button", name="Pin", exact=True).click()
+    page.get_by_role("button", name="Pinned (2)").wait_for()
+    page.get_by_role("link", name="Map", exact=True).first.click()
+    page.wait_for_url(re.compile("/map"))
+    page.get_by_role("button", name="Pinned (2)").click()
+    dialog = page.get_by_role("dialog")
+    dialog.locator(".js-plotly-plot").wait_for()
+    with page.expect_download() as download:
+        dialog.get_by_role("button", name="Download CSV").click()
+    assert download.value.suggested_filename == "planted-pins.csv"
+    dialog.get_by_role("button", name="Let go").first.click()
+    dialog.locator(".js-plotly-plot").wait_for(state="detached")
+    assert not page.problems, page.problems
+
+
 def test_the_first_page_of_a_fresh_server_may_be_a_deep_link(page, dashboard, tmp_path):
     """Streamlit takes pages/ for its own until app.py has run once; our navigation must win even then."""
     fresh = dashboard(build_workspace(tmp_path, n_samples=14))

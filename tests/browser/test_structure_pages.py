@@ -104,6 +104,17 @@ def test_lines_join_the_spans_they_belong_to(page, url, structure):
     assert max(apart) < 2, "a line ends beside another span"
 
 
+def test_other_words_are_a_switch_that_a_link_carries(page, url, structure):
+    open_page(page, url, "twins")
+    page.wait_for_selector(f"text=of {len(structure.twins)} twins")
+    page.get_by_text("In other words").click()
+    page.wait_for_selector(f"text=of {len(structure.rewordings)} twins")
+    assert query_of(page)["words"] == "other"
+    page.reload()
+    page.wait_for_selector(f"text=of {len(structure.rewordings)} twins")
+    assert not page.problems, page.problems
+
+
 def test_two_traces_can_be_read_by_keyboard(page, url, structure):
     open_page(page, url, "twins")
     page.wait_for_selector(".gsd-pair path", state="attached")
