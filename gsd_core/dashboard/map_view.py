@@ -11,7 +11,6 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
 from gsd_core.dashboard import big_map_view, figures, job_view, panel, session
@@ -21,7 +20,7 @@ from gsd_core.dashboard.commands import analyze_commands
 from gsd_core.dashboard.components.rings import plot_rings
 from gsd_core.dashboard.filters import Filter, compute_mask
 from gsd_core.dashboard.map_panels import show_clusters, show_selection
-from gsd_core.dashboard.queries import RunView, compute_neighbors
+from gsd_core.dashboard.queries import RunView
 from gsd_core.dashboard.session import Chosen, escape
 
 HEIGHT = 620
@@ -91,7 +90,9 @@ def choose_filter(view: RunView) -> Filter:
 
 def _choose_measure(view: RunView) -> tuple[str, tuple[float, float] | None]:
     """A measure of the spans and the stretch of it to keep; None keeps all."""
-    varied = [name for name in FILTER_MEASURES if view.spans[name].nunique(dropna=True) > 1]
+    spans = view.spans
+    ends = {name: (float(spans[name].min()), float(spans[name].max())) for name in FILTER_MEASURES}
+    varied = [name for name, (low, high) in ends.items() if low < high]
     if not varied:
         return "", None
     left, right = st.columns(2)
@@ -99,8 +100,7 @@ def _choose_measure(view: RunView) -> tuple[str, tuple[float, float] | None]:
         measure = choose(
             "Measure", "measure", varied, default=varied[0], format_func=FILTER_MEASURES.__getitem__
         )
-    values = view.spans[measure].dropna()
-    low, high = float(values.min()), float(values.max())
+    low, high = ends[measure]
     with right:
         chosen = st.slider(
             "From … to",
@@ -140,23 +140,22 @@ def _picked(view: RunView, rows: Sequence[int] | np.ndarray) -> None:
     st.rerun("map_panel")
 
 
-def _read_selection(chosen: Chosen, view: RunView) -> pd.Index:
+def _read_selection(chosen: Chosen, view: RunView) -> np.ndarray:
     """Rows of what was drawn around last; also where that was on the map of another checkpoint."""
     owner, checkpoint, rows = st.session_state.get(_SELECTION, ("", "", np.zeros(0, dtype=np.int64)))
     if owner != view.name:
-        return pd.Index([])
+        return np.zeros(0, dtype=np.int64)
     if checkpoint == view.checkpoint:
-        return pd.Index(rows)
+        return rows
     before = session.get_view(chosen._replace(checkpoint=checkpoint)).spans["span"].iloc[rows]
-    return pd.Index([view.row_of[span] for span in before if span in view.row_of])
+    return np.array([view.row_of[span] for span in before if span in view.row_of], dtype=np.int64)
 
 
 def _show_rings(chosen: Chosen, view: RunView, span: str) -> None:
     """Ring the chosen span and those best aligned with it."""
     rows: list[int] = []
     if span:
-        wording = session.get_wording(chosen) if read_address(panel.WORDS) else None
-        near = compute_neighbors(view, session.get_directions(chosen), span, RINGED_NEIGHBORS, wording)
+        near = session.get_neighbors(chosen, span, RINGED_NEIGHBORS, bool(read_address(panel.WORDS)))
         rows = [view.row_of[span], *near.index.tolist()]
     places = view.spans.loc[rows, ["x", "y"]].dropna()
     plot_rings(_chart_key(view), list(places.itertuples(index=False, name=None)), key="map_rings")
@@ -233,7 +232,7 @@ def _caption(view: RunView, mask: np.ndarray) -> None:
     tier = str(manifest.get("tier", "?")) + (f", window {window}" if window not in (None, "") else "")
     noise = float((view.spans["cluster"] == -1).mean()) if len(view.spans) else 0.0
     parts = [
-        f"{shown:,} of {n_placed:,} spans of {view.spans['sample'].nunique():,} samples",
+        f"{shown:,} of {n_placed:,} spans of {view.row_of.n_samples:,} samples",
         f"tier {tier}",
         f"checkpoint {view.checkpoint}",
         f"{noise:.0%} in no cluster (grey)",

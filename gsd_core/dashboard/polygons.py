@@ -27,8 +27,8 @@ def read_polygon(value: Any) -> np.ndarray | None:
 def find_inside(x: np.ndarray, y: np.ndarray, polygon: np.ndarray) -> np.ndarray:
     """(n,) bool: which points lie inside ``polygon`` (k, 2), by the even-odd rule; points that are not finite do not.
 
-    Points are sorted by y once, so that each edge looks only at those beside it: a horizontal ray from a point crosses the
-    edge or does not (Shimrat 1962).
+    Points are sorted by y once, so that each edge looks only at those beside it: a horizontal ray from a point crosses
+    the edge or does not (Shimrat 1962).
     """
     (left, low), (right, high) = polygon.min(axis=0), polygon.max(axis=0)
     near = np.flatnonzero((x >= left) & (x <= right) & (y >= low) & (y <= high))

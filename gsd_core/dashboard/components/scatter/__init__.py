@@ -3,10 +3,10 @@
 ScatterLook    what the points' colours mean, and what is written between the points
 plot_scatter   mount the map; it calls back when something is chosen
 
-Points do not travel with the page. They are blocks of bytes (``encoding``) that the browser fetches once over HTTP from
-Streamlit's own media route, the one that serves ``st.image``: it is there under plain ``streamlit run``, needs no
-setting and no file on disk, gives every content an address of its own, so that a browser that holds it never asks
-again, and forgets it when the last session that shows it ends. Static file serving would need a setting and a folder that
+Points do not travel with the page. They are blocks of bytes (``encoding``) that the browser fetches once over HTTP
+from Streamlit's own media route, the one that serves ``st.image``: it is there under plain ``streamlit run``, needs no
+setting and no file on disk, gives every content an address of its own, so that a page that holds it never asks again,
+and forgets it when the last session that shows it ends. Static file serving would need a setting, and a folder that
 outlives its sessions. A click sends back a row, a lasso its corners only.
 
 The browser's side is one module, joined from the files beside this one; what draws the points is regl-scatterplot, in
@@ -68,8 +68,8 @@ def _library() -> Block:
 
 def _publish(block: Block, mimetype: str, place: str) -> str:
     """Address of ``block`` on this server. ``place`` tells what it replaces in this session."""
-    # The digest makes the address: Streamlit's own looks at parts of a long content only. "application/gzip" is passed on
-    # as it is, where other content would be compressed anew for every request.
+    # The digest makes the address: Streamlit's own looks at parts of a long content only. "application/gzip" is passed
+    # on as it is, where other content would be compressed anew for every request.
     address = runtime.get_instance().media_file_mgr.add(
         block.content, mimetype, place, file_name=block.digest
     )

@@ -16,9 +16,9 @@ Layout, little-endian, gzipped as a whole. A header of 48 bytes:
     12  uint32     0
     16  4 float64  places: lowest and highest x, lowest and highest y; else 0
 
-then for places n uint16 x and n uint16 y, where 0 … 65534 stand for lowest … highest and 65535 for no place; for values n
-indices of colours; for a mask ceil(n / 8) bytes, span i in bit i mod 8 (lowest first) of byte i // 8. Row i is span i of
-``RunView.spans``. The browser refuses a block whose header and length disagree.
+then for places n uint16 x and n uint16 y, where 0 … 65534 stand for lowest … highest and 65535 for no place; for values
+n indices of colours; for a mask ceil(n / 8) bytes, span i in bit i mod 8 (lowest first) of byte i // 8. Row i is span i
+of ``RunView.spans``. The browser refuses a block whose header and length disagree.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +45,7 @@ class Block:
     digest: str
 
 
-def _make_block(kind: int, item_bytes: int, n: int, bounds: tuple[float, ...], *parts: np.ndarray) -> Block:
+def _make_block(kind: int, item_bytes: int, n: int, bounds: Sequence[float], *parts: np.ndarray) -> Block:
     header = _HEADER.pack(MAGIC, VERSION, kind, item_bytes, n, 0, *bounds)
     # Level 1: coordinates hardly shrink at any level, indices and masks shrink at once.
     content = gzip.compress(b"".join([header, *(part.tobytes() for part in parts)]), 1, mtime=0)
@@ -68,13 +69,12 @@ def encode_places(x: np.ndarray, y: np.ndarray) -> Block:
     if x.shape != y.shape or x.ndim != 1:
         raise ValueError(f"x is {x.shape}, y is {y.shape}: both must be (n,)")
     known = np.isfinite(x) & np.isfinite(y)
-    bounds = (0.0, 1.0, 0.0, 1.0)
-    if known.any():
-        bounds = tuple(float(end) for axis in (x, y) for end in (axis[known].min(), axis[known].max()))
-    columns = [
-        _quantise(np.where(known, axis, np.nan).astype(np.float64), low, high)
-        for axis, low, high in ((x, *bounds[:2]), (y, *bounds[2:]))
-    ]
+    bounds: list[float] = []
+    columns = []
+    for axis in (x, y):
+        low, high = (float(axis[known].min()), float(axis[known].max())) if known.any() else (0.0, 1.0)
+        bounds += [low, high]
+        columns.append(_quantise(np.where(known, axis, np.nan).astype(np.float64), low, high))
     return _make_block(PLACES, 2, len(x), bounds, *columns)
 
 
