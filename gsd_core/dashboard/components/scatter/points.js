@@ -56,10 +56,14 @@ class Points {
       this.rows = Array.from({ length: places.n }, (_, row) =>
         places.x[row] === NO_PLACE ? [FAR, FAR, 0, 0] : [toPlane(places.x[row]), toPlane(places.y[row]), 0, 0]);
     }
+    let nKept = 0;
     for (let row = 0; row < places.n; row++) {
+      const kept = isKept(mask, row) ? 1 : 0;
       this.rows[row][2] = values.index[row];
-      this.rows[row][3] = isKept(mask, row) ? 1 : 0;
+      this.rows[row][3] = kept;
+      nKept += kept;
     }
+    this.share = nKept / Math.max(1, places.n);
     this.index ??= await this.library.createSpatialIndex([[OUTSIDE, OUTSIDE]], false);
     this.plot.set({ pointColor: colors.length > 1 ? colors : [colors[0], colors[0]] });
     this.grid = grid;
@@ -92,16 +96,16 @@ class Points {
     this.plot.set({ aspectRatio: this.aspect });
   }
 
-  // So many points in view, so faint is each; zooming in makes them solid.
+  // So many points in view, so faint is each; zooming in and filters make them solid.
   shade() {
     if (!this.grid) return;
     const [width, height] = this.box;
     const [x0, y0] = this.stepsAt(0, height);
     const [x1, y1] = this.stepsAt(width, 0);
-    const n = Math.max(1, countWithin(this.grid, x0, x1, y0, y1));
+    const n = Math.max(1, this.share * countWithin(this.grid, x0, x1, y0, y1));
     const size = this.size * Math.max(1, Math.asinh(this.zoom) / Math.asinh(1));
     const opacity = Math.min(0.85, Math.max(0.15, (FILL * width * height) / (n * size * size)));
-    this.plot.set({ opacity: [Math.min(GROUND, opacity / 3), opacity] });
+    this.plot.set({ opacity: [GROUND * Math.min(1, this.share + 0.3), opacity] });
   }
 
   pixelsOf(planeX, planeY) {
