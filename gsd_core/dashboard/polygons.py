@@ -38,7 +38,7 @@ def find_inside(x: np.ndarray, y: np.ndarray, polygon: np.ndarray) -> np.ndarray
     for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
         beside = slice(*np.searchsorted(py, sorted((y0, y1))))
         if y0 != y1:
-            is_odd[beside] ^= px[beside] < x0 + (py[beside] - y0) * ((x1 - x0) / (y1 - y0))
+            is_odd[beside] ^= px[beside] < x0 + (py[beside] - y0) / (y1 - y0) * (x1 - x0)
     inside = np.zeros(len(x), dtype=bool)
     inside[near[is_odd]] = True
     return inside

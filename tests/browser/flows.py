@@ -5,6 +5,7 @@ wait_until_settled   no script runs and the first chart has its axes
 click_point          click where an expression says a point of the chart lies
 open_map             go to the map and wait until it is drawn
 click_lonely_point   click the span farthest from all others, so that the click hits it
+big_map_pixels       where the points of a big map lie in its field
 follow_aligned_span  click a span, see aligned spans of other samples, and follow the first into its trace
 """
 
@@ -13,6 +14,9 @@ from __future__ import annotations
 import re
 from urllib.parse import parse_qs, urlparse
 
+import numpy as np
+
+BIG_MAP_HOME = 0.95  # the whole map's scale, as in points.js
 SETTLED = """() => document.querySelector('[data-testid="stApp"]')?.dataset.testScriptState === 'notRunning'
     && !!document.querySelector('.js-plotly-plot')?._fullLayout?.xaxis?.l2p"""
 # A place counts once two looks in a row agree: pages still grow above the chart while they load.
@@ -60,6 +64,13 @@ def click_point(page, place_of: str, argument: object) -> None:
     page.mouse.move(x, y, steps=4)
     page.wait_for_selector(".js-plotly-plot .hoverlayer .hovertext")
     page.mouse.click(x, y)
+
+
+def big_map_pixels(places: np.ndarray, box: dict[str, float], zoom: float = 1.0) -> np.ndarray:
+    """(n, 2) pixels from the top left corner of the field ``box``, for ``places`` (n, 2) in layout coordinates."""
+    low, high = places.min(axis=0), places.max(axis=0)
+    planes = 2 * (places - low) / (high - low) - 1
+    return (BIG_MAP_HOME * zoom * planes * (1, -1) + 1) / 2 * (box["width"], box["height"])
 
 
 def open_map(page, url: str, query: str = "run=planted") -> None:

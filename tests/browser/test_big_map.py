@@ -12,13 +12,13 @@ from gsd_core.dashboard import queries
 from gsd_core.dashboard.filters import Filter, compute_mask
 from gsd_core.dashboard.polygons import find_inside
 from gsd_core.store import Workspace
-from tests.browser.flows import query_of
+from tests.browser.flows import BIG_MAP_HOME, big_map_pixels, query_of
 from tests.large_run import write_large_run
 
 pytestmark = pytest.mark.browser
 
 N_SPANS = 60_000
-HOME, ZOOM = 0.95, 1.4  # as in points.js and scatter.js
+ZOOM = 1.4  # one press, as in scatter.js
 DRAWN = """() => document.querySelector('[data-testid="stApp"]')?.dataset.testScriptState === 'notRunning'"""
 # Components live in shadow roots, which only locators look into.
 INK = "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(byte => byte > 0)"
@@ -47,16 +47,8 @@ def _open(page, url: str, more: str = "") -> dict[str, float]:
     return page.locator(".gsd-scatter canvas.points").bounding_box()
 
 
-def _planes(view: queries.RunView) -> np.ndarray:
-    """(n, 2) places from −1 to 1."""
-    places = view.spans[["x", "y"]].to_numpy(np.float64)
-    low, high = places.min(axis=0), places.max(axis=0)
-    return 2 * (places - low) / (high - low) - 1
-
-
-def _pixels(view: queries.RunView, box: dict[str, float], zoom: float = HOME) -> np.ndarray:
-    """(n, 2) places in the field, in pixels from its top left corner."""
-    return (zoom * _planes(view) * (1, -1) + 1) / 2 * (box["width"], box["height"])
+def _pixels(view: queries.RunView, box: dict[str, float], zoom: float = 1.0) -> np.ndarray:
+    return big_map_pixels(view.spans[["x", "y"]].to_numpy(np.float64), box, zoom)
 
 
 def _find_lonely(pixels: np.ndarray, box: dict[str, float]) -> int:
@@ -89,7 +81,7 @@ def test_points_are_drawn_and_a_click_shows_its_span_and_keeps_the_zoom(page, la
     box = _open(page, url)
     assert page.locator(".gsd-scatter canvas.points").evaluate(INK), "the canvas is empty"
     page.get_by_role("button", name="Zoom in").click()
-    pixels = _pixels(view, box, HOME * ZOOM)
+    pixels = _pixels(view, box, ZOOM)
     row = _find_lonely(pixels, box)
     x, y = pixels[row]
     page.mouse.click(box["x"] + x, box["y"] + y)
@@ -145,8 +137,8 @@ def test_the_map_by_keyboard_only(page, large):
     page.keyboard.press("Enter")
     page.wait_for_function("location.search.includes('span=')")
     # The arrow moved the map by a tenth of the field, so that another point is in the middle.
-    plane = (_planes(view) * HOME * ZOOM - (0.2, 0)) * (box["width"], box["height"])
-    nearest = view.spans["span"].iloc[np.argsort(np.hypot(*plane.T))[:3]].tolist()
+    away = _pixels(view, box, ZOOM) - np.array([0.6 * box["width"], 0.5 * box["height"]])
+    nearest = view.spans["span"].iloc[np.argsort(np.hypot(*away.T))[:3]].tolist()
     assert query_of(page)["span"] in nearest
 
 
@@ -163,7 +155,7 @@ def test_another_colour_keeps_the_zoom_and_fetches_no_places(page, large):
     assert page.locator(".gsd-scatter .bar").is_visible(), "numbers have a scale"
     assert len([url for url in fetched if "/media/" in url]) == 1, fetched
     zoom = page.locator(".gsd-scatter .density").evaluate("element => element.style.transform")
-    assert float(re.search(r"scale\(([\d.]+)", zoom)[1]) > HOME * ZOOM * 700 / 256
+    assert float(re.search(r"scale\(([\d.]+)", zoom)[1]) > BIG_MAP_HOME * ZOOM * 700 / 256
 
 
 def test_without_webgl_a_sample_is_shown_and_said_to_be_one(page, large):

@@ -105,6 +105,8 @@ class Points {
     const n = Math.max(1, this.share * countWithin(this.grid, x0, x1, y0, y1));
     const size = this.size * Math.max(1, Math.asinh(this.zoom) / Math.asinh(1));
     const opacity = Math.min(0.85, Math.max(0.15, (FILL * width * height) / (n * size * size)));
+    if (this.opacity === opacity) return; // setting it draws, and drawing comes back here
+    this.opacity = opacity;
     this.plot.set({ opacity: [GROUND * Math.min(1, this.share + 0.3), opacity] });
   }
 
