@@ -8,6 +8,7 @@ needs_analysis     whether the chosen checkpoint has no layout yet
 get_view           the chosen run, read once and kept
 get_directions     its directions, read once and kept
 get_wording        how alike its spans' texts are
+get_neighbors      the spans best aligned with one, found once and kept
 get_structure      its stresses and twins, read once and kept
 show_error         a user error as a page shows it
 show_nothing_yet   what to do where there is nothing to show
@@ -21,12 +22,14 @@ import os
 import re
 from typing import NamedTuple
 
+import pandas as pd
 import streamlit as st
 
 from gsd_core.dashboard import address
 from gsd_core.dashboard.queries import (
     Directions,
     RunView,
+    compute_neighbors,
     load_directions,
     load_run_view,
     load_wording,
@@ -181,6 +184,23 @@ def _wording(uri: str, run: str, checkpoint: str, stamp: str) -> Wording | None:
 def get_wording(chosen: Chosen) -> Wording | None:
     """What counts as other words in the chosen run; None where there is nothing to compare."""
     return _wording(workspace_uri(), chosen.info.name, chosen.checkpoint, chosen.stamp)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _neighbors(
+    uri: str, run: str, checkpoint: str, stamp: str, span: str, top: int, is_worded: bool
+) -> pd.DataFrame:
+    wording = _wording(uri, run, checkpoint, stamp) if is_worded else None
+    view, directions = _view(uri, run, checkpoint, stamp), _directions(uri, run, checkpoint, stamp)
+    return compute_neighbors(view, directions, span, top, wording)
+
+
+def get_neighbors(chosen: Chosen, span: str, top: int, is_worded: bool) -> pd.DataFrame:
+    """``compute_neighbors`` of a span, only those in other words with ``is_worded``: the list and the rings on the map
+    ask for the same."""
+    return _neighbors(
+        workspace_uri(), chosen.info.name, chosen.checkpoint, chosen.stamp, span, top, is_worded
+    )
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the structure …")
