@@ -138,7 +138,7 @@ def _compute_plan(
         mask = torch.from_numpy(own).to(forward.device)
         _walk_back(chunks[: last + 1], forward.cache, first, of_head.slopes, mask, int(near[0]), total)
         for slot, (_, _, deltas) in zip(head_slots, of_head.calls, strict=True):
-            total.write(slot, deltas * mask[..., None])
+            total.write(slot, deltas.to(mask.device) * mask[..., None])
         folded, alike = total.finish(
             slice(chunks[first].start, chunks[last].stop), mask, slice(int(near[0]), int(near[-1]) + 1)
         )
