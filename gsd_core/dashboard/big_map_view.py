@@ -7,7 +7,7 @@ has_no_webgl    whether this session's browser said so
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -47,10 +47,10 @@ def show_big_map(
     *,
     key: str,
     height: int,
-    on_rows: Callable[[np.ndarray], None],
+    on_rows: Callable[[Sequence[int] | np.ndarray], None],
 ) -> None:
-    """Draw it. ``on_rows`` is called with the row that was clicked, or with those that were drawn around and that
-    ``mask`` (n,) keeps; with none where the outline was given up."""
+    """Draw it. ``on_rows`` is called with a list of the row that was clicked, as the browser sent it, or with an array
+    of those that were drawn around and that ``mask`` (n,) keeps: an empty one where the outline was given up."""
 
     def drawn(polygon: np.ndarray | None) -> None:
         if polygon is None:
@@ -70,7 +70,7 @@ def show_big_map(
         key=key,
         height=height,
         name=f"Map of {len(view.spans):,} spans coloured by {color.title}",
-        on_pick=lambda row: on_rows(np.array([row])),
+        on_pick=lambda row: on_rows([row]),
         on_draw=drawn,
         on_missing=missing,
     )

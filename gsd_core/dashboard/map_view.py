@@ -128,14 +128,15 @@ def _open_span(span: str) -> None:
 
 def _picked(view: RunView, rows: Sequence[int] | np.ndarray) -> None:
     """Callback: what was clicked or drawn around on the map. Only the panel is drawn again, so that zoom stays."""
-    known = np.array(
-        [row for row in rows if row < len(view.spans)] if len(rows) < 2 else rows, dtype=np.int64
-    )
-    if len(known) == 1:
-        write_address("span", str(view.spans["span"].iloc[known[0]]))
+    if not isinstance(rows, np.ndarray):  # as a browser sent them
+        rows = np.array([row for row in rows if row < len(view.spans)], dtype=np.int64)
+        if not len(rows):
+            return
+    if len(rows) == 1:
+        write_address("span", str(view.spans["span"].iloc[rows[0]]))
         st.session_state[_TAB] = TABS[0]
     else:
-        st.session_state[_SELECTION] = (view.name, view.checkpoint, known)
+        st.session_state[_SELECTION] = (view.name, view.checkpoint, rows)
         st.session_state[_TAB] = TABS[2]
     st.rerun("map_panel")
 

@@ -27,6 +27,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import numpy as np
 from playwright.sync_api import Page, sync_playwright
@@ -119,7 +120,7 @@ def _count_bytes(page: Page) -> Callable[[], float]:
     session.send("Network.enable")
 
     def answered(event: dict[str, Any]) -> None:
-        is_points[event["requestId"]] = "/media/" in event["response"]["url"]
+        is_points[event["requestId"]] = urlparse(event["response"]["url"]).path.startswith("/media/")
 
     def finished(event: dict[str, Any]) -> None:
         if is_points.get(event["requestId"]):

@@ -114,8 +114,8 @@ def plot_scatter(
 
     def picked() -> None:
         row = sent("picked")
-        if isinstance(row, int | float) and not isinstance(row, bool) and row >= 0:
-            on_pick(int(row))
+        if isinstance(row, int) and not isinstance(row, bool) and row >= 0:
+            on_pick(row)
 
     def drawn() -> None:
         corners = sent("drawn")

@@ -68,12 +68,12 @@ class Points {
     this.plot.set({ pointColor: colors.length > 1 ? colors : [colors[0], colors[0]] });
     this.grid = grid;
     this.fit();
+    this.shade();
     await this.plot.draw(this.rows, {
       zDataType: "categorical", wDataType: "categorical", spatialIndex: this.index,
       preventFilterReset: this.drawn.grid === grid,
     });
     this.drawn = { grid };
-    this.shade();
   }
 
   get view() {

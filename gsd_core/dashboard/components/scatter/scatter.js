@@ -148,7 +148,8 @@ class ScatterMap {
     this.field.style.height = `${data.height}px`;
     this.field.setAttribute("aria-label", `${data.name}. Arrow keys move the map, plus and minus zoom, 0 shows all, ` +
       "Enter chooses the span nearest to the middle, Escape gives up what was drawn around.");
-    if (!canDraw()) {
+    this.canDraw ??= canDraw();
+    if (!this.canDraw) {
       this.say("This browser has no WebGL, which a map of so many spans needs.");
       this.send("missing", true);
       return;
