@@ -142,16 +142,37 @@ def test_an_interrupted_capture_goes_on_with_resume(tmp_path):
     assert jobs.read_job(tmp_path, again.id).status == "done"
 
 
-def test_at_most_two_jobs_run_at_once(waiting_job):
-    workspace, job = waiting_job
-    second = jobs.start_job(workspace, "second", [python(WAITS)])
+def status_of(workspace: Path, job: jobs.Job) -> str:
+    return jobs.read_job(workspace, job.id).status
+
+
+def test_the_third_job_waits_for_its_turn_and_the_fourth_for_the_third(waiting_job):
+    workspace, first = waiting_job
+    others = [jobs.start_job(workspace, name, [python(WAITS)]) for name in ("second", "third", "fourth")]
     try:
-        with pytest.raises(UserError, match="running already"):
-            jobs.start_job(workspace, "third", [python("pass")])
+        second, third, fourth = others
+        wait_for(lambda: status_of(workspace, second) == "running", "the second job's turn")
+        for job, n_before in ((third, 2), (fourth, 3)):
+            wait_for(lambda job=job: status_of(workspace, job) == "queued", "a waiting job")
+            assert jobs.read_job(workspace, job.id).n_before == n_before
         with pytest.raises(UserError, match="still running"):
-            jobs.remove_job(jobs.read_job(workspace, job.id))
+            jobs.remove_job(jobs.read_job(workspace, third.id))
+        jobs.kill_job(first)  # also one that dies without a word gives its turn away
+        wait_for(lambda: status_of(workspace, third) == "running", "the third job's turn")
+        assert status_of(workspace, fourth) == "queued", "more than two jobs run at once"
+        assert jobs.cancel_job(fourth)
+        wait_for(ended(workspace, fourth.id), "the end of a job that never had its turn")
+        assert status_of(workspace, fourth) == "cancelled"
     finally:
-        jobs.kill_job(second)
+        for job in others:
+            jobs.kill_job(job)
+
+
+def test_there_is_an_end_to_waiting(waiting_job, monkeypatch):
+    workspace, _ = waiting_job
+    monkeypatch.setattr(jobs, "MAX_ACTIVE", 1)
+    with pytest.raises(UserError, match="run or wait already"):
+        jobs.start_job(workspace, "one too many", [python("pass")])
 
 
 @pytest.mark.parametrize("identity", ["../../etc", "", "20260101-000000-zzzzzz", "20260101-000000-abcdef"])

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from gsd_core.dashboard import help_view
 from gsd_core.dashboard.session import escape
+from gsd_core.dashboard.snippets import MEASURES
 from gsd_core.store import Workspace
 from tests.page_support import check, list_loaded, open_page, words
 from tests.synthetic import build_workspace
 
-PAGES = ("overview", "map", "trace", "alignment", "stresses", "twins", "timeline", "evidence", "data")
+PAGES = ("overview", "map", "trace", "alignment", "stresses", "twins", "timeline", "evidence", "data", "help")
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,7 @@ def test_every_page_runs(workspace, page, monkeypatch):
 def test_every_page_runs_on_an_empty_workspace(tmp_path, page, monkeypatch):
     at = check(open_page(tmp_path / "new", page, monkeypatch))
     assert at.title
-    if page != "data":
+    if page not in ("data", "help"):
         assert any("own data" in button.label for button in at.button), (
             "an empty page must say what to do next"
         )
@@ -138,3 +140,8 @@ def test_the_web_process_never_loads_what_belongs_to_the_command_line(workspace)
     """Torch would cost every page a gigabyte and seconds; it belongs to the jobs."""
     names = ("torch", "transformers", "umap", "numba", "sentence_transformers", "ray", "datasets", "peft")
     assert list_loaded(workspace, PAGES, {"run": "planted"}, names) == []
+
+
+def test_every_measure_is_explained_where_people_look_for_it():
+    assert set(help_view.MEASURE_NAMES) == set(MEASURES) - {"words"}, "other words is a term, not a measure"
+    assert "other words" in help_view.WORDS

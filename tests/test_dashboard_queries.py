@@ -17,6 +17,7 @@ from gsd_core.dashboard.commands import map_flag
 from gsd_core.dashboard.downloads import FORMULA_STARTS, compute_csv
 from gsd_core.dashboard.filters import Filter, compute_mask
 from gsd_core.dashboard.labels import compute_label_columns, compute_label_frame
+from gsd_core.dashboard.row_index import RowIndex
 from gsd_core.errors import UserError
 from gsd_core.store import Workspace
 from tests.synthetic import build_workspace
@@ -111,9 +112,7 @@ def test_a_run_that_is_not_held_gives_the_same_rows_neighbours_and_pairs(run, vi
 
 def test_one_sample_has_no_null_and_no_neighbors(view):
     own = view.spans[view.spans["sample"] == view.spans["sample"].iloc[0]].reset_index(drop=True)
-    single = queries.RunView(
-        **{**view.__dict__, "spans": own, "row_of": {span: row for row, span in enumerate(own["span"])}}
-    )
+    single = queries.RunView(**{**view.__dict__, "spans": own, "row_of": RowIndex(own)})
     matrix = np.eye(len(own), 8, dtype=np.float32)
     null = queries.compute_null(matrix, own["sample"].to_numpy())
     assert null.n == 0
@@ -180,7 +179,7 @@ def test_only_lists_of_the_right_length_label_steps():
     spans = pd.DataFrame({"sample": ["a", "a", "b"], "index": [0, 1, 0]})
     meta = [{"ops": ["x", "y"], "tags": ["p", "q", "r"], "deep": {"level": 3}}, {"ops": ["z"]}]
     samples = pd.DataFrame({"sample": ["a", "b"], "meta": meta})
-    frame = compute_label_frame(spans, samples, {"a": 2, "b": 1})
+    frame = compute_label_frame(spans, samples)
     assert frame["meta.ops"].tolist() == ["x", "y", "z"]
     assert frame["meta.tags"].tolist()[:2] == ["p + q + r", "p + q + r"]
     assert pd.isna(frame["meta.tags"][2])

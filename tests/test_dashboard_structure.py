@@ -11,6 +11,7 @@ import pytest
 
 from gsd_core.dashboard import alignment_figures, queries, structure_figures
 from gsd_core.dashboard import structure_queries as sq
+from gsd_core.dashboard.row_index import RowIndex
 from gsd_core.dashboard.session import escape
 from gsd_core.store import Workspace
 from tests.page_support import list_loaded, open_page, words
@@ -175,8 +176,7 @@ def test_aligned_spans_are_found_by_number_not_by_place(view, directions, struct
     twin = structure.twins.iloc[0]
     kept = (view.spans["span"] != f"{twin['a']}#0").to_numpy()
     spans = view.spans[kept].reset_index(drop=True)
-    row_of = {span: row for row, span in enumerate(spans["span"])}
-    less = queries.RunView(**{**view.__dict__, "spans": spans, "row_of": row_of})
+    less = queries.RunView(**{**view.__dict__, "spans": spans, "row_of": RowIndex(spans)})
     pair = sq.compute_pair(
         less, queries.Directions(directions.matrix[kept], directions.null), structure, twin["a"], twin["b"]
     )

@@ -1,72 +1,119 @@
 """From output gradients to one direction: the arithmetic that the tiers share.
 
-GradientSum     running ``Σ_t (P δ_t)(Q a_t)ᵀ`` of every module for a batch, with the token norms for coherence
+GradientSum     ``Σ_t (P δ_t)(Q a_t)ᵀ`` over all modules of a batch, for one backward walk after the other
 make_record     sketched gradient → direction, norm
 token_losses_of  logits → negative log-likelihood of each target
+
+Shapes: B batch, T columns (padded positions), n calls, p, q sketch rank, P sketch width.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from gsd_core.capture.hooks import TappedCall
 from gsd_core.capture.sketch import Sketch
 from gsd_core.types import SpanRecord, TokenSpan
 
 
-class GradientSum:
-    """Sketched weight gradients of a batch, (B, p, q) float32 a module, summed over the positions added.
+@dataclass(slots=True)
+class _Group:
+    """Calls of equal rank: their modules, ``right`` (n, B, T, q) and, of the present walk, ``left`` (n, B, T, p)."""
 
-    Coherence is ``‖Σ_t g_t‖ / Σ_t ‖g_t‖`` (``methods`` §1.2) over the positions that were added with
-    ``own``: the span's own. ``g_t`` is position t's share ``(P δ_t)(Q a_t)ᵀ`` over all modules, whose norm is
-    ``sqrt(Σ_m ‖P δ_t‖² ‖Q a_t‖²)`` because each share has rank one [ours]. It is 1 where all positions pull one way and
-    about 1/√n for n unrelated ones; pulls that cancel bring it below.
+    modules: list[int]
+    right: torch.Tensor
+    left: torch.Tensor
+
+
+class GradientSum:
+    """Sketched weight gradients of a batch, summed over the columns that a walk has been through.
+
+    The projected inputs are kept once; every walk writes its projected output gradients beside them, and one product
+    for all modules of equal rank ends it: a product a module and chunk would cost more in calls than in numbers.
+
+    Coherence is ``‖Σ_t g_t‖ / Σ_t ‖g_t‖`` (``methods`` §1.2) over the span's own positions. ``g_t`` is position t's
+    share ``(P δ_t)(Q a_t)ᵀ`` over all modules, whose norm is ``sqrt(Σ_m ‖P δ_t‖² ‖Q a_t‖²)`` because each share has
+    rank one [ours]. It is 1 where all positions pull one way and about 1/√n for n unrelated ones; pulls that cancel
+    bring it below.
     """
 
-    def __init__(self, sketch: Sketch, batch: int, device: torch.device | str) -> None:
-        self._sketch, self._device = sketch, torch.device(device)
-        self._sums = [torch.zeros(batch, m.p, m.q, device=device) for m in sketch.modules]
-        self._own_squared = torch.zeros(batch, device=device)
-        self._token_norms = torch.zeros(batch, device=device)
+    def __init__(self, sketch: Sketch, batch: int, n_columns: int, device: torch.device | str) -> None:
+        self._sketch, self._device, self._shape = sketch, torch.device(device), (batch, n_columns)
+        self._slots: dict[tuple[int, int], int] = {}
+        self._inputs: list[torch.Tensor] = []
+        self._groups: list[_Group] = []
+        self._places: dict[int, tuple[_Group, int]] = {}
 
-    def add(
-        self,
-        calls: Sequence[TappedCall],
-        deltas: Sequence[torch.Tensor | None],
-        own: torch.Tensor | bool = False,
-    ) -> None:
-        """Add one chunk: `deltas` are the gradients of the calls' outputs, None where the loss does not reach.
+    def keep(self, calls: Sequence[tuple[int, torch.Tensor]], start: int) -> list[int]:
+        """Keep one chunk's calls, module and projected inputs (B, t, q) from column `start` on, before any walk.
 
-        `own` says which positions count for coherence: all, none, or those of a mask (B, t).
+        Returns each call's slot, by which :meth:`add` and :meth:`write` know it.
         """
-        token_squares: torch.Tensor | None = None
-        for call, delta in zip(calls, deltas, strict=True):
+        seen: Counter[int] = Counter()
+        slots = []
+        for module, inputs in calls:
+            key = (module, seen[module])
+            seen[module] += 1
+            slot = self._slots.setdefault(key, len(self._slots))
+            if slot == len(self._inputs):
+                self._inputs.append(torch.zeros(*self._shape, inputs.shape[-1], device=self._device))
+            self._inputs[slot][:, start : start + inputs.shape[1]] = inputs
+            slots.append(slot)
+        return slots
+
+    def add(self, slots: Sequence[int], deltas: Sequence[torch.Tensor | None], start: int, stop: int) -> None:
+        """Write the gradients (B, t, d_out) of the calls' outputs in the columns ``[start, stop)``, None for 0."""
+        for slot, delta in zip(slots, deltas, strict=True):
+            group, at = self._find(slot)
             if delta is None:
-                continue
-            left = self._sketch.modules[call.module].project_output_gradient(delta)
-            inputs = call.inputs.to(left.device)
-            share = (left.transpose(1, 2) @ inputs).to(self._device)
-            self._sums[call.module] += share
-            if own is not False:
-                if isinstance(own, torch.Tensor):
-                    left = left * own.to(left.device)[..., None]
-                    share = (left.transpose(1, 2) @ inputs).to(self._device)
-                self._own_squared += share.flatten(1).square().sum(1)
-                squares = (left.square().sum(-1) * inputs.square().sum(-1)).to(self._device)
-                token_squares = squares if token_squares is None else token_squares + squares
-        if token_squares is not None:
-            self._token_norms += token_squares.sqrt().sum(1)
+                group.left[at, :, start:stop] = 0.0
+            else:
+                module = self._sketch.modules[group.modules[at]]
+                group.left[at, :, start:stop] = module.project_output_gradient(delta)
 
-    def fold(self) -> torch.Tensor:
-        """(B, P) float32 sketched gradients."""
-        return self._sketch.fold(self._sums)
+    def write(self, slot: int, left: torch.Tensor) -> None:
+        """Write a call's projected output gradients (B, T, p) in all columns."""
+        group, at = self._find(slot)
+        group.left[at] = left
 
-    def coherence(self) -> torch.Tensor:
-        """(B,) in [0, 1]; 0 where the gradient vanishes."""
-        return (self._own_squared.sqrt() / self._token_norms.clamp_min(1e-30)).clamp(0, 1)
+    def finish(self, columns: slice, own: torch.Tensor, near: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        """End a walk that wrote every call's `columns`: sketched gradients (B, P) and coherence (B,), float32.
+
+        `own` (B, T) bool are the span's own positions, all of them within `near`.
+        """
+        sums = [torch.zeros(self._shape[0], m.p, m.q, device=self._device) for m in self._sketch.modules]
+        own_squared = torch.zeros(self._shape[0], device=self._device)
+        token_squares = torch.zeros(self._shape[0], near.stop - near.start, device=self._device)
+        for group in self._groups:
+            shares = group.left[:, :, columns].mT @ group.right[:, :, columns]
+            left, right = group.left[:, :, near] * own[None, :, near, None], group.right[:, :, near]
+            token_squares += (left.square().sum(-1) * right.square().sum(-1)).sum(0)
+            together: dict[int, torch.Tensor] = {}
+            for module, share, of_own in zip(group.modules, shares, left.mT @ right, strict=True):
+                sums[module] += share
+                together[module] = together[module] + of_own if module in together else of_own
+            own_squared += torch.stack(list(together.values())).square().sum((0, 2, 3))
+        norms = token_squares.sqrt().sum(1).clamp_min(1e-30)
+        return self._sketch.fold(sums), (own_squared.sqrt() / norms).clamp(0, 1)
+
+    def _find(self, slot: int) -> tuple[_Group, int]:
+        """Group of a call and its place there; the first time, inputs of equal rank are laid side by side."""
+        if self._inputs:
+            modules = [module for module, _ in self._slots]
+            ranks = [(self._sketch.modules[module].p, self._sketch.modules[module].q) for module in modules]
+            for p, q in dict.fromkeys(ranks):
+                slots = [slot for slot, rank in enumerate(ranks) if rank == (p, q)]
+                right = torch.stack([self._inputs[slot] for slot in slots])
+                left = torch.zeros(*right.shape[:3], p, device=self._device)
+                group = _Group([modules[slot] for slot in slots], right, left)
+                self._groups.append(group)
+                self._places.update((slot, (group, at)) for at, slot in enumerate(slots))
+            self._inputs = []
+        return self._places[slot]
 
 
 def make_record(

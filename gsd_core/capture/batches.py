@@ -4,9 +4,12 @@ plan_batches      samples → lists of indices, by padded token count
 chunk_borders     where one sample's forward pass is cut: at its span borders
 PaddedChunk       one round of chunks of a batch: ids, positions, targets, validity
 build_chunk       borders → padded round
+assign_spans      which span each column of padded rounds predicts, and how much its loss counts
+spread_losses     losses by column → losses by token
 
-Shapes: B batch, t padded chunk length. Input position ``t`` predicts token ``t + 1``; the chunk of span
-``[a, b)`` therefore holds the positions ``[a - 1, b - 1)``, and tokens between two spans ride with the earlier one.
+Shapes: B batch, t padded chunk length, T columns of all chunks. Input position ``t`` predicts token ``t + 1``; the
+chunk of span ``[a, b)`` therefore holds the positions ``[a - 1, b - 1)``, and tokens between two spans ride with the
+earlier one.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from gsd_core.types import TokenizedSample
@@ -94,3 +98,38 @@ def build_chunk(
         targets[row, at.start : at.start + len(following)] = following
         valid[row, at] = True
     return PaddedChunk(ids.to(device), positions.to(device), targets.to(device), valid.to(device), lengths)
+
+
+def assign_spans(
+    samples: Sequence[TokenizedSample], positions: torch.Tensor, valid: torch.Tensor
+) -> tuple[np.ndarray, np.ndarray]:
+    """(B, T) int64 span whose token each column predicts, −1 for none; (B, T) float32 weight of its loss.
+
+    `positions` (B, T) are the columns' input positions where `valid`.
+    """
+    owner = np.full(positions.shape, -1, dtype=np.int64)
+    weights = np.zeros(positions.shape, dtype=np.float32)
+    for row, (sample, at, real) in enumerate(
+        zip(samples, positions.cpu().numpy(), valid.cpu().numpy(), strict=True)
+    ):
+        span_of = np.full(len(sample.token_ids), -1)
+        weight_of = np.zeros(len(sample.token_ids))
+        for k, span in enumerate(sample.spans):
+            span_of[span.start - 1 : span.end - 1] = k
+            weight_of[span.start - 1 : span.end - 1] = 1.0 / (span.end - span.start)
+        owner[row] = np.where(real, span_of[at], -1)
+        weights[row] = np.where(real, weight_of[at], 0.0)
+    return owner, weights
+
+
+def spread_losses(
+    losses: torch.Tensor, positions: torch.Tensor, valid: torch.Tensor, samples: Sequence[TokenizedSample]
+) -> list[np.ndarray]:
+    """Losses (B, T) by column → (T_i,) by the token predicted; NaN for the first and for those without."""
+    values, at, real = losses.cpu().numpy(), positions.cpu().numpy(), valid.cpu().numpy()
+    spread = []
+    for row, sample in enumerate(samples):
+        by_token = np.full(len(sample.token_ids), np.nan, dtype=np.float32)
+        by_token[at[row][real[row]] + 1] = values[row][real[row]]
+        spread.append(by_token)
+    return spread

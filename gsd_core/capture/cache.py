@@ -1,12 +1,15 @@
 """A key-value cache that autograd can walk through, one chunk at a time.
 
-SpanCache         transformers cache whose past chunks are leaves that gradients can be asked for
-SpanCacheLayer    one layer of it
+SpanCache           transformers cache into which each chunk's keys and values are written once
+SpanCacheLayer      one layer of it
 compute_chunk_mask  attention mask of a chunk over everything cached, from true positions
 
-Each chunk's keys and values live twice: *live*, with the graph that made them, and as a *proxy*, a leaf that
-later chunks attend to. A backward pass stops at the proxies; whoever wants to go on hands the proxies' gradients to the
-live tensors. That is how a window is held: gradients beyond it are simply not asked for.
+What a chunk attends to is a view of one buffer: the past, a leaf that gradients can be asked for, and behind it the
+chunk's own keys and values with the graph that made them. A backward pass stops at the past; whoever wants to go on
+hands its gradients to the earlier chunks' own tensors. That is how a window is held: no gradients beyond it are asked
+for.
+
+Shapes: B batch, t chunk length, K cached positions, d head width.
 """
 
 from __future__ import annotations
@@ -17,15 +20,33 @@ import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 
+class _Append(torch.autograd.Function):
+    """Past and own keys (or values) joined without a copy; the gradient falls apart into views again."""
+
+    @staticmethod
+    def forward(ctx: Any, past: torch.Tensor, own: torch.Tensor, joined: tuple[torch.Tensor]) -> torch.Tensor:
+        """`joined` holds the view (B, heads, past + t, d) of the buffer in which `own` has been written already."""
+        ctx.n_past = past.shape[-2]
+        return joined[0]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Gradients of past and own."""
+        (gradient,) = gradients
+        return gradient[..., : ctx.n_past, :], gradient[..., ctx.n_past :, :], None
+
+
 class SpanCacheLayer(CacheLayerMixin):
-    """Keys and values of one layer, (B, heads, t, head width) a chunk."""
+    """Keys and values of one layer, (B, heads, capacity, d)."""
 
     is_sliding = False
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__()
-        self.live: list[tuple[torch.Tensor, torch.Tensor]] = []
-        self.proxy: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.capacity, self.differentiable, self.length = 0, False, 0
+        self.own: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.past: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._buffers: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         self.is_initialized = True
@@ -33,60 +54,58 @@ class SpanCacheLayer(CacheLayerMixin):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append a chunk; return past proxies and the live chunk, joined along the sequence."""
+        """Append a chunk; return everything cached, the chunk last."""
         self.is_initialized = True
-        keys = torch.cat([*(k for k, _ in self.proxy), key_states], dim=-2)
-        values = torch.cat([*(v for _, v in self.proxy), value_states], dim=-2)
-        self.live.append((key_states, value_states))
-        return keys, values
-
-    def close_chunk(self, differentiable: bool) -> None:
-        """Make the newest chunk's proxies; `differentiable` ones can be asked for gradients."""
-        keys, values = self.live[-1]
-        self.proxy.append(
-            (keys.detach().requires_grad_(differentiable), values.detach().requires_grad_(differentiable))
-        )
-
-    def forget_graph(self, chunk: int) -> None:
-        """Drop the graph behind a chunk that no window reaches any more; its values stay attended to."""
-        keys, values = self.proxy[chunk]
-        self.live[chunk] = (keys.detach(), values.detach())
+        own = (key_states, value_states)
+        if self._buffers is None:
+            shapes = [(*each.shape[:2], self.capacity, each.shape[-1]) for each in own]
+            self._buffers = (key_states.new_empty(shapes[0]), value_states.new_empty(shapes[1]))
+        start, stop = self.length, self.length + key_states.shape[-2]
+        past = [buffer[:, :, :start].detach().requires_grad_(self.differentiable) for buffer in self._buffers]
+        joined = []
+        for buffer, behind, each in zip(self._buffers, past, own, strict=True):
+            # Through ``data``: autograd must not take a write behind what earlier chunks read for a change of that.
+            buffer.data[:, :, start:stop] = each.detach()
+            joined.append(_Append.apply(behind, each, (buffer.data[:, :, :stop],)))
+        self.length = stop
+        self.own.append(own)
+        self.past.append((past[0], past[1]))
+        return joined[0], joined[1]
 
     def get_seq_length(self) -> int:
-        return sum(k.shape[-2] for k, _ in self.proxy)
+        return self.length
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.get_seq_length() + query_length, 0
+        return self.length + query_length, 0
 
     def get_max_length(self) -> int:
         return -1
 
 
 class SpanCache(Cache):
-    """Cache of all layers; see the module's introduction."""
+    """Cache of all layers; see the module's introduction.
+
+    `capacity` positions (K at most) find room. With `differentiable` gradients of the past can be asked for; without
+    it the past is constant.
+    """
 
     layers: list[SpanCacheLayer]  # type: ignore[assignment]  # only this class of layer is ever made
 
-    def __init__(self) -> None:
-        super().__init__(layer_class_to_replicate=SpanCacheLayer)
+    def __init__(self, capacity: int, differentiable: bool) -> None:
+        def make(**kwargs: Any) -> SpanCacheLayer:
+            layer = SpanCacheLayer(**kwargs)
+            layer.capacity, layer.differentiable = capacity, differentiable
+            return layer
 
-    def close_chunk(self, differentiable: bool) -> None:
-        """End the current chunk in every layer."""
-        for layer in self.layers:
-            layer.close_chunk(differentiable)
+        super().__init__(layer_class_to_replicate=make)  # type: ignore[arg-type]  # called, and nothing else
 
-    def forget_graph(self, chunk: int) -> None:
-        """Drop the graph of a chunk in every layer."""
-        for layer in self.layers:
-            layer.forget_graph(chunk)
+    def past(self, chunk: int) -> list[torch.Tensor]:
+        """What a chunk saw as its past: keys, values of layer 0, keys, values of layer 1, …"""
+        return [tensor for layer in self.layers for tensor in layer.past[chunk]]
 
-    def proxies(self, chunk: int) -> list[torch.Tensor]:
-        """Leaves of a chunk: keys, values of layer 0, keys, values of layer 1, …"""
-        return [tensor for layer in self.layers for tensor in layer.proxy[chunk]]
-
-    def lives(self, chunk: int) -> list[torch.Tensor]:
-        """Live tensors of a chunk in the order of :meth:`proxies`."""
-        return [tensor for layer in self.layers for tensor in layer.live[chunk]]
+    def own(self, chunk: int) -> list[torch.Tensor]:
+        """A chunk's own keys and values with their graph, in the order of :meth:`past`."""
+        return [tensor for layer in self.layers for tensor in layer.own[chunk]]
 
 
 def compute_chunk_mask(

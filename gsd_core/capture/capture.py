@@ -41,6 +41,7 @@ from gsd_core.capture.modules import ModuleSelection, select_modules
 from gsd_core.capture.position import compute_position_batch, forward_whole, unpad_losses
 from gsd_core.capture.sketch import LayerBlock, Sketch
 from gsd_core.capture.span import SpanBatch, check_span_tier, compute_span_batch
+from gsd_core.capture.window import check_windows, compute_window_batch
 from gsd_core.errors import UserError
 from gsd_core.types import SampleRecords, Skipped, TokenizedSample
 
@@ -117,7 +118,8 @@ class Capturer:
                 config.seed,
                 self.device,
             )
-        self._checked = config.tier != "span"
+        self.shares_passes: bool | None = None
+        self._is_chunking_checked = False
 
     @property
     def width(self) -> int:
@@ -196,15 +198,36 @@ class Capturer:
             with ModuleTap(self.selection, self.sketch) as tap:
                 if self.config.tier == "position":
                     return compute_position_batch(self.model, tap, self.sketch, samples, self.pad_id)
-                if not self._checked:
-                    self._check_chunked_forward(tap, samples[0])
-                    self._checked = True
+                everywhere = self.config.all_token_losses
+                if window is not None and self._can_share_passes(tap, samples[0]):
+                    return compute_window_batch(
+                        self.model, tap, self.sketch, samples, window, self.pad_id, everywhere
+                    )
+                self._check_chunked_forward(tap, samples[0])
                 return compute_span_batch(
-                    self.model, tap, self.sketch, samples, window, self.pad_id, self.config.all_token_losses
+                    self.model, tap, self.sketch, samples, window, self.pad_id, everywhere
                 )
+
+    def _can_share_passes(self, tap: ModuleTap, sample: TokenizedSample) -> bool:
+        """Whether windows can share backward passes here; found out once, else they are captured in chunks."""
+        if self.shares_passes is None:
+            assert self.sketch is not None
+            plain, tolerance = self._compute_plain_losses(sample)
+            self.shares_passes = check_windows(self.model, tap, self.sketch, sample, plain, tolerance)
+        return self.shares_passes
+
+    def _compute_plain_losses(self, sample: TokenizedSample) -> tuple[np.ndarray, float]:
+        """(T,) token losses of a plain forward pass, and how far another way of computing them may be off."""
+        with torch.no_grad():
+            chunk, logits = forward_whole(self.model, [sample], self.pad_id)
+            plain = unpad_losses(chunk, token_losses_of(logits, chunk.targets), [sample])[0]
+        tolerance = SELF_CHECK_TOLERANCE.get(next(self.model.parameters()).dtype, 0.25)
+        return plain, tolerance * max(1.0, float(np.nanmax(np.abs(plain), initial=0.0)))
 
     def _check_chunked_forward(self, tap: ModuleTap, sample: TokenizedSample) -> None:
         """Compare the chunked forward pass with the plain one, once: no tier may be silently wrong."""
+        if self._is_chunking_checked:
+            return
         assert self.sketch is not None
         name = type(self.model).__name__
         way_out = "use --tier position or --tier hidden"
@@ -216,19 +239,17 @@ class Capturer:
                 f"model {name}",
                 way_out,
             ) from problem
-        with torch.no_grad():
-            chunk, logits = forward_whole(self.model, [sample], self.pad_id)
-            plain = unpad_losses(chunk, token_losses_of(logits, chunk.targets), [sample])[0]
+        plain, tolerance = self._compute_plain_losses(sample)
         known = ~np.isnan(chunked.token_losses[0])
         gap = np.abs(chunked.token_losses[0][known] - plain[known]).max(initial=0.0)
-        tolerance = SELF_CHECK_TOLERANCE.get(next(self.model.parameters()).dtype, 0.25)
-        if not gap <= tolerance * max(1.0, float(np.abs(plain[known]).max(initial=0.0))):
+        if not gap <= tolerance:
             raise UserError(
                 f"its forward pass in chunks differs from the plain one (token loss off by {gap:.2g} nats), "
                 "so tier span would be wrong",
                 f"model {name}",
                 way_out,
             )
+        self._is_chunking_checked = True
 
 
 def _row_cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:

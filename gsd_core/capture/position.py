@@ -1,7 +1,7 @@
 """Tier ``position``: each span's share of the ordinary training gradient.
 
 forward_whole            plain forward pass over whole, padded samples
-span_rows, place_spans   positions of every span in a padded batch
+span_rows, place_spans, place_ranges   positions of every span in a padded batch
 gather_rows              values at these positions
 make_span_batch          padded vectors and coherence → one array a sample
 PositionSum              running ``Σ_t (P δ_t)(Q a_t)ᵀ`` of every span of a batch, module by module
@@ -72,15 +72,25 @@ def place_spans(
 
     `firsts` tells at which column of its row each sample begins.
     """
-    n_spans = max(len(s.spans) for s in samples)
-    longest = max((span.end - span.start for s in samples for span in s.spans), default=1)
-    rows = torch.zeros(len(samples), n_spans, longest, dtype=torch.int64)
+    ranges = [
+        [(span.start - 1 + first, span.end - 1 + first) for span in sample.spans]
+        for sample, first in zip(samples, firsts, strict=True)
+    ]
+    return place_ranges(ranges, device)
+
+
+def place_ranges(
+    ranges: Sequence[Sequence[tuple[int, int]]], device: torch.device | str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Columns ``[start, stop)`` of each sample's ranges: (B, S, n) int64 indices and (B, S, n) bool validity."""
+    n_ranges = max(map(len, ranges))
+    longest = max((stop - start for of_sample in ranges for start, stop in of_sample), default=1)
+    rows = torch.zeros(len(ranges), n_ranges, longest, dtype=torch.int64)
     real = torch.zeros_like(rows, dtype=torch.bool)
-    for i, sample in enumerate(samples):
-        for k, span in enumerate(sample.spans):
-            length = span.end - span.start
-            rows[i, k, :length] = torch.arange(span.start - 1, span.end - 1) + firsts[i]
-            real[i, k, :length] = True
+    for i, of_sample in enumerate(ranges):
+        for k, (start, stop) in enumerate(of_sample):
+            rows[i, k, : stop - start] = torch.arange(start, stop)
+            real[i, k, : stop - start] = True
     return rows.to(device), real.to(device)
 
 

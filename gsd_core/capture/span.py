@@ -3,37 +3,38 @@
 check_span_tier       refuses architectures that have no cache to differentiate through
 compute_span_batch    a batch of samples → sketched gradients of all their spans
 
-One forward pass, cut at span borders, over a cache whose past is differentiable; then one backward pass a span that
-asks only for the outputs it needs, so it stops where causality stops (``methods`` §1.1). Window ``W`` keeps the span's
-own positions and those of the W spans before it; keys and values further back, the prompt's included, are constant.
-``window=None`` keeps everything: the gradient that dense autograd gives.
+One forward pass, in chunks over a cache whose past is differentiable; the output head once for all spans; then one walk
+back a span, chunk by chunk from where the span ends: it stops where causality stops (``methods`` §1.1). Window ``W``
+keeps the span's own positions and those of the W spans before it; keys and values further back, the prompt's included,
+are constant. ``window=None`` keeps everything: the gradient that dense autograd gives. Windows come here only where a
+model cannot share passes between them (``window.py``).
 
-Shapes: B batch, t chunk length, K cached positions, S spans, P sketch width.
+Shapes: B batch, t chunk length, T columns of all chunks, D model width, S spans, P sketch width.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
-from transformers.integrations import sdpa_attention
 
-from gsd_core.capture.accumulate import GradientSum, token_losses_of
-from gsd_core.capture.batches import PaddedChunk, build_chunk, chunk_borders
-from gsd_core.capture.cache import SpanCache, compute_chunk_mask
+from gsd_core.capture.accumulate import GradientSum
+from gsd_core.capture.batches import assign_spans, spread_losses
+from gsd_core.capture.cache import SpanCache
+from gsd_core.capture.chunked_forward import Chunk, ChunkedForward
+from gsd_core.capture.chunks import ChunkPlan, cut_at_spans, plan_chunks
+from gsd_core.capture.deferred_head import DeferredHead
 from gsd_core.capture.devices import input_device
-from gsd_core.capture.hooks import ModuleTap, TappedCall
+from gsd_core.capture.hooks import ModuleTap
 from gsd_core.capture.sketch import Sketch
 from gsd_core.errors import UserError
 from gsd_core.types import TokenizedSample
 
-CHUNK_TOKENS = 28  # a sample; measured on two cores, see docs/performance.md
 SUPPORTED_ATTENTION = {"full_attention", "sliding_attention"}
 
 
@@ -71,87 +72,6 @@ class SpanBatch:
     token_losses: list[np.ndarray]
 
 
-class _Chunk:
-    """What later backward passes need of one chunk."""
-
-    __slots__ = ("calls",)
-
-    def __init__(self, calls: list[TappedCall]) -> None:
-        self.calls = calls
-
-
-@contextmanager
-def _grouped_attention(device: torch.device) -> Iterator[None]:
-    """On a CPU, let attention read grouped keys and values as they are.
-
-    transformers copies them for every query head wherever a mask is given, since fused GPU kernels want it so. The
-    CPU's kernel does not, and chunks read all past keys again and again: a third of the cost at 32 spans.
-    """
-    kept = sdpa_attention.use_gqa_in_sdpa
-    if device.type == "cpu":
-        sdpa_attention.use_gqa_in_sdpa = lambda *_: True
-    try:
-        yield
-    finally:
-        sdpa_attention.use_gqa_in_sdpa = kept
-
-
-class _Forward:
-    """Chunked forward pass of one batch; keeps what has been cached so far."""
-
-    def __init__(self, model: PreTrainedModel, samples: Sequence[TokenizedSample], pad_id: int) -> None:
-        self.model, self.samples, self.pad_id = model, samples, pad_id
-        self.device = input_device(model)
-        self.cache = SpanCache()
-        self.config: Any = model.config.get_text_config()
-        self.dtype = next(model.parameters()).dtype
-        self._key_positions: list[torch.Tensor] = []
-        self._key_valid: list[torch.Tensor] = []
-        self.losses = [np.full(len(s.token_ids), np.nan, dtype=np.float32) for s in samples]
-
-    def _mask(self, chunk: PaddedChunk) -> Any:
-        positions = torch.cat([*self._key_positions, chunk.positions], dim=1)
-        valid = torch.cat([*self._key_valid, chunk.valid], dim=1)
-        additive = getattr(self.config, "_attn_implementation", "sdpa") == "eager"
-        kinds = set(getattr(self.config, "layer_types", None) or ())
-        window = getattr(self.config, "sliding_window", None)
-        uses_sliding = "sliding_attention" in kinds or (
-            not kinds and window is not None and getattr(self.config, "use_sliding_window", True)
-        )
-
-        def make(sliding_window: int | None) -> torch.Tensor:
-            return compute_chunk_mask(
-                chunk.positions, chunk.valid, positions, valid, sliding_window, self.dtype, additive
-            )
-
-        if len(kinds) > 1:
-            return {kind: make(window if kind == "sliding_attention" else None) for kind in kinds}
-        return make(window if uses_sliding else None)
-
-    def run(self, bounds: Sequence[tuple[int, int]]) -> tuple[PaddedChunk, torch.Tensor] | None:
-        """Forward one chunk of every sample; (chunk, token losses (B, t) with their graph), None when empty."""
-        chunk = build_chunk(self.samples, bounds, self.pad_id, self.device)
-        if chunk is None:
-            return None
-        with _grouped_attention(self.device):
-            logits = self.model(
-                input_ids=chunk.ids,
-                attention_mask=self._mask(chunk),
-                position_ids=chunk.positions,
-                past_key_values=self.cache,
-                use_cache=True,
-            ).logits
-        losses = token_losses_of(logits, chunk.targets)
-        self._key_positions.append(chunk.positions)
-        self._key_valid.append(chunk.valid)
-        values = losses.detach().cpu().numpy()
-        for row, ((start, stop), length) in enumerate(zip(bounds, chunk.lengths, strict=True)):
-            known = min(stop + 1, len(self.losses[row])) - (start + 1) if length else 0
-            if known > 0:
-                self.losses[row][start + 1 : start + 1 + known] = values[row, :known]
-        return chunk, losses
-
-
 def compute_span_batch(
     model: PreTrainedModel,
     tap: ModuleTap,
@@ -164,131 +84,120 @@ def compute_span_batch(
     """Sketched gradients of every span's mean loss, for a batch of samples.
 
     Call it inside ``FrozenModel(model)`` and ``tap``. `window` is W, None for the exact gradient. With
-    `all_token_losses` the tokens after the last span get a loss too, from a forward pass without gradients.
+    `all_token_losses` the tokens outside spans get a loss too.
     """
-    forward = _Forward(model, samples, pad_id)
-    # A window holds gradients at chunk borders, so there every span is a chunk of its own.
-    grouped = 1 if window is not None else choose_group(samples)
-    borders = [chunk_borders(sample, grouped) for sample in samples]
-    n_rounds = max(len(b) - 1 for b in borders)
+    if window is None:
+        plans = plan_chunks(samples, input_device(model).type)
+    else:  # a window is held at chunk borders
+        plans = [ChunkPlan(list(range(len(samples))), cut_at_spans(samples))]
+    found: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+    for plan in plans:
+        members = [samples[i] for i in plan.members]
+        together = _compute_plan(model, tap, sketch, members, plan, window, pad_id, all_token_losses)
+        found.update(zip(plan.members, together, strict=True))
+    gradients, coherence, losses = zip(*(found[i] for i in range(len(samples))), strict=True)
+    return SpanBatch(list(gradients), list(coherence), list(losses))
+
+
+def _compute_plan(
+    model: PreTrainedModel,
+    tap: ModuleTap,
+    sketch: Sketch,
+    samples: Sequence[TokenizedSample],
+    plan: ChunkPlan,
+    window: int | None,
+    pad_id: int,
+    all_token_losses: bool,
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Gradients (S_i, P), coherence (S_i,) and token losses (T_i,) of every sample of a plan."""
+    forward = ChunkedForward(model, samples, plan, all_token_losses, pad_id)
+    total = GradientSum(sketch, len(samples), forward.positions.shape[1], forward.device)
+    with DeferredHead(model) as head:
+        chunks = forward.run(head, tap, total)
+        owner, weights = assign_spans(samples, forward.positions, forward.valid)
+        states = torch.cat([chunk.states.detach() for chunk in chunks], dim=1)
+        loads = torch.from_numpy(weights).to(forward.device)
+        of_head = head.differentiate(states, forward.targets, loads, tap, sketch)
+        head_slots = total.keep([(module, inputs) for module, inputs, _ in of_head.calls], 0)
+        losses = of_head.losses
+        if all_token_losses:
+            rest = losses.isnan() & (forward.targets != -100)
+            losses[rest] = head.read_losses(states, forward.targets, rest)
     gradients = [np.zeros((len(s.spans), sketch.width), dtype=np.float32) for s in samples]
     coherence = [np.zeros(len(s.spans), dtype=np.float32) for s in samples]
-    chunks: list[_Chunk | None] = []
-    for index in range(n_rounds):
-        bounds = [(b[index], b[index + 1]) if index + 1 < len(b) else (b[-1], b[-1]) for b in borders]
-        is_prompt = index == 0
-        with torch.set_grad_enabled(not is_prompt or window is None):
-            result = forward.run(bounds)
-        calls = tap.take()
-        if result is None:
-            continue  # no sample has a prompt token to read: chunks are numbered by what was cached
-        forward.cache.close_chunk(differentiable=window is None or (window > 0 and not is_prompt))
-        chunks.append(_Chunk(calls))
-        if is_prompt:
-            continue
-        _, losses = result
-        newest = len(chunks) - 1
-        has_prompt = len(chunks) == index + 1
-        first_kept = 0 if window is None else max(newest - window, 1 if has_prompt else 0)
-        first = (index - 1) * grouped
-        for k in range(first, min(first + grouped, max(len(s.spans) for s in samples))):
-            loss, own = _mean_span_loss(losses, samples, k, first)
-            total = GradientSum(sketch, len(samples), forward.device)
-            _walk_back(loss, chunks, forward.cache, newest, first_kept, total, own if grouped > 1 else True)
-            folded, together = total.fold().cpu().numpy(), total.coherence().cpu().numpy()
-            for row, sample in enumerate(samples):
-                if k < len(sample.spans):
-                    gradients[row][k] = folded[row]
-                    coherence[row][k] = together[row]
-        if window is not None and newest - window >= 0:
-            forward.cache.forget_graph(newest - window)
-            chunks[newest - window] = None
-    if all_token_losses:
-        with torch.no_grad():
-            forward.run([(b[-1], len(s.token_ids) - 1) for b, s in zip(borders, samples, strict=True)])
-    return SpanBatch(gradients, coherence, forward.losses)
-
-
-def choose_group(samples: Sequence[TokenizedSample]) -> int:
-    """How many spans to forward as one chunk, where no window needs a border between them.
-
-    Every backward pass walks every chunk before it, and a chunk of a few tokens costs hardly less than one of
-    ``CHUNK_TOKENS``: its kernels are called as often. A span does not see what follows in its chunk (causality), so
-    the gradient stays exact; what the backward pass does there is spent in vain, hence not more spans than that.
-    """
-    n_tokens = sum(sample.spans[-1].end - sample.spans[0].start for sample in samples)
-    mean = n_tokens / max(1, sum(len(sample.spans) for sample in samples))
-    return max(1, round(CHUNK_TOKENS / max(mean, 1.0)))
-
-
-def _mean_span_loss(
-    losses: torch.Tensor, samples: Sequence[TokenizedSample], k: int, first: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(sum over the batch of the k-th span's mean loss, (B, t) bool positions of that span).
-
-    The chunk begins with span `first`; positions between a span and the next do not count.
-    """
-    weights = torch.zeros_like(losses)
-    for row, sample in enumerate(samples):
-        if k < len(sample.spans):
-            start = sample.spans[k].start - sample.spans[first].start
-            n_targets = sample.spans[k].end - sample.spans[k].start
-            weights[row, start : start + n_targets] = 1.0 / n_targets
-    return (losses * weights).sum(), weights > 0
+    for turn in range(max(len(s.spans) for s in samples)):
+        # Paired from the end: the last spans of all samples, then those before, so that ends lie close together.
+        numbers = [len(s.spans) - 1 - turn for s in samples]
+        # Windows are cut at every span's border and need the same span of all samples.
+        if window is not None:
+            numbers = [turn if turn < len(s.spans) else -1 for s in samples]
+        own = (owner == np.array(numbers)[:, None]) & (owner >= 0)
+        near = np.flatnonzero(own.any(0))
+        last = next(at for at, chunk in enumerate(chunks) if near[-1] < chunk.stop)
+        first = 0 if window is None else max(last - window, last - turn)
+        mask = torch.from_numpy(own).to(forward.device)
+        _walk_back(chunks[: last + 1], forward.cache, first, of_head.slopes, mask, int(near[0]), total)
+        for slot, (_, _, deltas) in zip(head_slots, of_head.calls, strict=True):
+            total.write(slot, deltas.to(mask.device) * mask[..., None])
+        folded, alike = total.finish(
+            slice(chunks[first].start, chunks[last].stop), mask, slice(int(near[0]), int(near[-1]) + 1)
+        )
+        vectors, shares = folded.cpu().numpy(), alike.cpu().numpy()
+        for row, k in enumerate(numbers):
+            if k >= 0:
+                gradients[row][k], coherence[row][k] = vectors[row], shares[row]
+    by_token = spread_losses(losses, forward.positions, forward.valid, samples)
+    return list(zip(gradients, coherence, by_token, strict=True))
 
 
 def _walk_back(
-    loss: torch.Tensor,
-    chunks: Sequence[_Chunk | None],
+    chunks: Sequence[Chunk],
     cache: SpanCache,
-    newest: int,
-    first_kept: int,
+    first: int,
+    slopes: torch.Tensor,
+    own: torch.Tensor,
+    near: int,
     total: GradientSum,
-    own: torch.Tensor | bool = True,
 ) -> None:
-    """Take `loss` back through the chunks ``first_kept … newest``, adding each one's share to `total`.
+    """Take spans back from the last of `chunks` to the chunk `first`, and write what each has to `total`.
 
-    `own`: which positions of the newest chunk are the span's.
+    The spans' positions are `own` (B, T) bool, all from column `near` on; `slopes` (B, T, D) are the gradients at the
+    head's input.
     """
-    pending: dict[int, list[torch.Tensor | None]] = {
-        c: [None] * len(cache.proxies(c)) for c in range(first_kept, newest)
-    }
-    outputs: list[torch.Tensor] = [loss]
-    seeds: list[torch.Tensor] | None = None
-    for at in range(newest, first_kept - 1, -1):
+    pending: list[torch.Tensor | None] = []
+    for at in range(len(chunks) - 1, first - 1, -1):
         chunk = chunks[at]
-        assert chunk is not None, "a chunk inside the window lost its graph"
-        if at < newest:
-            live = cache.lives(at)
-            reached = [
-                (tensor, grad)
-                for tensor, grad in zip(live, pending.pop(at), strict=True)
-                if grad is not None and tensor.requires_grad
-            ]
-            if not reached:
-                continue
-            outputs, seeds = [t for t, _ in reached], [g for _, g in reached]
-        leaves = [leaf for c in pending for leaf in cache.proxies(c)]
+        columns = slice(chunk.start, chunk.stop)
+        outputs: list[torch.Tensor] = []
+        seeds: list[torch.Tensor] = []
+        if near < chunk.stop:
+            outputs, seeds = [chunk.states], [slopes[:, columns] * own[:, columns, None].to(slopes.device)]
+        for tensor, gradient in zip(cache.own(at), pending, strict=False):  # nothing pends at first
+            if gradient is not None and tensor.requires_grad:
+                outputs.append(tensor)
+                seeds.append(gradient[:, :, columns])
+        past = cache.past(at) if at > first else []
         found = torch.autograd.grad(
             outputs,
-            [call.output for call in chunk.calls] + leaves,
+            [call.output for call in chunk.calls] + past,
             grad_outputs=seeds,
             retain_graph=True,
             allow_unused=True,
         )
         n_calls = len(chunk.calls)
-        total.add(chunk.calls, found[:n_calls], own=own if at == newest else False)
-        cursor = n_calls
-        for kept in pending.values():
-            for slot in range(len(kept)):
-                grad = found[cursor]
-                if grad is not None:
-                    earlier = kept[slot]
-                    kept[slot] = grad if earlier is None else earlier + grad
-                cursor += 1
-        if at == newest and pending and all(g is None for kept in pending.values() for g in kept):
-            raise UserError(
-                "no gradient came back through the key-value cache, so tier span would be wrong here",
-                "this architecture",
-                "use --tier position, --tier hidden or --window 0",
-            )
+        total.add(chunk.slots, found[:n_calls], chunk.start, chunk.stop)
+        of_past = found[n_calls:]
+        if past and not pending:
+            pending = [None] * len(past)
+            if all(each is None for each in of_past):
+                raise UserError(
+                    "no gradient came back through the key-value cache, so tier span would be wrong here",
+                    "this architecture",
+                    "use --tier position, --tier hidden or --window 0",
+                )
+        for slot, each in enumerate(of_past):
+            kept = pending[slot]
+            if each is not None and kept is not None:
+                kept[:, :, : chunk.start] += each
+            elif each is not None:
+                pending[slot] = each.clone()  # a view of what the backward pass may still own

@@ -34,9 +34,7 @@ def _preview(uri: str, file: str, mapping: tuple[tuple[str, str], ...], changed:
 def show_data() -> None:
     """Source, preview, and capture settings, from top to bottom."""
     if not session.can_run_jobs():
-        st.info(
-            "This workspace is not on this machine: add data with gsd datasets add.", icon=":material/cloud:"
-        )
+        st.info(f"{session.find_obstacle()}: add data with `gsd datasets add`.", icon=":material/lock:")
         return
     datasets = {info.name: info for info in session.list_datasets()}
     brought = uploads.list_uploads(session.workspace_uri())

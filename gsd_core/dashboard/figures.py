@@ -20,11 +20,12 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from gsd_core.dashboard.colors import NOISE, NOISE_MARK, SEQUENTIAL, Mark, compute_marks
-from gsd_core.dashboard.plot_text import name_in_plot, plain, shorten
+from gsd_core.dashboard.plot_text import keep_apart, name_in_plot, plain, shorten
 from gsd_core.dashboard.queries import RunView
 
 MAX_NAMED = 24  # categories with a colour of their own; the rest share grey
 MAX_LABELS_ON_MAP = 14
+LABEL_AREA = (640.0, 420.0)  # pixels that the map has at least, legend aside
 MAX_IN_LEGEND = 18
 MAX_HOVER_TEXTS = 6_000
 OTHER = "(other)"
@@ -158,15 +159,15 @@ def _cluster_traces(view: RunView, shown: pd.DataFrame, look: _Look) -> list[go.
 
 
 def _cluster_names(view: RunView, shown: pd.DataFrame, ink: str, paper: str) -> list[dict[str, Any]]:
-    """The biggest clusters named in the picture, at the median of their points."""
+    """The biggest clusters named in the picture, at the median of their points, as far as there is room."""
     notes = []
-    for cluster in view.clusters["cluster"].tolist()[:MAX_LABELS_ON_MAP]:
+    for cluster in view.clusters["cluster"].tolist()[: 4 * MAX_LABELS_ON_MAP]:
         part = shown[shown["cluster"] == cluster]
         if len(part) < 3:
             continue
         words = str(view.clusters.loc[view.clusters["cluster"] == cluster, "label"].iloc[0])
         notes.append(name_in_plot(part, shorten(words, 28), ink, paper))
-    return notes
+    return keep_apart(notes, view.spans, LABEL_AREA[0], LABEL_AREA[1], MAX_LABELS_ON_MAP)
 
 
 def plot_map(

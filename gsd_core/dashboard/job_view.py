@@ -19,6 +19,7 @@ from gsd_core.errors import UserError
 POLL_S = 1.0
 _BADGES = {
     "starting": ("Starting", "blue", ":material/hourglass_top:"),
+    "queued": ("Waiting", "gray", ":material/pending:"),
     "running": ("Running", "blue", ":material/progress_activity:"),
     "done": ("Done", "green", ":material/check_circle:"),
     "failed": ("Failed", "red", ":material/error:"),
@@ -59,7 +60,9 @@ def show_job(job: Job) -> None:
             if job.is_active and job.is_cancelling:
                 word, color = "Cancelling", "orange"
             st.badge(word, color=color, icon=icon)  # type: ignore[arg-type]
-        if job.is_active:
+        if job.status == "queued":
+            st.caption(f"{job.n_before} before it; it starts by itself, also when this page is closed.")
+        elif job.is_active:
             _show_progress(job)
         else:
             took = format_duration((job.ended - job.started) if job.ended else None)
@@ -134,7 +137,7 @@ def start_and_show(
 ) -> None:
     """Start a job and show the page again with it; an error is shown in place."""
     if not session.can_run_jobs():
-        st.info("This workspace is not on this machine: start the stage with the command line.")
+        st.info(f"{session.find_obstacle()}: start the stage with the command line.")
         return
     try:
         job = jobs.start_job(session.workspace_uri(), title, commands, run=run, dataset=dataset)

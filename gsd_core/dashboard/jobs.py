@@ -18,10 +18,8 @@ Files in ``WORKSPACE/jobs/JOB/``: see :mod:`gsd_core.dashboard.supervisor`.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
-import secrets
 import shutil
 import signal
 import subprocess
@@ -33,12 +31,13 @@ from typing import Any
 
 import psutil
 
-from gsd_core.dashboard.supervisor import write_json
+from gsd_core.dashboard.supervisor import count_before, is_alive, read_json, write_json
 from gsd_core.errors import UserError
 
 JOB_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
-MAX_RUNNING = 2  # a capture uses every core it gets; more at once only slows all of them
+MAX_ACTIVE = 12  # running and waiting; more is a mistake rather than a plan
 LOG_TAIL_BYTES = 64_000
+_ACTIVE = ("starting", "queued", "running")
 START_GRACE_S = 20.0  # how long a job may be without a process before it counts as dead
 
 
@@ -62,7 +61,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Job:
-    """One job. ``status``: starting | running | done | failed | cancelled. Times in seconds since the epoch."""
+    """One job. ``status``: starting | queued | running | done | failed | cancelled. Times in seconds since the epoch.
+
+    ``n_before``: for one that waits for its turn, how many come first.
+    """
 
     id: str
     title: str
@@ -77,11 +79,12 @@ class Job:
     exit_codes: list[int] = field(default_factory=list)
     is_cancelling: bool = False
     is_dead: bool = False
+    n_before: int = 0
 
     @property
     def is_active(self) -> bool:
         """Whether something may still happen."""
-        return self.status in ("starting", "running")
+        return self.status in _ACTIVE
 
     @property
     def stage(self) -> str:
@@ -97,30 +100,6 @@ def _stage_of(argv: list[str]) -> str:
     return Path(argv[0]).name if argv else ""
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    """The object in ``path``, empty where it is missing or no JSON object (another program may be writing it)."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _is_alive(pid: int | None, created: float | None) -> bool:
-    """Whether this very process still runs: numbers are reused, hence the time of its creation."""
-    if not pid:
-        return False
-    try:
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        return created is None or abs(process.create_time() - created) < 2.0
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:
-        return True
-
-
 def jobs_folder(workspace: str | Path) -> Path:
     """Where a workspace keeps its jobs."""
     return Path(workspace) / "jobs"
@@ -133,19 +112,22 @@ def start_job(
     run: str | None = None,
     dataset: str | None = None,
 ) -> Job:
-    """Start ``commands`` (argument lists, run in order until one fails) in the background (ours).
+    """Start ``commands`` (argument lists, run in order until one fails) in the background, or line them up behind the
+    jobs that run already (ours).
 
     Errors
     ------
     UserError
-        Two jobs run already, or the workspace cannot be written.
+        Twelve jobs run or wait already, or the workspace cannot be written.
     """
-    running = [job for job in list_jobs(workspace) if job.is_active]
-    if len(running) >= MAX_RUNNING:
+    active = [job for job in list_jobs(workspace) if job.is_active]
+    if len(active) >= MAX_ACTIVE:
         raise UserError(
-            f"{len(running)} jobs are running already", running[0].title, "wait for one or cancel it"
+            f"{len(active)} jobs run or wait already", active[0].title, "wait for one or cancel it"
         )
-    identity = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+    now = time.time()
+    # Names sort by time, also within a second: they say whose turn comes first.
+    identity = f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{int(now % 1 * 16**6):06x}"
     folder = jobs_folder(workspace) / identity
     try:
         folder.mkdir(parents=True)
@@ -155,7 +137,7 @@ def start_job(
             "commands": commands,
             "run": run,
             "dataset": dataset,
-            "started": time.time(),
+            "started": now,
         }
         write_json(folder / "job.json", record)
         (folder / "log.txt").touch()
@@ -191,20 +173,18 @@ def read_job(workspace: str | Path, identity: str) -> Job:
     folder = jobs_folder(workspace) / identity
     if not JOB_ID.fullmatch(identity) or not (folder / "job.json").is_file():
         raise UserError("unknown job", identity, "choose one from the list of jobs")
-    record, state, process = (
-        _read_json(folder / name) for name in ("job.json", "state.json", "process.json")
-    )
+    record, state, process = (read_json(folder / name) for name in ("job.json", "state.json", "process.json"))
     status = str(state.get("status", "starting"))
     started = float(record.get("started") or 0.0)
     dead = False
-    if status in ("starting", "running"):
+    if status in _ACTIVE:
         is_young = time.time() - started < START_GRACE_S
         pid = process.get("pid") or state.get("pid")
-        if not _is_alive(pid, process.get("created")) and not (pid is None and is_young):
+        if not is_alive(pid, process.get("created")) and not (pid is None and is_young):
             # It may have ended between the two reads above: ask once more before calling it dead.
-            state = _read_json(folder / "state.json")
+            state = read_json(folder / "state.json")
             status = str(state.get("status", "starting"))
-            if status in ("starting", "running"):
+            if status in _ACTIVE:
                 dead = True
                 status = "cancelled" if (folder / "cancel").exists() else "failed"
     commands = [list(map(str, argv)) for argv in record.get("commands", [])]
@@ -222,6 +202,7 @@ def read_job(workspace: str | Path, identity: str) -> Job:
         exit_codes=list(state.get("exit_codes", [])),
         is_cancelling=(folder / "cancel").exists(),
         is_dead=dead,
+        n_before=count_before(folder) if status == "queued" else 0,
     )
 
 
@@ -239,10 +220,12 @@ def list_jobs(workspace: str | Path) -> list[Job]:
 
 
 def _signal_group(job: Job, number: signal.Signals) -> bool:
-    """Send a signal to the job's whole process group; False where its process is gone."""
-    process = _read_json(job.folder / "process.json")
+    """Send a signal to the job's whole process group; False where it has ended or its process is gone."""
+    if read_json(job.folder / "state.json").get("status", "starting") not in _ACTIVE:
+        return False
+    process = read_json(job.folder / "process.json")
     pid = process.get("pid")
-    if not isinstance(pid, int) or not _is_alive(pid, process.get("created")):
+    if not isinstance(pid, int) or not is_alive(pid, process.get("created")):
         return False
     try:
         os.killpg(pid, number)  # the supervisor leads a session of its own, so its pid names the group
@@ -283,7 +266,7 @@ def remove_job(job: Job) -> None:
 
 def read_progress(job: Job) -> Progress | None:
     """The running stage's own word on how far it is, None where it has not spoken yet."""
-    raw = _read_json(job.folder / "progress.json")
+    raw = read_json(job.folder / "progress.json")
     if not raw.get("stage"):
         return None
 
@@ -330,4 +313,4 @@ def read_error(job: Job) -> str:
 
 def read_result(job: Job, command: int) -> dict[str, Any]:
     """The JSON object that command number ``command`` printed, empty where it printed none."""
-    return _read_json(job.folder / f"out-{command}.json")
+    return read_json(job.folder / f"out-{command}.json")

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 MAX_CATEGORIES = 200
@@ -56,9 +57,7 @@ def _as_label(value: Any) -> Any:
     return None
 
 
-def compute_label_frame(
-    spans: pd.DataFrame, samples: pd.DataFrame, n_spans: Mapping[str, int]
-) -> pd.DataFrame:
+def compute_label_frame(spans: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
     """Labels of each span.
 
     Parameters
@@ -67,43 +66,58 @@ def compute_label_frame(
         Columns ``sample`` and ``index`` (K in ``SAMPLE#K``), one row a span.
     samples
         Columns ``sample`` and ``meta`` (a dict).
-    n_spans
-        How many spans each sample was cut into.
 
     Returns
     -------
     One row a span in the order of ``spans``, one column a flattened ``meta.*`` field.
     """
-    fields_of = {
-        sample: _flatten(meta) if isinstance(meta, Mapping) else {}
-        for sample, meta in zip(samples["sample"], samples["meta"], strict=True)
-    }
-    names: dict[str, None] = {}
-    for fields in fields_of.values():
-        names.update(dict.fromkeys(fields))
-    columns: dict[str, list[Any]] = {name: [] for name in names}
-    for sample, index in zip(spans["sample"], spans["index"], strict=True):
-        fields = fields_of.get(sample, {})
-        steps = n_spans.get(sample, 0)
-        for name, column in columns.items():
-            value = fields.get(name)
-            if isinstance(value, list | tuple) and len(value) == steps and steps > 1:
-                value = value[index] if index < steps else None
-            column.append(_as_label(value))
-    return pd.DataFrame(columns, index=spans.index)
+    fields_of = [_flatten(meta) if isinstance(meta, Mapping) else {} for meta in samples["meta"]]
+    owner = pd.Index(samples["sample"]).get_indexer(spans["sample"])  # −1: a span of no known sample
+    index = spans["index"].to_numpy(np.int64)
+    n_steps = np.zeros(len(fields_of) + 1, dtype=np.int64)
+    np.maximum.at(n_steps, owner, index + 1)
+    names = dict.fromkeys(name for fields in fields_of for name in fields)
+    return pd.DataFrame(
+        {name: _spread([fields.get(name) for fields in fields_of], owner, index, n_steps) for name in names},
+        index=spans.index,
+    )
+
+
+def _spread(values: list[Any], owner: np.ndarray, index: np.ndarray, n_steps: np.ndarray) -> np.ndarray:
+    """(n,) labels of spans from the values of their samples (S): a list with an entry a step is dealt out.
+
+    ``owner`` (n,) sample of each span, ``index`` (n,) its K, ``n_steps`` (S + 1,) spans of each sample.
+    """
+    # One more for spans of no known sample, at −1.
+    flat: list[Any] = [
+        None if _is_dealt(value, n) else _as_label(value) for value, n in zip(values, n_steps, strict=False)
+    ]
+    flat.append(None)
+    first = np.full(len(flat), -1, dtype=np.int64)
+    for sample, value in enumerate(values):
+        if _is_dealt(value, n_steps[sample]):
+            first[sample] = len(flat)
+            flat += map(_as_label, value)
+    table = np.empty(len(flat), dtype=object)
+    table[:] = flat
+    owner = np.where(owner < 0, len(values), owner)
+    return table[np.where(first[owner] < 0, owner, first[owner] + index)]
+
+
+def _is_dealt(value: Any, n_steps: int) -> bool:
+    return isinstance(value, list | tuple) and len(value) == n_steps > 1
 
 
 def compute_label_columns(frame: pd.DataFrame) -> list[LabelColumn]:
     """The labels worth offering: those that neither say one thing for all spans nor another for nearly each."""
     offered = []
     for name in frame.columns:
-        known = frame[name].dropna()
-        n_values = int(known.nunique())
+        codes, unique = pd.factorize(frame[name])
+        n_known, n_values = int((codes >= 0).sum()), len(unique)
         if n_values < 2:
             continue
-        is_number = known.map(lambda value: isinstance(value, int | float)).all()
-        if is_number and n_values > 12:
+        if n_values > 12 and all(isinstance(value, int | float) for value in unique):
             offered.append(LabelColumn(str(name), "number", n_values))
-        elif n_values <= MAX_CATEGORIES and n_values < 0.8 * max(len(known), 1):
+        elif n_values <= MAX_CATEGORIES and n_values < 0.8 * max(n_known, 1):
             offered.append(LabelColumn(str(name), "category", n_values))
     return offered

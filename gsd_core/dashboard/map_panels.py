@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -23,7 +24,6 @@ TABLE_ROWS = 2_000
 def _cluster_table(view: RunView) -> pd.DataFrame:
     clusters = view.clusters
     marks = [view.mark(int(cluster)) for cluster in clusters["cluster"]]
-    samples = view.spans.groupby("cluster")["sample"].nunique()
     return pd.DataFrame(
         {
             " ": [snippets.GLYPHS.get(mark.symbol, "●") for mark in marks],
@@ -31,7 +31,7 @@ def _cluster_table(view: RunView) -> pd.DataFrame:
                 f"{c} · {label}" for c, label in zip(clusters["cluster"], clusters["label"], strict=True)
             ],
             "Spans": clusters["size"].astype(int),
-            "Samples": clusters["cluster"].map(samples).fillna(0).astype(int),
+            "Samples": clusters["n_samples"].astype(int),
         }
     )
 
@@ -62,11 +62,10 @@ def show_clusters(chosen: Chosen, view: RunView, on_open: Callable[[str], None])
     row = view.clusters.iloc[rows[0] if rows else 0]
     cluster = int(row["cluster"])
     snippets.show_chips((view.mark(cluster), view.cluster_name(cluster)))
-    own = view.spans[view.spans["cluster"] == cluster]
     terms = ", ".join(map(str, list(row["terms"])))
     st.caption(
         escape(
-            f"{len(own):,} spans of {own['sample'].nunique():,} samples · words that mark it: {terms}. "
+            f"{row['size']:,} spans of {row['n_samples']:,} samples · words that mark it: {terms}. "
             "Words come from class-based TF-IDF; the cluster itself was found in the gradients alone."
         )
     )
@@ -108,15 +107,14 @@ def _only_cluster(cluster: int) -> None:
     st.rerun(["map_figure", "map_panel"])
 
 
-def show_selection(chosen: Chosen, view: RunView, rows: pd.Index, on_open: Callable[[str], None]) -> None:
-    """Spans that were lassoed: a table, a download, and any of them to open."""
-    if rows.empty:
+def show_selection(chosen: Chosen, view: RunView, rows: np.ndarray, on_open: Callable[[str], None]) -> None:
+    """Spans that were drawn around: a table, a download, and any of them to open. ``rows`` (m,) of ``view.spans``."""
+    if not len(rows):
         st.info(
             "Press lasso or box in the map's tool bar and draw around points: they are listed here.",
             icon=":material/lasso_select:",
         )
         return
-    spans = view.spans.loc[rows]
     columns = [
         "span",
         "text",
@@ -126,10 +124,14 @@ def show_selection(chosen: Chosen, view: RunView, rows: pd.Index, on_open: Calla
         "coherence",
         "loss",
     ]
-    st.markdown(f"**{len(spans):,} spans** of {spans['sample'].nunique():,} samples")
-    counts = spans["cluster_label"].value_counts().head(4)
-    st.caption(escape(" · ".join(f"{name}: {count}" for name, count in counts.items())))
-    table = spans[columns].head(TABLE_ROWS).reset_index(drop=True)
+    st.markdown(f"**{len(rows):,} spans** of {view.row_of.count_samples(rows):,} samples")
+    counts = view.spans["cluster"].iloc[rows].value_counts().head(4)
+    names = [view.cluster_name(int(cluster)) for cluster in counts.index]
+    st.caption(
+        escape(" · ".join(f"{name}: {count}" for name, count in zip(names, counts, strict=True) if name))
+    )
+    spans = view.spans.iloc[rows[:TABLE_ROWS]]
+    table = spans[columns].reset_index(drop=True)
     event = st.dataframe(
         table,
         hide_index=True,
@@ -145,12 +147,12 @@ def show_selection(chosen: Chosen, view: RunView, rows: pd.Index, on_open: Calla
         },
         alt="Selected spans",
     )
-    if len(spans) > TABLE_ROWS:
+    if len(rows) > TABLE_ROWS:
         st.caption(f"The table shows the first {TABLE_ROWS:,}; the file holds all.")
     with st.container(horizontal=True):
         st.download_button(
             "Download CSV",
-            lambda: compute_csv(spans[["span", "sample", "index", *columns[1:], "x", "y"]]),
+            lambda: compute_csv(view.spans[["span", "sample", "index", *columns[1:], "x", "y"]].iloc[rows]),
             file_name=f"{view.name}-selection.csv",
             mime="text/csv",
             icon=":material/download:",

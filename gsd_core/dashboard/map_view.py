@@ -8,18 +8,19 @@ choose_filter     the filter widgets, in the address
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
-from gsd_core.dashboard import figures, job_view, panel, session
+from gsd_core.dashboard import big_map_view, figures, job_view, panel, session
 from gsd_core.dashboard.address import choose, pick_many, read_address, write_address, write_text
+from gsd_core.dashboard.big_map import is_big
 from gsd_core.dashboard.commands import analyze_commands
 from gsd_core.dashboard.components.rings import plot_rings
 from gsd_core.dashboard.filters import Filter, compute_mask
 from gsd_core.dashboard.map_panels import show_clusters, show_selection
-from gsd_core.dashboard.queries import RunView, compute_neighbors
+from gsd_core.dashboard.queries import RunView
 from gsd_core.dashboard.session import Chosen, escape
 
 HEIGHT = 620
@@ -89,7 +90,9 @@ def choose_filter(view: RunView) -> Filter:
 
 def _choose_measure(view: RunView) -> tuple[str, tuple[float, float] | None]:
     """A measure of the spans and the stretch of it to keep; None keeps all."""
-    varied = [name for name in FILTER_MEASURES if view.spans[name].nunique(dropna=True) > 1]
+    spans = view.spans
+    ends = {name: (float(spans[name].min()), float(spans[name].max())) for name in FILTER_MEASURES}
+    varied = [name for name, (low, high) in ends.items() if low < high]
     if not varied:
         return "", None
     left, right = st.columns(2)
@@ -97,8 +100,7 @@ def _choose_measure(view: RunView) -> tuple[str, tuple[float, float] | None]:
         measure = choose(
             "Measure", "measure", varied, default=varied[0], format_func=FILTER_MEASURES.__getitem__
         )
-    values = view.spans[measure].dropna()
-    low, high = float(values.min()), float(values.max())
+    low, high = ends[measure]
     with right:
         chosen = st.slider(
             "From … to",
@@ -124,25 +126,37 @@ def _open_span(span: str) -> None:
     st.rerun("map_panel")
 
 
-def _picked(key: str, view: RunView) -> None:
-    """Callback: what was clicked or lassoed in the figure. Only the panel is drawn again, so that zoom stays."""
-    rows = [row for row in figures.selected_rows(st.session_state.get(key)) if row < len(view.spans)]
-    spans = view.spans["span"].iloc[rows].tolist()
-    if len(spans) == 1:
-        write_address("span", spans[0])
+def _picked(view: RunView, rows: Sequence[int] | np.ndarray) -> None:
+    """Callback: what was clicked or drawn around on the map. Only the panel is drawn again, so that zoom stays."""
+    if not isinstance(rows, np.ndarray):  # as a browser sent them
+        rows = np.array([row for row in rows if row < len(view.spans)], dtype=np.int64)
+        if not len(rows):
+            return
+    if len(rows) == 1:
+        write_address("span", str(view.spans["span"].iloc[rows[0]]))
         st.session_state[_TAB] = TABS[0]
-    elif spans:
-        st.session_state[_SELECTION] = (view.name, spans)
+    else:
+        st.session_state[_SELECTION] = (view.name, view.checkpoint, rows)
         st.session_state[_TAB] = TABS[2]
     st.rerun("map_panel")
+
+
+def _read_selection(chosen: Chosen, view: RunView) -> np.ndarray:
+    """Rows of what was drawn around last; also where that was on the map of another checkpoint."""
+    owner, checkpoint, rows = st.session_state.get(_SELECTION, ("", "", np.zeros(0, dtype=np.int64)))
+    if owner != view.name:
+        return np.zeros(0, dtype=np.int64)
+    if checkpoint == view.checkpoint:
+        return rows
+    before = session.get_view(chosen._replace(checkpoint=checkpoint)).spans["span"].iloc[rows]
+    return np.array([view.row_of[span] for span in before if span in view.row_of], dtype=np.int64)
 
 
 def _show_rings(chosen: Chosen, view: RunView, span: str) -> None:
     """Ring the chosen span and those best aligned with it."""
     rows: list[int] = []
     if span:
-        wording = session.get_wording(chosen) if read_address(panel.WORDS) else None
-        near = compute_neighbors(view, session.get_directions(chosen), span, RINGED_NEIGHBORS, wording)
+        near = session.get_neighbors(chosen, span, RINGED_NEIGHBORS, bool(read_address(panel.WORDS)))
         rows = [view.row_of[span], *near.index.tolist()]
     places = view.spans.loc[rows, ["x", "y"]].dropna()
     plot_rings(_chart_key(view), list(places.itertuples(index=False, name=None)), key="map_rings")
@@ -173,22 +187,41 @@ def _figure(chosen: Chosen) -> None:
         wanted = choose_filter(view)
     wanted = Filter(**{**wanted.__dict__, "text": text or ""})
     mask = compute_mask(view.spans, wanted)
-    is_dark = st.context.theme.type == "dark"
-    figure = figures.plot_map(view, mask, choices[color], is_dark=is_dark, height=HEIGHT)
+    _draw(chosen, view, mask, choices[color])
+    _caption(view, mask)
+
+
+def _draw(chosen: Chosen, view: RunView, mask: np.ndarray, color: figures.ColorBy) -> None:
+    """The points: as a chart, or beyond what a chart carries as a map of their own."""
     key = _chart_key(view)
+    if is_big(view) and not big_map_view.has_no_webgl():
+        big_map_view.show_big_map(
+            chosen, view, mask, color, key=key, height=HEIGHT, on_rows=lambda rows: _picked(view, rows)
+        )
+        return
+    is_dark = st.context.theme.type == "dark"
+    if is_big(view):
+        figure = big_map_view.show_sample(view, mask, color, is_dark=is_dark, height=HEIGHT)
+    else:
+        figure = figures.plot_map(view, mask, color, is_dark=is_dark, height=HEIGHT)
+
+    def selected() -> None:
+        rows = figures.selected_rows(st.session_state.get(key))
+        if rows:
+            _picked(view, rows)
+
     st.plotly_chart(
         figure,
         key=key,
-        on_select=lambda: _picked(key, view),
+        on_select=selected,
         selection_mode=("points", "box", "lasso"),
         config={
             "scrollZoom": True,
             "displaylogo": False,
             "modeBarButtonsToRemove": ["autoScale2d", "toImage"],
         },
-        alt=f"Map of {len(view.spans)} spans coloured by {color}",
+        alt=f"Map of {len(view.spans)} spans coloured by {color.name}",
     )
-    _caption(view, mask)
 
 
 def _caption(view: RunView, mask: np.ndarray) -> None:
@@ -200,7 +233,7 @@ def _caption(view: RunView, mask: np.ndarray) -> None:
     tier = str(manifest.get("tier", "?")) + (f", window {window}" if window not in (None, "") else "")
     noise = float((view.spans["cluster"] == -1).mean()) if len(view.spans) else 0.0
     parts = [
-        f"{shown:,} of {n_placed:,} spans of {view.spans['sample'].nunique():,} samples",
+        f"{shown:,} of {n_placed:,} spans of {view.row_of.n_samples:,} samples",
         f"tier {tier}",
         f"checkpoint {view.checkpoint}",
         f"{noise:.0%} in no cluster (grey)",
@@ -221,7 +254,8 @@ def _caption(view: RunView, mask: np.ndarray) -> None:
 def _panel(chosen: Chosen) -> None:
     view = session.get_view(chosen)
     span = _known_span(view)
-    st.session_state.setdefault(_TAB, TABS[0] if span else TABS[1])
+    # Set anew in every run: of a tab that a component's callback has set, Streamlit would not tell the browser.
+    st.session_state[_TAB] = st.session_state.get(_TAB) or TABS[0 if span else 1]
     tab = st.segmented_control(
         "Panel", TABS, key=_TAB, label_visibility="collapsed", required=True, width="stretch"
     )
@@ -230,9 +264,7 @@ def _panel(chosen: Chosen) -> None:
         if tab == TABS[1]:
             show_clusters(chosen, view, _open_span)
         elif tab == TABS[2]:
-            owner, spans = st.session_state.get(_SELECTION, ("", []))
-            rows = [view.row_of[one] for one in spans if one in view.row_of] if owner == view.name else []
-            show_selection(chosen, view, pd.Index(rows), _open_span)
+            show_selection(chosen, view, _read_selection(chosen, view), _open_span)
         elif span:
             panel.show_span(chosen, view, span, _open_span)
         else:

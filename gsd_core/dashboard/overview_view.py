@@ -63,6 +63,7 @@ def show_first_steps(has_datasets: bool) -> None:
         with st.container(horizontal=True):
             if st.button("Bring your own data", type="primary", icon=":material/upload_file:"):
                 st.switch_page(session.PAGES["data"])
+            st.page_link(session.PAGES["help"], label="What is this?", icon=":material/help:")
             if st.button(
                 "Build the demo",
                 icon=":material/science:",

@@ -21,7 +21,7 @@ from gsd_core.dashboard import job_view, pins, session, snippets
 from gsd_core.dashboard.address import address_of, read_address, write_address
 from gsd_core.dashboard.commands import exact_commands
 from gsd_core.dashboard.components.trace import TraceSegment, plot_trace
-from gsd_core.dashboard.queries import Null, RunView, compute_neighbors, compute_trace, load_exact
+from gsd_core.dashboard.queries import Null, RunView, compute_trace, load_exact
 from gsd_core.dashboard.session import Chosen, escape
 from gsd_core.dashboard.snippets import MEASURES, Number
 
@@ -167,12 +167,11 @@ def show_aligned(
     top = count.segmented_control(
         "How many", TOP_CHOICES, default=TOP_CHOICES[0], key=f"{key}_top", label_visibility="collapsed"
     )
-    directions = session.get_directions(chosen)
-    null = directions.null
+    null = session.get_directions(chosen).null
     wording = session.get_wording(chosen) if choose_words(key, MEASURES["words"]) else None
     if wording is None and read_address(WORDS):
         st.caption("The words of this run's spans cannot be compared here: there are too many, or none.")
-    found = compute_neighbors(view, directions, span, int(top or TOP_CHOICES[0]), wording)
+    found = session.get_neighbors(chosen, span, int(top or TOP_CHOICES[0]), wording is not None)
     if found.empty:
         st.info(
             "No aligned spans: this span's gradient is zero, or no other sample has a span to compare.",

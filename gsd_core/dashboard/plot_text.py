@@ -2,11 +2,14 @@
 
 plain          text that Plotly draws as it is
 shorten        a text of at most so many letters
+keep_apart     which of some annotations can stand without covering one another
 name_in_plot   an annotation that names a group of points, at their median
 """
 
 from __future__ import annotations
 
+import html
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -36,3 +39,30 @@ def name_in_plot(points: pd.DataFrame, text: str, ink: str, paper: str, **more: 
         "captureevents": False,
         **more,
     }
+
+
+def keep_apart(
+    notes: Sequence[dict[str, Any]], points: pd.DataFrame, width: float, height: float, most: int
+) -> list[dict[str, Any]]:
+    """The first of ``notes`` that do not cover one another, at most ``most``, in their order.
+
+    ``points`` (columns x, y) are what the plot shows, ``width`` and ``height`` its size in pixels. Letters are taken as
+    6.3 pixels wide at size 11, so that hardly any label is longer than thought.
+    """
+    scale = [
+        size / max(float(points[axis].max() - points[axis].min()), 1e-9)
+        for axis, size in (("x", width), ("y", height))
+    ]
+    kept: list[dict[str, Any]] = []
+    taken: list[tuple[float, float, float]] = []
+    for note in notes:
+        x, y = note["x"] * scale[0], note["y"] * scale[1]
+        half = 3.15 * len(html.unescape(note["text"])) + 4
+        if all(
+            abs(x - other_x) >= half + other or abs(y - other_y) >= 20 for other_x, other_y, other in taken
+        ):
+            kept.append(note)
+            taken.append((x, y, half))
+        if len(kept) == most:
+            break
+    return kept

@@ -18,6 +18,7 @@ Axes: n spans, P sketch width. Pure numpy and pandas over the store's reads; not
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +27,7 @@ import pandas as pd
 
 from gsd_core.dashboard.colors import NOISE_MARK, Mark, compute_marks
 from gsd_core.dashboard.labels import LabelColumn, compute_label_columns, compute_label_frame
+from gsd_core.dashboard.row_index import RowIndex
 from gsd_core.dashboard.stored_rows import LARGEST_BYTES, StoredRows, read_sample
 from gsd_core.store import Run, RunInfo, RunReader
 from gsd_core.wording import Wording, make_wording
@@ -38,8 +40,6 @@ SPAN_COLUMNS = [
     "span",
     "sample",
     "index",
-    "checkpoint",
-    "step",
     "char_start",
     "char_end",
     "text",
@@ -50,6 +50,7 @@ SPAN_COLUMNS = [
     "spectral",
     "grace",
 ]
+SAMPLE_COLUMNS = ["sample", "question", "reasoning", "answer", "meta", "reasoning_start"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class RunView:
 
     ``spans`` has one row a span in capture order: what the store holds plus ``place`` (position in the trace, 0 first,
     1 last), ``n_in_trace``, ``cluster`` (−1 noise; -2 not analysed), ``cluster_label``, ``x``, ``y`` and every label
-    column. ``samples`` is indexed by sample id. ``marks`` says how each cluster is drawn.
+    column. ``samples`` is indexed by sample id. ``clusters`` has one row a cluster, biggest first, with ``n_samples``.
+    ``marks`` says how each cluster is drawn.
     """
 
     name: str
@@ -69,7 +71,7 @@ class RunView:
     clusters: pd.DataFrame
     labels: list[LabelColumn]
     marks: dict[int, Mark]
-    row_of: dict[str, int]
+    row_of: RowIndex
     is_analyzed: bool
 
     def cluster_name(self, cluster: int) -> str:
@@ -145,32 +147,33 @@ def load_run_view(run: Run, checkpoint: str) -> RunView:
     """Read one run at one checkpoint. Works while the run is being captured and before it is analysed."""
     reader = run.snapshot()
     spans = reader.read_spans(checkpoint, columns=SPAN_COLUMNS).reset_index(drop=True)
-    samples = reader.read_samples()
+    samples = reader.read_samples(columns=SAMPLE_COLUMNS)
     if len(samples):
         samples = samples.drop_duplicates("sample")
-    last = spans.groupby("sample")["index"].max() if len(spans) else pd.Series(dtype=int)
-    spans["n_in_trace"] = spans["sample"].map(last + 1).astype("Int64") if len(spans) else []
-    spans["place"] = (
-        (spans["index"] / spans["sample"].map(last).clip(lower=1)).astype(float) if len(spans) else []
-    )
-    labels = compute_label_frame(spans, samples, {str(k): int(v) + 1 for k, v in last.items()})
+    row_of = RowIndex(spans)
+    last = np.zeros(row_of.n_samples, dtype=np.int32)
+    np.maximum.at(last, row_of.codes, spans["index"].to_numpy(np.int32))
+    last = last[row_of.codes]
+    spans["n_in_trace"] = last + 1
+    spans["place"] = (spans["index"] / np.maximum(last, 1)).astype(np.float32)
+    labels = compute_label_frame(spans, samples)
     columns = compute_label_columns(labels)
     for column in columns:
         values = labels[column.name]
-        spans[column.name] = (
-            pd.to_numeric(values) if column.kind == "number" else values.map(_as_text).fillna("(none)")
-        )
+        spans[column.name] = pd.to_numeric(values) if column.kind == "number" else _as_texts(values)
     points, clusters = _read_analysis(reader, checkpoint)
     if points is None:
         spans["x"], spans["y"], spans["probability"], spans["cluster"] = np.nan, np.nan, np.nan, -2
     else:
-        spans = spans.merge(points[["span", "x", "y", "cluster", "probability"]], on="span", how="left")
-        spans["cluster"] = spans["cluster"].fillna(-1).astype(int)
+        spans = _place(spans, points)
+        clusters["n_samples"] = _count_samples(spans["cluster"].to_numpy(), row_of.codes, clusters["cluster"])
     marks = {int(c): mark for c, mark in compute_marks(clusters["cluster"].tolist()).items()}  # type: ignore[call-overload]
     names = {
         int(row.cluster): f"{row.cluster} · {row.label}" for row in clusters.itertuples() if row.cluster >= 0
     }
-    spans["cluster_label"] = spans["cluster"].map(names).fillna("noise" if points is not None else "")
+    spans["cluster_label"] = _take_texts(
+        spans["cluster"], lambda cluster: names.get(cluster, "noise" if points is not None else "")
+    )
     return RunView(
         name=run.name,
         checkpoint=checkpoint,
@@ -180,13 +183,40 @@ def load_run_view(run: Run, checkpoint: str) -> RunView:
         clusters=clusters[clusters["cluster"] >= 0].reset_index(drop=True),
         labels=columns,
         marks={cluster: mark for cluster, mark in marks.items() if cluster >= 0},
-        row_of={span: row for row, span in enumerate(spans["span"])},
+        row_of=row_of,
         is_analyzed=points is not None,
     )
 
 
+def _place(spans: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
+    """``spans`` with the columns of ``points``; a span that was captured since has no place and counts as noise."""
+    names = ["x", "y", "probability", "cluster"]
+    if points["span"].equals(spans["span"]):
+        return spans.assign(**{name: points[name].to_numpy() for name in names})
+    spans = spans.merge(points[["span", *names]], on="span", how="left")
+    spans["cluster"] = spans["cluster"].fillna(-1).astype(int)
+    return spans
+
+
+def _count_samples(cluster: np.ndarray, sample: np.ndarray, wanted: pd.Series) -> pd.Series:
+    """How many samples each wanted cluster has spans of. ``cluster``, ``sample`` (n,) numbers of both."""
+    pairs = pd.DataFrame({"cluster": cluster, "sample": sample}).drop_duplicates()
+    return wanted.map(pairs["cluster"].value_counts()).fillna(0).astype(int)
+
+
+def _take_texts(values: pd.Series, text_of: Callable[[Any], str]) -> pd.Series:
+    """``text_of`` each value; every different value is asked for once."""
+    codes, unique = pd.factorize(values, use_na_sentinel=False)
+    texts = pd.array([text_of(value) for value in unique], dtype="str")
+    return pd.Series(texts.take(codes), index=values.index)
+
+
+def _as_texts(values: pd.Series) -> pd.Series:
+    """Categories as texts: 3.0 and 3 are the same, nothing is ``"(none)"``."""
+    return _take_texts(values, lambda value: "(none)" if (text := _as_text(value)) is None else text)
+
+
 def _as_text(value: Any) -> str | None:
-    """A category as text: 3.0 and 3 are the same, nothing stays nothing."""
     if value is None or value != value:
         return None
     return f"{value:g}" if isinstance(value, float) else str(value)
@@ -329,10 +359,10 @@ def compute_neighbors(
     if isinstance(directions.matrix, StoredRows):
         own = str(frame["sample"].iloc[row])
         nearest = directions.matrix.search(row, top, own)
-        known = nearest["span"].isin(view.row_of)  # the view may be older than the store
-        rows = nearest.loc[known, "span"].map(view.row_of).to_numpy(dtype=np.int64)
+        known = [span in view.row_of for span in nearest["span"]]  # the view may be older than the store
+        rows = np.array([view.row_of[span] for span in nearest.loc[known, "span"]], dtype=np.int64)
         cosines = nearest.loc[known, "cosine"].to_numpy()
-        n_others = int((frame["sample"] != own).sum())
+        n_others = len(frame) - int((view.row_of.rows_of(own) < len(frame)).sum())
         q_values = compute_q_values(cosines, directions.null, n_others)
         return frame.iloc[rows][columns].assign(cosine=cosines, q_value=q_values)
     cosines = directions.matrix @ query
@@ -359,7 +389,7 @@ class Piece:
 def compute_trace(view: RunView, sample: str) -> list[Piece]:
     """A sample's reasoning as pieces in reading order; joined they are the reasoning, character for character."""
     reasoning = str(view.samples.loc[sample, "reasoning"]) if sample in view.samples.index else ""
-    own = view.spans[view.spans["sample"] == sample].sort_values("char_start")
+    own = view.spans.iloc[view.row_of.rows_of(sample)].sort_values("char_start")
     pieces: list[Piece] = []
     at = 0
     for row, start, end in zip(own.index, own["char_start"], own["char_end"], strict=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import streamlit as st
 
 from gsd_core.dashboard.session import PAGES
+from gsd_core.dashboard.sign_in import require_sign_in
 
 _ROUTED = "gsd_routed"
 # Streamlit leaves a hand's breadth of empty page on top and at the sides; the map can use it.
@@ -39,6 +40,7 @@ def _navigation() -> st.Page:
             st.Page(PAGES["timeline"], title="Timeline"),
             st.Page(PAGES["evidence"], title="Evidence"),
             st.Page(PAGES["data"], title="Data"),
+            st.Page(PAGES["help"], title="Help"),
         ],
         position="top",
     )
@@ -49,6 +51,7 @@ def run_page() -> None:
     st.session_state[_ROUTED] = True
     page = _navigation()
     st.set_page_config(page_title="GSD · span gradients", page_icon="🧭", layout="wide")
+    require_sign_in()
     st.html(_STYLE + (_DARK_STYLE if st.context.theme.type == "dark" else ""))
     page.run()
 

@@ -1,13 +1,14 @@
 """What every page starts with: the workspace, the run that is looked at, and what was read of it.
 
 open_workspace     the workspace of this server
-can_run_jobs       whether files and jobs can be kept beside it
+can_run_jobs, find_obstacle   whether a page may start jobs and take files in, or why not
 list_runs, list_datasets   what is in it, read again every few seconds
 choose_run         select boxes for run and checkpoint
 needs_analysis     whether the chosen checkpoint has no layout yet
 get_view           the chosen run, read once and kept
 get_directions     its directions, read once and kept
 get_wording        how alike its spans' texts are
+get_neighbors      the spans best aligned with one, found once and kept
 get_structure      its stresses and twins, read once and kept
 show_error         a user error as a page shows it
 show_nothing_yet   what to do where there is nothing to show
@@ -21,12 +22,14 @@ import os
 import re
 from typing import NamedTuple
 
+import pandas as pd
 import streamlit as st
 
 from gsd_core.dashboard import address
 from gsd_core.dashboard.queries import (
     Directions,
     RunView,
+    compute_neighbors,
     load_directions,
     load_run_view,
     load_wording,
@@ -47,8 +50,10 @@ PAGES = {
     "timeline": "pages/timeline.py",
     "evidence": "pages/evidence.py",
     "data": "pages/data.py",
+    "help": "pages/help.py",
 }
 LISTING_TTL_S = 3
+READ_ONLY = "GSD_READ_ONLY"  # in the environment: pages show and change nothing
 
 
 class Chosen(NamedTuple):
@@ -68,9 +73,17 @@ def workspace_uri() -> str:
     return os.environ.get("GSD_WORKSPACE") or "gsd-workspace"
 
 
+def find_obstacle() -> str:
+    """Why nothing can be started or stored from a page; empty where it can."""
+    if os.environ.get(READ_ONLY):
+        return "This dashboard is for reading only"
+    # Uploads and jobs are plain files beside the workspace.
+    return "" if open_workspace().is_local else "This workspace is not on this machine"
+
+
 def can_run_jobs() -> bool:
-    """Whether the workspace lies on this machine: uploads and jobs are plain files beside it."""
-    return open_workspace().is_local
+    """Whether a page may start jobs and take files in."""
+    return not find_obstacle()
 
 
 @st.cache_resource(show_spinner=False)
@@ -171,6 +184,23 @@ def _wording(uri: str, run: str, checkpoint: str, stamp: str) -> Wording | None:
 def get_wording(chosen: Chosen) -> Wording | None:
     """What counts as other words in the chosen run; None where there is nothing to compare."""
     return _wording(workspace_uri(), chosen.info.name, chosen.checkpoint, chosen.stamp)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _neighbors(
+    uri: str, run: str, checkpoint: str, stamp: str, span: str, top: int, is_worded: bool
+) -> pd.DataFrame:
+    wording = _wording(uri, run, checkpoint, stamp) if is_worded else None
+    view, directions = _view(uri, run, checkpoint, stamp), _directions(uri, run, checkpoint, stamp)
+    return compute_neighbors(view, directions, span, top, wording)
+
+
+def get_neighbors(chosen: Chosen, span: str, top: int, is_worded: bool) -> pd.DataFrame:
+    """``compute_neighbors`` of a span, only those in other words with ``is_worded``: the list and the rings on the map
+    ask for the same."""
+    return _neighbors(
+        workspace_uri(), chosen.info.name, chosen.checkpoint, chosen.stamp, span, top, is_worded
+    )
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the structure …")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,11 +19,12 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from gsd_core.dashboard.colors import ACCENT, NOISE, NOISE_MARK, PALETTE, Mark
-from gsd_core.dashboard.plot_text import name_in_plot, plain, shorten
+from gsd_core.dashboard.plot_text import keep_apart, name_in_plot, plain, shorten
 
 COLUMNS = 4
 CELL_HEIGHT, GAP = 190, 62  # pixels
 MAX_NAMED = 12
+LABEL_AREA = (520.0, 380.0)  # pixels that the map has at least
 ALIGNMENT = "alignment within clusters"
 ACROSS = "alignment across"
 DEFAULT_MEASURES = (
@@ -257,16 +259,16 @@ def _hue(measure: str) -> int:
     return next((place for place, kind in enumerate(kinds) if measure.startswith(kind)), 6)
 
 
-def _name_clusters(places: pd.DataFrame, names: Mapping[int, str], is_dark: bool) -> list[dict[str, object]]:
+def _name_clusters(places: pd.DataFrame, names: Mapping[int, str], is_dark: bool) -> list[dict[str, Any]]:
     """The biggest clusters named at the median of their points."""
     ink, paper = ("#F3F4F6", "rgba(17,20,28,0.72)") if is_dark else ("#1F2937", "rgba(255,255,255,0.78)")
     sizes = places.loc[places["cluster"] >= 0, "cluster"].value_counts()
-    notes: list[dict[str, object]] = []
-    for cluster in sizes.index[:MAX_NAMED]:
+    notes: list[dict[str, Any]] = []
+    for cluster in sizes.index[: 4 * MAX_NAMED]:
         part = places[places["cluster"] == cluster]
         words = names.get(int(cluster), "").partition(" · ")[2]
         notes.append(name_in_plot(part, shorten(words, 24), ink, paper, yshift=15))
-    return notes
+    return keep_apart(notes, places, *LABEL_AREA, MAX_NAMED)
 
 
 def _wrap(text: str) -> str:

@@ -187,6 +187,7 @@ def show_trace(chosen: Chosen) -> None:
             key=f"trace_{chosen.info.name}_{chosen.checkpoint}_{sample}",
             selected=opened[1],
             on_choose=_open_span,
+            has_tools=True,
         )
         if not view.is_analyzed:
             st.caption("Spans are grey: this run has no clusters yet. Open the map to analyse it.")

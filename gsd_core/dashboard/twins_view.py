@@ -305,7 +305,7 @@ def _show_pair(chosen: Chosen) -> None:
         selected=selected,
         on_choose=_choose_span,
     )
-    if opened in view.row_of:
+    if opened is not None and opened in view.row_of:
         sample = str(view.spans["sample"].iloc[view.row_of[opened]])
         choices = address_of(run=chosen.info.name, checkpoint=chosen.checkpoint, sample=sample, span=opened)
         st.switch_page(session.PAGES["trace"], query_params=choices)

@@ -242,7 +242,9 @@ def run_serve_command(context: Context, flags: argparse.Namespace) -> int:
     from gsd_core.pipeline.serve import start_server
 
     context.open_workspace(create=True)
-    with start_server(context.workspace_uri, port=flags.port, host=flags.host) as server:
+    with start_server(
+        context.workspace_uri, port=flags.port, host=flags.host, read_only=flags.read_only
+    ) as server:
         result = {"url": server.url, "workspace": context.workspace_uri}
         context.emit(result, f"open {server.url}  (Ctrl-C ends it)")
         return server.wait()

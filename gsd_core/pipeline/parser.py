@@ -157,6 +157,11 @@ def make_parser() -> ArgumentParser:
 
     serve = _add_command(commands, "serve", "run_serve_command", "the dashboard")
     _add_address(serve)
+    serve.add_argument(
+        "--read-only",
+        action="store_true",
+        help="pages show everything and can neither start nor store anything",
+    )
 
     _add_command(
         commands, "doctor", "run_doctor_command", "versions, device, workspace health, what is missing"

@@ -63,8 +63,10 @@ class Server:
             self.process.wait()
 
 
-def start_server(workspace_uri: str, *, port: int | None = None, host: str = "127.0.0.1") -> Server:
-    """Start the dashboard on the workspace and return when it answers.
+def start_server(
+    workspace_uri: str, *, port: int | None = None, host: str = "127.0.0.1", read_only: bool = False
+) -> Server:
+    """Start the dashboard on the workspace and return when it answers; ``read_only``: pages start and store nothing.
 
     Raises ``UserError`` where ``app.py`` or streamlit is missing, the port is taken, or it does not come up.
     """
@@ -79,6 +81,8 @@ def start_server(workspace_uri: str, *, port: int | None = None, host: str = "12
     # The app's folder: streamlit reads .streamlit/config.toml from where it is started.
     environment = {**os.environ, "GSD_WORKSPACE": uri}
     environment.pop("GSD_PROGRESS_FILE", None)
+    if read_only:
+        environment["GSD_READ_ONLY"] = "1"
     process = subprocess.Popen(command, cwd=app.parent, env=environment, stdin=subprocess.DEVNULL, stdout=2)
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(
         host, f"[{host}]" if ":" in host else host

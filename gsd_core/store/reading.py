@@ -39,20 +39,40 @@ from gsd_core.store.views import CheckpointView, join_span_ids, open_view
 
 _Value = TypeVar("_Value")
 _STORED = [name for name in SPAN_COLUMNS if name not in ("span", "checkpoint", "step")]
-_SAMPLE_COLUMNS = [
+_SAMPLE_COLUMNS = (
     "sample",
     "question",
     "reasoning",
     "answer",
-    "step_starts",
-    "step_ends",
+    "steps",
     "meta",
     "input_text",
+    "n_tokens",
     "prompt_tokens",
     "reasoning_start",
     "n_spans_cut",
     "skipped_spans",
-]
+)
+_SAMPLE_STORED = {
+    "steps": ("step_starts", "step_ends"),
+    "n_tokens": ("token_ids",),
+}  # the rest as it is called
+
+
+def _sample_column(rows: pa.Table, name: str) -> pd.Series:
+    """One of ``_SAMPLE_COLUMNS`` from stored rows."""
+    if name == "n_tokens":
+        return pc.list_value_length(rows.column("token_ids")).to_pandas().astype(np.int32)
+    if name == "steps":
+        starts, ends = rows.column("step_starts").to_pylist(), rows.column("step_ends").to_pylist()
+        values: list[Any] = [tuple(zip(a, b, strict=True)) for a, b in zip(starts, ends, strict=True)]
+    elif name == "meta":
+        values = [json.loads(text) for text in rows.column(name).to_pylist()]
+    elif name == "skipped_spans":
+        values = [[tuple(each) for each in json.loads(text)] for text in rows.column(name).to_pylist()]
+    else:
+        return rows.column(name).to_pandas()
+    return pd.Series(values, dtype=object)
 
 
 class RunReader:
@@ -260,34 +280,29 @@ class RunReader:
 
     # -- samples and tokens ---------------------------------------------------------------------------------------
 
-    def read_samples(self, ids: Sequence[str] | None = None) -> pd.DataFrame:
+    def read_samples(
+        self, ids: Sequence[str] | None = None, columns: Sequence[str] | None = None
+    ) -> pd.DataFrame:
         """Samples in the order they were given, or the named ones in the order named.
 
-        Columns: ``sample, question, reasoning, answer, steps`` (tuples of characters), ``meta`` (dict), ``input_text,
-        n_tokens, prompt_tokens, reasoning_start, n_spans_cut, skipped_spans`` (list of ``(K, reason)``).
+        Columns, or those of them that are asked for: ``sample, question, reasoning, answer, steps`` (tuples of
+        characters), ``meta`` (dict), ``input_text, n_tokens, prompt_tokens, reasoning_start, n_spans_cut,
+        skipped_spans`` (list of ``(K, reason)``).
 
         Raises
         ------
         UserError
             For an id that the run does not have.
+        ValueError
+            For a column that does not exist.
         """
-        table = self._samples_table().open()
-        rows = self._take_samples(table, ids, [*_SAMPLE_COLUMNS, "token_ids"])
-        frame = rows.drop_columns(
-            ["step_starts", "step_ends", "meta", "skipped_spans", "token_ids"]
-        ).to_pandas()
-        starts, ends = rows.column("step_starts").to_pylist(), rows.column("step_ends").to_pylist()
-        steps = [tuple(zip(a, b, strict=True)) for a, b in zip(starts, ends, strict=True)]
-        metas = [json.loads(text) for text in rows.column("meta").to_pylist()]
-        skipped = [
-            [tuple(each) for each in json.loads(text)] for text in rows.column("skipped_spans").to_pylist()
-        ]
-        frame.insert(4, "steps", pd.Series(steps, dtype=object))
-        frame.insert(5, "meta", pd.Series(metas, dtype=object))
-        lengths = [len(each) for each in rows.column("token_ids")]
-        frame.insert(7, "n_tokens", np.array(lengths, dtype=np.int32))
-        frame["skipped_spans"] = pd.Series(skipped, dtype=object)
-        return frame
+        wanted = list(_SAMPLE_COLUMNS if columns is None else columns)
+        unknown = [name for name in wanted if name not in _SAMPLE_COLUMNS]
+        if unknown:
+            raise ValueError(f"no column {unknown[0]!r}; there are {', '.join(_SAMPLE_COLUMNS)}")
+        stored = [each for name in wanted for each in _SAMPLE_STORED.get(name, (name,))]
+        rows = self._take_samples(self._samples_table().open(), ids, stored)
+        return pd.DataFrame({name: _sample_column(rows, name) for name in wanted})
 
     def read_tokens(self, sample: str, checkpoint: str | None = None) -> pd.DataFrame:
         """Tokens of one sample in order: ``position, token_id, text, start, end, span, loss``.

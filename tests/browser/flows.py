@@ -6,6 +6,7 @@ wait_until_settled   the same, and the first chart has its axes
 click_point          click where an expression says a point of the chart lies
 open_map             go to the map and wait until it is drawn
 click_lonely_point   click the span farthest from all others, so that the click hits it
+big_map_pixels       where the points of a big map lie in its field
 follow_aligned_span  click a span, see aligned spans of other samples, and follow the first into its trace
 """
 
@@ -14,6 +15,9 @@ from __future__ import annotations
 import re
 from urllib.parse import parse_qs, urlparse
 
+import numpy as np
+
+BIG_MAP_HOME = 0.95  # the whole map's scale, as in points.js
 IDLE = "document.querySelector('[data-testid=\"stApp\"]')?.dataset.testScriptState === 'notRunning'"
 SETTLED = f"""() => {IDLE}
     && !!document.querySelector('.js-plotly-plot')?._fullLayout?.xaxis?.l2p"""
@@ -67,6 +71,13 @@ def click_point(page, place_of: str, argument: object) -> None:
     page.mouse.move(x, y, steps=4)
     page.wait_for_selector(".js-plotly-plot .hoverlayer .hovertext")
     page.mouse.click(x, y)
+
+
+def big_map_pixels(places: np.ndarray, box: dict[str, float], zoom: float = 1.0) -> np.ndarray:
+    """(n, 2) pixels from the top left corner of the field ``box``, for ``places`` (n, 2) in layout coordinates."""
+    low, high = places.min(axis=0), places.max(axis=0)
+    planes = 2 * (places - low) / (high - low) - 1
+    return (BIG_MAP_HOME * zoom * planes * (1, -1) + 1) / 2 * (box["width"], box["height"])
 
 
 def open_map(page, url: str, query: str = "run=planted") -> None:

@@ -88,6 +88,37 @@ def test_trace_by_keyboard_only(page, url):
     assert focused == last
 
 
+def test_a_trace_is_searched_and_copied(page, url):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto(f"{url}/trace?run=planted&sample=sum-3")
+    text = page.locator(".gsd-trace .text")
+    text.locator(".span.chosen").wait_for()
+    reasoning = text.evaluate("element => element.textContent")
+    word = "the"
+    n = reasoning.lower().count(word)
+    assert n > 1, "the fixture must hold the word several times"
+    search, count = page.locator(".gsd-trace .tools input"), page.locator(".gsd-trace .tools output")
+    search.fill(word.upper())
+    page.wait_for_function("n => CSS.highlights.get('gsd-found')?.size === n", arg=n)
+    assert count.inner_text() == f"1 of {n}"
+    search.press("Enter")
+    assert count.inner_text() == f"2 of {n}"
+    search.press("Shift+Enter")
+    search.press("Shift+Enter")
+    assert count.inner_text() == f"{n} of {n}"
+    found = page.evaluate("[...CSS.highlights.get('gsd-found-now')].map(range => range.toString())")
+    assert [each.lower() for each in found] == [word]
+    assert text.evaluate("element => element.textContent") == reasoning, "the search changed the text"
+    search.press("Escape")
+    assert not page.evaluate("CSS.highlights.has('gsd-found')")
+    search.fill("no such words")
+    assert count.inner_text() == "not found"
+    page.locator(".gsd-trace .tools button").click()
+    page.get_by_role("button", name="Copied").wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == reasoning
+    assert not page.problems, page.problems
+
+
 def test_a_copied_link_opens_the_same_view(page, url):
     open_map(page, url, f"run=planted&checkpoint=step-10&color=meta.topic&span={quote('sum-5#1')}")
     page.wait_for_selector('.gsd-trace [data-span="sum-5#1"].chosen')

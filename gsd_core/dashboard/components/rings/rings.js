@@ -52,7 +52,12 @@ function draw(chart, data) {
 const followers = new WeakMap(); // element of ours -> what it follows
 
 function follow(state) {
-  const chart = document.querySelector(`.${CSS.escape(state.data.chart)} .js-plotly-plot`);
+  const holder = document.querySelector(`.${CSS.escape(state.data.chart)}`);
+  const chart = holder?.querySelector(".js-plotly-plot");
+  if (holder && !chart && holder.gsdRings !== state.data) {
+    holder.gsdRings = state.data; // a map that draws its own rings (components/scatter)
+    holder.dispatchEvent(new Event("gsd-rings"));
+  }
   if (!chart || !chart.on || !chart._fullLayout) return;
   if (chart !== state.chart) {
     state.chart = chart;

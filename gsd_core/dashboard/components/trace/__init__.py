@@ -4,7 +4,8 @@ TraceSegment   a stretch of text; with an id it is a span
 plot_trace     mount the viewer; it calls back when a span is chosen
 
 The text is untrusted: the browser side writes it with ``textContent`` only. Keys: Tab reaches the trace, arrows
-move from span to span, Home and End jump, Enter or Space choose.
+move from span to span, Home and End jump, Enter or Space choose. In the search box Enter goes on, Shift+Enter back,
+Escape ends the search.
 """
 
 from __future__ import annotations
@@ -19,6 +20,11 @@ import streamlit as st
 _FOLDER = Path(__file__).parent
 _SHELL = """
 <div class="gsd-trace">
+  <div class="tools" hidden>
+    <input type="search" placeholder="Search in trace" aria-label="Search in trace; Enter goes to the next place" />
+    <output aria-live="polite"></output>
+    <button type="button">Copy</button>
+  </div>
   <div class="text" role="group"></div>
   <div class="tip" aria-hidden="true" hidden></div>
 </div>
@@ -28,7 +34,7 @@ _trace_viewer = st.components.v2.component(
     "gsd_trace",
     html=_SHELL,
     css=(_FOLDER / "trace.css").read_text(encoding="utf-8"),
-    js=(_FOLDER / "trace.js").read_text(encoding="utf-8"),
+    js="\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in ("find.js", "trace.js")),
 )
 
 
@@ -67,6 +73,7 @@ def plot_trace(
     selected: str | None = None,
     on_choose: Callable[[str], None] | None = None,
     max_height: int | None = None,
+    has_tools: bool = False,
     name: str = "Reasoning trace",
 ) -> None:
     """Show a trace.
@@ -84,6 +91,8 @@ def plot_trace(
         Called with the span's id before the page reruns.
     max_height
         In pixels; longer traces scroll, with the selected span in view. None: as long as it is.
+    has_tools
+        Whether the trace can be searched and copied.
     """
 
     def chosen() -> None:
@@ -96,6 +105,7 @@ def plot_trace(
         "selected": selected,
         "maxHeight": max_height,
         "name": name,
+        "tools": has_tools,
         "clickable": on_choose is not None,
     }
     _trace_viewer(key=key, data=data, on_chosen_change=chosen)

@@ -2,7 +2,7 @@
 const states = new WeakMap();
 
 function fingerprint(data) {
-  return JSON.stringify([data.segments, data.maxHeight, data.name, data.clickable]);
+  return JSON.stringify([data.segments, data.maxHeight, data.name, data.clickable, data.tools]);
 }
 
 function choose(state, element, focus) {
@@ -102,6 +102,8 @@ function build(state, data) {
     return element;
   });
   state.text.replaceChildren(...nodes);
+  state.tools.bar.hidden = !data.tools;
+  state.tools.renew();
 }
 
 export default function (component) {
@@ -111,6 +113,7 @@ export default function (component) {
   let state = states.get(root);
   if (!state) {
     state = { root, text: root.querySelector(".text"), tip: root.querySelector(".tip"), spans: [] };
+    state.tools = makeTools(state);
     states.set(root, state);
   }
   state.setTriggerValue = setTriggerValue;

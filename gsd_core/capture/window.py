@@ -1,0 +1,193 @@
+"""Windows of tier ``span``: one plain forward pass, then W + 1 backward passes that many spans share.
+
+compute_window_batch   a batch of samples → sketched gradients of all their spans through a window
+check_windows          whether a model's positions are mixed by attention alone, and by an ordinary one
+
+With window W the loss of span k goes back through the positions of the spans k − W … k only. Spans W + 1 apart have
+disjoint windows that together hold every position once, so pass r (0 … W) takes the losses of all spans k ≡ r modulo
+W + 1 at once, and attention keeps their gradients apart [ours]. Each position's share then counts for the one span
+whose window holds it. The cost does not depend on how many spans there are, nor on how long they are.
+
+Shapes: B batch, T positions, S spans, D model width, P sketch width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from gsd_core.capture.attention import UnfamiliarAttention, WindowedAttention
+from gsd_core.capture.batches import PaddedChunk, assign_spans, build_chunk, chunk_borders, spread_losses
+from gsd_core.capture.cache import SpanCache
+from gsd_core.capture.deferred_head import DeferredHead
+from gsd_core.capture.devices import input_device
+from gsd_core.capture.hooks import ModuleTap, TappedCall
+from gsd_core.capture.position import PositionSum, place_ranges
+from gsd_core.capture.sketch import Sketch
+from gsd_core.capture.span import SpanBatch
+from gsd_core.types import TokenizedSample
+
+PAST_SHARE = 0.05  # a forward pass of its own for fewer positions would cost more than it saves
+
+
+def compute_window_batch(
+    model: PreTrainedModel,
+    tap: ModuleTap,
+    sketch: Sketch,
+    samples: Sequence[TokenizedSample],
+    window: int,
+    pad_id: int = 0,
+    all_token_losses: bool = True,
+) -> SpanBatch:
+    """Sketched gradients of every span's mean loss through `window`, for a batch of samples.
+
+    Call it inside ``FrozenModel(model)`` and ``tap``, for a model that ``check_windows`` has found fit. With
+    `all_token_losses` tokens outside the spans get a loss too.
+    """
+    device = input_device(model)
+    ends = [len(s.token_ids) - 1 if all_token_losses else s.spans[-1].end - 1 for s in samples]
+    chunk = build_chunk(samples, [(0, end) for end in ends], pad_id, device)
+    assert chunk is not None, "a batch without tokens was planned"
+    borders = [chunk_borders(s)[1:] for s in samples]
+    past = _choose_past([of_sample[0] for of_sample in borders], chunk.ids.shape[1])
+    # From here on positions are counted from the first one that has a graph.
+    parts = [list(pairwise(at - past for at in of_sample)) for of_sample in borders]
+    n_live, n_spans = chunk.ids.shape[1] - past, max(map(len, parts))
+    owner, weights = (
+        torch.from_numpy(each[:, past:]).to(device)
+        for each in assign_spans(samples, chunk.positions, chunk.valid)
+    )
+    rows = place_ranges(parts, device)
+    gradients = torch.zeros(len(samples), n_spans, sketch.width, device=device)
+    coherence = torch.zeros(len(samples), n_spans, device=device)
+    with WindowedAttention(model) as attention, DeferredHead(model) as head:
+        states, root = _forward(model, head, chunk, past)
+        calls = tap.take()
+        found = head.differentiate(states[-1], chunk.targets[:, past:], weights, tap, sketch)
+        n_passes = min(window + 1, n_spans)
+        for turn in range(n_passes):
+            now = ((owner % (window + 1) == turn) & (owner >= 0))[..., None]
+            total = PositionSum(sketch, *rows)
+            for module, inputs, deltas in found.calls:
+                total.add(module, inputs, deltas * now.to(deltas.device))
+            attention.set_windows(_place_windows(parts, window, turn, n_live), device)
+            seed = found.slopes * now.to(found.slopes.device)
+            with _projecting(calls, sketch, total):
+                torch.autograd.grad(states[-1], root, seed, retain_graph=turn + 1 < n_passes)
+            shares, together = total.finish()
+            for k in range(turn, n_spans, window + 1):
+                gradients[:, k] = shares[:, max(0, k - window) : k + 1].sum(1)
+                coherence[:, k] = together[:, k]
+        losses = torch.full(chunk.ids.shape, torch.nan, device=device)
+        losses[:, past:] = found.losses
+        if all_token_losses:
+            rest = losses.isnan() & (chunk.targets != -100)
+            everything = torch.cat([each.detach() for each in states], dim=1)
+            losses[rest] = head.read_losses(everything, chunk.targets, rest)
+    vectors, alike = gradients.cpu().numpy(), coherence.clamp(0, 1).cpu().numpy()
+    return SpanBatch(
+        [vectors[i, : len(s.spans)] for i, s in enumerate(samples)],
+        [alike[i, : len(s.spans)] for i, s in enumerate(samples)],
+        spread_losses(losses, chunk.positions, chunk.valid, samples),
+    )
+
+
+def check_windows(
+    model: PreTrainedModel,
+    tap: ModuleTap,
+    sketch: Sketch,
+    sample: TokenizedSample,
+    plain_losses: np.ndarray,
+    tolerance: float,
+) -> bool:
+    """Whether `model` is fit for ``compute_window_batch``; if not, windows need ``compute_span_batch``.
+
+    Fit is a model that attends through transformers' interface in every layer, in an ordinary way, that gives the
+    losses of a plain forward pass (`plain_losses` (T,) by token, within `tolerance`), and in which nothing but
+    attention mixes positions: with attention's gradients held back, the gradient of one token's loss must be exactly
+    zero at every other position. Call it as ``compute_window_batch``.
+    """
+    device = input_device(model)
+    chunk = build_chunk([sample], [(0, len(sample.token_ids) - 1)], 0, device)
+    assert chunk is not None, "a sample without tokens was planned"
+    # The last token's loss alone: whatever mixes positions hands its gradient to earlier ones.
+    weights = torch.zeros(chunk.ids.shape, device=device)
+    weights[0, -1] = 1.0
+    try:
+        with WindowedAttention(model) as attention, DeferredHead(model) as head:
+            past = _choose_past([sample.spans[0].start - 1], chunk.ids.shape[1])
+            states, root = _forward(model, head, chunk, past)
+            tap.take()
+            found = head.differentiate(states[-1], chunk.targets[:, past:], weights[:, past:], tap, sketch)
+            attention.set_windows(np.full(found.losses.shape, found.losses.shape[1]), device)
+            (at_root,) = torch.autograd.grad(states[-1], root, found.slopes)
+            everything = torch.cat([each.detach() for each in states], dim=1)
+            losses = head.read_losses(everything, chunk.targets, chunk.valid).cpu().numpy()
+    except UnfamiliarAttention:
+        return False
+    is_alike = bool(np.abs(losses - plain_losses[1:]).max() <= tolerance)  # NaN is not alike
+    return is_alike and not at_root[0, :-1].any() and bool(at_root[0, -1].any())
+
+
+def _choose_past(starts: Sequence[int], n_positions: int) -> int:
+    """How many positions at the beginning need no graph: those before every sample's first span, if worth a pass."""
+    past = min(starts)
+    return past if past >= PAST_SHARE * n_positions else 0
+
+
+def _forward(
+    model: Any, head: DeferredHead, chunk: PaddedChunk, past: int
+) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Head inputs of the first `past` positions, if any, without a graph, and of the rest; the rest's embeddings."""
+    cache = SpanCache(chunk.ids.shape[1], differentiable=False)
+    states: list[torch.Tensor] = []
+    for start, stop in ((0, past), (past, chunk.ids.shape[1])):
+        if start == stop:
+            continue
+        with torch.set_grad_enabled(stop > past):
+            model(
+                input_ids=chunk.ids[:, start:stop],
+                position_ids=chunk.positions[:, start:stop],
+                past_key_values=cache,
+                use_cache=True,
+            )
+        states.append(head.take_states())
+    assert head.root is not None, "the token embedding was not called"
+    return states, head.root
+
+
+@contextmanager
+def _projecting(calls: Sequence[TappedCall], sketch: Sketch, total: PositionSum) -> Iterator[None]:
+    """Project the gradient of every call's output into `total` as soon as a backward pass has it, and keep no other."""
+
+    def watch(call: TappedCall) -> torch.utils.hooks.RemovableHandle:
+        project = sketch.modules[call.module].project_output_gradient
+        return call.output.register_hook(lambda delta: total.add(call.module, call.inputs, project(delta)))
+
+    handles = [watch(call) for call in calls]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _place_windows(
+    parts: Sequence[Sequence[tuple[int, int]]], window: int, turn: int, width: int
+) -> np.ndarray:
+    """(B, T) int64 first position of the window that holds each position in pass `turn`; T where none does.
+
+    ``parts[i][k]`` are the positions of span k of sample i with those up to the next span.
+    """
+    first = np.full((len(parts), width), width, dtype=np.int64)
+    for row, of_sample in enumerate(parts):
+        for k in range(turn, len(of_sample), window + 1):
+            start = of_sample[max(0, k - window)][0]
+            first[row, start : of_sample[k][1]] = start
+    return first

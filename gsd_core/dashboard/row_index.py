@@ -1,0 +1,58 @@
+"""Which row holds which span.
+
+RowIndex   span id → row, sample → rows
+
+A dictionary of a million ids would weigh as much as everything else that a page keeps of a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+
+
+class RowIndex(Mapping[str, int]):
+    """Rows of a frame of spans by id ``SAMPLE#K``, from its columns ``sample`` and ``index``; n spans.
+
+    ``codes`` (n,) int32 numbers the sample of each row, in the order in which samples first occur.
+    """
+
+    def __init__(self, spans: pd.DataFrame) -> None:
+        codes, names = pd.factorize(spans["sample"])
+        self.codes = codes.astype(np.int32)
+        self._names = names
+        self._indices = spans["index"].to_numpy(np.int32)
+        self._code_of = {str(name): code for code, name in enumerate(names)}
+        self._rows = np.argsort(self.codes, kind="stable").astype(np.int32)
+        self._starts = np.searchsorted(self.codes[self._rows], np.arange(len(names) + 1))
+
+    @property
+    def n_samples(self) -> int:
+        """How many samples have spans."""
+        return len(self._names)
+
+    def rows_of(self, sample: str) -> np.ndarray:
+        """(S,) rows of a sample's spans, ascending; empty for an unknown one."""
+        code = self._code_of.get(sample)
+        return self._rows[:0] if code is None else self._rows[self._starts[code] : self._starts[code + 1]]
+
+    def count_samples(self, rows: np.ndarray) -> int:
+        """How many samples these rows belong to."""
+        return int(np.count_nonzero(np.bincount(self.codes[rows], minlength=1)))
+
+    def __getitem__(self, span: str) -> int:
+        sample, _, number = str(span).rpartition("#")
+        if number.isdecimal():
+            rows = self.rows_of(sample)
+            found = rows[self._indices[rows] == int(number)]
+            if len(found) and str(int(number)) == number:
+                return int(found[0])
+        raise KeyError(span)
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __iter__(self) -> Iterator[str]:
+        return (f"{self._names[c]}#{k}" for c, k in zip(self.codes, self._indices, strict=True))

@@ -1,0 +1,10 @@
+"""Help: a way through the pages, the words they use, the measures they show, the keys they know."""
+
+import streamlit as st
+
+from gsd_core.dashboard import help_view, router
+
+router.enter_by_door()
+
+st.title("Help", anchor=False)
+help_view.show_help()
