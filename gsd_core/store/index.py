@@ -14,7 +14,7 @@ The index knows stored directions v, a search wants their cosine less the corpus
 ``(v − m)·t / |v − m|`` with ``t`` the unit query less m. For unit v the length |v − m| depends on v·m alone, so to the
 first order, around neighbours of cosine c, it ranks like the inner product of v with ``t + (c / |q − m|)·m``: a first
 question finds c, a second the candidates, which are ranked by the exact cosines of their stored directions. Without
-that term tight clusters come out in the order of v·m (recall 0.55 in place of 0.93 on the benchmark's uneven corpus).
+that term tight clusters come out in the order of v·m (``docs/store.md``).
 """
 
 from __future__ import annotations
