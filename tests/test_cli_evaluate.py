@@ -173,7 +173,7 @@ def test_a_person_reads_a_table_and_a_sentence(workspace: Path) -> None:
     outcome = run_gsd("evaluate", "planted", "--label", "meta.kinds", workspace=workspace)
     assert "span gradient (exact, without head)" in outcome.out
     assert "chance 0.2" in outcome.out
-    assert "P@10, other words: Gradients" in outcome.out
+    assert "P@10, distant questions: Gradients" in outcome.out
 
 
 def test_a_question_that_no_neighbour_can_answer_is_left_out(workspace: Path) -> None:
