@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlparse
 
 import numpy as np
 
+AIMS, HOVER_MS = 12, 15_000
 BIG_MAP_HOME = 0.95  # the whole map's scale, as in points.js
 IDLE = "document.querySelector('[data-testid=\"stApp\"]')?.dataset.testScriptState === 'notRunning'"
 SETTLED = f"""() => {IDLE}
@@ -64,13 +65,24 @@ def wait_until_settled(page) -> None:
 
 
 def click_point(page, place_of: str, argument: object) -> None:
-    """Click the chart's point whose place on the screen ``place_of(argument)`` (JavaScript) returns."""
-    wait_until_settled(page)
-    x, y = page.wait_for_function(STEADY % place_of, arg=argument, polling=100).json_value()
-    page.mouse.move(x - 3, y - 3)
-    page.mouse.move(x, y, steps=4)
-    page.wait_for_selector(".js-plotly-plot .hoverlayer .hovertext")
-    page.mouse.click(x, y)
+    """Click the chart's point whose place on the screen ``place_of(argument)`` (JavaScript) returns.
+
+    A chart that is drawn anew just when the mouse arrives shows nothing: then aim again.
+    """
+    for attempt in range(AIMS):
+        wait_until_settled(page)
+        x, y = page.wait_for_function(STEADY % place_of, arg=argument, polling=100).json_value()
+        page.mouse.move(x - 3, y - 3)
+        page.mouse.move(x, y, steps=4)
+        try:
+            page.wait_for_selector(".js-plotly-plot .hoverlayer .hovertext", timeout=HOVER_MS)
+        except Exception as error:  # playwright is imported by the fixtures only, for it may be missing
+            if type(error).__name__ != "TimeoutError" or attempt == AIMS - 1:
+                raise
+            page.mouse.move(1, 1)
+            continue
+        page.mouse.click(x, y)
+        return
 
 
 def big_map_pixels(places: np.ndarray, box: dict[str, float], zoom: float = 1.0) -> np.ndarray:
