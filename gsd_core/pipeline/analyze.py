@@ -1,6 +1,7 @@
 """``gsd analyze``: layout, clusters, labels, null, stresses and twins of a run's directions.
 
 run_analyze      analyse every checkpoint of a run (or one) and store the result whole
+CONTROL_NAMES    what figures and tables call these kinds
 read_controls    windows and tokens captured beside the spans, by kind
 read_directions  directions of a checkpoint, held or not
 report_step      progress of one of a stage's named steps
@@ -34,6 +35,8 @@ from gsd_core.store import LazyVectors
 
 if TYPE_CHECKING:
     from gsd_core.store import Run, RunReader, Workspace
+
+CONTROL_NAMES = {"windows": "random windows", "tokens": "single tokens"}
 
 
 def report_step(stage: Stage, steps: Sequence[str], step: str, done: int, total: int) -> None:

@@ -18,11 +18,10 @@ import pandas as pd
 
 from gsd_core.analysis.baselines import Representation, aggregate
 from gsd_core.analysis.directions import apply_centring, compute_centred
+from gsd_core.pipeline.analyze import CONTROL_NAMES
 
 if TYPE_CHECKING:
     from gsd_core.store import Run
-
-CONTROL_NAMES = {"tokens": "single tokens", "windows": "random windows"}
 
 
 class ControlQueries(NamedTuple):

@@ -21,7 +21,13 @@ import pandas as pd
 from gsd_core import __version__
 from gsd_core.analysis.directions import apply_centring, center_directions
 from gsd_core.errors import UserError
-from gsd_core.pipeline.analyze import get_checkpoint, read_controls, read_directions, report_step
+from gsd_core.pipeline.analyze import (
+    CONTROL_NAMES,
+    get_checkpoint,
+    read_controls,
+    read_directions,
+    report_step,
+)
 from gsd_core.pipeline.progress import Progress
 
 if TYPE_CHECKING:
@@ -30,7 +36,6 @@ if TYPE_CHECKING:
     from gsd_core.store import Run, RunReader, Workspace
 
 COUNTS = ("n_stresses", "n_twins", "n_rewordings")
-CONTROL_NAMES = {"windows": "random windows", "tokens": "single tokens"}  # as figure A calls them
 
 
 def store_structure(

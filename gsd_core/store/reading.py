@@ -6,7 +6,6 @@ RunReader   every read of a run; safe beside a capture that is under way
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import Any, TypeVar
@@ -20,7 +19,12 @@ from gsd_core.errors import UserError
 from gsd_core.store import findings, index, structure
 from gsd_core.store.document import RunDocument
 from gsd_core.store.files import Folder
-from gsd_core.store.samples import compute_tokens
+from gsd_core.store.samples import (
+    RUN_SAMPLE_COLUMNS,
+    compute_tokens,
+    list_stored_columns,
+    make_sample_frame,
+)
 from gsd_core.store.schema import (
     CAPTURED_TABLE,
     CHECKPOINTS_FOLDER,
@@ -39,40 +43,6 @@ from gsd_core.store.views import CheckpointView, join_span_ids, open_view
 
 _Value = TypeVar("_Value")
 _STORED = [name for name in SPAN_COLUMNS if name not in ("span", "checkpoint", "step")]
-_SAMPLE_COLUMNS = (
-    "sample",
-    "question",
-    "reasoning",
-    "answer",
-    "steps",
-    "meta",
-    "input_text",
-    "n_tokens",
-    "prompt_tokens",
-    "reasoning_start",
-    "n_spans_cut",
-    "skipped_spans",
-)
-_SAMPLE_STORED = {
-    "steps": ("step_starts", "step_ends"),
-    "n_tokens": ("token_ids",),
-}  # the rest as it is called
-
-
-def _sample_column(rows: pa.Table, name: str) -> pd.Series:
-    """One of ``_SAMPLE_COLUMNS`` from stored rows."""
-    if name == "n_tokens":
-        return pc.list_value_length(rows.column("token_ids")).to_pandas().astype(np.int32)
-    if name == "steps":
-        starts, ends = rows.column("step_starts").to_pylist(), rows.column("step_ends").to_pylist()
-        values: list[Any] = [tuple(zip(a, b, strict=True)) for a, b in zip(starts, ends, strict=True)]
-    elif name == "meta":
-        values = [json.loads(text) for text in rows.column(name).to_pylist()]
-    elif name == "skipped_spans":
-        values = [[tuple(each) for each in json.loads(text)] for text in rows.column(name).to_pylist()]
-    else:
-        return rows.column(name).to_pandas()
-    return pd.Series(values, dtype=object)
 
 
 class RunReader:
@@ -296,13 +266,9 @@ class RunReader:
         ValueError
             For a column that does not exist.
         """
-        wanted = list(_SAMPLE_COLUMNS if columns is None else columns)
-        unknown = [name for name in wanted if name not in _SAMPLE_COLUMNS]
-        if unknown:
-            raise ValueError(f"no column {unknown[0]!r}; there are {', '.join(_SAMPLE_COLUMNS)}")
-        stored = [each for name in wanted for each in _SAMPLE_STORED.get(name, (name,))]
-        rows = self._take_samples(self._samples_table().open(), ids, stored)
-        return pd.DataFrame({name: _sample_column(rows, name) for name in wanted})
+        wanted = list(RUN_SAMPLE_COLUMNS if columns is None else columns)
+        rows = self._take_samples(self._samples_table().open(), ids, list_stored_columns(wanted))
+        return make_sample_frame(rows, wanted)
 
     def read_tokens(self, sample: str, checkpoint: str | None = None) -> pd.DataFrame:
         """Tokens of one sample in order: ``position, token_id, text, start, end, span, loss``.

@@ -2,6 +2,8 @@
 
 iter_sample_batches       samples → record batches of ``schema.sample_schema``
 iter_run_sample_batches   run samples → record batches of ``schema.run_sample_schema``
+RUN_SAMPLE_COLUMNS        what a run tells of its samples
+list_stored_columns, make_sample_frame   those columns from stored rows
 check_ids                 refuse an id that is there twice
 to_sample                 row → ``Sample``
 compute_tokens            row of a run (+ losses) → frame of its tokens
@@ -16,11 +18,31 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gsd_core.errors import UserError
 from gsd_core.store.files import encode_json
 from gsd_core.store.infos import RunSample
 from gsd_core.types import Sample
+
+RUN_SAMPLE_COLUMNS = (
+    "sample",
+    "question",
+    "reasoning",
+    "answer",
+    "steps",
+    "meta",
+    "input_text",
+    "n_tokens",
+    "prompt_tokens",
+    "reasoning_start",
+    "n_spans_cut",
+    "skipped_spans",
+)
+_STORED_AS = {
+    "steps": ("step_starts", "step_ends"),
+    "n_tokens": ("token_ids",),
+}  # the rest as it is called
 
 _ROWS = 512  # samples a record batch: bounds memory whatever the size of the whole
 
@@ -137,3 +159,32 @@ def compute_tokens(row: dict[str, Any], losses: np.ndarray | None) -> pd.DataFra
             "loss": losses if known else np.full(n_tokens, np.nan, np.float32),
         }
     )
+
+
+def list_stored_columns(columns: Sequence[str]) -> list[str]:
+    """What has to be read for these of ``RUN_SAMPLE_COLUMNS``. ``ValueError`` for one that does not exist."""
+    unknown = [name for name in columns if name not in RUN_SAMPLE_COLUMNS]
+    if unknown:
+        raise ValueError(f"no column {unknown[0]!r}; there are {', '.join(RUN_SAMPLE_COLUMNS)}")
+    return [each for name in columns for each in _STORED_AS.get(name, (name,))]
+
+
+def make_sample_frame(rows: pa.Table, columns: Sequence[str]) -> pd.DataFrame:
+    """Stored rows → a frame of these of ``RUN_SAMPLE_COLUMNS``, nested values parsed."""
+    return pd.DataFrame({name: _sample_column(rows, name) for name in columns})
+
+
+def _sample_column(rows: pa.Table, name: str) -> pd.Series:
+    """One of ``RUN_SAMPLE_COLUMNS`` from stored rows."""
+    if name == "n_tokens":
+        return pc.list_value_length(rows.column("token_ids")).to_pandas().astype(np.int32)
+    if name == "steps":
+        starts, ends = rows.column("step_starts").to_pylist(), rows.column("step_ends").to_pylist()
+        values: list[Any] = [tuple(zip(a, b, strict=True)) for a, b in zip(starts, ends, strict=True)]
+    elif name == "meta":
+        values = [json.loads(text) for text in rows.column(name).to_pylist()]
+    elif name == "skipped_spans":
+        values = [[tuple(each) for each in json.loads(text)] for text in rows.column(name).to_pylist()]
+    else:
+        return rows.column(name).to_pandas()
+    return pd.Series(values, dtype=object)

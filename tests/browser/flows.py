@@ -16,6 +16,7 @@ import re
 from urllib.parse import parse_qs, urlparse
 
 import numpy as np
+import pytest
 
 AIMS, HOVER_MS = 12, 15_000
 BIG_MAP_HOME = 0.95  # the whole map's scale, as in points.js
@@ -69,6 +70,7 @@ def click_point(page, place_of: str, argument: object) -> None:
 
     A chart that is drawn anew just when the mouse arrives shows nothing: then aim again.
     """
+    playwright = pytest.importorskip("playwright.sync_api")
     for attempt in range(AIMS):
         wait_until_settled(page)
         x, y = page.wait_for_function(STEADY % place_of, arg=argument, polling=100).json_value()
@@ -76,8 +78,8 @@ def click_point(page, place_of: str, argument: object) -> None:
         page.mouse.move(x, y, steps=4)
         try:
             page.wait_for_selector(".js-plotly-plot .hoverlayer .hovertext", timeout=HOVER_MS)
-        except Exception as error:  # playwright is imported by the fixtures only, for it may be missing
-            if type(error).__name__ != "TimeoutError" or attempt == AIMS - 1:
+        except playwright.TimeoutError:
+            if attempt == AIMS - 1:
                 raise
             page.mouse.move(1, 1)
             continue
