@@ -26,6 +26,7 @@ from tests.benchmarks.race_work import (
     BERGSON_WAYS,
     IGNORED,
     PLAIN,
+    TIERS,
     Settings,
     Size,
     cut_borders,
@@ -95,7 +96,7 @@ def test_exact_tier_and_autograd_loop_do_the_same_work(tmp_path: Path) -> None:
 
     write_work(tmp_path, UNEVEN, width=32, layers=2)
     work = read_work(tmp_path, Settings(rank=4))
-    ours = Capture(work, "span", None, False).get_vectors()["vectors"]
+    ours = Capture(work, TIERS["exact"]).get_vectors()["vectors"]
     theirs = AutogradLoop(work).get_vectors()["vectors"]
     assert ours.shape[0] == UNEVEN.samples * UNEVEN.spans
     assert relative_error(ours, theirs) < 1e-5

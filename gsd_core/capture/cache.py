@@ -44,6 +44,7 @@ class SpanCacheLayer(CacheLayerMixin):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__()
         self.capacity, self.differentiable, self.length = 0, False, 0
+        self.open_from: int | None = None
         self.own: list[tuple[torch.Tensor, torch.Tensor]] = []
         self.past: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._buffers: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -54,7 +55,7 @@ class SpanCacheLayer(CacheLayerMixin):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append a chunk; return everything cached, the chunk last."""
+        """Append a chunk; return everything cached, the chunk last. One behind ``open_from`` is not kept."""
         self.is_initialized = True
         own = (key_states, value_states)
         if self._buffers is None:
@@ -67,6 +68,8 @@ class SpanCacheLayer(CacheLayerMixin):
             # Through ``data``: autograd must not take a write behind what earlier chunks read for a change of that.
             buffer.data[:, :, start:stop] = each.detach()
             joined.append(_Append.apply(behind, each, (buffer.data[:, :, :stop],)))
+        if start == self.open_from:
+            return joined[0], joined[1]
         self.length = stop
         self.own.append(own)
         self.past.append((past[0], past[1]))
@@ -86,15 +89,17 @@ class SpanCache(Cache):
     """Cache of all layers; see the module's introduction.
 
     `capacity` positions (K at most) find room. With `differentiable` gradients of the past can be asked for; without
-    it the past is constant.
+    it the past is constant. A chunk that begins at `open_from` sees what is there and leaves nothing behind, so that
+    it may be computed again.
     """
 
     layers: list[SpanCacheLayer]  # type: ignore[assignment]  # only this class of layer is ever made
 
-    def __init__(self, capacity: int, differentiable: bool) -> None:
+    def __init__(self, capacity: int, differentiable: bool, open_from: int | None = None) -> None:
         def make(**kwargs: Any) -> SpanCacheLayer:
             layer = SpanCacheLayer(**kwargs)
             layer.capacity, layer.differentiable = capacity, differentiable
+            layer.open_from = open_from
             return layer
 
         super().__init__(layer_class_to_replicate=make)  # type: ignore[arg-type]  # called, and nothing else

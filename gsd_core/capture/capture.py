@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ from transformers import PreTrainedModel
 
 from gsd_core.capture.accumulate import make_record, token_losses_of
 from gsd_core.capture.batches import plan_batches
+from gsd_core.capture.checkpointing import CheckpointedLayers
 from gsd_core.capture.devices import input_device
 from gsd_core.capture.hidden import (
     HeadSketch,
@@ -45,6 +47,7 @@ from gsd_core.capture.window import check_windows, compute_window_batch
 from gsd_core.errors import UserError
 from gsd_core.types import SampleRecords, Skipped, TokenizedSample
 
+CHECKPOINTABLE = ("position", "span")
 TIERS = ("hidden", "head", "position", "span", "state")
 SKETCH_RANK = 32
 SELF_CHECK_TOLERANCE = {torch.float32: 2e-3, torch.float64: 1e-6}
@@ -77,6 +80,8 @@ class CaptureConfig:
     """Also take spectral strength and the GRACE-like score of every span (one forward pass more)."""
     all_token_losses: bool = True
     """Also compute losses of tokens outside spans (one forward pass more over the text after the last span)."""
+    gradient_checkpointing: bool = False
+    """Tiers span and position: compute every layer again in each backward pass instead of keeping its graph."""
 
 
 class Capturer:
@@ -118,6 +123,15 @@ class Capturer:
                 config.seed,
                 self.device,
             )
+        self._layers: AbstractContextManager[Any] = nullcontext()
+        if config.gradient_checkpointing:
+            if config.tier not in CHECKPOINTABLE:
+                raise UserError(
+                    f"tier {config.tier} keeps no graph of the layers",
+                    "--gradient-checkpointing",
+                    "leave the flag out, or choose --tier span or position",
+                )
+            self._layers = CheckpointedLayers(model)
         self.shares_passes: bool | None = None
         self._is_chunking_checked = False
 
@@ -195,13 +209,20 @@ class Capturer:
                 return compute_head_batch(self.model, self.head_sketch, samples, self.pad_id)
             assert self.selection is not None
             assert self.sketch is not None
-            with ModuleTap(self.selection, self.sketch) as tap:
+            with self._layers, ModuleTap(self.selection, self.sketch) as tap:
                 if self.config.tier == "position":
                     return compute_position_batch(self.model, tap, self.sketch, samples, self.pad_id)
-                everywhere = self.config.all_token_losses
-                if window is not None and self._can_share_passes(tap, samples[0]):
+                everywhere, checkpointed = self.config.all_token_losses, self.config.gradient_checkpointing
+                if (checkpointed or window is not None) and self._can_share_passes(tap, samples[0]):
                     return compute_window_batch(
                         self.model, tap, self.sketch, samples, window, self.pad_id, everywhere
+                    )
+                if checkpointed:
+                    raise UserError(
+                        "its attention is not ordinary, so spans are captured in chunks, whose layers cannot be "
+                        "computed again",
+                        f"model {type(self.model).__name__}",
+                        "leave out --gradient-checkpointing; a smaller --batch-tokens needs less memory too",
                     )
                 self._check_chunked_forward(tap, samples[0])
                 return compute_span_batch(
@@ -291,7 +312,11 @@ def capture_with_less(
         torch.cuda.empty_cache()
     if len(samples) == 1:
         n_tokens = len(samples[0].token_ids)
-        return [Skipped(samples[0].id, f"out of memory at {n_tokens} tokens, alone in its batch")]
+        reason = f"out of memory at {n_tokens} tokens, alone in its batch"
+        config = capturer.config
+        if config.tier in CHECKPOINTABLE and not config.gradient_checkpointing:
+            reason += "; try --gradient-checkpointing"
+        return [Skipped(samples[0].id, reason)]
     middle = len(samples) // 2
     return [
         *capture_with_less(capturer, samples[:middle], audited),

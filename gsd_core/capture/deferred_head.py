@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd.graph import get_gradient_edge
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
@@ -115,7 +116,8 @@ class DeferredHead:
             with torch.enable_grad():
                 lost = token_losses_of(logits, goals[None, rows])[0]
                 total = (lost * loads[rows]).sum()
-            slope, *deltas = torch.autograd.grad(total, [block, *(call.output for call in found)])
+            wanted = [get_gradient_edge(block), *(call.edge for call in found)]
+            slope, *deltas = torch.autograd.grad(total, wanted)
             losses[rows], slopes[at] = lost.detach(), slope[0]
             for call, delta in zip(found, deltas, strict=True):
                 left = sketch.modules[call.module].project_output_gradient(delta)[0]

@@ -1,26 +1,30 @@
 """Hooks that watch a forward pass and are gone afterwards, whatever happens.
 
 FrozenModel   context: parameters frozen, evaluation mode, embedding output as the graph's root; all undone on exit
-ModuleTap     context: keeps each captured module's projected inputs and its output tensors, call by call
-TappedCall    what one module call left: projected input (B, T, q) and the output that a gradient is asked for
+ModuleTap     context: keeps each captured module's projected inputs and where its outputs' gradients pass, call by call
+TappedCall    what one module call left: projected input (B, T, q) and the edge of the graph that its output is
 
     with FrozenModel(model), ModuleTap(selection, sketch) as tap:
         logits = model(ids).logits
         calls = tap.take()                  # and the tap is empty for the next forward
-        deltas = torch.autograd.grad(loss, [c.output for c in calls], allow_unused=True)
+        deltas = torch.autograd.grad(loss, [c.edge for c in calls], allow_unused=True)
+        with tap.watching(calls, lambda call, delta: ...):     # or one by one, while the backward pass goes on
+            loss.backward()
 
 No dense weight gradient is ever formed: parameters do not require gradients, so autograd stops at activations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
@@ -84,11 +88,15 @@ def _root_the_graph(module: nn.Module, args: Any, output: torch.Tensor) -> torch
 
 @dataclass(slots=True)
 class TappedCall:
-    """One call of one captured module. ``module`` indexes ``Sketch.modules``; ``inputs`` (B, T, q) float32."""
+    """One call of one captured module. ``module`` indexes ``Sketch.modules``; ``inputs`` (B, T, q) float32.
+
+    ``edge`` stands for the output where a gradient is asked for; the output itself lives only as long as the model
+    needs it.
+    """
 
     module: int
     inputs: torch.Tensor
-    output: torch.Tensor
+    edge: GradientEdge
 
 
 class ModuleTap:
@@ -98,6 +106,7 @@ class ModuleTap:
         self._selection, self._sketch = selection, sketch
         self._calls: list[TappedCall] = []
         self._handles: list[RemovableHandle] = []
+        self._is_off = False
 
     def __enter__(self) -> ModuleTap:
         try:
@@ -123,13 +132,40 @@ class ModuleTap:
         calls, self._calls = self._calls, []
         return calls
 
+    @contextmanager
+    def watching(
+        self, calls: Sequence[TappedCall], receive: Callable[[TappedCall, torch.Tensor], None]
+    ) -> Iterator[None]:
+        """Hand the gradient of every call's output to `receive` as soon as a backward pass has it, and keep none.
+
+        What modules are called with meanwhile is no new call: a checkpointed layer is computed again.
+        """
+
+        def watch(call: TappedCall) -> RemovableHandle:
+            def hook(gradients: Sequence[torch.Tensor | None]) -> None:
+                delta = gradients[call.edge.output_nr]
+                if delta is not None:
+                    receive(call, delta)
+
+            return call.edge.node.register_prehook(hook)
+
+        handles = [watch(call) for call in calls]
+        self._is_off = True
+        try:
+            yield
+        finally:
+            self._is_off = False
+            for handle in handles:
+                handle.remove()
+
     def _make_hook(self, index: int) -> Any:
         module_sketch = self._sketch.modules[index]
         name = self._selection.captured[index].name
 
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             if (
-                not torch.is_grad_enabled()
+                self._is_off
+                or not torch.is_grad_enabled()
                 or not isinstance(output, torch.Tensor)
                 or not output.requires_grad
             ):
@@ -142,6 +178,7 @@ class ModuleTap:
                     f"module {name}",
                     "use --tier hidden",
                 )
-            self._calls.append(TappedCall(index, module_sketch.project_input(activation), output))
+            inputs = module_sketch.project_input(activation)
+            self._calls.append(TappedCall(index, inputs, get_gradient_edge(output)))
 
         return hook

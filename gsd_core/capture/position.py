@@ -25,7 +25,7 @@ from transformers import PreTrainedModel
 from gsd_core.capture.accumulate import token_losses_of
 from gsd_core.capture.batches import PaddedChunk, build_chunk
 from gsd_core.capture.devices import input_device
-from gsd_core.capture.hooks import ModuleTap
+from gsd_core.capture.hooks import ModuleTap, TappedCall
 from gsd_core.capture.sketch import Sketch
 from gsd_core.capture.span import SpanBatch
 from gsd_core.types import TokenizedSample
@@ -155,6 +155,10 @@ class PositionSum:
         if self._n_waiting > MAX_WAITING:
             self._work_off()
 
+    def receive(self, call: TappedCall, delta: torch.Tensor) -> None:
+        """Add a watched call with its output's gradient (B, T, d_out)."""
+        self.add(call.module, call.inputs, self._sketch.modules[call.module].project_output_gradient(delta))
+
     def finish(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Sketched gradients (B, S, P) and coherence (B, S), float32; a module that never came counts as zero."""
         self._work_off()
@@ -203,10 +207,7 @@ def compute_position_batch(
     prompt = torch.tensor([s.prompt_tokens for s in samples], device=losses.device)
     is_target = (chunk.targets != -100) & (chunk.positions + 1 >= prompt[:, None])
     loss = ((losses * is_target).sum(1) / is_target.sum(1).clamp_min(1)).sum()
-    deltas = torch.autograd.grad(loss, [call.output for call in calls], allow_unused=True)
     total = PositionSum(sketch, *span_rows(chunk, samples))
-    for call, delta in zip(calls, deltas, strict=True):
-        if delta is not None:
-            projected = sketch.modules[call.module].project_output_gradient(delta)
-            total.add(call.module, call.inputs, projected)
+    with tap.watching(calls, total.receive):
+        loss.backward()  # parameters are frozen: only the embeddings' output gets a gradient
     return make_span_batch(*total.finish(), chunk, losses, samples)

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.autograd.graph import get_gradient_edge
 from transformers import PreTrainedModel
 
 from gsd_core.capture.accumulate import GradientSum
@@ -179,7 +180,7 @@ def _walk_back(
         past = cache.past(at) if at > first else []
         found = torch.autograd.grad(
             outputs,
-            [call.output for call in chunk.calls] + past,
+            [call.edge for call in chunk.calls] + [get_gradient_edge(each) for each in past],
             grad_outputs=seeds,
             retain_graph=True,
             allow_unused=True,

@@ -1,4 +1,4 @@
-"""Windows of tier ``span``: one plain forward pass, then W + 1 backward passes that many spans share.
+"""Tier ``span`` in whole passes: one plain forward pass, then W + 1 backward passes that many spans share.
 
 compute_window_batch   a batch of samples → sketched gradients of all their spans through a window
 check_windows          whether a model's positions are mixed by attention alone, and by an ordinary one
@@ -8,13 +8,15 @@ disjoint windows that together hold every position once, so pass r (0 … W) tak
 W + 1 at once, and attention keeps their gradients apart [ours]. Each position's share then counts for the one span
 whose window holds it. The cost does not depend on how many spans there are, nor on how long they are.
 
+The exact gradient (window None) is the case of one span a pass. ``span.py`` has it for less, in chunks; here it is for
+checkpointed layers, which cannot be cut into chunks.
+
 Shapes: B batch, T positions, S spans, D model width, P sketch width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -27,7 +29,7 @@ from gsd_core.capture.batches import PaddedChunk, assign_spans, build_chunk, chu
 from gsd_core.capture.cache import SpanCache
 from gsd_core.capture.deferred_head import DeferredHead
 from gsd_core.capture.devices import input_device
-from gsd_core.capture.hooks import ModuleTap, TappedCall
+from gsd_core.capture.hooks import ModuleTap
 from gsd_core.capture.position import PositionSum, place_ranges
 from gsd_core.capture.sketch import Sketch
 from gsd_core.capture.span import SpanBatch
@@ -41,11 +43,11 @@ def compute_window_batch(
     tap: ModuleTap,
     sketch: Sketch,
     samples: Sequence[TokenizedSample],
-    window: int,
+    window: int | None,
     pad_id: int = 0,
     all_token_losses: bool = True,
 ) -> SpanBatch:
-    """Sketched gradients of every span's mean loss through `window`, for a batch of samples.
+    """Sketched gradients of every span's mean loss through `window` (None: all), for a batch of samples.
 
     Call it inside ``FrozenModel(model)`` and ``tap``, for a model that ``check_windows`` has found fit. With
     `all_token_losses` tokens outside the spans get a loss too.
@@ -54,11 +56,12 @@ def compute_window_batch(
     ends = [len(s.token_ids) - 1 if all_token_losses else s.spans[-1].end - 1 for s in samples]
     chunk = build_chunk(samples, [(0, end) for end in ends], pad_id, device)
     assert chunk is not None, "a batch without tokens was planned"
-    borders = [chunk_borders(s)[1:] for s in samples]
+    n_spans = max(len(s.spans) for s in samples)
+    borders, n_before = _cut(samples, is_exact=window is None)
     past = _choose_past([of_sample[0] for of_sample in borders], chunk.ids.shape[1])
     # From here on positions are counted from the first one that has a graph.
     parts = [list(pairwise(at - past for at in of_sample)) for of_sample in borders]
-    n_live, n_spans = chunk.ids.shape[1] - past, max(map(len, parts))
+    n_live, reach = chunk.ids.shape[1] - past, n_spans - 1 if window is None else window
     owner, weights = (
         torch.from_numpy(each[:, past:]).to(device)
         for each in assign_spans(samples, chunk.positions, chunk.valid)
@@ -70,20 +73,22 @@ def compute_window_batch(
         states, root = _forward(model, head, chunk, past)
         calls = tap.take()
         found = head.differentiate(states[-1], chunk.targets[:, past:], weights, tap, sketch)
-        n_passes = min(window + 1, n_spans)
+        n_passes = min(reach + 1, n_spans)
         for turn in range(n_passes):
-            now = ((owner % (window + 1) == turn) & (owner >= 0))[..., None]
+            now = ((owner % (reach + 1) == turn) & (owner >= 0))[..., None]
             total = PositionSum(sketch, *rows)
             for module, inputs, deltas in found.calls:
                 total.add(module, inputs, deltas * now.to(deltas.device))
-            attention.set_windows(_place_windows(parts, window, turn, n_live), device)
+            # Of every sample: which parts go back to which, and the last of them is the span.
+            turns = [(max(0, k - reach), k + n_before) for k in range(turn, n_spans, reach + 1)]
+            attention.set_windows(_place_windows(parts, turns, n_live), device)
             seed = found.slopes * now.to(found.slopes.device)
-            with _projecting(calls, sketch, total):
+            with tap.watching(calls, total.receive):
                 torch.autograd.grad(states[-1], root, seed, retain_graph=turn + 1 < n_passes)
             shares, together = total.finish()
-            for k in range(turn, n_spans, window + 1):
-                gradients[:, k] = shares[:, max(0, k - window) : k + 1].sum(1)
-                coherence[:, k] = together[:, k]
+            for first, last in turns:
+                gradients[:, last - n_before] = shares[:, first : last + 1].sum(1)
+                coherence[:, last - n_before] = together[:, last]
         losses = torch.full(chunk.ids.shape, torch.nan, device=device)
         losses[:, past:] = found.losses
         if all_token_losses:
@@ -145,7 +150,7 @@ def _forward(
     model: Any, head: DeferredHead, chunk: PaddedChunk, past: int
 ) -> tuple[list[torch.Tensor], torch.Tensor]:
     """Head inputs of the first `past` positions, if any, without a graph, and of the rest; the rest's embeddings."""
-    cache = SpanCache(chunk.ids.shape[1], differentiable=False)
+    cache = SpanCache(chunk.ids.shape[1], differentiable=False, open_from=past)
     states: list[torch.Tensor] = []
     for start, stop in ((0, past), (past, chunk.ids.shape[1])):
         if start == stop:
@@ -162,32 +167,31 @@ def _forward(
     return states, head.root
 
 
-@contextmanager
-def _projecting(calls: Sequence[TappedCall], sketch: Sketch, total: PositionSum) -> Iterator[None]:
-    """Project the gradient of every call's output into `total` as soon as a backward pass has it, and keep no other."""
-
-    def watch(call: TappedCall) -> torch.utils.hooks.RemovableHandle:
-        project = sketch.modules[call.module].project_output_gradient
-        return call.output.register_hook(lambda delta: total.add(call.module, call.inputs, project(delta)))
-
-    handles = [watch(call) for call in calls]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 def _place_windows(
-    parts: Sequence[Sequence[tuple[int, int]]], window: int, turn: int, width: int
+    parts: Sequence[Sequence[tuple[int, int]]], turns: Sequence[tuple[int, int]], width: int
 ) -> np.ndarray:
-    """(B, T) int64 first position of the window that holds each position in pass `turn`; T where none does.
+    """(B, T) int64 first position of the window that holds each position; T where none does.
 
-    ``parts[i][k]`` are the positions of span k of sample i with those up to the next span.
+    ``parts[i]`` are the positions of sample i, part by part; a window holds those from one part to another.
     """
     first = np.full((len(parts), width), width, dtype=np.int64)
     for row, of_sample in enumerate(parts):
-        for k in range(turn, len(of_sample), window + 1):
-            start = of_sample[max(0, k - window)][0]
-            first[row, start : of_sample[k][1]] = start
+        for start, last in turns:
+            if last < len(of_sample):
+                first[row, of_sample[start][0] : of_sample[last][1]] = of_sample[start][0]
     return first
+
+
+def _cut(samples: Sequence[TokenizedSample], is_exact: bool) -> tuple[list[list[int]], int]:
+    """Borders of every sample's parts, which are its spans with what follows them, and how many parts come before.
+
+    Before the spans come, where the gradient `is_exact`, pieces of the prompt about as long as spans: positions are
+    padded to the longest part.
+    """
+    borders = [chunk_borders(s) for s in samples]
+    if not is_exact:
+        return [each[1:] for each in borders], 0
+    longest = max(stop - start for each in borders for start, stop in pairwise(each[1:]))
+    n_before = max(1, max(-(-each[1] // longest) for each in borders))
+    cuts = [np.linspace(0, each[1], n_before + 1).astype(int).tolist()[:-1] for each in borders]
+    return [[*before, *each[1:]] for before, each in zip(cuts, borders, strict=True)], n_before

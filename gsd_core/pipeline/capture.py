@@ -83,7 +83,7 @@ def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progres
                 f"data set {dataset}",
                 "check --segmenter, --truncate and the model",
             )
-        tier, window = resolve_tier(options.tier, options.window, tokenized)
+        tier, window = resolve_tier(options.tier, options.window, tokenized, options.gradient_checkpointing)
         config = CaptureConfig(
             tier=tier,
             window=window,
@@ -93,6 +93,7 @@ def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progres
             lora=options.lora,
             with_head=not options.no_head,
             measures=not options.no_measures,
+            gradient_checkpointing=options.gradient_checkpointing,
         )
         sketch = crew.ask(checkpoints[0], DescribeSketch(config))
         encoder = load_sentence_encoder(options.encoder, device=_encoder_device(options, model))

@@ -26,6 +26,7 @@ from gsd_core.types import TokenizedSample, name_is_valid
 DEFAULT_SKETCH_WIDTH = 2048
 AFFORDABLE_FORWARDS = 8.0  # a run costing more forward passes than this takes window 1 unless told otherwise
 PREFIX_SHARE = 0.58  # mean share of the sequence before a span's end (methods §1.1: 0.55–0.62)
+CHECKPOINTED_SPAN = 2.0  # a whole forward and a whole backward pass a span
 MUST_MATCH = (
     "dataset",
     "tier",
@@ -89,6 +90,8 @@ class CaptureOptions:
     """Leave the output head's weight out of tiers span and position."""
     no_measures: bool = False
     """Leave out spectral strength and the GRACE-like score of every span (they cost a forward pass)."""
+    gradient_checkpointing: bool = False
+    """Compute layers again in each backward pass of tiers span and position: less memory, more time."""
     no_controls: bool = False
     """Leave out the random windows and single tokens that alignment is compared with."""
     map: str | None = None
@@ -98,12 +101,13 @@ class CaptureOptions:
 
 
 def resolve_tier(
-    tier: str | None, window: str | None, samples: Sequence[TokenizedSample]
+    tier: str | None, window: str | None, samples: Sequence[TokenizedSample], checkpointed: bool = False
 ) -> tuple[str, int | None]:
     """Definite tier and window (None: all spans).
 
     Without a window flag, tier span is exact where that costs at most eight forward passes a sample, ``1 + 0.58 S`` for
-    S spans (methods §1.1); beyond, it takes window 1.
+    S spans (methods §1.1); beyond, it takes window 1. With layers `checkpointed` it costs ``1 + 2 S`` [ours]: every
+    span goes back through the whole sample, which is computed again.
 
     Raises
     ------
@@ -127,7 +131,8 @@ def resolve_tier(
     if window is not None:
         return tier, int(window)
     mean_spans = sum(len(s.spans) for s in samples) / max(1, len(samples))
-    return tier, None if 1 + PREFIX_SHARE * mean_spans <= AFFORDABLE_FORWARDS else 1
+    price = CHECKPOINTED_SPAN if checkpointed else PREFIX_SHARE
+    return tier, None if 1 + price * mean_spans <= AFFORDABLE_FORWARDS else 1
 
 
 def make_run_name(options: CaptureOptions, dataset: str) -> str:

@@ -233,6 +233,12 @@ def _add_capture(commands: Any) -> None:
         help="lay a model that is larger than a device over several",
     )
     add("--batch-tokens", type=_positive, default=_ABSENT, metavar="N")
+    add(
+        "--gradient-checkpointing",
+        action="store_true",
+        default=_ABSENT,
+        help="less memory for long traces: compute layers again in each backward pass",
+    )
     add("--executor", choices=("local", "ray"), default=_ABSENT, help="ray: several processes or machines")
     add("--workers", type=_positive, default=_ABSENT, metavar="N", help="of the executor ray")
     add("--run", default=_ABSENT, metavar="NAME")

@@ -56,9 +56,10 @@ def open_probe(
         As in ``gsd capture``: any tier, any window; None chooses as it does.
     choices
         ``segmenter="steps", sketch_width=2048, batch_tokens=4096, limit=None, truncate=False, seed=0, encoder=…,
-        lora="adapters", with_head=True, map=None``: as the flags of ``gsd capture``. ``sketch_rank=32``: numbers that
-        each side of a module's gradient is projected to; less is quicker and coarser. ``replace=False``: whether a
-        run of that name is removed when a training begins at step 0. ``quiet=True``: no progress bars.
+        lora="adapters", with_head=True, gradient_checkpointing=False, map=None``: as the flags of ``gsd capture``.
+        ``sketch_rank=32``: numbers that each side of a module's gradient is projected to; less is quicker and coarser.
+        ``replace=False``: whether a run of that name is removed when a training begins at step 0. ``quiet=True``: no
+        progress bars.
 
     Raises
     ------
@@ -102,7 +103,7 @@ def _open(
 ) -> TrackedRun:
     replace, quiet = choices.pop("replace", False), choices.pop("quiet", True)
     with_head, rank = choices.pop("with_head", True), choices.pop("sketch_rank", SKETCH_RANK)
-    known = (
+    known = [
         "segmenter",
         "sketch_width",
         "batch_tokens",
@@ -112,7 +113,9 @@ def _open(
         "encoder",
         "lora",
         "map",
-    )
+    ]
+    if group is None:  # a ride has no passes of its own
+        known.append("gradient_checkpointing")
     for name in choices:
         if name not in known:
             raise UserError(f"unknown choice {name!r}", "open_probe", f"there are {', '.join(known)}")
@@ -142,7 +145,7 @@ def _open(
     if not tokenized:
         reason = f"; the first: {skipped[0].sample}: {skipped[0].reason}" if skipped else ""
         raise UserError(f"no sample is left to capture{reason}", f"data set {stored}", "check segmenter=")
-    chosen, spans_back = resolve_tier(options.tier, options.window, tokenized)
+    chosen, spans_back = resolve_tier(options.tier, options.window, tokenized, options.gradient_checkpointing)
     config = CaptureConfig(
         tier=chosen,
         window=spans_back,
@@ -152,5 +155,6 @@ def _open(
         batch_tokens=options.batch_tokens,
         lora=options.lora,
         with_head=with_head,
+        gradient_checkpointing=options.gradient_checkpointing,
     )
     return TrackedRun(store, options, config, (samples, tokenized, skipped), progress, group, replace)

@@ -16,7 +16,16 @@ from pathlib import Path
 import numpy as np
 
 from tests.benchmarks.race_turns import SCRATCH, Entry, Worker
-from tests.benchmarks.race_work import BERGSON_WAYS, Settings, Size, Work, load_model, read_work, write_work
+from tests.benchmarks.race_work import (
+    BERGSON_WAYS,
+    TIERS,
+    Settings,
+    Size,
+    Work,
+    load_model,
+    read_work,
+    write_work,
+)
 
 DENSE = 10**7  # a rank and width that no module of the small model reaches: nothing is projected or folded
 
@@ -33,10 +42,10 @@ def compute_checks(with_bergson: bool, size: Size | None = None) -> dict[str, fl
         folder = Path(name)
         write_work(folder, size)
         work = read_work(folder, Settings())
-        exact = Capture(work, "span", None, False).get_vectors()["vectors"]
+        exact = Capture(work, TIERS["exact"]).get_vectors()["vectors"]
         checks = {"exact, autograd loop": _worst_error(exact, AutogradLoop(work).get_vectors()["vectors"])}
         if with_bergson:
-            capturer = make_capturer(load_model(work), "span", None, False, work.settings.rank)
+            capturer = make_capturer(load_model(work), TIERS["exact"], work.settings.rank)
             assert capturer.sketch is not None
             assert capturer.selection is not None
             names = [captured.name.removeprefix("model.") for captured in capturer.selection.captured]
@@ -57,7 +66,7 @@ def compute_checks(with_bergson: bool, size: Size | None = None) -> dict[str, fl
         with tempfile.TemporaryDirectory(dir=SCRATCH) as name:
             write_work(Path(name), Size(4, 48, 4, uneven=True), width=32, layers=2)
             work = read_work(Path(name), Settings())
-            dense = make_capturer(load_model(work), "span", None, False, DENSE, DENSE)
+            dense = make_capturer(load_model(work), TIERS["exact"], DENSE, DENSE)
             ours = np.concatenate(dense.compute_gradients(make_samples(work)).gradients)
             for way in BERGSON_WAYS:
                 theirs = np.concatenate(list(_ask_bergson(way, work).values()), axis=1)

@@ -23,7 +23,7 @@ import torch
 
 from gsd_core.capture.capture import CaptureConfig, Capturer
 from gsd_core.types import TokenizedSample, TokenSpan
-from tests.benchmarks.race_work import AUTOGRAD, IGNORED, PLAIN, TIERS, Work, load_model
+from tests.benchmarks.race_work import AUTOGRAD, IGNORED, PLAIN, TIERS, Way, Work, load_model
 from tests.benchmarks.race_worker import Contestant, serve
 
 
@@ -37,20 +37,19 @@ def make_samples(work: Work) -> list[TokenizedSample]:
     return samples
 
 
-def make_capturer(
-    model: Any, tier: str, window: int | None, with_head: bool, rank: int, width: int = 2048
-) -> Capturer:
+def make_capturer(model: Any, way: Way, rank: int, width: int = 2048) -> Capturer:
     """A capturer that does the races' work and nothing else; `width` is the default of ``gsd capture``."""
     return Capturer(
         model,
         CaptureConfig(
-            tier=tier,
-            window=window,
+            tier=way.tier,
+            window=way.window,
             sketch_width=width,
             sketch_rank=rank,
             audit_share=0.0,
-            with_head=with_head,
+            with_head=way.with_head,
             all_token_losses=False,
+            gradient_checkpointing=way.checkpointed,
         ),
     )
 
@@ -86,10 +85,10 @@ class PlainStep:
 class Capture:
     """One tier of capture; records are made and thrown away."""
 
-    def __init__(self, work: Work, tier: str, window: int | None, with_head: bool) -> None:
+    def __init__(self, work: Work, way: Way) -> None:
         samples = make_samples(work)
         self.batches = [[samples[row] for row in rows] for rows in work.iter_batches()]
-        self.capturer = make_capturer(load_model(work), tier, window, with_head, work.settings.rank)
+        self.capturer = make_capturer(load_model(work), way, work.settings.rank)
 
     def warm_up(self) -> None:
         self.capturer.capture(self.batches[0])
@@ -110,7 +109,7 @@ class AutogradLoop:
         self.model = load_model(work)
         self.samples = make_samples(work)
         self.first = len(work.iter_batches()[0])
-        self.capturer = make_capturer(self.model, "span", None, False, work.settings.rank)
+        self.capturer = make_capturer(self.model, TIERS["exact"], work.settings.rank)
         assert self.capturer.selection is not None
         self.weights = [captured.module.weight for captured in self.capturer.selection.captured]
 
@@ -145,7 +144,7 @@ def make_own_way(way: str, work: Work) -> Contestant:
         return PlainStep(work)
     if way == AUTOGRAD:
         return AutogradLoop(work)
-    return Capture(work, *TIERS[way])
+    return Capture(work, TIERS[way])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What every contestant of the races is given: one model and the same token rows, as files.
 
-TIERS         capture's contestants: (tier, window, whether the output head is captured)
+Way           what a contestant captures
+TIERS         capture's contestants
 PLAIN         what every cost is divided by
 OWN_WAYS, BERGSON_WAYS  names of all contestants
 Size          how many samples, tokens a sample, spans a sample; whether spans differ in length
@@ -22,22 +23,35 @@ import json
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 VOCABULARY = 2048
 IGNORED = -100
 PLAIN = "plain step"
-TIERS: dict[str, tuple[str, int | None, bool]] = {
-    "hidden": ("hidden", None, False),
-    "head": ("head", None, True),
-    "position": ("position", None, False),
-    "window 0": ("span", 0, False),
-    "window 1": ("span", 1, False),
-    "window 2": ("span", 2, False),
-    "exact": ("span", None, False),
-    "exact with head": ("span", None, True),
+
+
+class Way(NamedTuple):
+    """Tier and window of a capture, and what is not as the races have it: the output head, checkpointed layers."""
+
+    tier: str
+    window: int | None = None
+    with_head: bool = False
+    checkpointed: bool = False
+
+
+TIERS = {
+    "hidden": Way("hidden"),
+    "head": Way("head", with_head=True),
+    "position": Way("position"),
+    "window 0": Way("span", 0),
+    "window 1": Way("span", 1),
+    "window 2": Way("span", 2),
+    "exact": Way("span"),
+    "exact with head": Way("span", with_head=True),
+    "window 1, checkpointed": Way("span", 1, checkpointed=True),
+    "exact, checkpointed": Way("span", checkpointed=True),
 }
 AUTOGRAD = "autograd loop"
 OWN_WAYS = (PLAIN, *TIERS, AUTOGRAD)

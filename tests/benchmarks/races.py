@@ -52,7 +52,7 @@ def plan_races(is_quick: bool) -> list[tuple[Size, tuple[str, ...]]]:
         (Size(32, spans=16), FEW),
         (Size(16, spans=32), FEW),
         (Size(16, tokens=1024), (*FEW, "hidden", "position")),
-        (Size(2, tokens=4096), (*FEW, "hidden", "position")),
+        (Size(2, tokens=4096), (*FEW, "hidden", "position", "window 1, checkpointed", "exact, checkpointed")),
         (Size(32, uneven=True), (*FEW, AUTOGRAD)),
     ]
     if (
