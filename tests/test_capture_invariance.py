@@ -178,7 +178,7 @@ class _Hungry:
     """Stands for a capturer whose memory holds at most `room` samples and never sample 'c'."""
 
     def __init__(self, room: int) -> None:
-        self.room, self.calls = room, []
+        self.room, self.calls, self.config = room, [], CaptureConfig()
 
     def capture(self, samples, audited):  # type: ignore[no-untyped-def]
         self.calls.append(len(samples))
