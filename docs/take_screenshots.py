@@ -15,11 +15,13 @@ import shutil
 import sys
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 from playwright.sync_api import Page, sync_playwright
 
 DOCS = Path(__file__).parent
-SAMPLE, SPAN = "demo-train-00228", "demo-train-00228%232"
+SAMPLE, SPAN = "demo-train-00310", "demo-train-00310%231"
+QUESTION = quote("meta.procedure · span · meta.step_kinds=step")
 PROOFS = "run=proofs&checkpoint=step-03600"
 
 
@@ -35,22 +37,22 @@ class Shot(NamedTuple):
 
 SHOTS = {
     "overview": Shot("", "text=Data sets", 800),
-    "map": Shot(f"map?run=demo&span={SPAN}", "text=random pairs"),
+    "map": Shot(f"map?run=demo&span={SPAN}&words=other", "text=random pairs"),
     "trace": Shot(f"trace?run=demo&sample={SAMPLE}&span={SPAN}", "text=random pairs"),
     "alignment": Shot("alignment?run=demo", "text=In which layers"),
     "stresses": Shot("stresses?run=demo", ".js-plotly-plot"),
     "twins": Shot("twins?run=demo", ".js-plotly-plot", 1420),
     "timeline": Shot("timeline?run=demo", ".js-plotly-plot"),
-    "evidence": Shot("evidence?run=demo", "text=Cosines across samples"),
+    "evidence": Shot(f"evidence?run=demo&question={QUESTION}", "text=Cosines across samples"),
     "pins": Shot(
-        f"map?run=demo&span={SPAN}&pins={SPAN}%1Fdemo-train-00228%233%1Fdemo-train-00084%232",
+        f"map?run=demo&span={SPAN}&pins={SPAN}%1Fdemo-train-00154%231%1F{SAMPLE}%232",
         "text=random pairs",
         press="Pinned (3)",
     ),
     "data": Shot("data", "input[type=file]", upload="problems.jsonl"),
     "help": Shot("help", "text=What is not claimed"),
     "tutorial-map": Shot(
-        f"map?{PROOFS}&color=meta.step_types&span=ProntoQA_1%232&words=other", "text=random pairs", 1100
+        f"map?{PROOFS}&color=meta.step_types&span=ProntoQA_1%232&words=other", "text=random pairs"
     ),
     "tutorial-twins": Shot(f"twins?{PROOFS}&words=other", ".js-plotly-plot", 1420),
     "tutorial-evidence": Shot(f"evidence?{PROOFS}", "text=Cosines across samples", 760),
