@@ -41,7 +41,7 @@ SHOTS = {
     "trace": Shot(f"trace?run=demo&sample={SAMPLE}&span={SPAN}", "text=random pairs"),
     "alignment": Shot("alignment?run=demo", "text=In which layers"),
     "stresses": Shot("stresses?run=demo", ".js-plotly-plot"),
-    "twins": Shot("twins?run=demo", ".js-plotly-plot", 1420),
+    "twins": Shot("twins?run=demo&words=other", ".js-plotly-plot", 1420),
     "timeline": Shot("timeline?run=demo", ".js-plotly-plot"),
     "evidence": Shot(f"evidence?run=demo&question={QUESTION}", "text=Cosines across samples"),
     "pins": Shot(

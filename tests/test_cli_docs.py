@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -99,6 +100,12 @@ def test_every_link_leads_somewhere() -> None:
             if not page.exists() or (heading and heading not in _anchors(page)):
                 broken.append(f"{name}: {target}")
     assert not broken
+
+
+def test_every_screenshot_is_made_by_the_script() -> None:
+    pytest.importorskip("playwright", reason="the script needs playwright")
+    shots = runpy.run_path(str(ROOT / "docs" / "take_screenshots.py"))["SHOTS"]
+    assert set(shots) == {path.stem for path in (ROOT / "docs" / "images").glob("*.png")}
 
 
 def _anchors(page: Path) -> set[str]:
