@@ -17,7 +17,7 @@ class LazyVectors:
     """(n, P) float16 directions of ``checkpoint`` as captured; row i is the i-th row of ``read_spans``.
 
     ``vectors[a:b]`` reads only those rows, and so does ``vectors[[7, 3, 7]]``; ``numpy.asarray(vectors)`` reads all.
-    One index a time (rows). Give it a ``snapshot()`` where a capture may be under way.
+    One index a time (rows). Made by ``OpenedRun.vectors``; give it a ``snapshot()`` where a capture may be under way.
     """
 
     def __init__(self, reader: RunReader, checkpoint: str) -> None:

@@ -46,9 +46,10 @@ _STORED = [name for name in SPAN_COLUMNS if name not in ("span", "checkpoint", "
 
 
 class RunReader:
-    """Reads of one run. ``checkpoint=None`` means ``default_checkpoint``; every read sees whole batches only.
+    """Reads of one run. Made by ``Workspace.open_run``.
 
-    Two reads may see two moments of a capture that is under way; ``snapshot()`` gives a reader that stays at one.
+    ``checkpoint=None`` means ``default_checkpoint``; every read sees whole batches only. Two reads may see two
+    moments of a capture that is under way; ``snapshot()`` gives a reader that stays at one.
     """
 
     def __init__(self, folder: Folder, name: str) -> None:

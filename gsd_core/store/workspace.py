@@ -28,7 +28,10 @@ _OWN_NAMES = {"datasets", "runs", "jobs", "uploads", WORKSPACE_FILE}
 
 
 class Workspace:
-    """An open workspace. ``uri`` is its place, ``version`` its layout, ``is_local`` whether it lies on a disk."""
+    """An open workspace. Made by ``Workspace.open``.
+
+    ``uri`` is its place, ``version`` its layout, ``is_local`` whether it lies on a disk.
+    """
 
     def __init__(self, folder: Folder, version: int) -> None:
         self.uri, self.version, self.is_local = folder.uri, version, folder.is_local

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
-from tests.browser.flows import follow_aligned_span
-from tests.cli_support import run_gsd_json
+from tests.browser.flows import follow_aligned_span, query_of, wait_until_settled
+from tests.cli_support import ROOT, run_gsd_json
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 LIMIT = 300
+MOST_ACTIONS = 10
+README = (ROOT / "README.md").read_text("utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -45,22 +48,45 @@ def test_a_click_on_the_map_of_real_data_shows_aligned_spans(page, dashboard, wo
         page.screenshot(path=str(Path(folder) / "real-map.png"))
 
 
-def test_an_uploaded_file_becomes_a_map_by_clicks_alone(
+def test_an_uploaded_file_becomes_twins_in_as_few_actions_as_the_readme_says(
     page, dashboard, tmp_path: Path, shared_data: Path
 ) -> None:
-    # Upload, look, start, wait, open: the background job runs the same commands as a shell would.
-    lines = (shared_data / "gsm8k_test_socratic.jsonl").read_text("utf-8").splitlines()[:30]
+    # The background job runs the same commands as a shell would. The first action, `make demo`, is the fixture's.
+    told = README.split("## From your own file to twins")[1].split("\n\n")[1].splitlines()
+    assert all(line.startswith(f"{number}. ") for number, line in enumerate(told, start=1))
+    assert len(told) < MOST_ACTIONS
+    lines = (shared_data / "gsm8k_test_socratic.jsonl").read_text("utf-8").splitlines()[:60]
     file = tmp_path / "mine.jsonl"
     file.write_text("\n".join(lines), "utf-8")
-    page.goto(f"{dashboard(tmp_path / 'workspace')}/data")
-    page.set_input_files("input[type=file]", str(file))
-    page.get_by_role("button", name="Capture and analyse").click()
-    page.get_by_role("link", name="Open the map").first.click(timeout=400_000)
-    page.wait_for_function("!!document.querySelector('.js-plotly-plot')?._fullLayout?.xaxis?.l2p")
-    assert "run=mine" in page.url
+    url = dashboard(tmp_path / "workspace")
+
+    def open_map() -> None:
+        page.get_by_role("link", name="Open the map").first.click(timeout=400_000)
+        page.wait_for_url(re.compile(r"/map\?.*run=mine"))
+        wait_until_settled(page)
+        if folder := os.environ.get("GSD_SCREENSHOTS"):
+            page.screenshot(path=str(Path(folder) / "uploaded-map.png"))
+
+    def choose_other_words() -> None:
+        page.wait_for_selector(".gsd-pair path", state="attached")
+        page.get_by_text("In other words").click()
+
+    actions = [
+        lambda: page.goto(url),
+        lambda: page.get_by_role("link", name="Data", exact=True).first.click(),
+        lambda: page.set_input_files("input[type=file]", str(file)),
+        lambda: page.get_by_role("button", name="Capture and analyse").click(),
+        open_map,
+        lambda: page.get_by_role("link", name="Twins", exact=True).first.click(),
+        choose_other_words,
+    ]
+    assert 1 + len(actions) == len(told), "the README counts other actions than there are"
+    for act in actions:
+        act()
+    page.wait_for_url(re.compile("words=other"))
+    page.wait_for_selector(".gsd-pair path", state="attached")
+    assert query_of(page)["run"] == "mine"
     assert not page.problems, page.problems
-    if folder := os.environ.get("GSD_SCREENSHOTS"):
-        page.screenshot(path=str(Path(folder) / "uploaded-map.png"))
 
 
 def test_a_cancelled_job_says_so_and_keeps_what_it_finished(
