@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 
+STATE = "mean hidden state"
+
+
 class Verdict(NamedTuple):
     """``outcome`` is "above", "below" or "even" (intervals overlap); ``gradient`` and ``baseline`` are the best rows,
     each with ``representation, value, ci_low, ci_high``."""
@@ -28,7 +31,8 @@ class Verdict(NamedTuple):
 def compute_verdict(rows: pd.DataFrame) -> Verdict | None:
     """Best gradient beside best baseline in the strictest P@k of rows of one question and checkpoint.
 
-    The strictest is the one that was asked last. None where either kind is missing. Controls do not count.
+    The strictest is the one that was asked last. None where either kind is missing. Controls do not count. Where the
+    mean hidden state is not among the baselines, the headline says so: it is the one that most often wins.
     """
     precise = rows[rows["metric"].str.startswith("P@") & rows["value"].notna()]
     if not len(precise):
@@ -45,6 +49,11 @@ def compute_verdict(rows: pd.DataFrame) -> Verdict | None:
     gradient, baseline = best["gradient"], best["baseline"]
     if gradient["ci_low"] > baseline["ci_high"]:
         outcome, headline = "above", "Gradients stand above every baseline."
+        if not precise.loc[precise["kind"] == "baseline", "representation"].str.startswith(STATE).any():
+            headline = (
+                f"Gradients stand above every baseline asked. The {STATE} was not asked: compare with a run of "
+                "--tier state."
+            )
     elif gradient["ci_high"] < baseline["ci_low"]:
         outcome, headline = "below", "Gradients do not beat the best baseline."
     else:

@@ -42,6 +42,13 @@ def test_the_verdict_goes_by_intervals(gradient, baseline, said: str) -> None:
     assert compute_verdict(make_rows(gradient, baseline).head(1)) is None
 
 
+def test_a_win_over_an_incomplete_field_names_who_was_missing() -> None:
+    rows = make_rows((0.8, 0.7, 0.9), (0.5, 0.4, 0.6))
+    assert "mean hidden state was not asked" in compute_verdict(rows).headline
+    whole = pd.concat([rows, rows.tail(1).assign(representation="mean hidden state", value=0.3)])
+    assert compute_verdict(whole).headline == "Gradients stand above every baseline."
+
+
 def test_figures_hold_every_row_and_no_tags_from_data() -> None:
     rows = make_rows((0.8, 0.7, 0.9), (0.5, 0.4, 0.6))
     dots = plot_dots(rows, "P@10")
