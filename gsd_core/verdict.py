@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-
 STATE = "mean hidden state"
 
 
@@ -44,7 +43,7 @@ def compute_verdict(rows: pd.DataFrame) -> Verdict | None:
         part = precise[precise["kind"] == kind]
         if not len(part):
             return None
-        row = part.loc[part["value"].idxmax()]
+        row = part.iloc[int(part["value"].argmax())]
         best[kind] = {key: row[key] for key in ("representation", "value", "ci_low", "ci_high")}
     gradient, baseline = best["gradient"], best["baseline"]
     if gradient["ci_low"] > baseline["ci_high"]:

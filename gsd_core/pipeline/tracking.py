@@ -28,7 +28,7 @@ from gsd_core.pipeline.tracked_run import TrackedRun
 from gsd_core.store import Workspace
 from gsd_core.types import name_is_valid
 
-RIDE_RANK = 16  # cosines 15 % less sure than with 32, for two thirds of the cost: docs/performance.md
+RIDE_RANK = 16  # cosines a sixth to a quarter less sure than with 32, for two thirds of the cost
 
 
 def open_probe(

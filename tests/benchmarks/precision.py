@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -99,8 +100,12 @@ def measure_dtypes(source: str, n: int) -> list[dict[str, Any]]:
                     "neighbours": kept,
                 }
             )
-            print("{checkpoint}  {way:9} {dtype:9} {spans:4} spans  direction {direction:.4f} (5 %: {direction_p05:.4f})"
-                  "  norm off by {norm:.1%}  pairs {pairs:.4f}  neighbours {neighbours:.2f}".format(**rows[-1]), flush=True)  # fmt: skip
+            row = rows[-1]
+            _say(
+                f"{source}  {way:9} {dtype:9} {len(own):4} spans  direction {row['direction']:.4f} "
+                f"(5 %: {row['direction_p05']:.4f})  norm off by {row['norm']:.1%}  pairs {pairs:.4f}  "
+                f"neighbours {kept:.2f}"
+            )
     return rows
 
 
@@ -123,8 +128,13 @@ def measure_ranks(source: str) -> list[dict[str, Any]]:
         sketched, _ = capture(model, samples, sketch_rank=rank, sketch_width=width)
         pairs, kept = compare(dense, sketched, owner)
         rows.append({"checkpoint": source, "rank": rank, "width": width, "pairs": pairs, "neighbours": kept})
-        print(f"{source}  rank {rank:2}, width {width}: pairs {pairs:.4f}, neighbours {kept:.2f}", flush=True)
+        _say(f"{source}  rank {rank:2}, width {width}: pairs {pairs:.4f}, neighbours {kept:.2f}")
     return rows
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def main() -> None:
