@@ -5,7 +5,7 @@
 The bundled demo model reads its generated corpus. *Direction*: cosine of a span's sketched gradient to the one that a
 float32 model gives, same sketch. *Pairs*: root mean square difference of the centred cosines of all pairs of spans of
 different samples. *Neighbours*: share of the ten nearest spans of other samples that stay. The last rows compare
-sketches with dense gradients of a few samples, not centred. Nothing is asserted.
+sketches with dense gradients of a few samples. Nothing is asserted.
 """
 
 from __future__ import annotations
@@ -122,11 +122,11 @@ def measure_ranks(source: str) -> list[dict[str, Any]]:
         for s in samples
         for span in s.spans
     ])  # fmt: skip
-    dense /= np.linalg.norm(dense, axis=1, keepdims=True)
+    centred = compute_centred(dense).directions
     rows = []
     for rank, width in ((8, 2048), (16, 2048), (32, 2048), (32, 8192)):
         sketched, _ = capture(model, samples, sketch_rank=rank, sketch_width=width)
-        pairs, kept = compare(dense, sketched, owner)
+        pairs, kept = compare(centred, compute_centred(sketched).directions, owner)
         rows.append({"checkpoint": source, "rank": rank, "width": width, "pairs": pairs, "neighbours": kept})
         _say(f"{source}  rank {rank:2}, width {width}: pairs {pairs:.4f}, neighbours {kept:.2f}")
     return rows
