@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from gsd_core.dashboard.alignment_figures import plot_cosines
 from gsd_core.dashboard.commands import evaluate_commands
-from gsd_core.dashboard.evidence_figures import plot_curves, plot_dots
+from gsd_core.dashboard.evidence_figures import choose_curves, plot_curves, plot_dots
 from gsd_core.verdict import compute_verdict
 from tests.cli_support import run_gsd_json, write_run
 from tests.page_support import check, open_page, words
@@ -55,7 +55,8 @@ def test_figures_hold_every_row_and_no_tags_from_data() -> None:
     assert sum(len(trace.x) for trace in dots.data) == 2
     assert "<b>" not in str(dots.to_json())
     later = rows.assign(step=2, checkpoint="b")
-    curves = plot_curves(pd.concat([rows, later]), [], "P@10")
+    both = pd.concat([rows, later])
+    curves = plot_curves(both, choose_curves(both, []), "P@10")
     assert [list(trace.x) for trace in curves.data if trace.mode] == [[1.0, 2.0]] * 2
     cosines = pd.DataFrame(
         {"kind": ["spans"] * 3 + ["same cluster"] * 3, "cosine": [0, 0.1, 0.2, 0.5, 0.6, 0.7]}

@@ -3,7 +3,6 @@
 show_alignment     the page of an analysed run
 open_structure     stresses and twins of a run, or what to do to get them
 show_two_spans     two spans side by side, their cosine beside its null
-CHART              Plotly's tool bar on these pages
 """
 
 from __future__ import annotations
@@ -24,8 +23,10 @@ from gsd_core.dashboard import (
 )
 from gsd_core.dashboard.address import address_of, choose, read_address, write_address
 from gsd_core.dashboard.alignment_figures import color_pair, name_pair
+from gsd_core.dashboard.charts import show_chart
 from gsd_core.dashboard.colors import NOISE_MARK, Mark
 from gsd_core.dashboard.commands import analyze_commands
+from gsd_core.dashboard.figure_tables import make_cells_table, make_clusters_table, make_layers_table
 from gsd_core.dashboard.queries import RunView, compute_q_values
 from gsd_core.dashboard.session import Chosen, escape
 from gsd_core.dashboard.structure_queries import (
@@ -39,8 +40,6 @@ from gsd_core.dashboard.structure_queries import (
 from gsd_core.errors import UserError
 
 MANY_SAMPLES = 5_000
-CHART = {"displaylogo": False, "modeBarButtonsToRemove": ["toImage", "select2d", "lasso2d", "autoScale2d"]}
-_STILL = {"displayModeBar": False}
 _CELLS = "alignment_cells"
 _PAIR = "alignment_pair"
 
@@ -166,13 +165,13 @@ def show_two_spans(chosen: Chosen, view: RunView, pair: PairView, cell: tuple[in
 def _show_cells(chosen: Chosen, a: str, b: str) -> None:
     view, pair, threshold = session.get_view(chosen), _get_pair(chosen, a, b), _get_threshold(chosen)
     n_a, n_b = pair.cosines.shape
-    st.plotly_chart(
+    show_chart(
         alignment_figures.plot_cells(view, pair, threshold, _chosen_cell(pair)),
         key=_CELLS,
-        on_select=lambda: _clicked(n_b),
-        selection_mode="points",
-        config=_STILL,
         alt=f"Cosines of {n_a} spans of a with {n_b} spans of b",
+        name=f"{view.name} {view.checkpoint} {a} {b}",
+        table=partial(make_cells_table, view, pair),
+        on_select=lambda: _clicked(n_b),
     )
 
 
@@ -223,13 +222,15 @@ def _show_layers(view: RunView, structure: Structure, chosen: Chosen, pair: Pair
         return
     rows = [(int(pair.rows_a[i]), int(pair.rows_b[j])) for i, j, _ in pair.aligned]
     names = [f"{name_pair(place)}<br>{i + 1}↔{j + 1}" for place, (i, j, _) in enumerate(pair.aligned)]
-    figure = alignment_figures.plot_layers(
-        compute_layer_cosines(session.get_directions(chosen), rows, layers),
-        names,
-        [name for name, _, _ in layers],
-        structure.layers,
+    cosines = compute_layer_cosines(session.get_directions(chosen), rows, layers)
+    blocks = [name for name, _, _ in layers]
+    show_chart(
+        alignment_figures.plot_layers(cosines, names, blocks, structure.layers),
+        key="alignment_layers",
+        alt="Cosines of aligned pairs by layer",
+        name=f"{view.name} {view.checkpoint} {pair.a} {pair.b} layers",
+        table=partial(make_layers_table, cosines, pair, blocks, structure.layers),
     )
-    st.plotly_chart(figure, key="alignment_layers", config=_STILL, alt="Cosines of aligned pairs by layer")
     st.caption(
         "Left: cosine of each framed pair within one layer's block of the sketch, early layers below. Right: means "
         "over pairs of spans of different samples with 95 % intervals over samples."
@@ -244,17 +245,25 @@ def _show_run(view: RunView, structure: Structure, chosen: Chosen) -> None:
         if structure.edges.empty:
             st.info("No two clusters to compare.", icon=":material/info:")
         else:
-            figure = alignment_figures.plot_clusters(view, structure.edges)
-            st.plotly_chart(figure, key="alignment_clusters", config=_STILL, alt="Cosines between clusters")
+            show_chart(
+                alignment_figures.plot_clusters(view, structure.edges),
+                key="alignment_clusters",
+                alt="Cosines between clusters",
+                name=f"{view.name} {view.checkpoint} clusters",
+                table=partial(make_clusters_table, view, structure.edges, alignment_figures.MAX_CLUSTERS),
+            )
             st.caption(
                 "Mean centred cosine of spans of two clusters, from different samples only. The diagonal is high by "
                 f"construction. The {alignment_figures.MAX_CLUSTERS} biggest clusters at most."
             )
     with right:
         st.markdown("##### Cosines across samples (figure A)")
-        figure = alignment_figures.plot_cosines(structure.cosines, _get_threshold(chosen))
-        st.plotly_chart(
-            figure, key="alignment_cosines", config=_STILL, alt="Distributions of cosines by kind"
+        show_chart(
+            alignment_figures.plot_cosines(structure.cosines, _get_threshold(chosen)),
+            key="alignment_cosines",
+            alt="Distributions of cosines by kind",
+            name=f"{view.name} {view.checkpoint} cosines",
+            table=lambda: structure.cosines,
         )
         st.caption(
             "Pairs of spans of different samples. “Shuffled” has clusters of the same sizes with random members. "

@@ -2,6 +2,7 @@
 
 plot_dots      a value with its interval for every representation, best on top
 plot_curves    the same over training steps
+choose_curves  which ones to draw
 """
 
 from __future__ import annotations
@@ -71,11 +72,10 @@ def plot_dots(rows: pd.DataFrame, metric: str) -> go.Figure:
     return figure
 
 
-def plot_curves(rows: pd.DataFrame, picked: Sequence[str], metric: str) -> go.Figure:
-    """Value over training steps, with bands; without a choice the best gradients and baselines."""
-    names = list(picked) or _choose_curves(rows)
+def plot_curves(rows: pd.DataFrame, names: Sequence[str], metric: str) -> go.Figure:
+    """Value over training steps, with bands, of the representations ``names``."""
     figure = go.Figure()
-    for place, name in enumerate(names[:MAX_CURVES]):
+    for place, name in enumerate(names):
         part = rows[(rows["representation"] == name) & rows["value"].notna()].copy()
         part["at"] = (
             part["step"].astype(float) if part["step"].notna().all() else np.arange(len(part), dtype=float)
@@ -114,9 +114,12 @@ def plot_curves(rows: pd.DataFrame, picked: Sequence[str], metric: str) -> go.Fi
     return figure
 
 
-def _choose_curves(rows: pd.DataFrame) -> list[str]:
-    """The three gradients and the three baselines that reach highest anywhere."""
-    names: list[str] = []
+def choose_curves(rows: pd.DataFrame, picked: Sequence[str]) -> list[str]:
+    """The first ``MAX_CURVES`` of those ``picked``; else the three gradients and the three baselines that reach highest
+    anywhere."""
+    names = list(picked)[:MAX_CURVES]
+    if names:
+        return names
     for kind in ("gradient", "baseline"):
         part = rows[rows["kind"] == kind].groupby("representation")["value"].max()
         names += part.sort_values(ascending=False).head(3).index.tolist()

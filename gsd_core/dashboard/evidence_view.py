@@ -6,12 +6,15 @@ load_cosines        cosines of single tokens, windows, spans: random pairs, or b
 
 from __future__ import annotations
 
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
 from gsd_core.dashboard import alignment_figures, evidence_figures, job_view, session
 from gsd_core.dashboard.address import choose, pick_many
 from gsd_core.dashboard.alignment_figures import COSINE_KINDS
+from gsd_core.dashboard.charts import show_chart
 from gsd_core.dashboard.commands import evaluate_commands
 from gsd_core.dashboard.evidence_queries import (
     QUESTION,
@@ -74,12 +77,25 @@ def _show_benchmark(chosen: Chosen, rows: pd.DataFrame) -> None:
     else:
         dots, curve = st.container(), None
     with dots:
-        st.plotly_chart(evidence_figures.plot_dots(here, metric), key="evidence_dots")
+        show_chart(
+            evidence_figures.plot_dots(here, metric),
+            key="evidence_dots",
+            alt=f"{metric} of every representation",
+            name=f"{chosen.info.name} {checkpoint} {metric}",
+            table=partial(here.dropna, subset=["value"]),
+        )
     if curve is not None:
         with curve:
             names = list(here.sort_values("value", ascending=False)["representation"])
             picked = pick_many("Curves", "curves", names, placeholder="the best of each kind")
-            st.plotly_chart(evidence_figures.plot_curves(shown, picked, metric), key="evidence_curve")
+            curves = evidence_figures.choose_curves(shown, picked)
+            show_chart(
+                evidence_figures.plot_curves(shown, curves, metric),
+                key="evidence_curve",
+                alt=f"{metric} over training",
+                name=f"{chosen.info.name} {metric} over training",
+                table=lambda: shown[shown["representation"].isin(curves)].dropna(subset=["value"]),
+            )
     st.caption(
         "Share of the nearest rows of other samples that carry the same label; bars are 95 % intervals over samples, "
         f"n = {int(here['n'].max()):,}. The dashed line is chance, the dotted one what perfect neighbours would reach. "
@@ -115,7 +131,14 @@ def _show_cosines(chosen: Chosen) -> None:
     if not len(cosines):
         st.info(f"No structure is stored for this checkpoint yet: `gsd analyze {chosen.info.name}`")
         return
-    st.plotly_chart(alignment_figures.plot_cosines(cosines, float("nan")), key="evidence_cosines")
+    of = f"{chosen.info.name} {chosen.checkpoint}"
+    show_chart(
+        alignment_figures.plot_cosines(cosines, float("nan")),
+        key="evidence_cosines",
+        alt="Distributions of cosines by kind",
+        name=f"{of} cosines",
+        table=lambda: cosines,
+    )
     best = load_cosines(chosen, "best")
     has_controls = COSINE_KINDS[0] in set(cosines["kind"])
     st.caption(
@@ -131,7 +154,13 @@ def _show_cosines(chosen: Chosen) -> None:
     )
     if len(best):
         st.subheader("Best partner in another sample", anchor=False)
-        st.plotly_chart(alignment_figures.plot_cosines(best, float("nan")), key="evidence_best")
+        show_chart(
+            alignment_figures.plot_cosines(best, float("nan")),
+            key="evidence_best",
+            alt="Distributions of best cosines by kind",
+            name=f"{of} best partners",
+            table=lambda: best,
+        )
         st.caption(
             "Every unit's cosine with its best partner of another sample, among equally many units of its kind, of the "
             "same samples. Random pairs hardly ever share a procedure, so this is where cutting at steps would show."

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import streamlit as st
@@ -16,8 +17,10 @@ import streamlit as st
 from gsd_core.dashboard import big_map_view, figures, job_view, panel, session
 from gsd_core.dashboard.address import choose, pick_many, read_address, write_address, write_text
 from gsd_core.dashboard.big_map import is_big
+from gsd_core.dashboard.charts import show_chart
 from gsd_core.dashboard.commands import analyze_commands
 from gsd_core.dashboard.components.rings import plot_rings
+from gsd_core.dashboard.figure_tables import make_map_table
 from gsd_core.dashboard.filters import Filter, compute_mask
 from gsd_core.dashboard.map_panels import show_clusters, show_selection
 from gsd_core.dashboard.queries import RunView
@@ -210,17 +213,15 @@ def _draw(chosen: Chosen, view: RunView, mask: np.ndarray, color: figures.ColorB
         if rows:
             _picked(view, rows)
 
-    st.plotly_chart(
+    show_chart(
         figure,
         key=key,
-        on_select=selected,
-        selection_mode=("points", "box", "lasso"),
-        config={
-            "scrollZoom": True,
-            "displaylogo": False,
-            "modeBarButtonsToRemove": ["autoScale2d", "toImage"],
-        },
         alt=f"Map of {len(view.spans)} spans coloured by {color.name}",
+        name=f"{view.name} {view.checkpoint} map {color.name}",
+        table=partial(make_map_table, view, mask, color.column),
+        on_select=selected,
+        modes=("points", "box", "lasso"),
+        has_tools=True,
     )
 
 

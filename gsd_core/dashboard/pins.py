@@ -11,6 +11,8 @@ Pins are in the address, so a copied link carries them.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -18,7 +20,9 @@ import streamlit as st
 from gsd_core.dashboard import session, snippets
 from gsd_core.dashboard.address import SEPARATOR, address_of, read_address, write_address
 from gsd_core.dashboard.alignment_figures import plot_matrix
+from gsd_core.dashboard.charts import show_chart
 from gsd_core.dashboard.downloads import compute_csv
+from gsd_core.dashboard.figure_tables import make_matrix_table
 from gsd_core.dashboard.queries import RunView
 from gsd_core.dashboard.session import Chosen, escape
 
@@ -95,7 +99,13 @@ def _show_dialog(chosen: Chosen) -> None:
         matrix = session.get_directions(chosen).matrix
         cosines = np.asarray(matrix[rows] @ matrix[rows].T)
         texts = [session.shorten(str(text).strip(), 60) for text in view.spans["text"].iloc[rows]]
-        st.plotly_chart(plot_matrix(cosines, texts), key="pins_matrix", alt="Cosines of the pinned spans")
+        show_chart(
+            plot_matrix(cosines, texts),
+            key="pins_matrix",
+            alt="Cosines of the pinned spans",
+            name=f"{view.name} {view.checkpoint} pins",
+            table=partial(make_matrix_table, cosines, pins),
+        )
         st.caption("Cosines of centred directions. Numbers are those of the list below.")
     for number, row in enumerate(rows, 1):
         span = view.spans.iloc[row]

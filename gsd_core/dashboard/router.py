@@ -19,6 +19,15 @@ _STYLE = """<style>
 /* Captions carry what a figure means: Streamlit's grey is too pale to read for some. */
 [data-testid="stCaptionContainer"] { opacity: 1; color: color-mix(in srgb, currentColor 80%, transparent); }
 [data-testid="stCaptionContainer"] p, [data-testid="stCaptionContainer"] code { color: inherit; opacity: 1; }
+/* The menu that saves a figure (charts.py): an icon in the gap below the figure, so that it takes no room; its name is
+for screen readers. It presses Plotly's own camera, which would be a second way: nobody sees that. */
+[class*="st-key-figure_of_"] { position: relative; }
+[class*="st-key-save_of_"] { position: absolute; right: 0; bottom: -1.15rem; width: auto; z-index: 2; opacity: .75; }
+[class*="st-key-save_of_"]:is(:hover, :focus-within) { opacity: 1; }
+[class*="st-key-save_of_"] button { min-height: 1.3rem; padding: 0 .2rem; line-height: 1; }
+[class*="st-key-save_of_"] button > div > [aria-hidden] { display: none; }
+[class*="st-key-save_of_"] button [data-testid="stMarkdownContainer"] { position: absolute; clip-path: inset(50%); }
+.modebar-btn[data-title^="Download plot"] { display: none; }
 @media (max-width: 900px) { .stMainBlockContainer { padding: 4rem 1rem 2rem; } }
 </style>"""
 

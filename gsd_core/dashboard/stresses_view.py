@@ -13,7 +13,8 @@ import streamlit as st
 
 from gsd_core.dashboard import figures, panel, session, snippets, structure_figures
 from gsd_core.dashboard.address import read_address, write_address
-from gsd_core.dashboard.alignment_view import CHART, open_structure
+from gsd_core.dashboard.alignment_view import open_structure
+from gsd_core.dashboard.charts import show_chart
 from gsd_core.dashboard.components.rings import plot_rings
 from gsd_core.dashboard.queries import RunView
 from gsd_core.dashboard.session import Chosen, escape
@@ -219,13 +220,14 @@ def show_stresses(chosen: Chosen) -> None:
         return
     left, right = st.columns([10, 10], gap="large")
     with left:
-        st.plotly_chart(
+        show_chart(
             structure_figures.plot_stresses(structure.stresses, HEIGHT),
             key=_PLOT,
-            on_select=lambda: _clicked(structure),
-            selection_mode="points",
-            config={**CHART, "scrollZoom": True},
             alt=f"{len(structure.stresses)} patterns by support and lift",
+            name=f"{chosen.info.name} {chosen.checkpoint} stresses",
+            table=lambda: structure_figures.keep_drawn(structure.stresses),
+            on_select=lambda: _clicked(structure),
+            has_tools=True,
         )
     with right:
         n_significant = int((structure.stresses["q_value"] < SIGNIFICANT).sum())

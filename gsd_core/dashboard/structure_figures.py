@@ -2,6 +2,7 @@
 
 plot_quadrants   pairs of samples by semantic and structural similarity, twins on top
 plot_stresses    patterns by support and lift
+keep_drawn       those of them that have a place there
 wrap_text        a text of the data in lines, for hovering
 finish_figure    margins, legend and height that these figures share
 
@@ -109,12 +110,14 @@ def _marker(color: str, size: float, opacity: float) -> dict[str, Any]:
     return {"color": color, "size": size, "opacity": opacity}
 
 
-def plot_stresses(stresses: pd.DataFrame, height: int = 430) -> go.Figure:
-    """Patterns by support and lift; the size is the pattern's length. Points carry their row in ``stresses``.
+def keep_drawn(stresses: pd.DataFrame) -> pd.DataFrame:
+    """Patterns that the figure draws: a lift of 0 or without a bound has no place on a logarithmic axis."""
+    return stresses[(stresses["lift"] > 0) & np.isfinite(stresses["lift"])]
 
-    A lift of 0 or without a bound has no place on a logarithmic axis and is left out.
-    """
-    drawn = stresses[(stresses["lift"] > 0) & np.isfinite(stresses["lift"])]
+
+def plot_stresses(stresses: pd.DataFrame, height: int = 430) -> go.Figure:
+    """Patterns by support and lift; the size is the pattern's length. Points carry their row in ``stresses``."""
+    drawn = keep_drawn(stresses)
     is_significant = (drawn["q_value"] < SIGNIFICANT).to_numpy(bool)
     figure = go.Figure()
     for part, name, fill in (

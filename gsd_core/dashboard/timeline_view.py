@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,9 @@ import streamlit as st
 
 from gsd_core.dashboard import figures, job_view, session, timeline_figures
 from gsd_core.dashboard.address import address_of, pick_many, read_address, write_address
+from gsd_core.dashboard.charts import show_chart
 from gsd_core.dashboard.commands import analyze_commands, base_command
+from gsd_core.dashboard.figure_tables import make_span_table
 from gsd_core.dashboard.queries import RunView
 from gsd_core.dashboard.session import Chosen, escape
 from gsd_core.store import Run
@@ -27,8 +30,6 @@ TIMELINE = "*timeline*"
 HEIGHT = 600
 SHOWN = 8  # two rows of pictures
 _CHART, _SLIDER = "timeline_chart", "timeline_step"
-_TOOLS = {"displaylogo": False, "modeBarButtonsToRemove": ["toImage", "select2d", "lasso2d", "autoScale2d"]}
-_STILL = {"displayModeBar": False}
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,13 @@ def show_timeline(chosen: Chosen) -> None:
     view = session.get_view(Chosen(chosen.info, reference))
     order = list(timeline.ticks)
     at = chosen.checkpoint if chosen.checkpoint in order else reference
-    _show_curves(timeline, at)
+    _show_curves(chosen.info.name, timeline, at)
     _choose_step(timeline, order, at)
     left, right = st.columns([3, 2], gap="large")
     with left:
         _show_map(timeline, view, at)
     with right:
-        _show_drift(timeline, order, at)
+        _show_drift(chosen.info.name, timeline, order, at)
         _show_span(chosen, timeline, view, order, at)
 
 
@@ -142,7 +143,7 @@ def _name(timeline: Timeline, checkpoint: str) -> str:
     return f"step {timeline.ticks[checkpoint]}" if timeline.info["has_steps"] else escape(checkpoint)
 
 
-def _show_curves(timeline: Timeline, at: str) -> None:
+def _show_curves(run: str, timeline: Timeline, at: str) -> None:
     info = timeline.info
     known = list(dict.fromkeys(timeline.curves["measure"]))
     labels = [_label_measures(timeline, head)[:1] for head in ("alignment within ", "purity: ")]
@@ -152,10 +153,17 @@ def _show_curves(timeline: Timeline, at: str) -> None:
     left.markdown(describe_emergence(timeline))
     with right.popover("Curves", icon=":material/tune:", width="stretch"):
         picked = pick_many("Measures", "measures", known, placeholder="the usual ones")
+    shown = picked or default
     figure = timeline_figures.plot_curves(
-        timeline.curves, picked or default, timeline.ticks, at=at, reference=str(info["reference"])
+        timeline.curves, shown, timeline.ticks, at=at, reference=str(info["reference"])
     )
-    st.plotly_chart(figure, key="timeline_curves", config=_STILL, alt="Measures over training")
+    show_chart(
+        figure,
+        key="timeline_curves",
+        alt="Measures over training",
+        name=f"{run} timeline curves",
+        table=lambda: timeline.curves[timeline.curves["measure"].isin(shown)],
+    )
     left_out = (
         f"; {info['n_left_out']:,} are left out (missing at some checkpoint, or too many)"
         if info["n_left_out"]
@@ -221,13 +229,14 @@ def _show_map(timeline: Timeline, view: RunView, at: str) -> None:
         if rows and rows[0] < len(view.spans):
             write_address("span", str(view.spans["span"].iloc[rows[0]]))
 
-    st.plotly_chart(
+    show_chart(
         figure,
         key=_CHART,
-        on_select=picked,
-        selection_mode="points",
-        config={**_TOOLS, "scrollZoom": True},
         alt=f"Aligned map of {len(places)} spans at {at}",
+        name=f"{view.name} {at} aligned map",
+        table=lambda: places[["span", "x", "y", "cluster", "text"]].assign(checkpoint=at),
+        on_select=picked,
+        has_tools=True,
     )
     info = timeline.info
     drawn = f", drawn at random from {info['n_spans']:,}" if info["n_mapped"] < info["n_spans"] else ""
@@ -241,7 +250,7 @@ def _pad(low: float, high: float) -> list[float]:
     return [low - 0.04 * (high - low), high + 0.04 * (high - low)]
 
 
-def _show_drift(timeline: Timeline, order: list[str], at: str) -> None:
+def _show_drift(run: str, timeline: Timeline, order: list[str], at: str) -> None:
     if at == order[0]:
         st.markdown("**Drift**")
         st.caption("This is the first checkpoint: nothing lies before it. Move the slider to see who turned.")
@@ -260,8 +269,15 @@ def _show_drift(timeline: Timeline, order: list[str], at: str) -> None:
         (timeline.curves["checkpoint"] == at) & (timeline.curves["measure"] == f"cosine to {against}")
     ]
     chance = float(row["chance"].iloc[0]) if len(row) else float("nan")
-    figure = timeline_figures.plot_drift(timeline.drift, f"to_{against}", at, chance)
-    st.plotly_chart(figure, key="timeline_drift", config=_STILL, alt="Histogram of drift")
+    cosine = f"to_{against}"
+    here = timeline.drift.loc[timeline.drift["checkpoint"] == at, ["span", "checkpoint", cosine]]
+    show_chart(
+        timeline_figures.plot_drift(timeline.drift, cosine, at, chance),
+        key="timeline_drift",
+        alt="Histogram of drift",
+        name=f"{run} {at} drift {cosine}",
+        table=here.dropna,
+    )
     other = order[order.index(at) - 1] if against == "previous" else order[0]
     st.caption(
         f"Cosine of each span's centred direction with its own at {_name(timeline, other)}: 1 kept, 0 turned away. "
@@ -288,7 +304,13 @@ def _show_span(chosen: Chosen, timeline: Timeline, view: RunView, order: list[st
             rows.assign(at=rows["checkpoint"].map(places)).sort_values("at") for rows in (own, everyone)
         ]
         figure = timeline_figures.plot_span(curves[0], curves[1], list(timeline.ticks.values()))
-        st.plotly_chart(figure, key="timeline_span", config=_STILL, alt="Drift of the chosen span")
+        show_chart(
+            figure,
+            key="timeline_span",
+            alt="Drift of the chosen span",
+            name=f"{view.name} drift of {span}",
+            table=partial(make_span_table, *curves),
+        )
         if not np.any(timeline.layouts["span"] == span):
             st.caption("This span is not among those drawn on the map.")
         with st.container(horizontal=True):

@@ -16,10 +16,12 @@ import streamlit as st
 from gsd_core.dashboard import figures, panel, session, structure_figures
 from gsd_core.dashboard.address import address_of, read_address, write_address
 from gsd_core.dashboard.alignment_figures import color_pair, name_pair
-from gsd_core.dashboard.alignment_view import CHART, open_structure, show_two_spans
+from gsd_core.dashboard.alignment_view import open_structure, show_two_spans
+from gsd_core.dashboard.charts import show_chart
 from gsd_core.dashboard.colors import ACCENT
 from gsd_core.dashboard.components.pair import PairLink, PairSpan, plot_pair
 from gsd_core.dashboard.components.rings import plot_rings
+from gsd_core.dashboard.figure_tables import make_quadrants_table
 from gsd_core.dashboard.queries import RunView, compute_trace
 from gsd_core.dashboard.session import Chosen, escape
 from gsd_core.dashboard.structure_queries import (
@@ -337,13 +339,14 @@ def show_twins(chosen: Chosen) -> None:
         figure = structure_figures.plot_quadrants(
             view, structure, compute_reference(structure, "semantic"), HEIGHT
         )
-        st.plotly_chart(
+        show_chart(
             figure,
             key=_QUADRANTS,
-            on_select=lambda: _clicked(structure),
-            selection_mode="points",
-            config={**CHART, "scrollZoom": True},
             alt=f"{len(structure.twins)} twins by semantic and structural similarity",
+            name=f"{view.name} {view.checkpoint} twins",
+            table=lambda: make_quadrants_table(structure, structure_figures.MAX_TWINS_DRAWN),
+            on_select=lambda: _clicked(structure),
+            has_tools=True,
         )
     with right:
         n_significant = int((structure.twins["q_value"] < SIGNIFICANT).sum())

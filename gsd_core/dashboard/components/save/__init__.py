@@ -1,0 +1,39 @@
+"""Pictures of a Plotly chart, made in the browser: nothing but the page is needed, no second browser on the server.
+
+plot_save   the entries of a menu that save a chart as PNG or SVG
+
+A page has no handle on the Plotly that Streamlit brings. The button "Download plot" of a chart's own tool bar has one:
+the entries set what it is to save and press it. So the chart's bar must hold that button (``charts`` sees to it);
+whether the button can be seen does not matter. The picture is what Plotly draws anew from the figure, with the zoom of
+the moment and, of points drawn by WebGL, their pixels.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+_FOLDER = Path(__file__).parent
+_SHELL = """
+<div class="gsd-save">
+  <button type="button" data-format="png">PNG</button>
+  <button type="button" data-format="svg">SVG</button>
+  <output aria-live="polite" hidden></output>
+</div>
+"""
+
+_save = st.components.v2.component(
+    "gsd_save",
+    html=_SHELL,
+    css=(_FOLDER / "save.css").read_text(encoding="utf-8"),
+    js=(_FOLDER / "save.js").read_text(encoding="utf-8"),
+)
+
+
+def plot_save(chart_key: str, file_name: str, key: str, scale: float = 2.0) -> None:
+    """Entries that save the chart whose key is ``chart_key`` as ``file_name`` (without ending).
+
+    A PNG has ``scale`` times the pixels that the chart has on the page; an SVG has the chart's own size.
+    """
+    _save(key=key, data={"chart": f"st-key-{chart_key}", "name": file_name, "scale": scale})
