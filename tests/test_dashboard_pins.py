@@ -59,3 +59,51 @@ def test_the_file_names_run_and_checkpoint(folder):
     assert [row["span"] for row in rows] == ["sum-5#0", "sum-3#1"]
     assert {(row["run"], row["checkpoint"]) for row in rows} == {("planted", "step-20")}
     assert rows[0]["text"] == view.spans["text"].iloc[view.row_of["sum-5#0"]]
+
+
+def look_at(at, span: str):
+    at.query_params["span"] = span
+    return check(at.run())
+
+
+def test_spans_looked_at_are_listed_latest_first_each_once(folder, monkeypatch):
+    at = open_page(folder, "trace", monkeypatch, run="planted", span="sum-3#1")
+    for span in ("sum-5#0", "sum-4#1", "sum-3#1"):
+        look_at(at, span)
+    assert at.session_state[pins._RECENT] == {"planted": ["sum-3#1", "sum-4#1", "sum-5#0"]}
+    assert "Recent" in labels(at)
+    check(at.button(key="pins_open").click().run())
+    assert "Looked at last" in words(at)
+    assert {f"repin_{number}" for number in (1, 2, 3)} <= {button.key for button in at.button}
+    assert "pins" not in at.query_params, "what was looked at went into the address"
+
+
+def test_a_recent_span_can_be_pinned_from_the_list(folder, monkeypatch):
+    at = open_page(folder, "trace", monkeypatch, run="planted", span="sum-3#1")
+    look_at(at, "sum-5#0")
+    check(at.button(key="pins_open").click().run())
+    check(at.button(key="repin_2").click().run())
+    assert at.query_params["pins"] in ("sum-3#1", ["sum-3#1"])
+    check(at.button(key="pins_open").click().run())
+    keys = {button.key for button in at.button}
+    assert "unpin_1" in keys, "the pinned span is not in the first list"
+    assert "repin_2" not in keys, "the pinned span is in both lists"
+
+
+def test_a_span_that_a_page_opens_by_itself_was_not_looked_at(folder, monkeypatch):
+    at = open_page(folder, "trace", monkeypatch, run="planted", sample="sum-3")
+    assert pins._RECENT not in at.session_state
+    check(at.button(key="pins_open").click().run())
+    assert "Nothing is pinned" in words(at)
+
+
+def test_recent_spans_are_few_and_of_their_run(folder, monkeypatch):
+    kept: dict[str, dict[str, list[str]]] = {}
+    monkeypatch.setattr(pins.st, "session_state", kept)
+    for number in range(40):
+        pins.note_span("planted", f"sum-{number}#0")
+    pins.note_span("other", "sum-1#0")
+    view = queries.load_run_view(Workspace.open(folder).open_run("planted"), "step-20")
+    assert kept[pins._RECENT]["other"] == ["sum-1#0"]
+    assert kept[pins._RECENT]["planted"] == [f"sum-{number}#0" for number in range(39, 27, -1)]
+    assert pins.read_recent(view) == ["sum-29#0", "sum-28#0"], "the run has 30 samples"

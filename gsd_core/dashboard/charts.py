@@ -78,8 +78,9 @@ def show_chart(
         with (
             st.container(key=f"save_of_{key}"),
             st.popover(
-                "", icon=":material/download:", type="tertiary", help=f"Save: {alt}", key=f"menu_{key}"
+                escape(f"Save: {alt}"), icon=":material/download:", type="tertiary", key=f"menu_{key}"
             ),
+            st.container(gap="xsmall"),
         ):
             plot_save(key, file_name, key=f"pictures_{key}")
             st.download_button(

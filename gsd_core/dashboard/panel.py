@@ -138,6 +138,8 @@ def show_heading(view: RunView, row: pd.Series, fragment: str = "") -> None:
         )
         if fragment:
             pins.show_pin(str(row["span"]), fragment)
+            if row["span"] == read_address("span", remember=False):  # chosen by somebody, not by the page
+                pins.note_span(view.name, str(row["span"]))
     if view.is_analyzed:
         cluster = int(row["cluster"])
         snippets.show_chips((view.mark(cluster), view.cluster_name(cluster) or "noise"))

@@ -1,12 +1,16 @@
-"""Pinned spans: kept while one walks from page to page, compared with one another, and taken away as a file.
+"""Pinned spans: kept while one walks from page to page, compared with one another, and taken away as a file. Beside
+them those that were looked at last.
 
 read_pins        the pinned spans of the chosen run
 toggle_pin       pin a span, or let it go
 show_pin         the button beside a span
-show_pins        the button on top of every page, with all pinned spans behind it
+note_span        remember that a span was looked at
+read_recent      the spans looked at last
+show_pins        the button on top of every page, with all pinned and recent spans behind it
 compute_pin_table  what the file holds
 
-Pins are in the address, so a copied link carries them.
+Pins are in the address, so a copied link carries them. What was looked at is nobody else's business: it stays in the
+session.
 """
 
 from __future__ import annotations
@@ -27,7 +31,9 @@ from gsd_core.dashboard.queries import RunView
 from gsd_core.dashboard.session import Chosen, escape
 
 MOST_PINS = 24  # an address stays short enough to be sent
+MOST_RECENT = 12
 _ADDRESS = "pins"
+_RECENT = "gsd_recent"  # run → span ids
 _TOP = "pins_top"
 COLUMNS = ("span", "sample", "index", "text", "loss", "norm", "coherence", "cluster", "cluster_label")
 
@@ -51,16 +57,16 @@ def toggle_pin(span: str) -> bool:
     return True
 
 
-def _toggle(span: str, fragment: str) -> None:
-    """Callback: only the span's panel and the button on top are drawn again."""
+def _toggle_listed(span: str) -> None:
+    """Callback of the lists: the dialog stays open."""
     if not toggle_pin(span):
         st.toast(f"{MOST_PINS} spans are pinned already: let one go first.", icon=":material/push_pin:")
+
+
+def _toggle(span: str, fragment: str) -> None:
+    """Callback: only the span's panel and the button on top are drawn again."""
+    _toggle_listed(span)
     st.rerun([_TOP, fragment])
-
-
-def _let_go(span: str) -> None:
-    """Callback of the list: the dialog stays open."""
-    toggle_pin(span)
 
 
 def show_pin(span: str, fragment: str) -> None:
@@ -77,25 +83,47 @@ def show_pin(span: str, fragment: str) -> None:
     )
 
 
+def note_span(run: str, span: str) -> None:
+    """Remember for this session that ``span`` was looked at."""
+    recent = st.session_state.setdefault(_RECENT, {})
+    others = [each for each in recent.get(run, []) if each != span]
+    recent[run] = [span, *others][:MOST_RECENT]
+
+
+def read_recent(view: RunView) -> list[str]:
+    """Ids of the spans of this run that were looked at in this session, the latest first."""
+    return [span for span in st.session_state.get(_RECENT, {}).get(view.name, []) if span in view.row_of]
+
+
 @st.fragment(key=_TOP)
 def show_pins(chosen: Chosen) -> None:
-    """A button with the number of pinned spans; nothing where none is pinned."""
-    if not read_address(_ADDRESS):
-        return
-    pins = read_pins(session.get_view(chosen))
-    if pins and st.button(f"Pinned ({len(pins)})", key="pins_open", icon=":material/keep:"):
+    """A button with the number of pinned spans; behind it these and the recent ones."""
+    # Without a pin the run need not be read.
+    pins = read_pins(session.get_view(chosen)) if read_address(_ADDRESS) else []
+    label, icon = (f"Pinned ({len(pins)})", ":material/keep:") if pins else ("Recent", ":material/history:")
+    if st.button(label, key="pins_open", icon=icon, help="Pinned spans, and those looked at last"):
         _show_dialog(chosen)
 
 
-@st.dialog("Pinned spans", width="medium", icon=":material/keep:")
+@st.dialog("Pinned and recent spans", width="medium", icon=":material/keep:")
 def _show_dialog(chosen: Chosen) -> None:
     view = session.get_view(chosen)
     pins = read_pins(view)
-    rows = [view.row_of[span] for span in pins]
-    if not pins:
-        st.caption("Nothing is pinned any more.")
-        return
+    if pins:
+        _show_pinned(chosen, view, pins)
+    recent = [span for span in read_recent(view) if span not in pins]
+    if recent:
+        st.markdown("##### Looked at last")
+        for number, span in enumerate(recent, 1):
+            _show_listed(chosen, view, span, "", f"repin_{number}")
+    if not pins and not recent:
+        st.caption("Nothing is pinned. Spans that you look at are listed here, to go back to and to pin.")
+
+
+def _show_pinned(chosen: Chosen, view: RunView, pins: list[str]) -> None:
+    """How alike the pinned spans are, which these are, and files of them."""
     if len(pins) > 1:
+        rows = [view.row_of[span] for span in pins]
         matrix = session.get_directions(chosen).matrix
         cosines = np.asarray(matrix[rows] @ matrix[rows].T)
         texts = [session.shorten(str(text).strip(), 60) for text in view.spans["text"].iloc[rows]]
@@ -107,34 +135,8 @@ def _show_dialog(chosen: Chosen) -> None:
             table=partial(make_matrix_table, cosines, pins),
         )
         st.caption("Cosines of centred directions. Numbers are those of the list below.")
-    for number, row in enumerate(rows, 1):
-        span = view.spans.iloc[row]
-        mark = view.mark(int(span["cluster"]))
-        with st.container(border=True, gap="xsmall"):
-            snippets.show_quote(f"{number} · {str(span['text']).strip()}", mark.color)
-            with st.container(horizontal=True, vertical_alignment="center"):
-                for page, label in (("trace", "In its trace"), ("map", "On the map")):
-                    st.page_link(
-                        session.PAGES[page],
-                        label=f"{label}: {escape(session.shorten(str(span['sample']), 34))}"
-                        if page == "trace"
-                        else label,
-                        query_params=address_of(
-                            run=chosen.info.name,
-                            checkpoint=chosen.checkpoint,
-                            sample=str(span["sample"]),
-                            span=str(span["span"]),
-                            pins=read_address(_ADDRESS),
-                        ),
-                    )
-                st.button(
-                    "Let go",
-                    key=f"unpin_{number}",
-                    icon=":material/keep_off:",
-                    type="tertiary",
-                    on_click=_let_go,
-                    args=(str(span["span"]),),
-                )
+    for number, span in enumerate(pins, 1):
+        _show_listed(chosen, view, span, f"{number} · ", f"unpin_{number}")
     table = compute_pin_table(view, pins)
     with st.container(horizontal=True):
         st.download_button(
@@ -147,6 +149,36 @@ def _show_dialog(chosen: Chosen) -> None:
             "application/jsonl",
             key="pins_jsonl",
         )
+
+
+def _show_listed(chosen: Chosen, view: RunView, span: str, head: str, key: str) -> None:
+    """A span of a list: its text after ``head``, links to it, and a button that pins it or lets it go."""
+    row = view.spans.iloc[view.row_of[span]]
+    is_pinned = span in read_pins()
+    with st.container(border=True, gap="xsmall"):
+        snippets.show_quote(head + str(row["text"]).strip(), view.mark(int(row["cluster"])).color)
+        with st.container(horizontal=True, vertical_alignment="center"):
+            in_trace = f"In its trace: {escape(session.shorten(str(row['sample']), 34))}"
+            for page, label in (("trace", in_trace), ("map", "On the map")):
+                st.page_link(
+                    session.PAGES[page],
+                    label=label,
+                    query_params=address_of(
+                        run=chosen.info.name,
+                        checkpoint=chosen.checkpoint,
+                        sample=str(row["sample"]),
+                        span=span,
+                        pins=read_address(_ADDRESS),
+                    ),
+                )
+            st.button(
+                "Let go" if is_pinned else "Pin",
+                key=key,
+                icon=":material/keep_off:" if is_pinned else ":material/push_pin:",
+                type="tertiary",
+                on_click=_toggle_listed,
+                args=(span,),
+            )
 
 
 def compute_pin_table(view: RunView, pins: list[str]) -> pd.DataFrame:

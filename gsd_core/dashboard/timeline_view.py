@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from gsd_core.dashboard import figures, job_view, session, timeline_figures
+from gsd_core.dashboard import figures, job_view, pins, session, timeline_figures
 from gsd_core.dashboard.address import address_of, pick_many, read_address, write_address
 from gsd_core.dashboard.charts import show_chart
 from gsd_core.dashboard.commands import analyze_commands, base_command
@@ -295,6 +295,7 @@ def _show_span(chosen: Chosen, timeline: Timeline, view: RunView, order: list[st
         )
         return
     row = view.spans.iloc[view.row_of[span]]
+    pins.note_span(view.name, span)
     with st.container(border=True):
         st.markdown(f"**{escape(span)}**  ·  {escape(view.cluster_name(int(row['cluster'])))}")
         st.text(session.shorten(str(row["text"]), 400))
