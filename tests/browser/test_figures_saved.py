@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -10,8 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gsd_core.dashboard import queries
+from gsd_core.dashboard import alignment_figures, queries
 from gsd_core.dashboard import structure_queries as sq
+from gsd_core.dashboard.structure_figures import TWIN
 from gsd_core.store import Workspace
 from tests import synthetic
 from tests.browser.flows import wait_until_settled
@@ -20,15 +22,19 @@ from tests.test_dashboard_structure import plant_structure
 pytestmark = pytest.mark.browser
 
 CHECKPOINT = "step-20"
+DARK = (16, 20, 31)  # the dark theme's ground
 SVG = "{http://www.w3.org/2000/svg}"
-# How many colours the picture has, how big it is, and how light its first pixel.
-LOOK = """async bytes => {
+# How big the picture is, its first pixel, and how many pixels have nearly the wanted colour.
+LOOK = """async ([bytes, wanted]) => {
     const image = await createImageBitmap(new Blob([new Uint8Array(bytes)], {type: 'image/png'}));
     const canvas = new OffscreenCanvas(image.width, image.height).getContext('2d');
     canvas.drawImage(image, 0, 0);
     const {data} = canvas.getImageData(0, 0, image.width, image.height);
-    const colors = new Set(new Uint32Array(data.buffer));
-    return [image.width, image.height, colors.size, Array.from(data.slice(0, 4))];
+    let n = 0;
+    for (let at = 0; at < data.length; at += 4) {
+        if (wanted.every((value, channel) => Math.abs(data[at + channel] - value) < 8)) n += 1;
+    }
+    return [image.width, image.height, Array.from(data.slice(0, 4)), n];
 }"""
 SIZE = """key => {
     const {width, height} = document.querySelector(`.st-key-${key} .js-plotly-plot`)._fullLayout;
@@ -50,9 +56,8 @@ def url(dashboard, folder) -> str:
 
 def save(page, key: str, kind: str) -> tuple[str, bytes]:
     """Name and bytes of a file that the menu of the chart ``key`` makes."""
+    page.locator(f".st-key-save_of_{key} button").first.press("Enter")
     entry = page.get_by_role("button", name=kind, exact=True)
-    if not entry.count():
-        page.locator(f".st-key-save_of_{key} button").first.press("Enter")
     entry.wait_for()
     with page.expect_download() as caught:
         entry.press("Enter")
@@ -61,9 +66,14 @@ def save(page, key: str, kind: str) -> tuple[str, bytes]:
     return caught.value.suggested_filename, Path(caught.value.path()).read_bytes()
 
 
-def look_at(page, picture: bytes) -> tuple[int, int, int, list[int]]:
+def look_at(page, picture: bytes, color: tuple[float, ...]) -> tuple[int, int, list[int], int]:
+    """Width, height, first pixel, and how many pixels have ``color``."""
     assert picture.startswith(b"\x89PNG\r\n\x1a\n")
-    return page.evaluate(LOOK, list(picture))
+    return page.evaluate(LOOK, [list(picture), list(color)])
+
+
+def read_color(text: str) -> tuple[int, ...]:
+    return tuple(bytes.fromhex(text.removeprefix("#")))
 
 
 def read_svg(text: bytes) -> ET.Element:
@@ -74,6 +84,12 @@ def read_svg(text: bytes) -> ET.Element:
         assert not element.tag.endswith("script")
         assert not [name for name in element.attrib if name.lower().startswith("on")], element.attrib
     return root
+
+
+def decode(image: ET.Element) -> bytes:
+    """The picture inside an SVG's ``image``."""
+    address = next(value for name, value in image.attrib.items() if name.endswith("href"))
+    return base64.b64decode(address.removeprefix("data:image/png;base64,"))
 
 
 def words_of(root: ET.Element) -> str:
@@ -91,9 +107,9 @@ def test_a_figure_of_lines_is_saved_in_three_formats(page, url, folder):
     page.wait_for_selector(f".st-key-{key} .js-plotly-plot .xtitle")
     name, picture = save(page, key, "PNG")
     assert name == "planted-step-20-cosines.png"
-    width, height, n_colors, corner = look_at(page, picture)
+    width, height, corner, n_drawn = look_at(page, picture, read_color(alignment_figures.INK))
     assert (width, height) == pytest.approx([2 * side for side in page.evaluate(SIZE, key)], abs=2)
-    assert n_colors > 10
+    assert n_drawn > 50, "the means are not in the picture"
     assert corner == [255, 255, 255, 255], "the picture has no ground to be read on"
     name, drawing = save(page, key, "SVG")
     assert name == "planted-step-20-cosines.svg"
@@ -111,13 +127,14 @@ def test_a_figure_of_webgl_points_is_saved_in_three_formats(page, url, folder):
     open_page(page, url, "twins")
     key = "twins_quadrants"
     _, picture = save(page, key, "PNG")
-    colors = look_at(page, picture)[2]
-    assert colors > 10
     _, drawing = save(page, key, "SVG")
     root = read_svg(drawing)
     assert "structural: aligned run" in words_of(root)
-    images = list(root.iter(f"{SVG}image"))
-    assert images, "the points are not in the drawing"
+    color = read_color(TWIN)
+    layers = [decode(image) for image in root.iter(f"{SVG}image")]
+    in_layers = [look_at(page, layer, color)[3] for layer in layers]
+    assert max(in_layers, default=0) > 100, "the points are not in the drawing"
+    assert look_at(page, picture, color)[3] > max(in_layers), "the points are not in the picture"
     _, table = save(page, key, "CSV")
     structure = sq.load_structure(Workspace.open(folder).open_run("planted"), CHECKPOINT)
     assert len(pd.read_csv(io.BytesIO(table))) == len(structure.pairs) + len(structure.twins)
@@ -130,12 +147,15 @@ def test_a_figure_in_the_dark_is_saved_on_dark_ground(browser, url, folder):
     page = context.new_page()
     open_page(page, url, "map")
     _, picture = save(page, "map_chart_planted", "PNG")
-    *_, n_colors, corner = look_at(page, picture)
-    assert corner == [16, 20, 31, 255], "pale letters on a transparent or white ground cannot be read"
-    assert n_colors > 10
+    view = queries.load_run_view(Workspace.open(folder).open_run("planted"), CHECKPOINT)
+    color = read_color(view.mark(int(view.clusters["cluster"].iloc[0])).color)
+    # Points cover most of what lies below them.
+    mixed = [0.85 * value + 0.15 * below for value, below in zip(color, DARK, strict=True)]
+    *_, corner, n_drawn = look_at(page, picture, tuple(mixed))
+    assert corner == [*DARK, 255], "pale letters on a transparent or white ground cannot be read"
+    assert n_drawn > 100, "the points are not in the picture"
     name, table = save(page, "map_chart_planted", "CSV")
     assert name == "planted-step-20-map-cluster.csv"
-    view = queries.load_run_view(Workspace.open(folder).open_run("planted"), CHECKPOINT)
     rows = pd.read_csv(io.BytesIO(table))
     assert rows["span"].tolist() == view.spans.loc[view.spans["x"].notna(), "span"].tolist()
     np.testing.assert_allclose(rows["x"], view.spans["x"].dropna(), rtol=1e-6)
