@@ -111,6 +111,8 @@ def test_a_figure_of_lines_is_saved_in_three_formats(page, url, folder):
     assert (width, height) == pytest.approx([2 * side for side in page.evaluate(SIZE, key)], abs=2)
     assert n_drawn > 50, "the means are not in the picture"
     assert corner == [255, 255, 255, 255], "the picture has no ground to be read on"
+    opener = page.locator(f".st-key-save_of_{key} button:focus")
+    assert opener.count() == 1, "who saved by keyboard has fallen out of the page"
     name, drawing = save(page, key, "SVG")
     assert name == "planted-step-20-cosines.svg"
     assert "centred cosine" in words_of(read_svg(drawing))

@@ -8,6 +8,13 @@ function findButton(chart) {
   return groups.flat().find((button) => button.name === "toImage");
 }
 
+// Plotly's download clicks a link outside the menu, which closes it: whoever came by keyboard shall not fall out of the
+// page with it.
+function focusOpener() {
+  const openers = document.querySelectorAll('[data-testid="stPopoverButton"][aria-expanded="true"]');
+  [...openers].find((opener) => opener.offsetParent)?.focus();
+}
+
 function save(data, format) {
   const chart = findChart(data.chart);
   const button = findButton(chart);
@@ -32,6 +39,7 @@ export default function (component) {
   for (const entry of menu.querySelectorAll("button")) {
     entry.onclick = () => {
       const isDone = save(data, entry.dataset.format);
+      if (isDone) focusOpener();
       said.hidden = isDone;
       said.textContent = isDone ? "" : "The figure is not drawn yet. Try again when it is.";
     };
