@@ -10,6 +10,8 @@ get_directions     its directions, read once and kept
 get_wording        how alike its spans' texts are
 get_neighbors      the spans best aligned with one, found once and kept
 get_structure      its stresses and twins, read once and kept
+get_pair           two of its traces, compared once and kept
+get_pair_q_values  q of every cosine of two traces
 show_error         a user error as a page shows it
 show_nothing_yet   what to do where there is nothing to show
 escape             text from data, safe in a label that understands Markdown
@@ -22,6 +24,7 @@ import os
 import re
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -30,12 +33,19 @@ from gsd_core.dashboard.queries import (
     Directions,
     RunView,
     compute_neighbors,
+    compute_q_values,
     load_directions,
     load_run_view,
     load_wording,
     stamp_of,
 )
-from gsd_core.dashboard.structure_queries import Structure, describe_stamp, load_structure
+from gsd_core.dashboard.structure_queries import (
+    PairView,
+    Structure,
+    compute_pair,
+    describe_stamp,
+    load_structure,
+)
 from gsd_core.errors import UserError
 from gsd_core.store import DatasetInfo, RunInfo, Workspace
 from gsd_core.wording import Wording
@@ -210,12 +220,42 @@ def _structure(uri: str, run: str, checkpoint: str, stamp: str) -> Structure:
 
 def get_structure(chosen: Chosen) -> Structure | None:
     """Stresses and twins of the chosen run, shared by all sessions; None where they were not computed yet."""
+    stamp = _structure_stamp(chosen)
+    return _structure(workspace_uri(), chosen.info.name, chosen.checkpoint, stamp) if stamp else None
+
+
+def _structure_stamp(chosen: Chosen) -> str:
+    """Key of everything cached for the stored structure; empty where there is none."""
     run = open_workspace().open_run(chosen.info.name)
     if not run.has_structure(chosen.checkpoint):
-        return None
+        return ""
     # The listing's stamp does not know of the structure, which is stored after the layout.
-    stamp = chosen.stamp + describe_stamp(run, chosen.checkpoint)
-    return _structure(workspace_uri(), chosen.info.name, chosen.checkpoint, stamp)
+    return chosen.stamp + describe_stamp(run, chosen.checkpoint)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _pair(_chosen: Chosen, uri: str, run: str, checkpoint: str, stamp: str, a: str, b: str) -> PairView:
+    return compute_pair(get_view(_chosen), get_directions(_chosen), get_structure(_chosen), a, b)
+
+
+def get_pair(chosen: Chosen, a: str, b: str) -> PairView:
+    """``compute_pair`` of two samples, shared by all sessions: every click on their cells asks for it."""
+    stamp = _structure_stamp(chosen) or chosen.stamp
+    return _pair(chosen, workspace_uri(), chosen.info.name, chosen.checkpoint, stamp, a, b)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _pair_q_values(
+    _chosen: Chosen, _pair: PairView, uri: str, run: str, checkpoint: str, stamp: str, a: str, b: str
+) -> np.ndarray:
+    q_values = compute_q_values(_pair.cosines.ravel(), get_directions(_chosen).null)
+    return q_values.reshape(_pair.cosines.shape)
+
+
+def get_pair_q_values(chosen: Chosen, pair: PairView) -> np.ndarray:
+    """(S_a, S_b) q of ``pair.cosines``, adjusted over all of them; shared by all sessions."""
+    names = (chosen.info.name, chosen.checkpoint, chosen.stamp, pair.a, pair.b)
+    return _pair_q_values(chosen, pair, workspace_uri(), *names)
 
 
 def escape(text: object) -> str:

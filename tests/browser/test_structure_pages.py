@@ -58,6 +58,32 @@ def click_row(page, row: int) -> None:
     click_point(page, PLACE_OF_ROW, row)
 
 
+def open_heat(page, url: str) -> None:
+    open_page(page, url, "alignment")
+    page.wait_for_selector(".gsd-heat[data-drawn]")
+
+
+def frame_of(page, name: str) -> list[float]:
+    box = page.locator(f".gsd-heat .frame.{name}").bounding_box()
+    return [box[side] for side in ("x", "y", "width", "height")]
+
+
+def cell_of(page, i: int, j: int) -> list[float]:
+    """Left, top, width and height of a cell; told by the cursor, which the keys move."""
+    page.locator(".gsd-heat .map").focus()
+    page.keyboard.press("Control+Home")
+    for _ in range(i):
+        page.keyboard.press("ArrowDown")
+    for _ in range(j):
+        page.keyboard.press("ArrowRight")
+    return frame_of(page, "cursor")
+
+
+def click_cell(page, i: int, j: int) -> None:
+    x, y, width, height = cell_of(page, i, j)
+    page.mouse.click(x + width / 2, y + height / 2)
+
+
 def lonely_twin(structure: sq.Structure) -> int:
     """A twin apart from all others, so that the click hits it."""
     twins = structure.twins
@@ -149,17 +175,72 @@ def test_the_address_of_a_span_is_a_link(page, url, structure):
 
 
 def test_a_click_on_a_cell_shows_its_two_spans(page, url, structure):
-    open_page(page, url, "alignment")
+    open_heat(page, url)
     twin = structure.twins.iloc[0]
     n_b = int(twin["n_aligned"])
-    click_row(page, 1 * n_b + 0)
+    click_cell(page, 1, 0)
     page.wait_for_function("location.search.includes('cell=2-1')")
     page.wait_for_selector(f"text=/span 2 of {n_b}/")
     page.wait_for_selector(f"text=/span 1 of {n_b}/")
+    assert frame_of(page, "chosen") == pytest.approx(cell_of(page, 1, 0), abs=1)
     page.get_by_role("link", name="Open in its trace").nth(1).click()
     page.wait_for_url(re.compile("/trace"))
     page.wait_for_selector(f'.gsd-trace [data-span="{twin["b"]}#0"].chosen')
     assert not page.problems, page.problems
+
+
+def test_cells_are_reached_and_chosen_by_keyboard_alone(page, url, structure):
+    open_heat(page, url)
+    twin = structure.twins.iloc[0]
+    n_b = int(twin["n_aligned"])
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.locator(".gsd-heat .map:focus").count():
+            break
+    assert page.locator(".gsd-heat .map:focus").count(), "Tab does not reach the heat map"
+    for key in ("Control+End", "Home", "ArrowUp", "ArrowRight"):
+        page.keyboard.press(key)
+    line = page.locator(".gsd-heat .line")
+    said = re.fullmatch(
+        rf"span {n_b - 1} of a, span 2 of b, cosine (−?[01]\.\d\d)(, aligned pair [A-Z])?",
+        line.inner_text(),
+    )
+    assert said, f"the cell under the cursor is announced as {line.inner_text()!r}"
+    assert page.locator(".gsd-heat .tip .words div").first.inner_text().startswith(said[1])
+    assert "cell=" not in page.url, "moving about chooses cells"
+    page.keyboard.press("Enter")
+    page.wait_for_function(f"location.search.includes('cell={n_b - 1}-2')")
+    page.wait_for_selector(f"text=/{re.escape(twin['a'])}.*span {n_b - 1} of {n_b}/")
+    page.wait_for_selector(f"text=/{re.escape(twin['b'])}.*span 2 of {n_b}/")
+    page.keyboard.press("ArrowUp")
+    assert page.locator(".gsd-heat .map:focus").count(), "choosing a cell takes the focus away"
+    assert not page.problems, page.problems
+
+
+def test_a_span_chosen_from_the_list_is_framed_on_the_map(page, url):
+    """Also one that the browser was told before."""
+    open_heat(page, url)
+    click_cell(page, 1, 1)
+    page.wait_for_function("location.search.includes('cell=2-2')")
+    for _ in range(2):
+        page.get_by_role("combobox", name="Span of b").click()
+        page.get_by_role("option", name=re.compile("^1 · ")).click()
+        page.wait_for_function("location.search.includes('cell=2-1')")
+        page.wait_for_selector(".gsd-heat .line >> text=span 2 of a, span 1 of b")
+        assert frame_of(page, "chosen") == pytest.approx(cell_of(page, 1, 0), abs=1)
+        click_cell(page, 1, 1)
+        page.wait_for_function("location.search.includes('cell=2-2')")
+
+
+def test_a_map_keeps_its_cells_inside_the_page_at_any_width(page, url):
+    for width in (800, 1280, 3840):
+        page.set_viewport_size({"width": width, "height": 900})
+        open_heat(page, url)
+        x, _, cell_width, _ = cell_of(page, 0, 0)
+        box = page.locator(".gsd-heat").bounding_box()
+        assert x >= box["x"]
+        assert page.locator(".gsd-heat canvas.cells").bounding_box()["width"] <= box["width"] + 1
+        assert cell_width >= 20, "three cells are narrower than they must be"
 
 
 def test_a_click_on_a_pattern_shows_where_it_occurs(page, url, structure):
