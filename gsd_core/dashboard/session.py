@@ -3,7 +3,7 @@
 open_workspace     the workspace of this server
 can_run_jobs, find_obstacle   whether a page may start jobs and take files in, or why not
 list_runs, list_datasets   what is in it, read again every few seconds
-choose_run         select boxes for run and checkpoint
+choose_run         select boxes for run and checkpoint, and keys that step through the checkpoints
 needs_analysis     whether the chosen checkpoint has no layout yet
 get_view           the chosen run, read once and kept
 get_directions     its directions, read once and kept
@@ -139,7 +139,10 @@ def forget_listings() -> None:
 
 
 def choose_run() -> Chosen | None:
-    """Select boxes for the run and, where there are several, its checkpoint; None where there is no run to look at."""
+    """Select boxes for the run and, where there are several, its checkpoint; None where there is no run to look at.
+
+    Two buttons with a key each go to the checkpoints before and after it.
+    """
     runs = {info.name: info for info in list_runs() if info.status != "broken"}
     if not runs:
         return None
@@ -155,9 +158,32 @@ def choose_run() -> Chosen | None:
     info = runs[name]
     if len(info.checkpoints) > 1:
         checkpoint = address.choose("Checkpoint", "checkpoint", info.checkpoints, default=info.first_look)
+        _show_steps(info, info.checkpoints.index(checkpoint))
     else:
         checkpoint = info.checkpoints[0] if info.checkpoints else ""
     return Chosen(info, checkpoint)
+
+
+def _show_steps(info: RunInfo, at: int) -> None:
+    """Buttons, with keys, to the checkpoints before and after the one in place ``at``."""
+    # Letters, for Streamlit knows no punctuation and leaves letters alone where text is written, and arrows belong to
+    # what has the focus.
+    for key, word, icon, to in (
+        ("P", "Previous", "chevron_left", at - 1),
+        ("N", "Next", "chevron_right", at + 1),
+    ):
+        is_there = 0 <= to < len(info.checkpoints)
+        name = info.checkpoints[to] if is_there else ""
+        st.button(
+            "",
+            key=f"checkpoint_{word.lower()}",
+            icon=f":material/{icon}:",
+            help=f"{word} checkpoint: {escape(name)}" if is_there else f"No {word.lower()} checkpoint",
+            disabled=not is_there,
+            shortcut=key,
+            on_click=address.write_address,
+            args=("checkpoint", None if name == info.first_look else name),
+        )
 
 
 def needs_analysis(chosen: Chosen) -> bool:

@@ -284,3 +284,85 @@ def test_a_row_of_the_list_opens_what_it_names(page, url, structure, name):
         pattern = sq.name_pattern(structure.stresses["pattern"].iloc[2])
         page.wait_for_function("name => location.search.includes(`stress=${name}`)", arg=pattern)
     assert not page.problems, page.problems
+
+
+# Left's place where the middle of its span of a pair comes to the line that wanders down the box with the text.
+LEVEL = """([pair, link]) => {
+    const [left, right] = pair.querySelectorAll('.side');
+    const middle = (side) => {
+        const box = side.querySelector(`[data-link="${link}"]`).getBoundingClientRect();
+        return box.top + box.height / 2;
+    };
+    const range = left.scrollHeight - left.clientHeight;
+    const within = middle(left) - left.getBoundingClientRect().top + left.scrollTop;
+    left.scrollTop = within * range / left.scrollHeight;
+    return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(
+        middle(left) - left.getBoundingClientRect().top - (middle(right) - right.getBoundingClientRect().top)))));
+}"""
+
+
+@pytest.fixture
+def low_pair(page, url):
+    """The first twin in a window so low that its traces must scroll."""
+    page.set_viewport_size({"width": 1000, "height": 170})
+    open_page(page, url, "twins")
+    page.wait_for_selector(".gsd-pair .tools:not([hidden])")
+    return page.locator(".gsd-pair")
+
+
+def test_two_traces_scroll_together_with_aligned_spans_level(page, low_pair, structure):
+    n_aligned = int(structure.twins["n_aligned"].iloc[0])
+    for link in range(n_aligned):
+        apart = page.evaluate(LEVEL, [low_pair.element_handle(), link])
+        assert abs(apart) < 3, f"pair {link} is {apart} pixels apart when it passes"
+    left, right = (low_pair.locator(f".side.{name}") for name in ("left", "right"))
+    left.evaluate("side => { side.scrollTop = side.scrollHeight; }")
+    at_end = "side => side.scrollTop + side.clientHeight >= side.scrollHeight - 2"
+    page.wait_for_function(at_end, arg=right.element_handle())
+    assert left.evaluate(at_end), "the side that followed has moved the one that led"
+    low_pair.get_by_role("checkbox").uncheck()
+    left.evaluate("side => { side.scrollTop = 0; }")
+    page.wait_for_function("side => side.scrollTop === 0", arg=left.element_handle())
+    assert right.evaluate(at_end), "sides scroll together though they were let go"
+
+
+def test_lines_follow_the_text_and_end_with_it(page, low_pair, structure):
+    """A pair of which one span is scrolled away keeps a faint line; one that is gone on both sides has none."""
+    page.wait_for_function("pair => pair.querySelector('path')", arg=low_pair.element_handle())
+    low_pair.locator(".side.left").evaluate("side => { side.scrollTop = side.scrollHeight; }")
+    links = "pair => Array.from(pair.querySelectorAll('path'), (line) => line.dataset.link)"
+    last = str(int(structure.twins["n_aligned"].iloc[0]) - 1)
+    page.wait_for_function(f"pair => !({links})(pair).includes('0')", arg=low_pair.element_handle())
+    assert last in low_pair.evaluate(links)
+
+
+def test_a_trace_is_copied_whole(page, url, folder, structure):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    open_page(page, url, "twins")
+    twin = structure.twins.iloc[0]
+    samples = Workspace.open(folder).open_run("planted").read_samples().set_index("sample")
+    for side in "ab":
+        button = page.get_by_role("button", name=f"Copy the trace of {twin[side]}", exact=True)
+        button.click()
+        page.wait_for_selector(".gsd-pair >> text=Copied")
+        assert page.evaluate("navigator.clipboard.readText()") == samples["reasoning"][twin[side]]
+        page.wait_for_selector(".gsd-pair >> text=Copied", state="detached")
+
+
+def test_a_key_goes_to_the_checkpoint_before_unless_text_is_written(page, url):
+    open_page(page, url, "map")
+    page.locator("h1").click()
+    page.keyboard.press("n")  # there is none after the last
+    page.keyboard.press("p")
+    page.wait_for_function("location.search.includes('checkpoint=step-10')")
+    wait_until_settled(page)
+    field = page.get_by_placeholder("words, e.g. divide")
+    field.click()
+    page.keyboard.type("n")
+    assert field.input_value() == "n"
+    page.keyboard.press("Tab")
+    page.locator("h1").click()
+    assert query_of(page)["checkpoint"] == "step-10", "a letter that was written has changed the checkpoint"
+    page.keyboard.press("n")
+    page.wait_for_function("!location.search.includes('checkpoint=step-10')")
+    assert not page.problems, page.problems
