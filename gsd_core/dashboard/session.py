@@ -167,10 +167,10 @@ def choose_run() -> Chosen | None:
 def _show_steps(info: RunInfo, at: int) -> None:
     """Buttons, with keys, to the checkpoints before and after the one in place ``at``."""
     # Letters, for Streamlit knows no punctuation and leaves letters alone where text is written, and arrows belong to
-    # what has the focus.
+    # what has the focus. The icons' names are what is read out.
     for key, word, icon, to in (
-        ("P", "Previous", "chevron_left", at - 1),
-        ("N", "Next", "chevron_right", at + 1),
+        ("P", "Previous", "skip_previous", at - 1),
+        ("N", "Next", "skip_next", at + 1),
     ):
         is_there = 0 <= to < len(info.checkpoints)
         name = info.checkpoints[to] if is_there else ""

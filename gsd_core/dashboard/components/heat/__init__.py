@@ -126,7 +126,7 @@ def plot_heat(
         "digest": hashlib.sha256(cells.tobytes()).hexdigest(),
         "texts": [list(side) for side in texts],
         "names": list(names),
-        "pairs": [list(pair) for pair in pairs],
+        "pairs": [[int(pair.i), int(pair.j), pair.letter, pair.color] for pair in pairs],
         "kind": pair_kind,
         "colors": list(COSINES),
         "threshold": round(float(threshold), 4) if np.isfinite(threshold) else None,
