@@ -210,7 +210,7 @@ def _trace_spans(chosen: Chosen, view: RunView, pair: PairView, side: int) -> li
     rows = (pair.rows_a, pair.rows_b)[side]
     link_of = {int(rows[(i, j)[side]]): place for place, (i, j, _) in enumerate(pair.aligned)}
     sample = (pair.a, pair.b)[side]
-    spans = []
+    spans: list[PairSpan] = []
     for piece in compute_trace(view, sample):
         if piece.row is None:
             if piece.text.strip() or not spans:
