@@ -279,15 +279,6 @@ def test_only_twins_can_be_opened_and_their_rows_are_right(view, structure):
         assert (x, y) == pytest.approx(tuple(structure.twins.loc[row, ["semantic", "structural"]]), abs=1e-5)
 
 
-def test_cells_can_be_clicked_where_they_are_drawn(view, directions, structure):
-    pair = sq.compute_pair(view, directions, structure, "sum-0", "sum-1")
-    figure = alignment_figures.plot_cells(view, pair, 0.2, (0, 0))
-    heat, cells = figure.data
-    for number, x, y in zip(cells.customdata, cells.x, cells.y, strict=True):
-        i, j = divmod(int(number), pair.cosines.shape[1])
-        assert heat.z[list(heat.y).index(y)][list(heat.x).index(x)] == pair.cosines[i, j]
-
-
 def test_clusters_are_symmetric_and_in_their_own_order(view, structure):
     heat = alignment_figures.plot_clusters(view, structure.edges).data[0]
     np.testing.assert_allclose(heat.z, np.asarray(heat.z).T)
@@ -302,17 +293,13 @@ def test_a_lift_that_has_no_logarithm_is_left_out(structure):
     assert sorted(drawn) == [2, 3, 4]
 
 
-def test_hover_texts_hold_no_tags_from_data(view, directions, structure):
+def test_hover_texts_hold_no_tags_from_data(view, structure):
     """Plotly reads a few HTML tags, among them links."""
-    spans = view.spans.assign(text="<a href='x'>t</a>")
     samples = view.samples.assign(question="<b>q</b>")
-    hostile = queries.RunView(**{**view.__dict__, "spans": spans, "samples": samples})
-    pair = sq.compute_pair(hostile, directions, structure, "sum-0", "sum-1")
-    cells = alignment_figures.plot_cells(hostile, pair, 0.2, (0, 0)).data[1]
+    hostile = queries.RunView(**{**view.__dict__, "samples": samples})
     twins = structure_figures.plot_quadrants(
         hostile, structure, sq.compute_reference(structure, "semantic")
     ).data[-1]
-    assert not any("<a" in text for text in cells.hovertext)
     assert not any("<b>q" in text for text in twins.hovertext)
 
 

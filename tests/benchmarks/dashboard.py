@@ -81,8 +81,8 @@ class Row:
 
 
 @contextmanager
-def _serving(folder: Path, largest_chart: int) -> Iterator[tuple[str, int]]:
-    """A server on a workspace: its address and process id."""
+def serving(folder: Path, largest_chart: int = 0) -> Iterator[tuple[str, int]]:
+    """A server on a workspace, with maps as charts up to so many spans: its address and process id."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -187,7 +187,7 @@ def _lasso(page: Page, spans: int) -> float:
 def measure(browser: Any, folder: Path, spans: int, is_chart: bool) -> Row:
     """One row."""
     rounds = 3 if spans > 300_000 else 5
-    with _serving(folder, 10**9 if is_chart else 0) as (url, process):
+    with serving(folder, 10**9 if is_chart else 0) as (url, process):
         page, first_s, _ = _open(browser, url, is_chart)
         page.context.close()
         opened = []
