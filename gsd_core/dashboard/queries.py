@@ -60,7 +60,7 @@ class RunView:
     ``spans`` has one row a span in capture order: what the store holds plus ``place`` (position in the trace, 0 first,
     1 last), ``n_in_trace``, ``cluster`` (−1 noise; -2 not analysed), ``cluster_label``, ``x``, ``y`` and every label
     column. ``samples`` is indexed by sample id. ``clusters`` has one row a cluster, biggest first, with ``n_samples``.
-    ``marks`` says how each cluster is drawn.
+    ``marks`` says how each cluster is drawn, ``names`` what it is called.
     """
 
     name: str
@@ -71,15 +71,13 @@ class RunView:
     clusters: pd.DataFrame
     labels: list[LabelColumn]
     marks: dict[int, Mark]
+    names: dict[int, str]
     row_of: RowIndex
     is_analyzed: bool
 
     def cluster_name(self, cluster: int) -> str:
         """``"3 · divide · share"``, ``"noise"``, or ``""`` where nothing was analysed."""
-        if cluster == -1:
-            return "noise"
-        row = self.clusters[self.clusters["cluster"] == cluster]
-        return f"{cluster} · {row['label'].iloc[0]}" if len(row) else ""
+        return "noise" if cluster == -1 else self.names.get(cluster, "")
 
     @property
     def n_fitted(self) -> int | None:
@@ -183,6 +181,7 @@ def load_run_view(run: Run, checkpoint: str) -> RunView:
         clusters=clusters[clusters["cluster"] >= 0].reset_index(drop=True),
         labels=columns,
         marks={cluster: mark for cluster, mark in marks.items() if cluster >= 0},
+        names=names,
         row_of=row_of,
         is_analyzed=points is not None,
     )
