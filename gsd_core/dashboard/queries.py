@@ -313,14 +313,15 @@ def compute_q_values(cosines: np.ndarray, null: Null, n_tests: int | None = None
 
 
 def _compute_q_against(cosines: np.ndarray, values: np.ndarray, n_tests: int) -> np.ndarray:
-    above = len(values) - np.searchsorted(values, cosines, side="left")
+    # Largest first, so that p ascends; and among sorted numbers a search is several times as fast.
+    order = np.argsort(-cosines)
+    ranked = cosines[order]
+    above = len(values) - np.searchsorted(values, ranked, side="left")
     # As in the analysis: true alignments among random pairs must not be their own yardstick (Efron 2004).
-    above = np.minimum(above, np.searchsorted(values, 2 * np.median(values) - cosines, side="right"))
+    above = np.minimum(above, np.searchsorted(values, 2 * np.median(values) - ranked, side="right"))
     p = (1.0 + above) / (1.0 + len(values))
-    order = np.argsort(p)
-    ranked = p[order] * n_tests / np.arange(1, len(p) + 1)
     q = np.empty_like(p)
-    q[order] = np.minimum.accumulate(ranked[::-1])[::-1].clip(max=1.0)
+    q[order] = np.minimum.accumulate((p * n_tests / np.arange(1, len(p) + 1))[::-1])[::-1].clip(max=1.0)
     return q
 
 
@@ -365,7 +366,8 @@ def compute_neighbors(
         q_values = compute_q_values(cosines, directions.null, n_others)
         return frame.iloc[rows][columns].assign(cosine=cosines, q_value=q_values)
     cosines = directions.matrix @ query
-    is_candidate = (frame["sample"] != frame["sample"].iloc[row]).to_numpy()
+    codes = view.row_of.codes[: len(frame)]
+    is_candidate = codes != codes[row]
     if wording is not None:
         is_candidate = is_candidate & (wording.compute_cosines([row])[0, : len(frame)] <= wording.limit)
     others = np.flatnonzero(is_candidate)
