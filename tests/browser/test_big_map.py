@@ -105,6 +105,58 @@ def test_points_are_drawn_and_a_click_shows_its_span_and_keeps_the_zoom(page, la
     assert not page.problems, page.problems
 
 
+def _placed(page) -> np.ndarray:
+    """Where the map's whole square lies in its field: left, top, width, height in pixels."""
+    style = page.locator(".gsd-scatter .density").evaluate("element => element.style.transform")
+    left, top, width, height = map(float, re.findall(r"-?[\d.]+(?:e-?\d+)?", style))
+    return np.array([left, top, 256 * width, 256 * height])
+
+
+def _wait_until_moved(page, before: np.ndarray) -> np.ndarray:
+    page.wait_for_function(
+        "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))"
+    )
+    after = _placed(page)
+    assert not np.allclose(after, before), "the map did not move"
+    return after
+
+
+def test_dragging_moves_the_map_and_the_wheel_zooms_where_the_mouse_is(page, large):
+    url, _ = large
+    box = _open(page, url)
+    home = _placed(page)
+    start = np.round([box["x"] + 300, box["y"] + 200])
+    page.mouse.move(*start)
+    page.mouse.down()
+    end = start + np.array([60, 30])
+    page.mouse.move(*end)
+    page.mouse.up()
+    moved = _wait_until_moved(page, home)
+    assert moved - home == pytest.approx([60, 30, 0, 0], abs=0.1)
+    assert "span=" not in page.url, "a drag chose a span"
+    page.mouse.wheel(0, -200)
+    zoomed = _wait_until_moved(page, moved)
+    assert zoomed[2] > 1.1 * moved[2]
+    mouse = end - (box["x"], box["y"])
+    assert (mouse - zoomed[:2]) / zoomed[2:] == pytest.approx((mouse - moved[:2]) / moved[2:], abs=1e-3)
+
+
+def test_a_map_whose_graphics_card_was_lost_is_drawn_again(page, large):
+    url, _ = large
+    _open(page, url)
+    canvas = page.locator(".gsd-scatter canvas.points")
+    canvas.evaluate(
+        """canvas => new Promise(done => {
+            const card = canvas.getContext("webgl2").getExtension("WEBGL_lose_context");
+            canvas.addEventListener("webglcontextlost", () => setTimeout(() => card.restoreContext()), {once: true});
+            canvas.addEventListener("webglcontextrestored", () => requestAnimationFrame(done), {once: true});
+            card.loseContext();
+        })"""
+    )
+    assert canvas.evaluate(INK), "the canvas stayed empty"
+    assert not page.problems, page.problems
+
+
 def test_a_lasso_selects_exactly_the_points_inside(page, large):
     url, view = large
     box = _open(page, url)
