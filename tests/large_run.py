@@ -46,10 +46,10 @@ def _iter_batches(
     tokenized: list[TokenizedSample], clusters: np.ndarray, centres: np.ndarray
 ) -> Iterator[list[SampleRecords]]:
     """``clusters`` (n,), ``centres`` (C + 1, P) unit rows, the last one that of noise."""
-    width, n_a_sample = centres.shape[1], len(clusters) // len(tokenized)
+    width, spans_a_sample = centres.shape[1], len(clusters) // len(tokenized)
     for first in range(0, len(tokenized), BATCH_SAMPLES):
         part = tokenized[first : first + BATCH_SAMPLES]
-        own = clusters[first * n_a_sample : (first + len(part)) * n_a_sample]
+        own = clusters[first * spans_a_sample : (first + len(part)) * spans_a_sample]
         seeded = np.random.default_rng([1, first])
         vectors = seeded.standard_normal((len(own), width), dtype=np.float32) / np.sqrt(width)
         vectors += 0.8 * centres[own]
@@ -60,7 +60,7 @@ def _iter_batches(
                 each,
                 tuple(
                     SpanRecord(span, halves[row], *map(float, measures[row]))
-                    for row, span in enumerate(each.spans, at * n_a_sample)
+                    for row, span in enumerate(each.spans, at * spans_a_sample)
                 ),
                 np.zeros(len(each.token_ids), np.float32),
             )
@@ -75,11 +75,11 @@ def write_large_run(
     *,
     width: int = 64,
     n_clusters: int = 200,
-    n_a_sample: int = SPANS_A_SAMPLE,
+    spans_a_sample: int = SPANS_A_SAMPLE,
 ) -> None:
-    """``n_spans`` a multiple of ``n_a_sample``; with an index where the store finds one worth it."""
+    """``n_spans`` a multiple of ``spans_a_sample``; with an index where the store finds one worth it."""
     random = np.random.default_rng(0)
-    pairs = [_make_sample(number, n_a_sample) for number in range(n_spans // n_a_sample)]
+    pairs = [_make_sample(number, spans_a_sample) for number in range(n_spans // spans_a_sample)]
     clusters = np.minimum(random.geometric(3 / n_clusters, n_spans) - 1, n_clusters - 1)
     clusters[random.random(n_spans) < NOISE_SHARE] = -1
     centres = random.standard_normal((n_clusters + 1, width), dtype=np.float32)

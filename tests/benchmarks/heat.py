@@ -55,7 +55,7 @@ ANSWERED = """([i, j, n]) => new URLSearchParams(location.search).get('cell') ==
 def write_traces(folder: Path, n: int) -> None:
     """A run of long traces; the first two are a stored twin with every fifth span aligned."""
     workspace = Workspace.open(folder)
-    write_large_run(workspace, "large", N_TRACES * n, width=WIDTH, n_clusters=20, n_a_sample=n)
+    write_large_run(workspace, "large", N_TRACES * n, width=WIDTH, n_clusters=20, spans_a_sample=n)
     aligned = json.dumps([[k, k, 0.5] for k in range(0, n, 5)])
     twins = pd.DataFrame(
         [{**TWIN, "a": "s0", "b": "s1", "n_aligned": len(range(0, n, 5)), "aligned": aligned}]
