@@ -1,6 +1,6 @@
 """What every page starts with: the workspace, the run that is looked at, and what was read of it.
 
-open_workspace     the workspace of this server
+open_workspace     the workspace of whoever looks
 can_run_jobs, find_obstacle   whether a page may start jobs and take files in, or why not
 list_runs, list_datasets   what is in it, read again every few seconds
 choose_run         select boxes for run and checkpoint, and keys that step through the checkpoints
@@ -39,6 +39,7 @@ from gsd_core.dashboard.queries import (
     load_wording,
     stamp_of,
 )
+from gsd_core.dashboard.sign_in import find_group
 from gsd_core.dashboard.structure_queries import (
     PairView,
     Structure,
@@ -79,13 +80,17 @@ class Chosen(NamedTuple):
 
 
 def workspace_uri() -> str:
-    """``$GSD_WORKSPACE``, else ``./gsd-workspace``."""
+    """That of the group of whoever looks, else ``$GSD_WORKSPACE``, else ``./gsd-workspace``."""
+    group = find_group()
+    if group and group.workspace:
+        return group.workspace
     return os.environ.get("GSD_WORKSPACE") or "gsd-workspace"
 
 
 def find_obstacle() -> str:
     """Why nothing can be started or stored from a page; empty where it can."""
-    if os.environ.get(READ_ONLY):
+    group = find_group()
+    if os.environ.get(READ_ONLY) or (group and group.read_only):
         return "This dashboard is for reading only"
     # Uploads and jobs are plain files beside the workspace.
     return "" if open_workspace().is_local else "This workspace is not on this machine"
@@ -102,7 +107,7 @@ def _open(uri: str) -> Workspace:
 
 
 def open_workspace() -> Workspace:
-    """The workspace of this server; the page ends with the reason where it cannot be opened."""
+    """The workspace of whoever looks; the page ends with the reason where it cannot be opened."""
     try:
         return _open(workspace_uri())
     except UserError as error:
