@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gsd_core.dashboard import alignment_figures, queries, structure_figures
+from gsd_core.dashboard import alignment_figures, cosine_queries, queries, structure_figures
 from gsd_core.dashboard import structure_queries as sq
 from gsd_core.dashboard.row_index import RowIndex
 from gsd_core.dashboard.session import escape
@@ -138,8 +138,8 @@ def view(run) -> queries.RunView:
 
 
 @pytest.fixture(scope="module")
-def directions(run, view) -> queries.Directions:
-    return queries.load_directions(run, "step-20", view.spans["sample"].to_numpy())
+def directions(run, view) -> cosine_queries.Directions:
+    return cosine_queries.load_directions(run, "step-20", view.spans["sample"].to_numpy())
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +178,11 @@ def test_aligned_spans_are_found_by_number_not_by_place(view, directions, struct
     spans = view.spans[kept].reset_index(drop=True)
     less = queries.RunView(**{**view.__dict__, "spans": spans, "row_of": RowIndex(spans)})
     pair = sq.compute_pair(
-        less, queries.Directions(directions.matrix[kept], directions.null), structure, twin["a"], twin["b"]
+        less,
+        cosine_queries.Directions(directions.matrix[kept], directions.null),
+        structure,
+        twin["a"],
+        twin["b"],
     )
     numbers = [
         (spans["index"].iloc[pair.rows_a[i]], spans["index"].iloc[pair.rows_b[j]]) for i, j, _ in pair.aligned
@@ -188,7 +192,7 @@ def test_aligned_spans_are_found_by_number_not_by_place(view, directions, struct
 
 def test_spans_stored_after_the_directions_were_read_are_left_out(view, directions, structure):
     last = str(view.spans["sample"].iloc[-1])
-    early = queries.Directions(directions.matrix[:-1], directions.null)
+    early = cosine_queries.Directions(directions.matrix[:-1], directions.null)
     whole = sq.compute_pair(view, directions, structure, last, "sum-0")
     part = sq.compute_pair(view, early, structure, last, "sum-0")
     assert len(part.rows_a) == len(whole.rows_a) - 1
@@ -217,7 +221,7 @@ def test_layer_cosines(directions):
     """One layer as wide as the sketch is the plain cosine; a block of zeros has none."""
     matrix = directions.matrix.copy()
     matrix[3, : WIDTH // 2] = 0
-    changed = queries.Directions(matrix, directions.null)
+    changed = cosine_queries.Directions(matrix, directions.null)
     layers = [("all", 0, WIDTH), ("left", 0, WIDTH // 2)]
     values = sq.compute_layer_cosines(changed, [(0, 1), (0, 3)], layers)
     assert values[0, 0] == pytest.approx(float(matrix[0] @ matrix[1]), abs=1e-5)

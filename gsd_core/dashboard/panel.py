@@ -21,7 +21,8 @@ from gsd_core.dashboard import job_view, pins, session, snippets
 from gsd_core.dashboard.address import address_of, read_address, write_address
 from gsd_core.dashboard.commands import exact_commands
 from gsd_core.dashboard.components.trace import TraceSegment, plot_trace
-from gsd_core.dashboard.queries import Null, RunView, compute_trace, load_exact
+from gsd_core.dashboard.cosine_queries import Null, load_exact
+from gsd_core.dashboard.queries import RunView, compute_trace
 from gsd_core.dashboard.session import Chosen, escape
 from gsd_core.dashboard.snippets import MEASURES, Number
 

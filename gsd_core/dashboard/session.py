@@ -29,16 +29,14 @@ import pandas as pd
 import streamlit as st
 
 from gsd_core.dashboard import address
-from gsd_core.dashboard.queries import (
+from gsd_core.dashboard.cosine_queries import (
     Directions,
-    RunView,
     compute_neighbors,
     compute_q_values,
     load_directions,
-    load_run_view,
     load_wording,
-    stamp_of,
 )
+from gsd_core.dashboard.queries import RunView, load_run_view, stamp_of
 from gsd_core.dashboard.sign_in import find_group
 from gsd_core.dashboard.structure_queries import (
     PairView,

@@ -19,7 +19,7 @@ import numpy as np
 import streamlit as st
 
 from gsd_core.dashboard.colors import Mark
-from gsd_core.dashboard.queries import Null
+from gsd_core.dashboard.cosine_queries import Null
 
 MEASURES = {
     "loss": "Mean negative log-likelihood of the span's tokens, in nats per token.",
