@@ -1,7 +1,7 @@
 """Runs of any size, written through the real store without a model: for maps beyond what a chart can carry.
 
 write_large_run   an analysed run of ``n_spans`` spans; directions, layout and clusters are planted
-SPANS_A_SAMPLE    ten
+SPANS_A_SAMPLE    ten, where nothing else is asked for
 
 Span r of the run lies in cluster ``clusters[r]`` (−1 is noise); its direction and its place on the map are that
 cluster's centre and noise.
@@ -22,11 +22,11 @@ VERBS = ("divide", "multiply", "add", "compare", "recall", "check", "rewrite", "
 THINGS = ("apples", "marbles", "tickets", "stamps", "pencils", "shells", "coins", "cookies")
 
 
-def _make_sample(number: int) -> tuple[Sample, TokenizedSample]:
+def _make_sample(number: int, n: int) -> tuple[Sample, TokenizedSample]:
     steps = [
         f"Step {k + 1}: we {VERBS[(number + k) % 8]} the {THINGS[number % 8]} of box {number * 7 % 1009} and "
         f"get {(number * 31 + k * 17) % 997}."
-        for k in range(SPANS_A_SAMPLE)
+        for k in range(n)
     ]
     ends = np.cumsum([len(step) + 1 for step in steps]) - 1
     ranges = tuple((int(end) - len(step), int(end)) for step, end in zip(steps, ends, strict=True))
@@ -34,7 +34,7 @@ def _make_sample(number: int) -> tuple[Sample, TokenizedSample]:
     sample = Sample(
         f"s{number}", question, "\n".join(steps), str(number), ranges, {"topic": THINGS[number % 8]}
     )
-    tokens = np.arange(SPANS_A_SAMPLE * 2 + 1, dtype=np.int32)
+    tokens = np.arange(n * 2 + 1, dtype=np.int32)
     spans = tuple(
         TokenSpan(k, 2 * k + 1, 2 * k + 3, start, end, steps[k]) for k, (start, end) in enumerate(ranges)
     )
@@ -46,10 +46,10 @@ def _iter_batches(
     tokenized: list[TokenizedSample], clusters: np.ndarray, centres: np.ndarray
 ) -> Iterator[list[SampleRecords]]:
     """``clusters`` (n,), ``centres`` (C + 1, P) unit rows, the last one that of noise."""
-    width = centres.shape[1]
+    width, spans_a_sample = centres.shape[1], len(clusters) // len(tokenized)
     for first in range(0, len(tokenized), BATCH_SAMPLES):
         part = tokenized[first : first + BATCH_SAMPLES]
-        own = clusters[first * SPANS_A_SAMPLE : (first + len(part)) * SPANS_A_SAMPLE]
+        own = clusters[first * spans_a_sample : (first + len(part)) * spans_a_sample]
         seeded = np.random.default_rng([1, first])
         vectors = seeded.standard_normal((len(own), width), dtype=np.float32) / np.sqrt(width)
         vectors += 0.8 * centres[own]
@@ -60,7 +60,7 @@ def _iter_batches(
                 each,
                 tuple(
                     SpanRecord(span, halves[row], *map(float, measures[row]))
-                    for row, span in enumerate(each.spans, at * SPANS_A_SAMPLE)
+                    for row, span in enumerate(each.spans, at * spans_a_sample)
                 ),
                 np.zeros(len(each.token_ids), np.float32),
             )
@@ -69,11 +69,17 @@ def _iter_batches(
 
 
 def write_large_run(
-    workspace: Workspace, name: str, n_spans: int, *, width: int = 64, n_clusters: int = 200
+    workspace: Workspace,
+    name: str,
+    n_spans: int,
+    *,
+    width: int = 64,
+    n_clusters: int = 200,
+    spans_a_sample: int = SPANS_A_SAMPLE,
 ) -> None:
-    """``n_spans`` a multiple of ten; with an index where the store finds one worth it."""
+    """``n_spans`` a multiple of ``spans_a_sample``; with an index where the store finds one worth it."""
     random = np.random.default_rng(0)
-    pairs = [_make_sample(number) for number in range(n_spans // SPANS_A_SAMPLE)]
+    pairs = [_make_sample(number, spans_a_sample) for number in range(n_spans // spans_a_sample)]
     clusters = np.minimum(random.geometric(3 / n_clusters, n_spans) - 1, n_clusters - 1)
     clusters[random.random(n_spans) < NOISE_SHARE] = -1
     centres = random.standard_normal((n_clusters + 1, width), dtype=np.float32)
@@ -92,6 +98,7 @@ def write_large_run(
         run.write_samples([RunSample(tokenized, sample) for sample, tokenized in pairs])
         for number, batch in enumerate(_iter_batches([each for _, each in pairs], clusters, centres)):
             run.append_batch("final", 0, number, batch)
+        run.flush()
         homes = random.uniform(-20, 20, (n_clusters + 1, 2))
         places = homes[clusters] + random.standard_normal((n_spans, 2))
         is_noise = clusters < 0

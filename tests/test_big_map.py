@@ -201,5 +201,5 @@ def test_a_big_map_reaches_the_page_as_addresses_of_blocks(folder, monkeypatch):
         each for each in at.get("bidi_component") if each.proto.component_name.endswith("gsd_scatter")
     ]
     data = scatter.proto.json
-    assert data.count("/media/") == 4, "library, places, values and mask"
+    assert data.count("/media/") == 3, "places, values and mask"
     assert len(data) < 20_000

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import signal
 import socket
+import sys
 import urllib.request
 from pathlib import Path
 
 import pytest
+import uvicorn
 
 from gsd_core.errors import UserError
 from gsd_core.pipeline import serve
@@ -77,3 +81,27 @@ def test_doctor_finds_what_is_broken(tmp_path: Path) -> None:
     assert not outcome["ok"]
     broken = [check["name"] for check in outcome["checks"] if not check["ok"] and check["is_needed"]]
     assert "workspace" in broken
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="uvloop is not made for Windows")
+def test_the_server_does_not_hold_small_answers_back() -> None:
+    """Streamlit binds its socket itself. asyncio's loop leaves Nagle's algorithm on for such sockets: 40 ms a file."""
+
+    async def accept() -> bool:
+        connected = asyncio.get_running_loop().create_future()
+
+        class Seen(asyncio.Protocol):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as accepted:
+                    connected.set_result(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+        bound = socket.socket()
+        bound.bind(("127.0.0.1", 0))
+        async with await asyncio.get_running_loop().create_server(Seen, sock=bound):
+            _, writer = await asyncio.open_connection(*bound.getsockname())
+            answer = await connected
+            writer.close()
+        return bool(answer)
+
+    with asyncio.Runner(loop_factory=uvicorn.Config("app").get_loop_factory()) as runner:
+        assert runner.run(accept()), "is uvloop installed (requirements.txt)?"

@@ -122,6 +122,16 @@ def test_stepping_through_samples_changes_the_address(workspace, monkeypatch):
     assert check(at).query_params["sample"] == "sum-4"
 
 
+def test_stepping_through_checkpoints_goes_there_and_back_and_ends_at_both_ends(workspace, monkeypatch):
+    at = open_page(workspace, "map", monkeypatch, run="planted", checkpoint="step-20")
+    assert at.button(key="checkpoint_next").disabled
+    check(at.button(key="checkpoint_previous").click().run())
+    assert at.selectbox(key="address_checkpoint").value == "step-10"
+    assert at.button(key="checkpoint_previous").disabled
+    check(at.button(key="checkpoint_next").click().run())
+    assert at.selectbox(key="address_checkpoint").value == "step-20"
+
+
 def test_loss_tint_keeps_the_text(workspace, monkeypatch):
     at = check(open_page(workspace, "trace", monkeypatch, run="planted", sample="sum-3"))
     check(at.toggle(key="trace_tint").set_value(True).run())

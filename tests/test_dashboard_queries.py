@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gsd_core.dashboard import figures, panel, queries, uploads
+from gsd_core.dashboard import cosine_queries, figures, panel, queries, uploads
 from gsd_core.dashboard.colors import PALETTE, compute_marks
 from gsd_core.dashboard.commands import map_flag
 from gsd_core.dashboard.downloads import FORMULA_STARTS, compute_csv
@@ -39,13 +39,13 @@ def view(run) -> queries.RunView:
 
 
 @pytest.fixture(scope="module")
-def directions(run, view) -> queries.Directions:
-    return queries.load_directions(run, "step-20", view.spans["sample"].to_numpy())
+def directions(run, view) -> cosine_queries.Directions:
+    return cosine_queries.load_directions(run, "step-20", view.spans["sample"].to_numpy())
 
 
 def test_neighbors_are_of_other_samples_and_sorted(view, directions):
     span = view.spans["span"].iloc[7]
-    found = queries.compute_neighbors(view, directions, span, 12)
+    found = cosine_queries.compute_neighbors(view, directions, span, 12)
     assert len(found) == 12
     assert view.spans["sample"].iloc[7] not in set(found["sample"]), "a span's own sample is no evidence"
     assert found["cosine"].is_monotonic_decreasing
@@ -55,9 +55,9 @@ def test_neighbors_are_of_other_samples_and_sorted(view, directions):
 def test_neighbors_in_other_words_are_those_that_do_not_sound_alike(view, directions):
     samples = view.spans["sample"].to_numpy(dtype=object)
     span = view.spans["span"].iloc[7]
-    wording = queries.load_wording(view)
-    every = queries.compute_neighbors(view, directions, span, len(samples))
-    other = queries.compute_neighbors(view, directions, span, len(samples), wording)
+    wording = cosine_queries.load_wording(view)
+    every = cosine_queries.compute_neighbors(view, directions, span, len(samples))
+    other = cosine_queries.compute_neighbors(view, directions, span, len(samples), wording)
     alike = wording.compute_cosines([7])[0][every["span"].map(view.row_of)]
     assert other["span"].tolist() == every["span"][alike <= wording.limit].tolist()
     assert 0 < len(other) < len(every)
@@ -68,7 +68,7 @@ def test_neighbors_equal_the_plain_formula(run, view, directions):
     raw = run.read_vectors("step-20").astype(np.float64)
     centred = raw - run.read_arrays("step-20")["mean"]
     centred /= np.linalg.norm(centred, axis=1, keepdims=True)
-    found = queries.compute_neighbors(view, directions, view.spans["span"].iloc[0], 5)
+    found = cosine_queries.compute_neighbors(view, directions, view.spans["span"].iloc[0], 5)
     expected = centred[found.index] @ centred[0]
     np.testing.assert_allclose(found["cosine"], expected, atol=1e-4)
 
@@ -78,7 +78,7 @@ def test_planted_kinds_align(view, directions):
     rows = range(0, len(view.spans), 9)
     hits = []
     for row in rows:
-        found = queries.compute_neighbors(view, directions, view.spans["span"].iloc[row], 3)
+        found = cosine_queries.compute_neighbors(view, directions, view.spans["span"].iloc[row], 3)
         kind = view.spans["meta.step_kind"].iloc[row]
         hits += (view.spans.loc[found.index, "meta.step_kind"] == kind).tolist()
     assert np.mean(hits) > 0.95, "rows of vectors and rows of spans have come apart"
@@ -87,44 +87,46 @@ def test_planted_kinds_align(view, directions):
 def test_null_is_of_different_samples_only():
     """Two samples, each with identical directions: within-sample cosines are 1, across they are 0."""
     matrix = np.repeat(np.eye(2, 4, dtype=np.float32), 5, axis=0)
-    null = queries.compute_null(matrix, np.repeat(["a", "b"], 5))
+    null = cosine_queries.compute_null(matrix, np.repeat(["a", "b"], 5))
     assert null.n > 1000
     assert np.all(null.values == 0), "pairs of one sample got into the null"
 
 
 def test_a_run_that_is_not_held_gives_the_same_rows_neighbours_and_pairs(run, view, directions, monkeypatch):
-    monkeypatch.setattr(queries, "LARGEST_BYTES", 0)
+    monkeypatch.setattr(cosine_queries, "LARGEST_BYTES", 0)
     samples = view.spans["sample"].to_numpy()
-    stored = queries.load_directions(run, "step-20", samples)
-    assert isinstance(stored.matrix, queries.StoredRows)
+    stored = cosine_queries.load_directions(run, "step-20", samples)
+    assert isinstance(stored.matrix, cosine_queries.StoredRows)
     assert len(stored.matrix) == len(directions.matrix)
     for places in (5, [3, 4, 5, 9, 1], np.array([], dtype=int)):
         np.testing.assert_allclose(stored.matrix[places], directions.matrix[places], atol=1e-6)
     span = view.spans["span"].iloc[7]
-    near, same = (queries.compute_neighbors(view, each, span, 12) for each in (stored, directions))
+    near, same = (cosine_queries.compute_neighbors(view, each, span, 12) for each in (stored, directions))
     assert near["span"].tolist() == same["span"].tolist()
     np.testing.assert_allclose(near["cosine"], same["cosine"], atol=1e-5)
     assert (near["q_value"] >= same["q_value"] - 1e-9).all(), "what was not read may not help"
     # Without an analysis mean and null are estimated, and still there.
     monkeypatch.setattr(type(run), "has_analysis", lambda self, checkpoint=None: False)
-    assert queries.load_directions(run, "step-20", samples).null.n > 1_000
+    assert cosine_queries.load_directions(run, "step-20", samples).null.n > 1_000
 
 
 def test_one_sample_has_no_null_and_no_neighbors(view):
     own = view.spans[view.spans["sample"] == view.spans["sample"].iloc[0]].reset_index(drop=True)
     single = queries.RunView(**{**view.__dict__, "spans": own, "row_of": RowIndex(own)})
     matrix = np.eye(len(own), 8, dtype=np.float32)
-    null = queries.compute_null(matrix, own["sample"].to_numpy())
+    null = cosine_queries.compute_null(matrix, own["sample"].to_numpy())
     assert null.n == 0
-    found = queries.compute_neighbors(single, queries.Directions(matrix, null), own["span"].iloc[0])
+    found = cosine_queries.compute_neighbors(
+        single, cosine_queries.Directions(matrix, null), own["span"].iloc[0]
+    )
     assert found.empty
 
 
 def test_zero_gradient_has_no_neighbors(view, directions):
     matrix = directions.matrix.copy()
     matrix[0] = 0
-    found = queries.compute_neighbors(
-        view, queries.Directions(matrix, directions.null), view.spans["span"].iloc[0]
+    found = cosine_queries.compute_neighbors(
+        view, cosine_queries.Directions(matrix, directions.null), view.spans["span"].iloc[0]
     )
     assert found.empty
     assert list(found.columns)[-2:] == ["cosine", "q_value"]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gsd_core.dashboard import alignment_figures, queries, structure_figures
+from gsd_core.dashboard import alignment_figures, cosine_queries, queries, structure_figures
 from gsd_core.dashboard import structure_queries as sq
 from gsd_core.dashboard.row_index import RowIndex
 from gsd_core.dashboard.session import escape
@@ -138,8 +138,8 @@ def view(run) -> queries.RunView:
 
 
 @pytest.fixture(scope="module")
-def directions(run, view) -> queries.Directions:
-    return queries.load_directions(run, "step-20", view.spans["sample"].to_numpy())
+def directions(run, view) -> cosine_queries.Directions:
+    return cosine_queries.load_directions(run, "step-20", view.spans["sample"].to_numpy())
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +178,11 @@ def test_aligned_spans_are_found_by_number_not_by_place(view, directions, struct
     spans = view.spans[kept].reset_index(drop=True)
     less = queries.RunView(**{**view.__dict__, "spans": spans, "row_of": RowIndex(spans)})
     pair = sq.compute_pair(
-        less, queries.Directions(directions.matrix[kept], directions.null), structure, twin["a"], twin["b"]
+        less,
+        cosine_queries.Directions(directions.matrix[kept], directions.null),
+        structure,
+        twin["a"],
+        twin["b"],
     )
     numbers = [
         (spans["index"].iloc[pair.rows_a[i]], spans["index"].iloc[pair.rows_b[j]]) for i, j, _ in pair.aligned
@@ -188,7 +192,7 @@ def test_aligned_spans_are_found_by_number_not_by_place(view, directions, struct
 
 def test_spans_stored_after_the_directions_were_read_are_left_out(view, directions, structure):
     last = str(view.spans["sample"].iloc[-1])
-    early = queries.Directions(directions.matrix[:-1], directions.null)
+    early = cosine_queries.Directions(directions.matrix[:-1], directions.null)
     whole = sq.compute_pair(view, directions, structure, last, "sum-0")
     part = sq.compute_pair(view, early, structure, last, "sum-0")
     assert len(part.rows_a) == len(whole.rows_a) - 1
@@ -217,7 +221,7 @@ def test_layer_cosines(directions):
     """One layer as wide as the sketch is the plain cosine; a block of zeros has none."""
     matrix = directions.matrix.copy()
     matrix[3, : WIDTH // 2] = 0
-    changed = queries.Directions(matrix, directions.null)
+    changed = cosine_queries.Directions(matrix, directions.null)
     layers = [("all", 0, WIDTH), ("left", 0, WIDTH // 2)]
     values = sq.compute_layer_cosines(changed, [(0, 1), (0, 3)], layers)
     assert values[0, 0] == pytest.approx(float(matrix[0] @ matrix[1]), abs=1e-5)
@@ -279,15 +283,6 @@ def test_only_twins_can_be_opened_and_their_rows_are_right(view, structure):
         assert (x, y) == pytest.approx(tuple(structure.twins.loc[row, ["semantic", "structural"]]), abs=1e-5)
 
 
-def test_cells_can_be_clicked_where_they_are_drawn(view, directions, structure):
-    pair = sq.compute_pair(view, directions, structure, "sum-0", "sum-1")
-    figure = alignment_figures.plot_cells(view, pair, 0.2, (0, 0))
-    heat, cells = figure.data
-    for number, x, y in zip(cells.customdata, cells.x, cells.y, strict=True):
-        i, j = divmod(int(number), pair.cosines.shape[1])
-        assert heat.z[list(heat.y).index(y)][list(heat.x).index(x)] == pair.cosines[i, j]
-
-
 def test_clusters_are_symmetric_and_in_their_own_order(view, structure):
     heat = alignment_figures.plot_clusters(view, structure.edges).data[0]
     np.testing.assert_allclose(heat.z, np.asarray(heat.z).T)
@@ -302,17 +297,13 @@ def test_a_lift_that_has_no_logarithm_is_left_out(structure):
     assert sorted(drawn) == [2, 3, 4]
 
 
-def test_hover_texts_hold_no_tags_from_data(view, directions, structure):
+def test_hover_texts_hold_no_tags_from_data(view, structure):
     """Plotly reads a few HTML tags, among them links."""
-    spans = view.spans.assign(text="<a href='x'>t</a>")
     samples = view.samples.assign(question="<b>q</b>")
-    hostile = queries.RunView(**{**view.__dict__, "spans": spans, "samples": samples})
-    pair = sq.compute_pair(hostile, directions, structure, "sum-0", "sum-1")
-    cells = alignment_figures.plot_cells(hostile, pair, 0.2, (0, 0)).data[1]
+    hostile = queries.RunView(**{**view.__dict__, "samples": samples})
     twins = structure_figures.plot_quadrants(
         hostile, structure, sq.compute_reference(structure, "semantic")
     ).data[-1]
-    assert not any("<a" in text for text in cells.hovertext)
     assert not any("<b>q" in text for text in twins.hovertext)
 
 

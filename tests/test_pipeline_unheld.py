@@ -10,7 +10,7 @@ import torch
 
 from gsd_core.analysis import analyze as analysis
 from gsd_core.analysis import structure
-from gsd_core.dashboard import queries
+from gsd_core.dashboard import cosine_queries
 from gsd_core.pipeline import analyze
 from gsd_core.pipeline.analyze import run_analyze
 from gsd_core.pipeline.progress import Progress
@@ -50,7 +50,7 @@ def test_what_is_not_held_is_analysed_as_what_is(folder: Path, monkeypatch: pyte
 def test_the_pages_say_what_was_fitted_and_drawn(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(analyze, "HELD_BYTES", 0)
     monkeypatch.setattr(structure, "HELD_BYTES", 4 * WIDTH * 150)
-    monkeypatch.setattr(queries, "LARGEST_BYTES", 0)
+    monkeypatch.setattr(cosine_queries, "LARGEST_BYTES", 0)
     monkeypatch.setitem(analysis.analyze_directions.__kwdefaults__, "placed_above", 100)
     done = run_quietly(folder)
     run = Workspace.open(folder).open_run("r")

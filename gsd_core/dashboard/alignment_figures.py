@@ -1,6 +1,5 @@
 """Plotly figures of aligned spans: pairs of traces, layers, clusters, distributions of cosines.
 
-plot_cells       centred cosines of two traces, span by span
 plot_matrix      cosines of a few spans with one another
 plot_layers      cosines of aligned pairs layer by layer, beside what clusters and random pairs reach there
 plot_clusters    mean cosine between clusters
@@ -13,24 +12,20 @@ Cosines are drawn on a red-to-blue scale around 0, which colour-blind readers te
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from gsd_core.dashboard.colors import NOISE, PALETTE
+from gsd_core.dashboard.colors import COSINES, NOISE, PALETTE
 from gsd_core.dashboard.plot_text import plain
 from gsd_core.dashboard.queries import RunView
 from gsd_core.dashboard.structure_figures import finish_figure, wrap_text
-from gsd_core.dashboard.structure_queries import PairView
 
-COSINES = "RdBu_r"
-INK, CHOSEN = "#111827", "#FACC15"
+INK = "#111827"
 MAX_CLUSTERS = 24
 MAX_TEXT_CELLS = 144  # beyond it numbers in cells are too small to read
-MAX_HOVER_CELLS = 2_500  # beyond it texts on hover would outweigh the picture
 _BAR = {"thickness": 10, "outlinewidth": 0}
 
 COSINE_KINDS = ("single tokens", "random windows", "shuffled", "spans", "same cluster")  # of claim figure A
@@ -45,116 +40,6 @@ def name_pair(place: int) -> str:
 def color_pair(place: int) -> str:
     """The colour of an aligned pair; its letter says which it is where colours come round again."""
     return PALETTE[place % len(PALETTE)]
-
-
-def _frame(figure: go.Figure, cell: tuple[int, int], color: str, width: float) -> None:
-    i, j = cell
-    sides = {"x0": j + 0.55, "x1": j + 1.45, "y0": i + 0.55, "y1": i + 1.45}
-    figure.add_shape(type="rect", line={"color": color, "width": width}, **sides)
-
-
-def plot_cells(view: RunView, pair: PairView, threshold: float, chosen: tuple[int, int]) -> go.Figure:
-    """Centred cosines, ``pair.a`` downwards and ``pair.b`` to the right; aligned cells are framed and lettered.
-
-    ``chosen`` (place in a, place in b) is framed in yellow, which is no colour of the scale. Cells carry
-    ``place in a * S_b + place in b``. ``threshold`` is the null's 95th percentile, marked on the scale.
-    """
-    n_a, n_b = pair.cosines.shape
-    cell = float(np.clip(460 / max(n_a, 1), 14, 46))
-    ticks = {-1.0: "−1", 0.0: "0", 1.0: "1"}
-    if np.isfinite(threshold):
-        # A label too near for two gives way to the null's.
-        ticks = {at: text for at, text in ticks.items() if abs(at - threshold) > 0.15}
-        ticks[threshold] = f"null 95 %: {threshold:.2f}"
-    figure = go.Figure(
-        go.Heatmap(
-            z=pair.cosines,
-            x=np.arange(1, n_b + 1),
-            y=np.arange(1, n_a + 1),
-            zmin=-1,
-            zmax=1,
-            colorscale=COSINES,
-            hoverinfo="skip",
-            xgap=1,
-            ygap=1,
-            texttemplate="%{z:.2f}" if pair.cosines.size <= MAX_TEXT_CELLS else None,
-            textfont={"size": 11},
-            colorbar={
-                **_BAR,
-                "title": {"text": "cosine", "side": "right"},
-                "tickvals": list(ticks),
-                "ticktext": list(ticks.values()),
-            },
-        )
-    )
-    rows, columns = np.divmod(np.arange(n_a * n_b), max(n_b, 1))
-    hover: dict[str, Any] = {"hoverinfo": "none"}
-    if n_a * n_b <= MAX_HOVER_CELLS:
-        texts = [
-            [wrap_text(text, 2) for text in view.spans["text"].iloc[side]]
-            for side in (pair.rows_a, pair.rows_b)
-        ]
-        hover = {
-            "hoverinfo": "text",
-            "hovertext": [
-                f"<b>{pair.cosines[i, j]:.2f}</b> · a {i + 1}, b {j + 1}<br>{texts[0][i]}<br>↔ {texts[1][j]}"
-                for i, j in zip(rows, columns, strict=True)
-            ],
-        }
-    # A heat map cannot be clicked in Streamlit: unseen points on its cells can.
-    unseen = {"marker": {"opacity": 0}}
-    figure.add_trace(
-        go.Scatter(
-            x=columns + 1,
-            y=rows + 1,
-            mode="markers",
-            marker={"size": cell * 0.8, "opacity": 0, "color": NOISE},
-            selected=unseen,
-            unselected=unseen,
-            customdata=rows * n_b + columns,
-            showlegend=False,
-            **hover,
-        )
-    )
-    for place, (i, j, _) in enumerate(pair.aligned):
-        _frame(figure, (i, j), INK, 2.2)
-        figure.add_annotation(
-            x=j + 0.6,
-            y=i + 0.6,
-            text=f"<b>{name_pair(place)}</b>",
-            showarrow=False,
-            xanchor="left",
-            yanchor="top",
-            font={"size": 10, "color": INK},
-            bgcolor="rgba(255,255,255,0.85)",
-            borderpad=1,
-            captureevents=False,
-        )
-    _frame(figure, chosen, INK, 6)
-    _frame(figure, chosen, CHOSEN, 3)
-    axis = {"showgrid": False, "zeroline": False, "fixedrange": True, "constrain": "domain"}
-    return finish_figure(
-        figure,
-        int(np.clip(n_a * cell + 60, 170, 640)),
-        clickmode="event+select",
-        dragmode=False,
-        xaxis={
-            **axis,
-            "title": plain(f"span of b: {pair.b}"),
-            "range": [0.5, n_b + 0.5],
-            **_whole_ticks(n_b),
-        },
-        yaxis={
-            **axis,
-            "title": plain(f"span of a: {pair.a}"),
-            "range": [n_a + 0.5, 0.5],
-            **_whole_ticks(n_a),
-        },
-    )
-
-
-def _whole_ticks(n: int) -> dict[str, Any]:
-    return {"tickmode": "linear", "tick0": 1, "dtick": max(1, n // 20)}
 
 
 def plot_layers(
@@ -172,7 +57,7 @@ def plot_layers(
                 y=names,
                 zmin=-1,
                 zmax=1,
-                colorscale=COSINES,
+                colorscale=list(COSINES),
                 xgap=1,
                 ygap=1,
                 showscale=False,
@@ -234,7 +119,7 @@ def plot_clusters(view: RunView, edges: pd.DataFrame) -> go.Figure:
             customdata=counts,
             zmin=-most,
             zmax=most,
-            colorscale=COSINES,
+            colorscale=list(COSINES),
             xgap=1,
             ygap=1,
             texttemplate="%{z:.2f}" if values.size <= MAX_TEXT_CELLS else None,
@@ -259,7 +144,7 @@ def plot_matrix(cosines: np.ndarray, texts: Sequence[str]) -> go.Figure:
             z=cosines.astype(np.float32),
             x=names,
             y=names,
-            colorscale=COSINES,
+            colorscale=list(COSINES),
             zmin=-1,
             zmax=1,
             xgap=1,

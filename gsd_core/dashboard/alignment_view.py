@@ -15,7 +15,6 @@ import streamlit as st
 
 from gsd_core.dashboard import (
     alignment_figures,
-    figures,
     job_view,
     panel,
     session,
@@ -26,22 +25,23 @@ from gsd_core.dashboard.alignment_figures import color_pair, name_pair
 from gsd_core.dashboard.charts import show_chart
 from gsd_core.dashboard.colors import NOISE_MARK, Mark
 from gsd_core.dashboard.commands import analyze_commands
-from gsd_core.dashboard.figure_tables import make_cells_table, make_clusters_table, make_layers_table
-from gsd_core.dashboard.queries import RunView, compute_q_values
+from gsd_core.dashboard.components.heat import HeatPair, plot_heat
+from gsd_core.dashboard.figure_tables import make_clusters_table, make_layers_table
+from gsd_core.dashboard.queries import RunView
 from gsd_core.dashboard.session import Chosen, escape
 from gsd_core.dashboard.structure_queries import (
     PairView,
     Structure,
     compute_layer_cosines,
-    compute_pair,
     find_twin,
     list_layers,
 )
 from gsd_core.errors import UserError
 
 MANY_SAMPLES = 5_000
-_CELLS = "alignment_cells"
 _PAIR = "alignment_pair"
+_HELD = "alignment_held"  # the cell that the browser shows as chosen, and how often it was told another
+_TEXT = 90
 
 
 def open_structure(chosen: Chosen) -> Structure | None:
@@ -92,12 +92,6 @@ def _choose_samples(view: RunView, structure: Structure) -> tuple[str, str]:
     return a, b
 
 
-def _get_pair(chosen: Chosen, a: str, b: str) -> PairView:
-    return compute_pair(
-        session.get_view(chosen), session.get_directions(chosen), session.get_structure(chosen), a, b
-    )
-
-
 def _get_threshold(chosen: Chosen) -> float:
     return session.get_directions(chosen).null.p95
 
@@ -115,26 +109,37 @@ def _chosen_cell(pair: PairView) -> tuple[int, int]:
     return best // n_b, best % n_b
 
 
-def _choose_cell(i: int, j: int) -> None:
-    """Callback's end: only heat map and spans are drawn again."""
+def _choose_cell(i: int, j: int, fragments: list[str]) -> None:
+    """Callback's end: only these parts of the page are drawn again."""
     write_address("cell", f"{i + 1}-{j + 1}")
-    st.rerun(["alignment_cells", "alignment_spans"])
+    st.rerun(fragments)
 
 
-def _clicked(n_b: int) -> None:
-    """Callback: a cell was clicked."""
-    cells = figures.selected_rows(st.session_state.get(_CELLS))
-    if cells:
-        _choose_cell(*divmod(cells[0], n_b))
+def _picked(i: int, j: int) -> None:
+    """Callback: a cell was chosen on the heat map, which shows it by itself."""
+    st.session_state[_HELD] = (i, j), st.session_state[_HELD][1]
+    _choose_cell(i, j, ["alignment_spans"])
+
+
+def _hold(cell: tuple[int, int]) -> int:
+    """How often the browser was told a cell that it did not choose; once more where it shows another than ``cell``."""
+    held, turn = st.session_state.get(_HELD, (cell, 0))
+    st.session_state[_HELD] = cell, turn + (held != cell)
+    return turn + (held != cell)
 
 
 def _listed() -> None:
     """Callback: a span was chosen from a list."""
-    _choose_cell(int(st.session_state["alignment_i"]), int(st.session_state["alignment_j"]))
+    i, j = (int(st.session_state[key]) for key in ("alignment_i", "alignment_j"))
+    _choose_cell(i, j, ["alignment_cells", "alignment_spans"])
 
 
 def _name_span(texts: list[str], place: int) -> str:
     return f"{place + 1} · {texts[place]}"
+
+
+def _name_kind(pair: PairView) -> str:
+    return "aligned pair" if pair.is_run else "mutual best"
 
 
 def show_two_spans(chosen: Chosen, view: RunView, pair: PairView, cell: tuple[int, int]) -> None:
@@ -143,13 +148,12 @@ def show_two_spans(chosen: Chosen, view: RunView, pair: PairView, cell: tuple[in
     ``cell`` is the place in ``pair.a`` and in ``pair.b``; q is adjusted over all cells of the two traces.
     """
     null = session.get_directions(chosen).null
-    q_values = compute_q_values(pair.cosines.ravel(), null).reshape(pair.cosines.shape)
+    q_values = session.get_pair_q_values(chosen, pair)
     place = next((at for at, (i, j, _) in enumerate(pair.aligned) if (i, j) == cell), None)
     mark, name = NOISE_MARK, ""
     if place is not None:
         # Outside a twin's run a best cell may still be chance, as its q says.
-        kind = "aligned pair" if pair.is_run else "mutual best"
-        mark, name = Mark(color_pair(place), "circle"), f"{kind} {name_pair(place)}"
+        mark, name = Mark(color_pair(place), "circle"), f"{_name_kind(pair)} {name_pair(place)}"
     snippets.show_cosine(float(pair.cosines[cell]), null, float(q_values[cell]), mark, name)
     rows = (int(pair.rows_a[cell[0]]), int(pair.rows_b[cell[1]]))
     for column, row in zip(st.columns(2, gap="medium"), rows, strict=True):
@@ -163,21 +167,29 @@ def show_two_spans(chosen: Chosen, view: RunView, pair: PairView, cell: tuple[in
 
 @st.fragment(key="alignment_cells")
 def _show_cells(chosen: Chosen, a: str, b: str) -> None:
-    view, pair, threshold = session.get_view(chosen), _get_pair(chosen, a, b), _get_threshold(chosen)
-    n_a, n_b = pair.cosines.shape
-    show_chart(
-        alignment_figures.plot_cells(view, pair, threshold, _chosen_cell(pair)),
-        key=_CELLS,
-        alt=f"Cosines of {n_a} spans of a with {n_b} spans of b",
-        name=f"{view.name} {view.checkpoint} {a} {b}",
-        table=partial(make_cells_table, view, pair),
-        on_select=lambda: _clicked(n_b),
+    view, pair = session.get_view(chosen), session.get_pair(chosen, a, b)
+    cell = _chosen_cell(pair)
+    texts = [
+        [session.shorten(str(text), _TEXT) for text in view.spans["text"].iloc[rows]]
+        for rows in (pair.rows_a, pair.rows_b)
+    ]
+    plot_heat(
+        pair.cosines,
+        (texts[0], texts[1]),
+        [HeatPair(i, j, name_pair(at), color_pair(at)) for at, (i, j, _) in enumerate(pair.aligned)],
+        names=(a, b),
+        key="alignment_heat",
+        chosen=cell,
+        turn=_hold(cell),
+        threshold=_get_threshold(chosen),
+        pair_kind=_name_kind(pair),
+        on_choose=_picked,
     )
 
 
 @st.fragment(key="alignment_spans")
 def _show_spans(chosen: Chosen, a: str, b: str) -> None:
-    view, pair = session.get_view(chosen), _get_pair(chosen, a, b)
+    view, pair = session.get_view(chosen), session.get_pair(chosen, a, b)
     i, j = _chosen_cell(pair)
     st.session_state["alignment_i"], st.session_state["alignment_j"] = i, j
     for column, key, rows, letter in zip(
@@ -285,7 +297,7 @@ def show_alignment(chosen: Chosen) -> None:
     if st.session_state.get(_PAIR, shown) != shown:
         write_address("cell", None)  # it was a cell of two other traces
     st.session_state[_PAIR] = shown
-    pair = _get_pair(chosen, a, b)
+    pair = session.get_pair(chosen, a, b)
     if not pair.cosines.size:
         st.info("One of these samples has no direction at this checkpoint.", icon=":material/info:")
         return
@@ -295,7 +307,7 @@ def show_alignment(chosen: Chosen) -> None:
         _show_cells(chosen, a, b)
         st.caption(
             escape(_describe(structure, pair, chosen.info.name))
-            + " Click a cell: its two spans are shown below."
+            + " Click a cell, or go there with the arrow keys and press Enter: its two spans are shown below."
         )
         st.page_link(
             session.PAGES["twins"],

@@ -3,6 +3,7 @@
 PALETTE, SYMBOLS    eight hues; six marker shapes that repeat them distinguishably
 NOISE               colour of spans in no cluster
 SEQUENTIAL          colour scale of numbers
+COSINES             colours from −1 to 1, evenly spaced
 Mark                a colour and a shape
 compute_marks       value → mark, most frequent first
 
@@ -21,6 +22,20 @@ SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x")
 NOISE = "#9AA0A6"
 ACCENT = "#E11D48"
 SEQUENTIAL = "Viridis"
+# Brewer's red and blue, which colour-blind readers tell apart, white at 0.
+COSINES = (
+    "#053061",
+    "#2166AC",
+    "#4393C3",
+    "#92C5DE",
+    "#D1E5F0",
+    "#F7F7F7",
+    "#FDDBC7",
+    "#F4A582",
+    "#D6604D",
+    "#B2182B",
+    "#67001F",
+)
 
 
 class Mark(NamedTuple):

@@ -76,10 +76,21 @@ MEASURE_NAMES = {
 }
 KEYS = (
     ("Anywhere", "Tab", "to the next control; a link that is copied opens the same view"),
+    (
+        "Pages of a run",
+        "P, N",
+        "the checkpoint before and after, where there are several, unless text is being written",
+    ),
     ("Trace", "← → ↑ ↓", "from span to span"),
     ("Trace", "Home, End", "first and last span"),
     ("Trace", "Enter", "choose the span: its aligned spans appear"),
     ("Trace, search", "Enter, Shift+Enter", "next and previous place; Escape ends the search"),
+    ("Alignment", "← → ↑ ↓", "from cell to cell of the heat map, with Shift ten at once; Enter chooses"),
+    (
+        "Alignment",
+        "Page Up, Page Down",
+        "ten rows; Home and End within the row, with Ctrl over the whole map",
+    ),
     ("Twins", "← →", "to the aligned span of the other trace"),
     ("Maps", "scroll, drag", "zoom, pan; lasso and box are in the tool bar"),
 )

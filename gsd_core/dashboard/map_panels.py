@@ -6,34 +6,37 @@ show_selection   table of selected spans, and their download
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
 from gsd_core.dashboard import panel, session, snippets
 from gsd_core.dashboard.address import read_address, write_address
+from gsd_core.dashboard.components.clusters import ClusterRow, plot_clusters
 from gsd_core.dashboard.downloads import compute_csv
 from gsd_core.dashboard.queries import RunView
 from gsd_core.dashboard.session import Chosen, escape
 
 TABLE_ROWS = 2_000
+LIST_HEIGHT = 330
 
 
-def _cluster_table(view: RunView) -> pd.DataFrame:
+def _cluster_rows(view: RunView) -> list[ClusterRow]:
     clusters = view.clusters
-    marks = [view.mark(int(cluster)) for cluster in clusters["cluster"]]
-    return pd.DataFrame(
-        {
-            " ": [snippets.GLYPHS.get(mark.symbol, "●") for mark in marks],
-            "Cluster": [
-                f"{c} · {label}" for c, label in zip(clusters["cluster"], clusters["label"], strict=True)
-            ],
-            "Spans": clusters["size"].astype(int),
-            "Samples": clusters["n_samples"].astype(int),
-        }
-    )
+    columns = (clusters[name].tolist() for name in ("cluster", "size", "n_samples"))
+    return [
+        ClusterRow(
+            cluster,
+            snippets.GLYPHS.get(view.mark(cluster).symbol, "●"),
+            view.mark(cluster).color,
+            view.cluster_name(cluster),
+            n_spans,
+            n_samples,
+        )
+        for cluster, n_spans, n_samples in zip(*columns, strict=True)
+    ]
 
 
 def show_clusters(chosen: Chosen, view: RunView, on_open: Callable[[str], None]) -> None:
@@ -41,25 +44,14 @@ def show_clusters(chosen: Chosen, view: RunView, on_open: Callable[[str], None])
     if view.clusters.empty:
         st.info("No clusters: every span counts as noise. More spans usually help.", icon=":material/info:")
         return
-    table = _cluster_table(view)
-    colors = [view.mark(int(cluster)).color for cluster in view.clusters["cluster"]]
-    styled = table.style.apply(lambda column: [f"color: {color}" for color in colors], subset=[" "])
-    event = st.dataframe(
-        styled,
-        hide_index=True,
-        height=min(330, 38 + 35 * len(table)),
-        on_select="rerun",
-        selection_mode="single-row",
-        key=f"clusters_{view.name}_{view.checkpoint}",
-        column_config={
-            " ": st.column_config.TextColumn(width=28),
-            "Spans": st.column_config.NumberColumn(width="small"),
-            "Samples": st.column_config.NumberColumn(width="small"),
-        },
-        alt="Clusters by size",
+    opened = plot_clusters(
+        _cluster_rows(view),
+        key="clusters_" + re.sub(r"[^A-Za-z0-9_-]", "_", f"{view.name}_{view.checkpoint}"),
+        max_height=LIST_HEIGHT,
     )
-    rows = event["selection"]["rows"] if event else []
-    row = view.clusters.iloc[rows[0] if rows else 0]
+    row = view.clusters.iloc[0]
+    if opened is not None:
+        row = view.clusters[view.clusters["cluster"] == opened].iloc[0]
     cluster = int(row["cluster"])
     snippets.show_chips((view.mark(cluster), view.cluster_name(cluster)))
     terms = ", ".join(map(str, list(row["terms"])))

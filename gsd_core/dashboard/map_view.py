@@ -2,26 +2,27 @@
 
 show_map          the page of an analysed run
 show_unanalyzed   the page of a run without a layout
-choose_filter     the filter widgets, in the address
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import streamlit as st
 
 from gsd_core.dashboard import big_map_view, figures, job_view, panel, session
-from gsd_core.dashboard.address import choose, pick_many, read_address, write_address, write_text
+from gsd_core.dashboard.address import choose, read_address, write_address, write_text
 from gsd_core.dashboard.big_map import is_big
 from gsd_core.dashboard.charts import show_chart
 from gsd_core.dashboard.commands import analyze_commands
 from gsd_core.dashboard.components.rings import plot_rings
 from gsd_core.dashboard.figure_tables import make_map_table
-from gsd_core.dashboard.filters import Filter, compute_mask
+from gsd_core.dashboard.filters import compute_mask
+from gsd_core.dashboard.map_filter import choose_filter
 from gsd_core.dashboard.map_panels import show_clusters, show_selection
 from gsd_core.dashboard.queries import RunView
 from gsd_core.dashboard.session import Chosen, escape
@@ -29,13 +30,6 @@ from gsd_core.dashboard.session import Chosen, escape
 HEIGHT = 620
 PANEL_HEIGHT = 770
 RINGED_NEIGHBORS = 5
-FILTER_MEASURES = {
-    "norm": "Gradient norm",
-    "coherence": "Coherence",
-    "loss": "Loss (nats)",
-    "spectral": "Spectral strength",
-    "grace": "GRACE-like score",
-}
 TABS = ("Span", "Clusters", "Selection")
 _SELECTION, _TAB = "map_selection", "map_tab"
 
@@ -62,58 +56,6 @@ def show_unanalyzed(chosen: Chosen) -> None:
                 query_params={"run": info.name},
             )
     job_view.show_jobs(limit=1)
-
-
-def choose_filter(view: RunView) -> Filter:
-    """Filter widgets; every choice is in the address."""
-    spans = view.spans
-    names = {str(cluster): view.cluster_name(cluster) for cluster in view.clusters["cluster"].tolist()}
-    names["-1"] = "noise"
-    clusters = pick_many(
-        "Clusters",
-        "cluster",
-        list(names),
-        format_func=lambda number: names.get(number, number),
-        placeholder="all",
-    )
-    categories = [label.name for label in view.labels if label.kind == "category"]
-    label, values = "", []
-    if categories:
-        left, right = st.columns(2)
-        with left:
-            label = choose("Label", "label", ["", *categories], format_func=lambda name: name or "(none)")
-        if label:
-            options = sorted(spans[label].astype(str).unique())
-            with right:
-                values = pick_many("Values", "values", options, placeholder="all")
-    sample = write_text("Sample id contains", "in_sample")
-    measure, measure_range = _choose_measure(view)
-    return Filter(tuple(map(int, clusters)), label, tuple(values), sample, "", measure, measure_range)
-
-
-def _choose_measure(view: RunView) -> tuple[str, tuple[float, float] | None]:
-    """A measure of the spans and the stretch of it to keep; None keeps all."""
-    spans = view.spans
-    ends = {name: (float(spans[name].min()), float(spans[name].max())) for name in FILTER_MEASURES}
-    varied = [name for name, (low, high) in ends.items() if low < high]
-    if not varied:
-        return "", None
-    left, right = st.columns(2)
-    with left:
-        measure = choose(
-            "Measure", "measure", varied, default=varied[0], format_func=FILTER_MEASURES.__getitem__
-        )
-    low, high = ends[measure]
-    with right:
-        chosen = st.slider(
-            "From … to",
-            low,
-            high,
-            (low, high),
-            key=f"map_{measure}_{view.name}_{view.checkpoint}",
-            format="%.3g",
-        )
-    return measure, None if chosen == (low, high) else chosen
 
 
 def _known_span(view: RunView) -> str:
@@ -188,8 +130,7 @@ def _figure(chosen: Chosen) -> None:
         text = write_text("Search in spans", "q", placeholder="words, e.g. divide", icon=":material/search:")
     with right.popover("Filter", icon=":material/filter_alt:", width="stretch"):
         wanted = choose_filter(view)
-    wanted = Filter(**{**wanted.__dict__, "text": text or ""})
-    mask = compute_mask(view.spans, wanted)
+    mask = compute_mask(view.spans, replace(wanted, text=text))
     _draw(chosen, view, mask, choices[color])
     _caption(view, mask)
 

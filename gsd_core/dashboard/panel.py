@@ -10,7 +10,7 @@ trace_segments  a sample's trace for the trace viewer
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,13 +21,14 @@ from gsd_core.dashboard import job_view, pins, session, snippets
 from gsd_core.dashboard.address import address_of, read_address, write_address
 from gsd_core.dashboard.commands import exact_commands
 from gsd_core.dashboard.components.trace import TraceSegment, plot_trace
-from gsd_core.dashboard.queries import Null, RunView, compute_trace, load_exact
+from gsd_core.dashboard.cosine_queries import Null, load_exact
+from gsd_core.dashboard.queries import RunView, compute_trace
 from gsd_core.dashboard.session import Chosen, escape
 from gsd_core.dashboard.snippets import MEASURES, Number
 
 TOP_CHOICES = (5, 10, 25)
-CONTEXT_CHARACTERS = 90
 WORDS = "words"  # in the address
+DESCRIBED = ["index", "n_in_trace", "cluster", "loss", "norm", "coherence"]
 
 
 def link_to_trace(chosen: Chosen, sample: str, span: str, label: str) -> None:
@@ -62,8 +63,8 @@ def _number(value: Any, digits: int = 3) -> str:
     return f"{value:.{digits}g}" if pd.notna(value) else "–"
 
 
-def describe(row: pd.Series, view: RunView) -> tuple[str, ...]:
-    """A span in lines, for hover and for readers who listen."""
+def describe(row: Mapping[str, Any] | pd.Series, view: RunView) -> tuple[str, ...]:
+    """A span in lines, for hover and for readers who listen. ``row`` holds ``DESCRIBED`` at least."""
     lines = [f"span {row['index'] + 1} of {row['n_in_trace']}"]
     if view.is_analyzed:
         lines.insert(0, view.cluster_name(int(row["cluster"])) or "noise")
@@ -109,11 +110,15 @@ def trace_segments(view: RunView, sample: str, tokens: pd.DataFrame | None = Non
     """A sample's trace for the trace viewer; with ``tokens`` (``Run.read_tokens``) tinted by loss a token."""
     tint = _Tint(tokens, int(view.samples.loc[sample, "reasoning_start"])) if tokens is not None else None
     segments = []
-    for piece in compute_trace(view, sample):
+    pieces = compute_trace(view, sample)
+    # One look-up for all spans: a frame takes as long for one row as for a thousand.
+    own = [piece.row for piece in pieces if piece.row is not None]
+    rows = iter(view.spans.iloc[own][["span", "char_start", *DESCRIBED]].to_dict("records"))
+    for piece in pieces:
         if piece.row is None:
             segments.append(TraceSegment(piece.text))
             continue
-        row = view.spans.iloc[piece.row]
+        row = next(rows)
         tip = describe(row, view)
         tinted = tint.pieces(piece.text, int(row["char_start"])) if tint is not None else ()
         segments.append(
@@ -193,10 +198,10 @@ def show_aligned(
         mark = view.mark(int(row.cluster))
         with st.container(border=True, gap="xsmall"):
             name = view.cluster_name(int(row.cluster))
-            snippets.show_cosine(float(row.cosine), null, float(row.q_value), mark, session.shorten(name, 26))
+            name, text = session.shorten(name, 26), str(row.text).strip()
+            snippets.show_cosine(float(row.cosine), null, float(row.q_value), mark, name, quote=text)
             if row.span in exact:
                 st.caption(f"exact {exact[str(row.span)]:.2f}", help=MEASURES["exact"])
-            snippets.show_quote(str(row.text).strip(), mark.color)
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                 short = escape(session.shorten(str(row.sample), 34))
                 link_to_trace(

@@ -1,15 +1,17 @@
 """What every page starts with: the workspace, the run that is looked at, and what was read of it.
 
-open_workspace     the workspace of this server
+open_workspace     the workspace of whoever looks
 can_run_jobs, find_obstacle   whether a page may start jobs and take files in, or why not
 list_runs, list_datasets   what is in it, read again every few seconds
-choose_run         select boxes for run and checkpoint
+choose_run         select boxes for run and checkpoint, and keys that step through the checkpoints
 needs_analysis     whether the chosen checkpoint has no layout yet
 get_view           the chosen run, read once and kept
 get_directions     its directions, read once and kept
 get_wording        how alike its spans' texts are
 get_neighbors      the spans best aligned with one, found once and kept
 get_structure      its stresses and twins, read once and kept
+get_pair           two of its traces, compared once and kept
+get_pair_q_values  q of every cosine of two traces
 show_error         a user error as a page shows it
 show_nothing_yet   what to do where there is nothing to show
 escape             text from data, safe in a label that understands Markdown
@@ -22,20 +24,27 @@ import os
 import re
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
 from gsd_core.dashboard import address
-from gsd_core.dashboard.queries import (
+from gsd_core.dashboard.cosine_queries import (
     Directions,
-    RunView,
     compute_neighbors,
+    compute_q_values,
     load_directions,
-    load_run_view,
     load_wording,
-    stamp_of,
 )
-from gsd_core.dashboard.structure_queries import Structure, describe_stamp, load_structure
+from gsd_core.dashboard.queries import RunView, load_run_view, stamp_of
+from gsd_core.dashboard.sign_in import find_group
+from gsd_core.dashboard.structure_queries import (
+    PairView,
+    Structure,
+    compute_pair,
+    describe_stamp,
+    load_structure,
+)
 from gsd_core.errors import UserError
 from gsd_core.store import DatasetInfo, RunInfo, Workspace
 from gsd_core.wording import Wording
@@ -69,13 +78,17 @@ class Chosen(NamedTuple):
 
 
 def workspace_uri() -> str:
-    """``$GSD_WORKSPACE``, else ``./gsd-workspace``."""
+    """That of the group of whoever looks, else ``$GSD_WORKSPACE``, else ``./gsd-workspace``."""
+    group = find_group()
+    if group and group.workspace:
+        return group.workspace
     return os.environ.get("GSD_WORKSPACE") or "gsd-workspace"
 
 
 def find_obstacle() -> str:
     """Why nothing can be started or stored from a page; empty where it can."""
-    if os.environ.get(READ_ONLY):
+    group = find_group()
+    if os.environ.get(READ_ONLY) or (group and group.read_only):
         return "This dashboard is for reading only"
     # Uploads and jobs are plain files beside the workspace.
     return "" if open_workspace().is_local else "This workspace is not on this machine"
@@ -92,7 +105,7 @@ def _open(uri: str) -> Workspace:
 
 
 def open_workspace() -> Workspace:
-    """The workspace of this server; the page ends with the reason where it cannot be opened."""
+    """The workspace of whoever looks; the page ends with the reason where it cannot be opened."""
     try:
         return _open(workspace_uri())
     except UserError as error:
@@ -129,7 +142,10 @@ def forget_listings() -> None:
 
 
 def choose_run() -> Chosen | None:
-    """Select boxes for the run and, where there are several, its checkpoint; None where there is no run to look at."""
+    """Select boxes for the run and, where there are several, its checkpoint; None where there is no run to look at.
+
+    Two buttons with a key each go to the checkpoints before and after it.
+    """
     runs = {info.name: info for info in list_runs() if info.status != "broken"}
     if not runs:
         return None
@@ -145,9 +161,32 @@ def choose_run() -> Chosen | None:
     info = runs[name]
     if len(info.checkpoints) > 1:
         checkpoint = address.choose("Checkpoint", "checkpoint", info.checkpoints, default=info.first_look)
+        _show_steps(info, info.checkpoints.index(checkpoint))
     else:
         checkpoint = info.checkpoints[0] if info.checkpoints else ""
     return Chosen(info, checkpoint)
+
+
+def _show_steps(info: RunInfo, at: int) -> None:
+    """Buttons, with keys, to the checkpoints before and after the one in place ``at``."""
+    # Letters, for Streamlit knows no punctuation and leaves letters alone where text is written, and arrows belong to
+    # what has the focus. The icons' names are what is read out.
+    for key, word, icon, to in (
+        ("P", "Previous", "skip_previous", at - 1),
+        ("N", "Next", "skip_next", at + 1),
+    ):
+        is_there = 0 <= to < len(info.checkpoints)
+        name = info.checkpoints[to] if is_there else ""
+        st.button(
+            "",
+            key=f"checkpoint_{word.lower()}",
+            icon=f":material/{icon}:",
+            help=f"{word} checkpoint: {escape(name)}" if is_there else f"No {word.lower()} checkpoint",
+            disabled=not is_there,
+            shortcut=key,
+            on_click=address.write_address,
+            args=("checkpoint", None if name == info.first_look else name),
+        )
 
 
 def needs_analysis(chosen: Chosen) -> bool:
@@ -210,12 +249,42 @@ def _structure(uri: str, run: str, checkpoint: str, stamp: str) -> Structure:
 
 def get_structure(chosen: Chosen) -> Structure | None:
     """Stresses and twins of the chosen run, shared by all sessions; None where they were not computed yet."""
+    stamp = _structure_stamp(chosen)
+    return _structure(workspace_uri(), chosen.info.name, chosen.checkpoint, stamp) if stamp else None
+
+
+def _structure_stamp(chosen: Chosen) -> str:
+    """Key of everything cached for the stored structure; empty where there is none."""
     run = open_workspace().open_run(chosen.info.name)
     if not run.has_structure(chosen.checkpoint):
-        return None
+        return ""
     # The listing's stamp does not know of the structure, which is stored after the layout.
-    stamp = chosen.stamp + describe_stamp(run, chosen.checkpoint)
-    return _structure(workspace_uri(), chosen.info.name, chosen.checkpoint, stamp)
+    return chosen.stamp + describe_stamp(run, chosen.checkpoint)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _pair(_chosen: Chosen, uri: str, run: str, checkpoint: str, stamp: str, a: str, b: str) -> PairView:
+    return compute_pair(get_view(_chosen), get_directions(_chosen), get_structure(_chosen), a, b)
+
+
+def get_pair(chosen: Chosen, a: str, b: str) -> PairView:
+    """``compute_pair`` of two samples, shared by all sessions: every click on their cells asks for it."""
+    stamp = _structure_stamp(chosen) or chosen.stamp
+    return _pair(chosen, workspace_uri(), chosen.info.name, chosen.checkpoint, stamp, a, b)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _pair_q_values(
+    _chosen: Chosen, _pair: PairView, uri: str, run: str, checkpoint: str, stamp: str, a: str, b: str
+) -> np.ndarray:
+    q_values = compute_q_values(_pair.cosines.ravel(), get_directions(_chosen).null)
+    return q_values.reshape(_pair.cosines.shape)
+
+
+def get_pair_q_values(chosen: Chosen, pair: PairView) -> np.ndarray:
+    """(S_a, S_b) q of ``pair.cosines``, adjusted over all of them; shared by all sessions."""
+    names = (chosen.info.name, chosen.checkpoint, chosen.stamp, pair.a, pair.b)
+    return _pair_q_values(chosen, pair, workspace_uri(), *names)
 
 
 def escape(text: object) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 import streamlit as st
 
 from gsd_core.dashboard.colors import Mark
-from gsd_core.dashboard.queries import Null
+from gsd_core.dashboard.cosine_queries import Null
 
 MEASURES = {
     "loss": "Mean negative log-likelihood of the span's tokens, in nats per token.",
@@ -64,14 +64,16 @@ def show_chips(*chips: tuple[Mark, str]) -> None:
     st.html(f'<div style="display:flex;flex-wrap:wrap;gap:.35rem .5rem">{inner}</div>')
 
 
-def show_quote(text: str, color: str, before: str = "", after: str = "") -> None:
-    """A span's text with a rule in its cluster's colour; ``before``/``after`` are faint context."""
-    faint = 'style="opacity:.55"'
-    st.html(
+def _quote(text: str, color: str) -> str:
+    return (
         f'<div style="border-left:3px solid {color};padding:.1em 0 .1em .75em;white-space:pre-wrap;'
-        f'overflow-wrap:anywhere;line-height:1.5">'
-        f"<span {faint}>{html.escape(before)}</span>{html.escape(text)}<span {faint}>{html.escape(after)}</span></div>"
+        f'overflow-wrap:anywhere;line-height:1.5">{html.escape(text)}</div>'
     )
+
+
+def show_quote(text: str, color: str) -> None:
+    """A span's text with a rule in its cluster's colour."""
+    st.html(_quote(text, color))
 
 
 def show_numbers(numbers: Sequence[Number]) -> None:
@@ -85,9 +87,13 @@ def show_numbers(numbers: Sequence[Number]) -> None:
     st.html(f'<div style="display:flex;flex-wrap:wrap;gap:.35rem 1.4rem">{cells}</div>')
 
 
-def show_cosine(cosine: float, null: Null, q_value: float, mark: Mark, name: str) -> None:
-    """A cosine bar from 0 to 1; the tick is the null's 95th percentile."""
+def show_cosine(
+    cosine: float, null: Null, q_value: float, mark: Mark, name: str, quote: str | None = None
+) -> None:
+    """A cosine bar from 0 to 1, over the text ``quote`` if given; the tick is the null's 95th percentile."""
     chip = _chip(mark, name) if name else ""
+    # One element for both: a browser takes longer to place an element than to fill it.
+    below = "" if quote is None else f'<div style="margin-top:.6rem">{_quote(quote, mark.color)}</div>'
     share = 100 * min(max(cosine, 0.0), 1.0)
     tick, beside = "", "null unknown"
     if null.n:
@@ -108,7 +114,7 @@ def show_cosine(cosine: float, null: Null, q_value: float, mark: Mark, name: str
         f'<span style="opacity:.65;font-size:.78rem;margin-left:.6em">{beside}</span></span>{chip}</div>'
         '<div style="position:relative;height:6px;border-radius:3px;margin-top:.35rem;'
         'background:rgba(128,128,128,.22)"><div style="height:100%;border-radius:3px;'
-        f'width:{share:.1f}%;background:{mark.color}"></div>{tick}</div></div>'
+        f'width:{share:.1f}%;background:{mark.color}"></div>{tick}</div></div>' + below
     )
 
 

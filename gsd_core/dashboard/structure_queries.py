@@ -27,7 +27,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gsd_core.dashboard.queries import Directions, RunView
+from gsd_core.dashboard.cosine_queries import Directions
+from gsd_core.dashboard.queries import RunView
 from gsd_core.store import Run
 
 SIGNIFICANT = 0.05

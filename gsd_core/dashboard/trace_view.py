@@ -88,7 +88,7 @@ def _choose_sample(view: RunView) -> str:
 def _default_span(view: RunView, sample: str) -> str:
     """The span that the page opens with: the address's, else the first one in a cluster, else the first."""
     span = read_address("span", remember=False)
-    own = view.spans[view.spans["sample"] == sample].sort_values("index")
+    own = view.spans.iloc[view.row_of.rows_of(sample)].sort_values("index")
     if span in set(own["span"]):
         return span
     in_cluster = own[own["cluster"] >= 0]
@@ -107,7 +107,7 @@ def _show_text(title: str, text: str) -> None:
 
 def _show_legend(view: RunView, sample: str) -> None:
     """The clusters that occur in this trace."""
-    own = view.spans[view.spans["sample"] == sample]
+    own = view.spans.iloc[view.row_of.rows_of(sample)]
     clusters = dict.fromkeys(own["cluster"].astype(int))
     named = [(view.mark(cluster), view.cluster_name(cluster)) for cluster in clusters]
     snippets.show_chips(*((mark, session.shorten(name, 40)) for mark, name in named if name))

@@ -208,15 +208,17 @@ def _show_scores(structure: Structure, twin: pd.Series | None) -> None:
 
 
 def _trace_spans(chosen: Chosen, view: RunView, pair: PairView, side: int) -> list[PairSpan]:
-    """One trace for the viewer; between spans only what is more than white space."""
+    """One trace for the viewer; white space between spans stays with the span before it, so that copies are whole."""
     rows = (pair.rows_a, pair.rows_b)[side]
     link_of = {int(rows[(i, j)[side]]): place for place, (i, j, _) in enumerate(pair.aligned)}
     sample = (pair.a, pair.b)[side]
-    spans = []
+    spans: list[PairSpan] = []
     for piece in compute_trace(view, sample):
         if piece.row is None:
-            if piece.text.strip():
+            if piece.text.strip() or not spans:
                 spans.append(PairSpan(piece.text))
+            else:
+                spans[-1] = replace(spans[-1], text=spans[-1].text + piece.text)
             continue
         row = view.spans.iloc[piece.row]
         choices = address_of(

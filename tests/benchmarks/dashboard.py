@@ -1,11 +1,12 @@
-"""The map page at 10,000, 100,000 and 1,000,000 spans, in a browser, beside the same map as a Plotly chart.
+"""The map page at 10,000, 100,000 and 1,000,000 spans, in a browser, beside the same map as a Plotly chart; and the
+trace page with a trace of 500 spans among 10,000.
 
     python -m tests.benchmarks.dashboard [--spans 10000 100000 1000000] [--folder DIR] [--no-plotly] [--json FILE]
 
 Synthetic runs (``tests/large_run.py``), 512 numbers a direction; ``--folder`` keeps them for the next time. Each row is
 measured on a server of its own, in Chromium without a GPU, so that drawing is slower than on any desk. Prints target
 and reached side by side with the load of the machine, and asserts nothing. *first*: what a server's first visitor
-waits; *box*: a box around every point, to the list of them.
+waits; *click*: to the aligned spans of the span that was clicked; *box*: a box around every point, to the list of them.
 """
 
 from __future__ import annotations
@@ -39,21 +40,31 @@ from tests.large_run import write_large_run
 ROOT = Path(__file__).resolve().parents[2]
 WIDTH = 512
 SESSIONS = 3
+TRACE_SPANS, TRACES = 500, 20
 # The same program with another limit is the Plotly map.
 SERVE = (
     "import sys; from gsd_core.dashboard import big_map; big_map.LARGEST_CHART = int(sys.argv.pop(1)); "
     "from streamlit.web import cli; cli.main()"
 )
 TARGETS = {  # spans → drawn, down, click, box, memory
+    TRACE_SPANS: ("", "", "120", "", ""),
     100_000: ("1.5", "1.5", "250", "", ""),
     1_000_000: ("3", "10", "600", "", "1,536"),
 }
 QUIET = """() => document.querySelector('[data-testid="stApp"]')?.dataset.testScriptState === 'notRunning'"""
+# Components live in shadow roots.
+WITHIN = "[...document.querySelectorAll('div')].some(element => element.shadowRoot?.querySelector('%s'))"
 CHART_DRAWN = "() => !!document.querySelector('.js-plotly-plot')?._fullLayout?.xaxis?.l2p"
+MAP_DRAWN = f"() => {WITHIN % '.gsd-scatter[data-drawn]'}"
+TRACE_DRAWN = f"() => {WITHIN % '.gsd-trace .span'}"
+# A run of the script that only answers the click comes before the panel's, so the page is quiet twice: what tells the
+# new panel is a link into the trace (on the trace page, to the map) of the span that the address names.
 ANSWERED = """before => {
     const span = new URLSearchParams(location.search).get('span');
-    const words = [...document.querySelectorAll('p')].some(p => p.textContent.includes('random pairs'));
-    return words && span && span !== before
+    const links = [...document.querySelectorAll('[data-testid="stPageLink"] a')];
+    return span && span !== before
+        && links.some(link => new URL(link.href).searchParams.get('span') === span)
+        && [...document.querySelectorAll('p')].some(p => p.textContent.includes('random pairs'))
         && document.querySelector('[data-testid="stApp"]').dataset.testScriptState === 'notRunning' ? span : null;
 }"""
 CHART_POINT = """row => {
@@ -81,8 +92,8 @@ class Row:
 
 
 @contextmanager
-def _serving(folder: Path, largest_chart: int) -> Iterator[tuple[str, int]]:
-    """A server on a workspace: its address and process id."""
+def serving(folder: Path, largest_chart: int = 0) -> Iterator[tuple[str, int]]:
+    """A server on a workspace, with maps as charts up to so many spans: its address and process id."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -138,17 +149,14 @@ def _count_bytes(page: Page) -> Callable[[], float]:
     return lambda: counted[0] / 1e6
 
 
-def _open(browser: Any, url: str, is_chart: bool) -> tuple[Page, float, float]:
-    """A fresh browser session on the map: page, seconds until it is drawn and still, megabytes."""
+def _open(browser: Any, url: str, drawn: str, page_name: str = "map") -> tuple[Page, float, float]:
+    """A fresh browser session on a page: page, seconds until ``drawn`` is on it and it is still, megabytes."""
     page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
     page.set_default_timeout(300_000)
     read = _count_bytes(page)
     started = time.perf_counter()
-    page.goto(f"{url}/map?run=large")
-    if is_chart:
-        page.wait_for_function(CHART_DRAWN)
-    else:
-        page.wait_for_selector(".gsd-scatter[data-drawn]")
+    page.goto(f"{url}/{page_name}?run=large")
+    page.wait_for_function(drawn)
     page.wait_for_function(QUIET)
     return page, time.perf_counter() - started, read()
 
@@ -170,6 +178,17 @@ def _click(page: Page, places: np.ndarray, row: int, is_chart: bool) -> float:
     return 1000 * (time.perf_counter() - started)
 
 
+def _click_trace(page: Page, number: int) -> float:
+    """Milliseconds from a click on a span of the trace that is read to its aligned spans."""
+    span = page.locator(f'.gsd-trace [data-span$="#{number}"]')
+    span.scroll_into_view_if_needed()
+    before = page.evaluate("new URLSearchParams(location.search).get('span')")
+    started = time.perf_counter()
+    span.click()
+    page.wait_for_function(ANSWERED, arg=before)
+    return 1000 * (time.perf_counter() - started)
+
+
 def _lasso(page: Page, spans: int) -> float:
     """Milliseconds from letting go of a box around every point to the list of what lies inside."""
     page.get_by_role("button", name="Draw a box around points").click()
@@ -181,21 +200,25 @@ def _lasso(page: Page, spans: int) -> float:
     page.mouse.up()
     page.wait_for_selector(f"text=/^{spans:,} spans of [\\d,]+ samples$/ >> visible=true")
     page.wait_for_function(QUIET)
-    return 1000 * (time.perf_counter() - started)
+    elapsed_ms = 1000 * (time.perf_counter() - started)
+    page.locator(".gsd-scatter .field").press("Escape")  # the next box must not find this one's list
+    page.wait_for_selector("text=Press lasso or box")
+    return elapsed_ms
 
 
 def measure(browser: Any, folder: Path, spans: int, is_chart: bool) -> Row:
     """One row."""
     rounds = 3 if spans > 300_000 else 5
-    with _serving(folder, 10**9 if is_chart else 0) as (url, process):
-        page, first_s, _ = _open(browser, url, is_chart)
+    drawn = CHART_DRAWN if is_chart else MAP_DRAWN
+    with serving(folder, 10**9 if is_chart else 0) as (url, process):
+        page, first_s, _ = _open(browser, url, drawn)
         page.context.close()
         opened = []
         for _ in range(rounds):
-            page, drawn_s, down_mb = _open(browser, url, is_chart)
+            page, drawn_s, down_mb = _open(browser, url, drawn)
             opened.append((drawn_s, down_mb))
             page.context.close()
-        page = [_open(browser, url, is_chart)[0] for _ in range(SESSIONS)][-1]
+        page = [_open(browser, url, drawn)[0] for _ in range(SESSIONS)][-1]
         run = Workspace.open(folder).open_run("large")
         places = run.read_points("final")[["x", "y"]].to_numpy(np.float64)
         chosen = np.random.default_rng(0).choice(spans, rounds + 1, replace=False).tolist()
@@ -210,6 +233,29 @@ def measure(browser: Any, folder: Path, spans: int, is_chart: bool) -> Row:
             statistics.median(megabytes for _, megabytes in opened),
             statistics.median(clicks),
             statistics.median(lasso) if lasso else None,
+            _memory_mib(process),
+            os.getloadavg()[0],
+        )
+
+
+def measure_trace(browser: Any, folder: Path) -> Row:
+    """The row of the trace page."""
+    with serving(folder, 0) as (url, process):
+        page, first_s, _ = _open(browser, url, TRACE_DRAWN, "trace")
+        page.context.close()
+        opened = [_open(browser, url, TRACE_DRAWN, "trace") for _ in range(5)]
+        page = opened[-1][0]
+        chosen = np.random.default_rng(0).choice(TRACE_SPANS, 6, replace=False).tolist()
+        clicks = [_click_trace(page, number) for number in chosen][1:]
+        return Row(
+            "trace",
+            TRACE_SPANS,
+            len(clicks),
+            first_s,
+            statistics.median(seconds for _, seconds, _ in opened),
+            statistics.median(megabytes for _, _, megabytes in opened),
+            statistics.median(clicks),
+            None,
             _memory_mib(process),
             os.getloadavg()[0],
         )
@@ -235,6 +281,19 @@ def _tell(*cells: str) -> None:
     print(line, flush=True)  # noqa: T201 - a benchmark prints
 
 
+def _tell_target(spans: int) -> None:
+    if spans in TARGETS:
+        _tell("target", f"{spans:,}", "", "", *TARGETS[spans], "")
+
+
+@contextmanager
+def _browsing(path: str | None) -> Iterator[Any]:
+    with sync_playwright() as api:
+        browser = api.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -256,16 +315,19 @@ def main() -> None:
             folder = home / str(spans)
             if not (folder / "runs").exists():
                 write_large_run(Workspace.open(folder), "large", spans, width=WIDTH)
-            if spans in TARGETS:
-                _tell("target", f"{spans:,}", "", "", *TARGETS[spans], "")
+            _tell_target(spans)
             for is_chart in (False, True)[: 1 if options.no_plotly else 2]:
-                with sync_playwright() as api:
-                    browser = api.chromium.launch(
-                        executable_path=path, args=["--no-sandbox", "--disable-gpu"]
-                    )
+                with _browsing(path) as browser:
                     rows.append(measure(browser, folder, spans, is_chart))
-                    browser.close()
                 _tell(*_cells(rows[-1]))
+        folder = home / "traces"
+        if not (folder / "runs").exists():
+            n_spans = TRACES * TRACE_SPANS
+            write_large_run(Workspace.open(folder), "large", n_spans, width=WIDTH, spans_a_sample=TRACE_SPANS)
+        _tell_target(TRACE_SPANS)
+        with _browsing(path) as browser:
+            rows.append(measure_trace(browser, folder))
+        _tell(*_cells(rows[-1]))
     finally:
         if options.folder is None:
             shutil.rmtree(home, ignore_errors=True)

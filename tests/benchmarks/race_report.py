@@ -115,8 +115,11 @@ def render_markdown(stored: dict[str, Any]) -> str:
         f"{environment['threads']} thread(s), torch {environment['torch']}, "
         f"transformers {environment['transformers']}, Bergson {environment['bergson']}; "
         f"{environment['rounds']} rounds; {environment['date']}.",
-        "",
     ]
+    loads = [race["load"] for race in races.values() if "load" in race]
+    if loads:
+        lines[0] += f" Load average of the machine, this work included: {min(loads)} to {max(loads)}."
+    lines.append("")
     if MAIN in races:
         lines += [f"### {Size(**races[MAIN]['size']).describe()}", "", *_main_table(races[MAIN]), ""]
     rows = []

@@ -98,7 +98,8 @@ def race(
     """Let `entries` take turns for `n_rounds`; `report` is told of each turn.
 
     Returns ``size`` and ``ways``: by label the ``settings``, lists ``cpu_s`` and ``wall_s`` over rounds,
-    ``held_bytes`` before any work and ``peak_bytes`` after all of it.
+    ``held_bytes`` before any work and ``peak_bytes`` after all of it. ``load`` is the machine's at the end, over 5
+    minutes.
     """
     SCRATCH.mkdir(parents=True, exist_ok=True)
     ways: dict[str, dict[str, Any]] = {}
@@ -126,4 +127,4 @@ def race(
         finally:
             for worker in workers:
                 worker.close()
-    return {"size": asdict(size), "ways": ways}
+    return {"size": asdict(size), "ways": ways, "load": round(os.getloadavg()[1], 1)}

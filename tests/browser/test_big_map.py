@@ -21,7 +21,12 @@ N_SPANS = 60_000
 ZOOM = 1.4  # one press, as in scatter.js
 DRAWN = """() => document.querySelector('[data-testid="stApp"]')?.dataset.testScriptState === 'notRunning'"""
 # Components live in shadow roots, which only locators look into.
-INK = "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(byte => byte > 0)"
+INK = """canvas => {
+    const copy = Object.assign(document.createElement("canvas"), {width: canvas.width, height: canvas.height});
+    const context = copy.getContext("2d");
+    context.drawImage(canvas, 0, 0);
+    return context.getImageData(0, 0, copy.width, copy.height).data.some(byte => byte > 0);
+}"""
 NO_WEBGL = """
 const before = HTMLCanvasElement.prototype.getContext;
 HTMLCanvasElement.prototype.getContext = function (kind, ...more) {
@@ -97,6 +102,56 @@ def test_points_are_drawn_and_a_click_shows_its_span_and_keeps_the_zoom(page, la
     assert (
         page.get_by_role("radio", name="Span").or_(page.get_by_role("button", name="Span")).first.is_visible()
     )
+    assert not page.problems, page.problems
+
+
+def _placed(page, before: np.ndarray | None = None) -> np.ndarray:
+    """Where the map's raster of 256² lies in its field, once not ``before``: left, top in pixels, pixels a cell."""
+    style = """([element, before]) => {
+        const place = (element.style.transform.match(/-?[\\d.]+(e-?\\d+)?/g) ?? []).map(Number);
+        return place.length && String(place) !== String(before) ? place : null;
+    }"""
+    element = page.locator(".gsd-scatter .density").element_handle()
+    found = page.wait_for_function(style, arg=[element, None if before is None else before.tolist()])
+    return np.array(found.json_value(), float)
+
+
+def test_dragging_moves_the_map_and_the_wheel_zooms_where_the_mouse_is(page, large):
+    url, _ = large
+    box = _open(page, url)
+    home = _placed(page)
+    start = np.round([box["x"] + 300, box["y"] + 200])
+    page.mouse.move(*start)
+    page.mouse.down()
+    end = start + np.array([60, 30])
+    page.mouse.move(*end)
+    page.mouse.up()
+    moved = _placed(page, home)
+    assert moved - home == pytest.approx([60, 30, 0, 0], abs=0.1), (
+        "left and top follow the mouse, the size stays"
+    )
+    assert "span=" not in page.url, "a drag chose a span"
+    page.mouse.wheel(0, -200)
+    zoomed = _placed(page, moved)
+    assert zoomed[2] > 1.1 * moved[2]
+    mouse = end - (box["x"], box["y"])
+    under_mouse = [(mouse - place[:2]) / place[2:] for place in (moved, zoomed)]
+    assert under_mouse[1] == pytest.approx(under_mouse[0], abs=0.05), "in cells of the raster"
+
+
+def test_a_map_whose_graphics_card_was_lost_is_drawn_again(page, large):
+    url, _ = large
+    _open(page, url)
+    canvas = page.locator(".gsd-scatter canvas.points")
+    canvas.evaluate(
+        """canvas => new Promise(done => {
+            const card = canvas.getContext("webgl2").getExtension("WEBGL_lose_context");
+            canvas.addEventListener("webglcontextlost", () => setTimeout(() => card.restoreContext()), {once: true});
+            canvas.addEventListener("webglcontextrestored", () => requestAnimationFrame(done), {once: true});
+            card.loseContext();
+        })"""
+    )
+    assert canvas.evaluate(INK), "the canvas stayed empty"
     assert not page.problems, page.problems
 
 

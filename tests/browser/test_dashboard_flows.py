@@ -212,6 +212,27 @@ def test_a_failed_job_says_why_and_outlives_a_reload(page, dashboard, tmp_path):
     assert not list((Path(tmp_path) / "workspace" / "jobs").iterdir())
 
 
+def test_clusters_open_from_their_list_by_mouse_and_keyboard_in_any_order(page, url):
+    open_map(page, url)
+    names = page.locator(".gsd-clusters tbody button")
+    first, second = names.nth(0).inner_text(), names.nth(1).inner_text()
+    page.wait_for_selector(f'[data-testid="stHtml"]:has-text("{first}")')
+    names.nth(1).click()
+    page.wait_for_selector(f'[data-testid="stHtml"]:has-text("{second}")')
+    names.nth(1).press("ArrowUp")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f'[data-testid="stHtml"]:has-text("{first}")')
+    by_spans = page.locator(".gsd-clusters thead button").nth(1)
+    by_spans.click()
+    counts = page.locator(".gsd-clusters tbody .count:nth-child(3)").all_inner_texts()
+    assert [int(count) for count in counts] == sorted(map(int, counts), reverse=True)
+    by_spans.click()
+    assert page.locator(".gsd-clusters tbody .count:nth-child(3)").all_inner_texts() == sorted(
+        counts, key=int
+    )
+    assert page.locator('.gsd-clusters tbody button[aria-pressed="true"]').inner_text() == first
+
+
 def test_filters_narrow_the_map_and_live_in_the_address(page, url):
     open_map(page, url)
     page.get_by_role("button", name="Show only this cluster").click()

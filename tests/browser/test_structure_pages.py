@@ -58,6 +58,32 @@ def click_row(page, row: int) -> None:
     click_point(page, PLACE_OF_ROW, row)
 
 
+def open_heat(page, url: str) -> None:
+    open_page(page, url, "alignment")
+    page.wait_for_selector(".gsd-heat[data-drawn]")
+
+
+def frame_of(page, name: str) -> list[float]:
+    box = page.locator(f".gsd-heat .frame.{name}").bounding_box()
+    return [box[side] for side in ("x", "y", "width", "height")]
+
+
+def cell_of(page, i: int, j: int) -> list[float]:
+    """Left, top, width and height of a cell; told by the cursor, which the keys move."""
+    page.locator(".gsd-heat .map").focus()
+    page.keyboard.press("Control+Home")
+    for _ in range(i):
+        page.keyboard.press("ArrowDown")
+    for _ in range(j):
+        page.keyboard.press("ArrowRight")
+    return frame_of(page, "cursor")
+
+
+def click_cell(page, i: int, j: int) -> None:
+    x, y, width, height = cell_of(page, i, j)
+    page.mouse.click(x + width / 2, y + height / 2)
+
+
 def lonely_twin(structure: sq.Structure) -> int:
     """A twin apart from all others, so that the click hits it."""
     twins = structure.twins
@@ -149,17 +175,73 @@ def test_the_address_of_a_span_is_a_link(page, url, structure):
 
 
 def test_a_click_on_a_cell_shows_its_two_spans(page, url, structure):
-    open_page(page, url, "alignment")
+    open_heat(page, url)
     twin = structure.twins.iloc[0]
     n_b = int(twin["n_aligned"])
-    click_row(page, 1 * n_b + 0)
+    click_cell(page, 1, 0)
     page.wait_for_function("location.search.includes('cell=2-1')")
     page.wait_for_selector(f"text=/span 2 of {n_b}/")
     page.wait_for_selector(f"text=/span 1 of {n_b}/")
+    assert frame_of(page, "chosen") == pytest.approx(cell_of(page, 1, 0), abs=1)
     page.get_by_role("link", name="Open in its trace").nth(1).click()
     page.wait_for_url(re.compile("/trace"))
     page.wait_for_selector(f'.gsd-trace [data-span="{twin["b"]}#0"].chosen')
     assert not page.problems, page.problems
+
+
+def test_cells_are_reached_and_chosen_by_keyboard_alone(page, url, structure):
+    open_heat(page, url)
+    twin = structure.twins.iloc[0]
+    n_b = int(twin["n_aligned"])
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.locator(".gsd-heat .map:focus").count():
+            break
+    assert page.locator(".gsd-heat .map:focus").count(), "Tab does not reach the heat map"
+    for key in ("Control+End", "Home", "ArrowUp", "ArrowRight"):
+        page.keyboard.press(key)
+    line = page.locator(".gsd-heat .line")
+    said = re.fullmatch(
+        rf"span {n_b - 1} of a, span 2 of b, cosine (−?[01]\.\d\d)(, aligned pair [A-Z])?",
+        line.inner_text(),
+    )
+    assert said, f"the cell under the cursor is announced as {line.inner_text()!r}"
+    assert page.locator(".gsd-heat .tip .words div").first.inner_text().startswith(said[1])
+    assert "cell=" not in page.url, "moving about chooses cells"
+    page.keyboard.press("Enter")
+    page.wait_for_function(f"location.search.includes('cell={n_b - 1}-2')")
+    page.wait_for_selector(f"text=/{re.escape(twin['a'])}.*span {n_b - 1} of {n_b}/")
+    page.wait_for_selector(f"text=/{re.escape(twin['b'])}.*span 2 of {n_b}/")
+    page.keyboard.press("ArrowUp")
+    assert page.locator(".gsd-heat .map:focus").count(), "choosing a cell takes the focus away"
+    assert not page.problems, page.problems
+
+
+def test_a_span_chosen_from_the_list_is_framed_on_the_map(page, url, structure):
+    """Also one that the browser was told before."""
+    twin = structure.twins.iloc[0]
+    open_heat(page, url)
+    for _ in range(2):
+        click_cell(page, 1, 1)
+        # Not the address, which changes before the list does.
+        page.wait_for_selector(f"text=/{re.escape(twin['b'])}.*span 2 of/")
+        wait_until_settled(page)
+        page.get_by_role("combobox", name="Span of b").click()
+        page.get_by_role("option", name=re.compile("^1 · ")).click()
+        page.wait_for_function("location.search.includes('cell=2-1')")
+        page.wait_for_selector(".gsd-heat .line >> text=span 2 of a, span 1 of b")
+        assert frame_of(page, "chosen") == pytest.approx(cell_of(page, 1, 0), abs=1)
+
+
+def test_a_map_keeps_its_cells_inside_the_page_at_any_width(page, url):
+    for width in (800, 1280, 3840):
+        page.set_viewport_size({"width": width, "height": 900})
+        open_heat(page, url)
+        x, _, cell_width, _ = cell_of(page, 0, 0)
+        box = page.locator(".gsd-heat").bounding_box()
+        assert x >= box["x"]
+        assert page.locator(".gsd-heat canvas.cells").bounding_box()["width"] <= box["width"] + 1
+        assert cell_width >= 20, "three cells are narrower than they must be"
 
 
 def test_a_click_on_a_pattern_shows_where_it_occurs(page, url, structure):
@@ -186,6 +268,10 @@ def test_hostile_text_stays_text(page, dashboard, tmp_path, monkeypatch):
     for name in ("twins", "stresses", "alignment"):
         open_page(page, address, name)
         page.wait_for_selector("text=onerror")
+        if name == "alignment":
+            page.locator(".gsd-heat .map").focus()
+            page.keyboard.press("Control+Home")
+            page.wait_for_selector(".gsd-heat .tip >> text=onerror")
         page.wait_for_load_state("networkidle")
         assert page.evaluate("window.hit") is None, f"text from a file ran as code on the page {name}"
 
@@ -202,4 +288,86 @@ def test_a_row_of_the_list_opens_what_it_names(page, url, structure, name):
     else:
         pattern = sq.name_pattern(structure.stresses["pattern"].iloc[2])
         page.wait_for_function("name => location.search.includes(`stress=${name}`)", arg=pattern)
+    assert not page.problems, page.problems
+
+
+# Left's place where the middle of its span of a pair comes to the line that wanders down the box with the text.
+LEVEL = """([pair, link]) => {
+    const [left, right] = pair.querySelectorAll('.side');
+    const middle = (side) => {
+        const box = side.querySelector(`[data-link="${link}"]`).getBoundingClientRect();
+        return box.top + box.height / 2;
+    };
+    const range = left.scrollHeight - left.clientHeight;
+    const within = middle(left) - left.getBoundingClientRect().top + left.scrollTop;
+    left.scrollTop = within * range / left.scrollHeight;
+    return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(
+        middle(left) - left.getBoundingClientRect().top - (middle(right) - right.getBoundingClientRect().top)))));
+}"""
+
+
+@pytest.fixture
+def low_pair(page, url):
+    """The first twin in a window so low that its traces must scroll."""
+    page.set_viewport_size({"width": 1000, "height": 170})
+    open_page(page, url, "twins")
+    page.wait_for_selector(".gsd-pair .tools:not([hidden])")
+    return page.locator(".gsd-pair")
+
+
+def test_two_traces_scroll_together_with_aligned_spans_level(page, low_pair, structure):
+    n_aligned = int(structure.twins["n_aligned"].iloc[0])
+    for link in range(n_aligned):
+        apart = page.evaluate(LEVEL, [low_pair.element_handle(), link])
+        assert abs(apart) < 3, f"pair {link} is {apart} pixels apart when it passes"
+    left, right = (low_pair.locator(f".side.{name}") for name in ("left", "right"))
+    left.evaluate("side => { side.scrollTop = side.scrollHeight; }")
+    at_end = "side => side.scrollTop + side.clientHeight >= side.scrollHeight - 2"
+    page.wait_for_function(at_end, arg=right.element_handle())
+    assert left.evaluate(at_end), "the side that followed has moved the one that led"
+    low_pair.get_by_role("checkbox").uncheck()
+    left.evaluate("side => { side.scrollTop = 0; }")
+    page.wait_for_function("side => side.scrollTop === 0", arg=left.element_handle())
+    assert right.evaluate(at_end), "sides scroll together though they were let go"
+
+
+def test_lines_follow_the_text_and_end_with_it(page, low_pair, structure):
+    """A pair of which one span is scrolled away keeps a faint line; one that is gone on both sides has none."""
+    page.wait_for_function("pair => pair.querySelector('path')", arg=low_pair.element_handle())
+    low_pair.locator(".side.left").evaluate("side => { side.scrollTop = side.scrollHeight; }")
+    links = "pair => Array.from(pair.querySelectorAll('path'), (line) => line.dataset.link)"
+    last = str(int(structure.twins["n_aligned"].iloc[0]) - 1)
+    page.wait_for_function(f"pair => !({links})(pair).includes('0')", arg=low_pair.element_handle())
+    assert last in low_pair.evaluate(links)
+
+
+def test_a_trace_is_copied_whole(page, url, folder, structure):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    open_page(page, url, "twins")
+    twin = structure.twins.iloc[0]
+    samples = Workspace.open(folder).open_run("planted").read_samples().set_index("sample")
+    for side in "ab":
+        button = page.get_by_role("button", name=f"Copy the trace of {twin[side]}", exact=True)
+        button.click()
+        page.wait_for_selector(".gsd-pair >> text=Copied")
+        assert page.evaluate("navigator.clipboard.readText()") == samples["reasoning"][twin[side]]
+        page.wait_for_selector(".gsd-pair >> text=Copied", state="detached")
+
+
+def test_a_key_goes_to_the_checkpoint_before_unless_text_is_written(page, url):
+    open_page(page, url, "map")
+    page.locator("h1").click()
+    page.keyboard.press("n")  # there is none after the last
+    page.keyboard.press("p")
+    page.wait_for_function("location.search.includes('checkpoint=step-10')")
+    wait_until_settled(page)
+    field = page.get_by_placeholder("words, e.g. divide")
+    field.click()
+    page.keyboard.type("n")
+    assert field.input_value() == "n"
+    page.keyboard.press("Tab")
+    page.locator("h1").click()
+    assert query_of(page)["checkpoint"] == "step-10", "a letter that was written has changed the checkpoint"
+    page.keyboard.press("n")
+    page.wait_for_function("!location.search.includes('checkpoint=step-10')")
     assert not page.problems, page.problems

@@ -6,7 +6,8 @@ plot_pair   mount the viewer; returns the span that is to be opened in its trace
 
 The text is untrusted: the browser side writes it with ``textContent`` only. Keys: Tab reaches the traces, up and down
 move within one, left and right go to the aligned span of the other, Home and End jump, Enter or Space choose; Tab also
-reaches the link to the span's trace.
+reaches the link to the span's trace. Texts higher than the window scroll in boxes of their own, together unless the
+reader lets go.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ import streamlit as st
 _FOLDER = Path(__file__).parent
 _SHELL = """
 <div class="gsd-pair">
+  <label class="tools" hidden><input type="checkbox" checked /> Scroll together, aligned spans level</label>
+  <div class="head left"><span class="name"></span><button type="button">Copy</button></div>
+  <div class="head right"><span class="name"></span><button type="button">Copy</button></div>
   <svg class="lines" aria-hidden="true"></svg>
   <div class="side left" role="group"></div>
   <div class="side right" role="group"></div>
@@ -31,7 +35,10 @@ _pair_viewer = st.components.v2.component(
     "gsd_pair",
     html=_SHELL,
     css=(_FOLDER / "pair.css").read_text(encoding="utf-8"),
-    js=(_FOLDER / "pair.js").read_text(encoding="utf-8"),
+    # In this order: each may use what stands above it.
+    js="\n".join(
+        (_FOLDER / name).read_text(encoding="utf-8") for name in ("../copy.js", "scroll.js", "pair.js")
+    ),
 )
 
 

@@ -97,15 +97,18 @@ function buildSpan(state, segment, side, links) {
 
 function build(state, data) {
   state.spans = [];
-  for (const [side, segments, name] of [["left", data.left, data.names[0]], ["right", data.right, data.names[1]]]) {
-    const column = state.root.querySelector(`.${side}`);
+  [["left", data.left], ["right", data.right]].forEach(([side, segments], at) => {
+    const name = data.names[at];
+    const column = state.sides[at];
     column.setAttribute("aria-label", `Trace of ${name}. Arrow keys move between spans, Enter chooses one.`);
-    column.replaceChildren(
-      element("div", "head", name),
-      ...segments.map((segment) =>
-        segment.s ? buildSpan(state, segment, side, data.links) : element("div", "between", segment.t.trim())),
-    );
-  }
+    column.replaceChildren(...segments.map((segment) =>
+      segment.s ? buildSpan(state, segment, side, data.links) : element("div", "between", segment.t.trim())));
+    column.scrollTop = 0;
+    const head = state.root.querySelector(`.head.${side}`);
+    head.querySelector(".name").textContent = name;
+    head.querySelector("button").setAttribute("aria-label", `Copy the trace of ${name}`);
+    state.texts[at] = segments.map((segment) => segment.t).join("");
+  });
   if (state.spans.length) setActive(state, state.spans[0]);
 }
 
@@ -117,8 +120,10 @@ function add(parent, name, attributes, link) {
   return made;
 }
 
+// A line ends at the edge of a box whose span is scrolled away, faint; where both are gone there is none.
 function draw(state) {
   const frame = state.root.getBoundingClientRect();
+  const boxes = state.sides.map((side) => side.getBoundingClientRect());
   state.lines.replaceChildren();
   state.links.forEach(([color, , value], link) => {
     const [from, to] = ["left", "right"].map((side) =>
@@ -126,9 +131,18 @@ function draw(state) {
     if (!from || !to) return;
     const [a, b] = [from.getBoundingClientRect(), to.getBoundingClientRect()];
     const [x0, x1] = [a.right - frame.left, b.left - frame.left];
-    const [y0, y1] = [a.top + a.height / 2 - frame.top, b.top + b.height / 2 - frame.top];
+    const middles = [a, b].map((box) => box.top + box.height / 2);
+    const [at0, at1] = middles.map((y, side) => Math.min(boxes[side].bottom, Math.max(boxes[side].top, y)));
+    const nGone = (at0 !== middles[0]) + (at1 !== middles[1]);
+    if (nGone === 2) return;
+    const [y0, y1] = [at0 - frame.top, at1 - frame.top];
     const bend = (x1 - x0) / 2;
-    add(state.lines, "path", { d: `M${x0},${y0} C${x0 + bend},${y0} ${x1 - bend},${y1} ${x1},${y1}`, stroke: color }, link);
+    const curve = `M${x0},${y0} C${x0 + bend},${y0} ${x1 - bend},${y1} ${x1},${y1}`;
+    const line = add(state.lines, "path", { d: curve, stroke: color }, link);
+    if (nGone) {
+      line.setAttribute("stroke-dasharray", "3 5");
+      return;
+    }
     add(state.lines, "text", { x: (x0 + x1) / 2, y: (y0 + y1) / 2 }, link).textContent = value;
   });
 }
@@ -147,8 +161,14 @@ export default function (component) {
   if (!root || !data) return undefined;
   let state = states.get(root);
   if (!state) {
-    state = { root, lines: root.querySelector(".lines"), spans: [], links: [] };
+    state = {
+      root, lines: root.querySelector(".lines"), spans: [], links: [], texts: ["", ""],
+      sides: [...root.querySelectorAll(".side")], together: root.querySelector(".tools input"),
+    };
+    state.redraw = () => draw(state);
     states.set(root, state);
+    watchScrolling(state);
+    root.querySelectorAll(".head button").forEach((button, at) => copyOnClick(button, () => state.texts[at]));
   }
   state.setTriggerValue = setTriggerValue;
   const print = fingerprint(data);
@@ -158,8 +178,18 @@ export default function (component) {
     state.print = print;
   }
   mark(state, data.selected);
-  const observer = new ResizeObserver(() => draw(state));
+  const measure = () => {
+    state.root.querySelector(".tools").hidden = !state.sides.some(isScrollable);
+    state.anchors = findAnchors(state);
+    draw(state);
+  };
+  measure();
+  if (state.selected !== String(data.selected)) {
+    state.selected = String(data.selected);
+    const chosen = state.spans.find((span) => span.classList.contains("chosen"));
+    if (chosen) reveal(state, chosen);
+  }
+  const observer = new ResizeObserver(measure);
   observer.observe(root);
-  draw(state);
   return () => observer.disconnect();
 }

@@ -9,16 +9,13 @@ setting and no file on disk, gives every content an address of its own, so that 
 and forgets it when the last session that shows it ends. Static file serving would need a setting, and a folder that
 outlives its sessions. A click sends back a row, a lasso its corners only.
 
-The browser's side is one module, joined from the files beside this one; what draws the points is regl-scatterplot, in
-``vendor/``.
+The browser's side is one module, joined from the files beside this one. It draws with WebGL 2 and needs no library.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +29,7 @@ from gsd_core.dashboard.polygons import read_polygon
 
 _FOLDER = Path(__file__).parent
 # In this order: each may use what stands above it.
-_SOURCES = ("blocks.js", "grid.js", "points.js", "overlay.js", "lasso.js", "scatter.js")
+_SOURCES = ("blocks.js", "grid.js", "points.js", "camera.js", "overlay.js", "lasso.js", "scatter.js")
 _SHELL = '<div class="gsd-scatter"></div>'
 
 _scatter = st.components.v2.component(
@@ -60,18 +57,12 @@ class ScatterLook:
     labels: Sequence[tuple[float, float, int, str]] = ()
 
 
-@cache
-def _library() -> Block:
-    content = (_FOLDER / "vendor" / "regl-scatterplot.js").read_bytes()
-    return Block(content, hashlib.sha256(content).hexdigest())
-
-
-def _publish(block: Block, mimetype: str, place: str) -> str:
+def _publish(block: Block, place: str) -> str:
     """Address of ``block`` on this server. ``place`` tells what it replaces in this session."""
     # The digest makes the address: Streamlit's own looks at parts of a long content only. "application/gzip" is passed
     # on as it is, where other content would be compressed anew for every request.
     address = runtime.get_instance().media_file_mgr.add(
-        block.content, mimetype, place, file_name=block.digest
+        block.content, "application/gzip", place, file_name=block.digest
     )
     base = str(st.get_option("server.baseUrlPath") or "").strip("/")
     return f"/{base}{address}" if base else address
@@ -128,10 +119,9 @@ def plot_scatter(
             on_missing()
 
     data = {
-        "library": _publish(_library(), "text/javascript", f"{key}.library"),
-        "places": _publish(places, "application/gzip", f"{key}.places"),
-        "values": _publish(look.values, "application/gzip", f"{key}.values"),
-        "mask": _publish(mask, "application/gzip", f"{key}.mask") if mask else None,
+        "places": _publish(places, f"{key}.places"),
+        "values": _publish(look.values, f"{key}.values"),
+        "mask": _publish(mask, f"{key}.mask") if mask else None,
         "colors": list(look.colors),
         "names": list(look.names),
         "title": look.title,

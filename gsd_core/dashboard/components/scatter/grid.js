@@ -64,8 +64,8 @@ function drawDensity(grid, canvas) {
   canvas.height = RASTER;
   const context = canvas.getContext("2d");
   const picture = context.createImageData(RASTER, RASTER);
+  picture.data.fill(128);
   for (let cell = 0; cell < counts.length; cell++) {
-    picture.data.fill(128, 4 * cell, 4 * cell + 3);
     picture.data[4 * cell + 3] = counts[cell] ? 30 + (110 * Math.log1p(counts[cell])) / top : 0;
   }
   context.putImageData(picture, 0, 0);

@@ -70,10 +70,7 @@ class ScatterMap {
     this.canvas.addEventListener("pointermove", (event) => this.onHover(event));
     this.canvas.addEventListener("pointerleave", () => { this.tip.hidden = true; });
     this.resized = new ResizeObserver(() => {
-      if (this.points && this.canvas.clientWidth) {
-        this.points.fit();
-        this.points.plot.redraw();
-      }
+      if (this.canvas.clientWidth) this.points?.redraw();
     });
     this.resized.observe(this.field);
     // Rings come from another element of the page, which writes them on the chart's holder (rings.js).
@@ -132,14 +129,11 @@ class ScatterMap {
 
   // Everything that follows the view.
   follow() {
-    const points = this.points;
-    if (!points.grid) return;
+    const { points } = this;
     placeDensity(points, this.density);
     this.labels.place(points);
     placeRings(points, this.ringGroup, this.rings);
     this.lasso.place();
-    clearTimeout(this.shading);
-    this.shading = setTimeout(() => { if (this.points === points) points.shade(); }, 60);
   }
 
   async update(data) {
@@ -148,29 +142,28 @@ class ScatterMap {
     this.field.style.height = `${data.height}px`;
     this.field.setAttribute("aria-label", `${data.name}. Arrow keys move the map, plus and minus zoom, 0 shows all, ` +
       "Enter chooses the span nearest to the middle, Escape gives up what was drawn around.");
-    this.canDraw ??= canDraw();
-    if (!this.canDraw) {
+    if (!openGl(this.canvas)) {
       this.say("This browser has no WebGL, which a map of so many spans needs.");
       this.send("missing", true);
       return;
     }
     if (!this.points) this.say("Reading the points …");
     try {
-      const [library, places, values, mask] = await Promise.all([
-        import(new URL(data.library, document.baseURI).href), fetchBlock(data.places, "places"), fetchBlock(data.values, "values"),
-        data.mask ? fetchBlock(data.mask, "mask") : null,
+      const [places, values, mask] = await Promise.all([
+        fetchBlock(data.places, "places"), fetchBlock(data.values, "values"), data.mask ? fetchBlock(data.mask, "mask") : null,
       ]);
       if (values.n !== places.n || (mask && mask.n !== places.n)) throw new Error("points and colours do not belong together");
-      if (turn === this.turn) await this.show(library, { places, values, mask });
+      if (turn === this.turn) await this.show({ places, values, mask });
     } catch (error) {
       if (turn === this.turn) this.say(`The map cannot be drawn: ${error.message}. Reload the page to try again.`);
     }
   }
 
-  async show(library, { places, values, mask }) {
+  async show({ places, values, mask }) {
     const turn = this.turn;
     if (!this.points) {
-      this.points = new Points(library, this.canvas, places.n, () => this.follow());
+      this.points = new Points(this.canvas, places.n, () => this.follow());
+      followMouse(this.canvas, this.points);
       this.lasso = new Lasso(this.points, this.layer, (corners) => this.send("drawn", corners));
     }
     if (this.places !== places) this.grid = buildGrid(places);

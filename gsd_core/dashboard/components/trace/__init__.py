@@ -34,7 +34,9 @@ _trace_viewer = st.components.v2.component(
     "gsd_trace",
     html=_SHELL,
     css=(_FOLDER / "trace.css").read_text(encoding="utf-8"),
-    js="\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in ("find.js", "trace.js")),
+    js="\n".join(
+        (_FOLDER / name).read_text(encoding="utf-8") for name in ("../copy.js", "find.js", "trace.js")
+    ),
 )
 
 

@@ -1,4 +1,4 @@
-// Search in a trace and copy it; put before trace.js, which calls makeTools. Found places are painted by the browser (CSS highlights), so the text stays as it was built.
+// Search in a trace, and its tools; put after copy.js and before trace.js, which calls makeTools. Found places are painted by the browser (CSS highlights), so the text stays as it was built.
 const ALL = "gsd-found", CURRENT = "gsd-found-now";
 
 function textNodes(root) {
@@ -54,17 +54,6 @@ function show(tools, state, step) {
   if (n && step !== null) ranges[tools.at].startContainer.parentElement.scrollIntoView({ block: "nearest" });
 }
 
-async function copy(text) {
-  if (navigator.clipboard && globalThis.isSecureContext) return navigator.clipboard.writeText(text);
-  const area = document.createElement("textarea");  // pages that came over plain http have no clipboard
-  area.value = text;
-  document.body.append(area);
-  area.select();
-  const done = document.execCommand("copy");
-  area.remove();
-  if (!done) throw new Error("copy was refused");
-}
-
 function makeTools(state) {
   const bar = state.root.querySelector(".tools");
   const tools = {
@@ -83,15 +72,6 @@ function makeTools(state) {
     event.preventDefault();
     event.stopPropagation();
   });
-  const button = bar.querySelector("button");
-  button.addEventListener("click", async () => {
-    try {
-      await copy(state.text.textContent);
-      button.textContent = "Copied";
-    } catch {
-      button.textContent = "Not allowed";
-    }
-    setTimeout(() => { button.textContent = "Copy"; }, 1500);
-  });
+  copyOnClick(bar.querySelector("button"), () => state.text.textContent);
   return tools;
 }

@@ -1,0 +1,60 @@
+"""The list of clusters: a table that can be sorted, and whose rows open a cluster by mouse or keyboard.
+
+ClusterRow      one cluster
+plot_clusters   mount the list; returns the cluster that was opened last
+
+It stands beside the map when a page opens. Streamlit's own table would bring 1.5 MB of scripts with it, which a browser
+loads and reads before it draws the map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+import streamlit as st
+
+_FOLDER = Path(__file__).parent
+
+_list = st.components.v2.component(
+    "gsd_clusters",
+    html='<div class="gsd-clusters"></div>',
+    css=(_FOLDER / "clusters.css").read_text(encoding="utf-8"),
+    js=(_FOLDER / "clusters.js").read_text(encoding="utf-8"),
+)
+
+
+@dataclass(frozen=True)
+class ClusterRow:
+    """``glyph`` in ``color`` is the cluster's mark on the map; its sizes are counts of spans and of samples."""
+
+    cluster: int
+    glyph: str
+    color: str
+    name: str
+    n_spans: int
+    n_samples: int
+
+
+def plot_clusters(rows: Sequence[ClusterRow], *, key: str, max_height: int) -> int | None:
+    """Show ``rows`` in this order.
+
+    Parameters
+    ----------
+    key
+        Identity on the page; another run or checkpoint needs another.
+    max_height
+        In pixels; longer lists scroll.
+
+    Returns
+    -------
+    The cluster that was opened last, one of ``rows``; None while none was. The first row is marked until then.
+    """
+    answer = _list(
+        key=key,
+        data={"rows": [list(astuple(row)) for row in rows], "maxHeight": max_height},
+        on_opened_change=lambda: None,
+    )
+    opened = answer.get("opened") if answer else None
+    return next((row.cluster for row in rows if row.cluster == opened), None)

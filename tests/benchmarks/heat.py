@@ -1,0 +1,144 @@
+"""The alignment page's heat map at 20², 500² and 1,000² cells, in a browser, beside a page that draws nothing.
+
+    python -m tests.benchmarks.heat [--spans 20 500 1000] [--rounds 5]
+
+Synthetic runs (``tests/large_run.py``) of four traces with so many spans each, 512 numbers a direction. *drawn*: a
+fresh browser session on a server that has read the run, from the address to the drawn map and a page at rest; *help*:
+the same for the page Help. *click*: from a click on a cell to the panel with its two spans; *down*: bytes of the
+cells. Prints what it finds with the load of the machine, and asserts nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from playwright.sync_api import Page, sync_playwright
+
+from gsd_core.dashboard.structure_queries import TABLES
+from gsd_core.store import Workspace
+from tests.benchmarks.dashboard import QUIET, WIDTH, serving
+from tests.large_run import write_large_run
+
+N_TRACES = 4
+TWIN = {
+    "rank": 1,
+    "structural": 0.5,
+    "semantic": 0.1,
+    "q_value": 0.01,
+    "z_structural": 3.0,
+    "z_semantic": -1.0,
+}
+COLUMNS = {
+    "pairs": ["a", "b", "structural", "semantic", "is_candidate"],
+    "stresses": ["stress", "pattern", "labels"],
+    "occurrences": ["stress", "sample", "indices"],
+    "edges": ["cluster_a", "cluster_b", "cosine", "n"],
+    "layers": ["layer", "set", "mean", "ci_low", "ci_high", "n"],
+}
+ANSWERED = """([i, j, n]) => new URLSearchParams(location.search).get('cell') === `${i}-${j}`
+    && [i, j].every((k) => [...document.querySelectorAll('p')].some(
+        (p) => p.offsetParent && p.textContent.includes(`span ${k} of ${n}`)))
+    && document.querySelector('[data-testid="stApp"]').dataset.testScriptState === 'notRunning'"""
+
+
+def write_traces(folder: Path, n: int) -> None:
+    """A run of long traces; the first two are a stored twin with every fifth span aligned."""
+    workspace = Workspace.open(folder)
+    write_large_run(workspace, "large", N_TRACES * n, width=WIDTH, n_clusters=20, spans_a_sample=n)
+    aligned = json.dumps([[k, k, 0.5] for k in range(0, n, 5)])
+    twins = pd.DataFrame(
+        [{**TWIN, "a": "s0", "b": "s1", "n_aligned": len(range(0, n, 5)), "aligned": aligned}]
+    )
+    tables = {name: pd.DataFrame(columns=COLUMNS.get(name, list(twins.columns))) for name in TABLES}
+    cosines = pd.DataFrame({"kind": ["spans"] * 50, "cosine": np.linspace(-0.2, 0.2, 50)})
+    workspace.open_run("large").write_structure(
+        "final", {**tables, "twins": twins, "cosines": cosines}, {"n_twins": 1, "n_stresses": 0, "twins": {}}
+    )
+
+
+def _open(browser: Any, address: str, drawn: str) -> tuple[Page, float]:
+    """A fresh browser session: page, seconds until ``drawn`` is there and nothing runs."""
+    page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    page.set_default_timeout(120_000)
+    started = time.perf_counter()
+    page.goto(address)
+    page.wait_for_selector(drawn)
+    page.wait_for_function(QUIET)
+    return page, time.perf_counter() - started
+
+
+def _click(page: Page, n: int, share: float) -> float:
+    """Milliseconds from a click that lies ``share`` of the way along the diagonal to the panel with its spans."""
+    box = page.locator(".gsd-heat canvas.cells").bounding_box()
+    page.mouse.move(
+        box["x"] + 70 + share * (box["width"] - 230), box["y"] + 12 + share * (box["height"] - 80)
+    )
+    page.wait_for_selector(".gsd-heat .tip:not([hidden])")
+    started = time.perf_counter()
+    page.mouse.down()
+    page.mouse.up()
+    cell = [int(number) for number in re.findall(r"\d+", page.locator(".gsd-heat .line").inner_text())[:2]]
+    page.wait_for_function(ANSWERED, arg=[*cell, n])
+    return 1000 * (time.perf_counter() - started)
+
+
+def measure(browser: Any, folder: Path, n: int, rounds: int) -> list[str]:
+    """One row of the table."""
+    with serving(folder) as (url, _):
+        address = f"{url}/alignment?run=large&a=s0&b=s1"
+        _open(browser, address, ".gsd-heat[data-drawn]")[0].context.close()  # reads the run
+        seconds: dict[str, list[float]] = {"drawn": [], "help": []}
+        clicks = []
+        for number in range(rounds):
+            page, took = _open(browser, f"{url}/help", "text=What is not claimed")
+            seconds["help"].append(took)
+            page.context.close()
+            page, took = _open(browser, address, ".gsd-heat[data-drawn]")
+            seconds["drawn"].append(took)
+            clicks += [_click(page, n, (number + k / 4 + 0.1) / (rounds + 1)) for k in range(3)]
+            page.context.close()
+        median = {name: statistics.median(took) for name, took in seconds.items()}
+        return [
+            f"{n:,} × {n:,}",
+            f"{median['drawn']:.2f}",
+            f"{median['help']:.2f}",
+            f"{statistics.median(clicks):.0f}",
+            f"{min(clicks):.0f}",
+            f"{n * n / 1e6:.2f}",
+            f"{os.getloadavg()[0]:.1f}",
+        ]
+
+
+def _tell(cells: list[str]) -> None:
+    print(("{:>15}" + "{:>12}" * 6).format(*cells), flush=True)  # noqa: T201 - a benchmark prints
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spans", type=int, nargs="+", default=[20, 500, 1_000])
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    path = os.environ.get("BROWSER_PATH") or shutil.which("chromium") or shutil.which("google-chrome")
+    _tell(["cells", "drawn s", "help s", "click ms", "fastest ms", "MB down", "load"])
+    for n in options.spans:
+        with tempfile.TemporaryDirectory(prefix="gsd-heat-") as name, sync_playwright() as api:
+            write_traces(Path(name), n)
+            browser = api.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+            _tell(measure(browser, Path(name), n, options.rounds))
+            browser.close()
+
+
+if __name__ == "__main__":
+    main()
