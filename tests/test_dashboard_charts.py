@@ -11,6 +11,7 @@ import pytest
 from gsd_core.dashboard import figure_tables, figures, queries, structure_figures
 from gsd_core.dashboard import structure_queries as sq
 from gsd_core.dashboard.charts import LONGEST_NAME, name_file
+from gsd_core.dashboard.cosine_queries import load_directions
 from gsd_core.dashboard.evidence_figures import MAX_CURVES, choose_curves
 from gsd_core.store import Workspace
 from tests.page_support import ROOT, open_page
@@ -44,7 +45,7 @@ def structure(run) -> sq.Structure:
 
 @pytest.fixture(scope="module")
 def pair(run, view, structure) -> sq.PairView:
-    directions = queries.load_directions(run, CHECKPOINT, view.spans["sample"].to_numpy())
+    directions = load_directions(run, CHECKPOINT, view.spans["sample"].to_numpy())
     first = structure.twins.iloc[0]
     return sq.compute_pair(view, directions, structure, first["a"], first["b"])
 
@@ -59,7 +60,7 @@ def test_figures_go_through_one_door():
     assert found == ["charts.py"]
 
 
-@pytest.mark.parametrize(("page", "n"), [("map", 1), ("alignment", 4), ("stresses", 1), ("twins", 1)])
+@pytest.mark.parametrize(("page", "n"), [("map", 1), ("alignment", 3), ("stresses", 1), ("twins", 1)])
 def test_every_figure_of_a_page_has_its_menu(folder, monkeypatch, page, n):
     at = open_page(folder, page, monkeypatch, run="planted", checkpoint=CHECKPOINT)
     charts = {_key(each) for each in at.get("plotly_chart")}

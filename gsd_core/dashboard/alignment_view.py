@@ -22,11 +22,11 @@ from gsd_core.dashboard import (
 )
 from gsd_core.dashboard.address import address_of, choose, read_address, write_address
 from gsd_core.dashboard.alignment_figures import color_pair, name_pair
-from gsd_core.dashboard.charts import show_chart
+from gsd_core.dashboard.charts import offer_files, show_chart
 from gsd_core.dashboard.colors import NOISE_MARK, Mark
 from gsd_core.dashboard.commands import analyze_commands
 from gsd_core.dashboard.components.heat import HeatPair, plot_heat
-from gsd_core.dashboard.figure_tables import make_clusters_table, make_layers_table
+from gsd_core.dashboard.figure_tables import make_cells_table, make_clusters_table, make_layers_table
 from gsd_core.dashboard.queries import RunView
 from gsd_core.dashboard.session import Chosen, escape
 from gsd_core.dashboard.structure_queries import (
@@ -39,7 +39,7 @@ from gsd_core.dashboard.structure_queries import (
 from gsd_core.errors import UserError
 
 MANY_SAMPLES = 5_000
-_PAIR = "alignment_pair"
+_PAIR, _HEAT = "alignment_pair", "alignment_heat"
 _HELD = "alignment_held"  # the cell that the browser shows as chosen, and how often it was told another
 _TEXT = 90
 
@@ -173,18 +173,25 @@ def _show_cells(chosen: Chosen, a: str, b: str) -> None:
         [session.shorten(str(text), _TEXT) for text in view.spans["text"].iloc[rows]]
         for rows in (pair.rows_a, pair.rows_b)
     ]
-    plot_heat(
-        pair.cosines,
-        (texts[0], texts[1]),
-        [HeatPair(i, j, name_pair(at), color_pair(at)) for at, (i, j, _) in enumerate(pair.aligned)],
-        names=(a, b),
-        key="alignment_heat",
-        chosen=cell,
-        turn=_hold(cell),
-        threshold=_get_threshold(chosen),
-        pair_kind=_name_kind(pair),
-        on_choose=_picked,
-    )
+    with offer_files(
+        key=_HEAT,
+        alt=f"Cosines of {len(pair.rows_a)} spans of a with {len(pair.rows_b)} spans of b",
+        name=f"{view.name} {view.checkpoint} {a} {b}",
+        table=partial(make_cells_table, view, pair),
+        formats=("png",),
+    ):
+        plot_heat(
+            pair.cosines,
+            (texts[0], texts[1]),
+            [HeatPair(i, j, name_pair(at), color_pair(at)) for at, (i, j, _) in enumerate(pair.aligned)],
+            names=(a, b),
+            key=_HEAT,
+            chosen=cell,
+            turn=_hold(cell),
+            threshold=_get_threshold(chosen),
+            pair_kind=_name_kind(pair),
+            on_choose=_picked,
+        )
 
 
 @st.fragment(key="alignment_spans")

@@ -1,7 +1,8 @@
 """Every figure of a page: drawn, and saved as PNG, SVG or CSV, in one way.
 
-show_chart   a Plotly figure with the menu that saves it
-name_file    a file name that every system takes
+show_chart    a Plotly figure with the menu that saves it
+offer_files   the menu alone, around a figure of another kind
+name_file     a file name that every system takes
 
 The menu's place, and that Plotly's own camera is not seen beside it, is in ``router`` with the page's style.
 """
@@ -9,7 +10,8 @@ The menu's place, and that Plotly's own camera is not seen beside it, is in ``ro
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
@@ -65,16 +67,27 @@ def show_chart(
     has_tools
         Whether the figure can be zoomed and moved.
     """
-    file_name = name_file(name)
     selects: dict[str, Any] = {"on_select": on_select, "selection_mode": modes} if on_select else {}
+    with offer_files(key=key, alt=alt, name=name, table=table):
+        st.plotly_chart(figure, key=key, **selects, config=_make_config(has_tools, modes), alt=alt)
+
+
+@contextmanager
+def offer_files(
+    *,
+    key: str,
+    alt: str,
+    name: str,
+    table: Callable[[], pd.DataFrame],
+    formats: Sequence[str] = ("png", "svg"),
+) -> Iterator[None]:
+    """A menu that saves the figure drawn inside under ``key``; ``formats`` are those of its pictures.
+
+    The others are those of ``show_chart``.
+    """
+    file_name = name_file(name)
     with st.container(key=f"figure_of_{key}", gap=None):
-        st.plotly_chart(
-            figure,
-            key=key,
-            **selects,
-            config=_make_config(has_tools, modes),
-            alt=alt,
-        )
+        yield
         with (
             st.container(key=f"save_of_{key}"),
             st.popover(
@@ -82,7 +95,7 @@ def show_chart(
             ),
             st.container(gap="xsmall"),
         ):
-            plot_save(key, file_name, key=f"pictures_{key}")
+            plot_save(key, file_name, f"pictures_{key}", formats)
             st.download_button(
                 "CSV",
                 lambda: compute_csv(table()),

@@ -125,6 +125,23 @@ def test_a_figure_of_lines_is_saved_in_three_formats(page, url, folder):
     assert not page.problems, page.problems
 
 
+def test_the_heat_map_is_saved_as_picture_and_numbers(page, url, folder):
+    open_page(page, url, "alignment")
+    page.locator(".gsd-heat canvas.cells").wait_for()
+    name, picture = save(page, "alignment_heat", "PNG")
+    assert name.startswith("planted-step-20-")
+    *_, corner, n_drawn = look_at(page, picture, read_color(alignment_figures.INK))
+    assert corner == [255, 255, 255, 255], "the picture has no ground to be read on"
+    assert n_drawn > 100, "the framed cells are not in the picture"
+    _, table = save(page, "alignment_heat", "CSV")
+    first = sq.load_structure(Workspace.open(folder).open_run("planted"), CHECKPOINT).twins.iloc[0]
+    rows = pd.read_csv(io.BytesIO(table), keep_default_na=False)
+    assert len(rows) == rows["span_a"].nunique() * rows["span_b"].nunique()
+    assert {span.rpartition("#")[0] for span in rows["span_a"]} == {first["a"]}
+    assert (rows["pair"] != "").sum() == first["n_aligned"]
+    assert not page.problems, page.problems
+
+
 def test_a_figure_of_webgl_points_is_saved_in_three_formats(page, url, folder):
     open_page(page, url, "twins")
     key = "twins_quadrants"

@@ -1,15 +1,16 @@
-"""Pictures of a Plotly chart, made in the browser: nothing but the page is needed, no second browser on the server.
+"""Pictures of a figure, made in the browser: nothing but the page is needed, no second browser on the server.
 
-plot_save   the entries of a menu that save a chart as PNG or SVG
+plot_save   the entries of a menu that save a figure as PNG or SVG
 
 A page has no handle on the Plotly that Streamlit brings. The button "Download plot" of a chart's own tool bar has one:
 the entries set what it is to save and press it. So the chart's bar must hold that button (``charts`` sees to it);
 whether the button can be seen does not matter. The picture is what Plotly draws anew from the figure, with the zoom of
-the moment and, of points drawn by WebGL, their pixels.
+the moment and, of points drawn by WebGL, their pixels. A figure of our own on a canvas gives its pixels as they are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -31,9 +32,18 @@ _save = st.components.v2.component(
 )
 
 
-def plot_save(chart_key: str, file_name: str, key: str, scale: float = 2.0) -> None:
-    """Entries that save the chart whose key is ``chart_key`` as ``file_name`` (without ending).
+def plot_save(
+    chart_key: str, file_name: str, key: str, formats: Sequence[str] = ("png", "svg"), scale: float = 2.0
+) -> None:
+    """Entries that save the figure whose key is ``chart_key`` as ``file_name`` (without ending).
 
-    A PNG has ``scale`` times the pixels that the chart has on the page; an SVG has the chart's own size.
+    A PNG of a chart has ``scale`` times the pixels that it has on the page; an SVG has the chart's own size. A canvas
+    can be saved as "png" only, with the pixels it has.
     """
-    _save(key=key, data={"chart": f"st-key-{chart_key}", "name": file_name, "scale": scale})
+    data = {
+        "chart": f"st-key-{chart_key}",
+        "name": file_name,
+        "formats": list(formats),
+        "scale": scale,
+    }
+    _save(key=key, data=data)
