@@ -24,7 +24,7 @@ for screen readers. It presses Plotly's own camera, which would be a second way:
 [class*="st-key-figure_of_"] { position: relative; }
 [class*="st-key-save_of_"] { position: absolute; right: 0; bottom: -1.15rem; width: auto; z-index: 2; opacity: .75; }
 [class*="st-key-save_of_"]:is(:hover, :focus-within) { opacity: 1; }
-[class*="st-key-save_of_"] button { min-height: 1.3rem; padding: 0 .2rem; color: inherit; }
+[class*="st-key-save_of_"] button { min-height: 1.3rem; padding: 0 .2rem; color: inherit !important; }
 [class*="st-key-save_of_"] button > div > [aria-hidden] { display: none; }
 [class*="st-key-save_of_"] button [data-testid="stMarkdownContainer"] { position: absolute; clip-path: inset(50%); }
 .modebar-btn[data-title^="Download plot"] { display: none; }

@@ -130,7 +130,7 @@ def test_the_heat_map_is_saved_as_picture_and_numbers(page, url, folder):
     page.locator(".gsd-heat canvas.cells").wait_for()
     name, picture = save(page, "alignment_heat", "PNG")
     assert name.startswith("planted-step-20-")
-    *_, corner, n_drawn = look_at(page, picture, read_color(alignment_figures.INK))
+    *_, corner, n_drawn = look_at(page, picture, read_color(alignment_figures.color_pair(0)))
     assert corner == [255, 255, 255, 255], "the picture has no ground to be read on"
     assert n_drawn > 100, "the framed cells are not in the picture"
     _, table = save(page, "alignment_heat", "CSV")
