@@ -120,12 +120,11 @@ def compute_chunk_mask(
     key_valid: torch.Tensor,
     sliding_window: int | None,
     dtype: torch.dtype,
-    additive: bool,
 ) -> torch.Tensor:
-    """(B, 1, t, K) mask: a query sees valid keys at positions up to its own, at most `sliding_window` back.
+    """(B, 1, t, K) mask, 0 or −max: a query sees valid keys at positions up to its own, at most `sliding_window` back.
 
-    A padding query sees itself only, so that no softmax is empty. `additive` gives 0 / −max instead of booleans, as
-    eager attention wants it. The chunk's own keys are the last t of K.
+    A padding query sees itself only, so that no softmax is empty. The chunk's own keys are the last t of K. Numbers
+    and not booleans: attention makes numbers of booleans, and a graph would keep those once a layer.
     """
     behind = key_positions[:, None, :] <= query_positions[:, :, None]
     seen = behind & key_valid[:, None, :] & query_valid[:, :, None]
@@ -135,6 +134,4 @@ def compute_chunk_mask(
     own = torch.zeros(n_queries, n_keys, dtype=torch.bool, device=seen.device)
     own[torch.arange(n_queries), torch.arange(n_keys - n_queries, n_keys)] = True
     seen = (seen | (own[None] & ~query_valid[:, :, None]))[:, None]
-    if not additive:
-        return seen
     return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)

@@ -88,7 +88,6 @@ class ChunkedForward:
 
     def _mask(self, chunk: PaddedChunk, stop: int) -> Any:
         positions, valid = self.positions[:, :stop], self.valid[:, :stop]
-        additive = getattr(self.config, "_attn_implementation", "sdpa") == "eager"
         kinds = set(getattr(self.config, "layer_types", None) or ())
         window = getattr(self.config, "sliding_window", None)
         uses_sliding = "sliding_attention" in kinds or (
@@ -97,7 +96,7 @@ class ChunkedForward:
 
         def make(sliding_window: int | None) -> torch.Tensor:
             return compute_chunk_mask(
-                chunk.positions, chunk.valid, positions, valid, sliding_window, self.dtype, additive
+                chunk.positions, chunk.valid, positions, valid, sliding_window, self.dtype
             )
 
         if len(kinds) > 1:
