@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ import streamlit as st
 from gsd_core.dashboard import job_view, pins, session, snippets
 from gsd_core.dashboard.address import address_of, read_address, write_address
 from gsd_core.dashboard.commands import exact_commands
+from gsd_core.dashboard.components.aligned import AlignedSpan, plot_aligned
 from gsd_core.dashboard.components.trace import TraceSegment, plot_trace
 from gsd_core.dashboard.cosine_queries import Null, load_exact
 from gsd_core.dashboard.queries import RunView, compute_trace
@@ -194,31 +196,44 @@ def show_aligned(
     known = found["span"].map(exact)
     if known.notna().all():
         found = found.assign(known=known).sort_values("known", ascending=False, kind="stable")
-    for row in found.itertuples():
-        mark = view.mark(int(row.cluster))
-        with st.container(border=True, gap="xsmall"):
-            name = view.cluster_name(int(row.cluster))
-            name, text = session.shorten(name, 26), str(row.text).strip()
-            snippets.show_cosine(float(row.cosine), null, float(row.q_value), mark, name, quote=text)
-            if row.span in exact:
-                st.caption(f"exact {exact[str(row.span)]:.2f}", help=MEASURES["exact"])
-            with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-                short = escape(session.shorten(str(row.sample), 34))
-                link_to_trace(
-                    chosen, str(row.sample), str(row.span), f"{short} · {row.index + 1}/{row.n_in_trace}"
-                )
-                if on_open is not None:
-                    st.button(
-                        "Show here",
-                        key=f"{key}_open_{row.Index}",
-                        type="tertiary",
-                        icon=":material/my_location:",
-                        on_click=on_open,
-                        args=(str(row.span),),
-                    )
-
+    opened = plot_aligned(
+        [_make_aligned(chosen, view, row, null, exact) for row in found.itertuples()],
+        of=span,
+        key=f"{key}_aligned",
+        explained=(MEASURES["cosine"], MEASURES["exact"]),
+        on_show=on_open,
+    )
+    if opened is not None and opened in view.row_of:
+        st.switch_page(session.PAGES["trace"], query_params=_address_of_trace(chosen, view, opened))
     if not known.notna().all():
         _offer_exact(chosen, span, len(found), key)
+
+
+def _address_of_trace(chosen: Chosen, view: RunView, span: str) -> dict[str, str]:
+    sample = str(view.spans["sample"].iloc[view.row_of[span]])
+    return address_of(run=chosen.info.name, checkpoint=_checkpoint(chosen), sample=sample, span=span)
+
+
+def _make_aligned(
+    chosen: Chosen, view: RunView, row: Any, null: Null, exact: Mapping[str, float]
+) -> AlignedSpan:
+    """A row of ``compute_neighbors`` for the list; ``exact`` are cosines without a sketch by span."""
+    span, mark = str(row.span), view.mark(int(row.cluster))
+    bar = snippets.describe_cosine(float(row.cosine), null, float(row.q_value))
+    return AlignedSpan(
+        span=span,
+        cosine=f"{row.cosine:.2f}",
+        share=round(bar.share, 1),
+        tick=None if bar.tick is None else round(bar.tick, 1),
+        beside=bar.beside,
+        glyph=snippets.GLYPHS.get(mark.symbol, "●"),
+        color=mark.color,
+        name=session.shorten(view.cluster_name(int(row.cluster)), 26),
+        text=str(row.text).strip(),
+        exact=f"exact {exact[span]:.2f}" if span in exact else "",
+        link=f"{session.shorten(str(row.sample), 34)} · {row.index + 1}/{row.n_in_trace}",
+        address=f"trace?{urlencode(_address_of_trace(chosen, view, span))}",
+    )
 
 
 def _name_windows(null: Null) -> str:

@@ -3,7 +3,7 @@
 show_chips     clusters' marks and names
 show_quote     a span's text, as it is
 show_numbers   measures with their unit, explained on hover
-show_cosine    a cosine as a bar with the null's 95th percentile beside it
+describe_cosine, show_cosine   a cosine as a bar with the null's 95th percentile beside it
 format_bytes, format_duration, format_when   numbers for people
 """
 
@@ -64,16 +64,12 @@ def show_chips(*chips: tuple[Mark, str]) -> None:
     st.html(f'<div style="display:flex;flex-wrap:wrap;gap:.35rem .5rem">{inner}</div>')
 
 
-def _quote(text: str, color: str) -> str:
-    return (
+def show_quote(text: str, color: str) -> None:
+    """A span's text with a rule in its cluster's colour."""
+    st.html(
         f'<div style="border-left:3px solid {color};padding:.1em 0 .1em .75em;white-space:pre-wrap;'
         f'overflow-wrap:anywhere;line-height:1.5">{html.escape(text)}</div>'
     )
-
-
-def show_quote(text: str, color: str) -> None:
-    """A span's text with a rule in its cluster's colour."""
-    st.html(_quote(text, color))
 
 
 def show_numbers(numbers: Sequence[Number]) -> None:
@@ -87,34 +83,46 @@ def show_numbers(numbers: Sequence[Number]) -> None:
     st.html(f'<div style="display:flex;flex-wrap:wrap;gap:.35rem 1.4rem">{cells}</div>')
 
 
-def show_cosine(
-    cosine: float, null: Null, q_value: float, mark: Mark, name: str, quote: str | None = None
-) -> None:
-    """A cosine bar from 0 to 1, over the text ``quote`` if given; the tick is the null's 95th percentile."""
-    chip = _chip(mark, name) if name else ""
-    # One element for both: a browser takes longer to place an element than to fill it.
-    below = "" if quote is None else f'<div style="margin-top:.6rem">{_quote(quote, mark.color)}</div>'
+class CosineBar(NamedTuple):
+    """``share`` and ``tick`` in per cent of the bar, the cosine and the null's 95th percentile (None: unknown)."""
+
+    share: float
+    tick: float | None
+    beside: str
+
+
+def describe_cosine(cosine: float, null: Null, q_value: float) -> CosineBar:
+    """A cosine as a bar from 0 to 1, and what stands beside it."""
     share = 100 * min(max(cosine, 0.0), 1.0)
-    tick, beside = "", "null unknown"
-    if null.n:
-        at = 100 * min(max(null.p95, 0.0), 1.0)
+    if not null.n:
+        return CosineBar(share, None, "null unknown")
+    beside = f"null 95 %: {null.p95:.2f}"
+    if len(null.windows):
+        beside += f" · windows 95 %: {float(np.quantile(null.windows, 0.95)):.2f}"
+    if not math.isnan(q_value):
+        beside += f" · q {'< 0.001' if q_value < 0.001 else f'= {q_value:.3f}'}"
+    return CosineBar(share, 100 * min(max(null.p95, 0.0), 1.0), beside)
+
+
+def show_cosine(cosine: float, null: Null, q_value: float, mark: Mark, name: str) -> None:
+    """A cosine bar from 0 to 1; the tick is the null's 95th percentile."""
+    chip = _chip(mark, name) if name else ""
+    bar = describe_cosine(cosine, null, q_value)
+    tick = ""
+    if bar.tick is not None:
         tick = (
-            f'<div style="position:absolute;left:calc({at:.1f}% - 1px);top:-3px;width:2px;height:12px;'
+            f'<div style="position:absolute;left:calc({bar.tick:.1f}% - 1px);top:-3px;width:2px;height:12px;'
             'background:currentColor;opacity:.75"></div>'
         )
-        beside = f"null 95 %: {null.p95:.2f}"
-        if len(null.windows):
-            beside += f" · windows 95 %: {float(np.quantile(null.windows, 0.95)):.2f}"
-        if not math.isnan(q_value):
-            beside += f" · q {'&lt; 0.001' if q_value < 0.001 else f'= {q_value:.3f}'}"
     st.html(
         f'<div title="{html.escape(MEASURES["cosine"])}"><div style="display:flex;justify-content:space-between;'
         'align-items:baseline;gap:.6rem;flex-wrap:wrap;font-variant-numeric:tabular-nums">'
         f'<span><b style="font-size:1.02rem">{cosine:.2f}</b>'
-        f'<span style="opacity:.65;font-size:.78rem;margin-left:.6em">{beside}</span></span>{chip}</div>'
+        f'<span style="opacity:.65;font-size:.78rem;margin-left:.6em">{html.escape(bar.beside)}</span></span>'
+        f"{chip}</div>"
         '<div style="position:relative;height:6px;border-radius:3px;margin-top:.35rem;'
         'background:rgba(128,128,128,.22)"><div style="height:100%;border-radius:3px;'
-        f'width:{share:.1f}%;background:{mark.color}"></div>{tick}</div></div>' + below
+        f'width:{bar.share:.1f}%;background:{mark.color}"></div>{tick}</div></div>'
     )
 
 

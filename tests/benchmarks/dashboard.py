@@ -58,13 +58,11 @@ CHART_DRAWN = "() => !!document.querySelector('.js-plotly-plot')?._fullLayout?.x
 MAP_DRAWN = f"() => {WITHIN % '.gsd-scatter[data-drawn]'}"
 TRACE_DRAWN = f"() => {WITHIN % '.gsd-trace .span'}"
 # A run of the script that only answers the click comes before the panel's, so the page is quiet twice: what tells the
-# new panel is a link into the trace (on the trace page, to the map) of the span that the address names.
+# new panel is the list of what is aligned with the span that the address names.
 ANSWERED = """before => {
     const span = new URLSearchParams(location.search).get('span');
-    const links = [...document.querySelectorAll('[data-testid="stPageLink"] a')];
-    return span && span !== before
-        && links.some(link => new URL(link.href).searchParams.get('span') === span)
-        && [...document.querySelectorAll('p')].some(p => p.textContent.includes('random pairs'))
+    const lists = [...document.querySelectorAll('div')].map(each => each.shadowRoot?.querySelector('.gsd-aligned'));
+    return span && span !== before && lists.some(list => list?.dataset.of === span)
         && document.querySelector('[data-testid="stApp"]').dataset.testScriptState === 'notRunning' ? span : null;
 }"""
 CHART_POINT = """row => {

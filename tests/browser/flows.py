@@ -112,8 +112,7 @@ def follow_aligned_span(page, url: str, query: str) -> None:
     chosen = query_of(page)["span"]
     page.wait_for_selector(f'.gsd-trace [data-span="{chosen}"].chosen')
     page.wait_for_selector(".gsd-rings-overlay circle")
-    links = page.locator('[data-testid="stPageLink"] a[href*="trace"]')
-    linked = links.nth(1)
+    linked = page.locator(".gsd-aligned a").first
     target = parse_qs(urlparse(linked.get_attribute("href")).query)["span"][0]
     assert target.split("#")[0] != chosen.split("#")[0], "the first aligned span belongs to the same sample"
     linked.click()

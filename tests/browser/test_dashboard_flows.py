@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlparse
 
 import pytest
 
@@ -29,6 +29,21 @@ def url(dashboard, tmp_path_factory) -> str:
 
 def test_click_on_the_map_shows_aligned_spans_and_their_traces(page, url):
     follow_aligned_span(page, url, "run=planted")
+
+
+def test_an_aligned_span_becomes_the_chosen_one_by_keyboard(page, url):
+    open_map(page, url, f"run=planted&span={quote('sum-3#1')}")
+    page.wait_for_selector('.gsd-aligned[data-of="sum-3#1"]')
+    linked = page.locator(".gsd-aligned a").first
+    target = parse_qs(urlparse(linked.get_attribute("href")).query)["span"][0]
+    linked.focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f'.gsd-aligned[data-of="{target}"]')
+    page.wait_for_selector(f'.gsd-trace [data-span="{target}"].chosen')
+    assert query_of(page)["span"] == target
+    assert page.locator(".gsd-aligned li").count() == 5
+    assert not page.problems, page.problems
 
 
 def test_click_keeps_the_zoom(page, url):
