@@ -6,14 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from gsd_core.capture.models import demo_folder, resolve_checkpoints
+from gsd_core.capture.models import resolve_checkpoints
 from gsd_core.pipeline.demo import DEMO_NAME
 from gsd_core.store import Workspace
 from tests.cli_support import make_rows, run_gsd_json, write_rows, write_run
 
-pytestmark = pytest.mark.skipif(
-    not (demo_folder() / "tokenizer.json").is_file(), reason="the demo model is not in this checkout"
-)
 SAMPLES = 8
 
 

@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 import torch
 
-from gsd_core.capture.models import demo_folder
 from gsd_core.pipeline.parser import make_parser
 from tests.cli_support import ROOT, run_gsd
 from tests.foreign_support import SIZES, write_bergson, write_less
@@ -168,9 +167,6 @@ def _run_example(page: str, words: list[str], folder: Path) -> None:
         assert len(result["neighbors"]) == int(words[words.index("--top") + 1])
 
 
-@pytest.mark.skipif(
-    not (demo_folder() / "tokenizer.json").is_file(), reason="the demo model is not in this checkout"
-)
 @pytest.mark.parametrize("page", EXAMPLES)
 def test_examples_run_in_order(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest

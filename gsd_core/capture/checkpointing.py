@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -52,12 +51,7 @@ class CheckpointedLayers:
             layer.forward = _compute_again(layer.forward)
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *details: object) -> None:
         for layer, kept in zip(self._layers, self._kept, strict=True):
             if kept is None:
                 del layer.forward

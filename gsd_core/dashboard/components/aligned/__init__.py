@@ -11,18 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
-from pathlib import Path
 
 import streamlit as st
 
-_FOLDER = Path(__file__).parent
+from gsd_core.dashboard.components import declare
 
-_list = st.components.v2.component(
-    "gsd_aligned",
-    html='<div class="gsd-aligned"></div>',
-    css=(_FOLDER / "aligned.css").read_text(encoding="utf-8"),
-    js=(_FOLDER / "aligned.js").read_text(encoding="utf-8"),
-)
+_list = declare("aligned", '<div class="gsd-aligned"></div>', "../dom.js", "aligned.js")
 
 
 @dataclass(frozen=True)

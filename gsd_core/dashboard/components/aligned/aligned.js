@@ -1,13 +1,6 @@
 // The list of aligned spans in the browser. Texts come from people's files: they are written with textContent only.
 const states = new WeakMap();
 
-function make(tag, className, text) {
-  const element = document.createElement(tag);
-  if (className) element.className = className;
-  if (text !== undefined) element.textContent = text;
-  return element;
-}
-
 function buildBar(share, tick, color) {
   const bar = make("div", "bar");
   const fill = make("div", "fill");

@@ -11,18 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
-from pathlib import Path
 
-import streamlit as st
+from gsd_core.dashboard.components import declare
 
-_FOLDER = Path(__file__).parent
-
-_list = st.components.v2.component(
-    "gsd_clusters",
-    html='<div class="gsd-clusters"></div>',
-    css=(_FOLDER / "clusters.css").read_text(encoding="utf-8"),
-    js=(_FOLDER / "clusters.js").read_text(encoding="utf-8"),
-)
+_list = declare("clusters", '<div class="gsd-clusters"></div>', "../dom.js", "clusters.js")
 
 
 @dataclass(frozen=True)

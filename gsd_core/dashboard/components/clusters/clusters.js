@@ -2,13 +2,6 @@
 const COLUMNS = [["Cluster", 3], ["Spans", 4], ["Samples", 5]]; // title, place in a row as the server sends it
 const states = new WeakMap();
 
-function make(tag, className, text) {
-  const element = document.createElement(tag);
-  if (className) element.className = className;
-  if (text !== undefined) element.textContent = text;
-  return element;
-}
-
 function open(state, line) {
   for (const other of state.lines) {
     other.button.setAttribute("aria-pressed", String(other === line));

@@ -14,16 +14,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import streamlit as st
 
 from gsd_core.dashboard.colors import COSINES
+from gsd_core.dashboard.components import declare
 
 UNKNOWN = -128
-_FOLDER = Path(__file__).parent
 _SHELL = """
 <div class="gsd-heat">
   <div class="map" role="application" tabindex="0">
@@ -36,13 +35,7 @@ _SHELL = """
 </div>
 """
 
-_heat_map = st.components.v2.component(
-    "gsd_heat",
-    html=_SHELL,
-    css=(_FOLDER / "heat.css").read_text(encoding="utf-8"),
-    # In this order: heat.js uses what stands in paint.js.
-    js="\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in ("paint.js", "heat.js")),
-)
+_heat_map = declare("heat", _SHELL, "paint.js", "heat.js")
 
 
 class HeatPair(NamedTuple):

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-_FOLDER = Path(__file__).parent
+from gsd_core.dashboard.components import declare
+
 _SHELL = """
 <div class="gsd-pair">
   <label class="tools" hidden><input type="checkbox" checked /> Scroll together, aligned spans level</label>
@@ -31,15 +31,7 @@ _SHELL = """
 </div>
 """
 
-_pair_viewer = st.components.v2.component(
-    "gsd_pair",
-    html=_SHELL,
-    css=(_FOLDER / "pair.css").read_text(encoding="utf-8"),
-    # In this order: each may use what stands above it.
-    js="\n".join(
-        (_FOLDER / name).read_text(encoding="utf-8") for name in ("../copy.js", "scroll.js", "pair.js")
-    ),
-)
+_pair_viewer = declare("pair", _SHELL, "../copy.js", "../dom.js", "scroll.js", "pair.js")
 
 
 @dataclass(frozen=True)

@@ -48,16 +48,9 @@ function onKey(state, event) {
   }
 }
 
-function element(name, className, text) {
-  const made = document.createElement(name);
-  made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
 function buildSpan(state, segment, side, links) {
-  const row = element("div", "row");
-  const number = element("a", "number", String(segment.n));
+  const row = make("div", "row");
+  const number = make("a", "number", String(segment.n));
   number.href = segment.a;
   number.target = "_self";
   number.title = "Open in its trace";
@@ -67,18 +60,18 @@ function buildSpan(state, segment, side, links) {
     event.preventDefault();
     state.setTriggerValue("opened", segment.s);
   });
-  const span = element("button", "span");
+  const span = make("button", "span");
   span.type = "button";
   span.dataset.span = segment.s;
   span.dataset.side = side;
   span.title = segment.h;
-  span.append(element("span", "text", segment.t.trim()));
+  span.append(make("span", "text", segment.t.trim()));
   if (segment.l !== null) {
     const [color, letter, value] = links[segment.l];
     span.dataset.link = String(segment.l);
     span.classList.add("aligned");
     span.style.setProperty("--c", color);
-    span.append(element("span", "letter", letter));
+    span.append(make("span", "letter", letter));
     span.setAttribute("aria-description", `Pair ${letter}, cosine ${value}. ${segment.h}`);
   } else {
     span.setAttribute("aria-description", `In no pair. ${segment.h}`);
@@ -102,7 +95,7 @@ function build(state, data) {
     const column = state.sides[at];
     column.setAttribute("aria-label", `Trace of ${name}. Arrow keys move between spans, Enter chooses one.`);
     column.replaceChildren(...segments.map((segment) =>
-      segment.s ? buildSpan(state, segment, side, data.links) : element("div", "between", segment.t.trim())));
+      segment.s ? buildSpan(state, segment, side, data.links) : make("div", "between", segment.t.trim())));
     column.scrollTop = 0;
     const head = state.root.querySelector(`.head.${side}`);
     head.querySelector(".name").textContent = name;

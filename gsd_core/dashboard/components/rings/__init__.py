@@ -8,17 +8,11 @@ Changing a Plotly figure would draw it anew and lose its zoom; the overlay leave
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-
-import streamlit as st
 
 from gsd_core.dashboard.colors import ACCENT
+from gsd_core.dashboard.components import declare
 
-_rings = st.components.v2.component(
-    "gsd_rings",
-    html='<div class="gsd-rings" hidden></div>',
-    js=(Path(__file__).parent / "rings.js").read_text(encoding="utf-8"),
-)
+_rings = declare("rings", '<div class="gsd-rings" hidden></div>', "rings.js")
 
 
 def plot_rings(chart_key: str, points: Sequence[tuple[float, float]], key: str) -> None:

@@ -11,11 +11,9 @@ the moment and, of points drawn by WebGL, their pixels. A figure of our own on a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-import streamlit as st
+from gsd_core.dashboard.components import declare
 
-_FOLDER = Path(__file__).parent
 _SHELL = """
 <div class="gsd-save">
   <button type="button" data-format="png">PNG</button>
@@ -24,12 +22,7 @@ _SHELL = """
 </div>
 """
 
-_save = st.components.v2.component(
-    "gsd_save",
-    html=_SHELL,
-    css=(_FOLDER / "save.css").read_text(encoding="utf-8"),
-    js=(_FOLDER / "save.js").read_text(encoding="utf-8"),
-)
+_save = declare("save", _SHELL, "save.js")
 
 
 def plot_save(

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,20 +23,23 @@ import streamlit as st
 from streamlit import runtime
 
 from gsd_core.dashboard.colors import ACCENT
+from gsd_core.dashboard.components import declare
 from gsd_core.dashboard.components.scatter.encoding import Block
 from gsd_core.dashboard.polygons import read_polygon
 
-_FOLDER = Path(__file__).parent
-# In this order: each may use what stands above it.
-_SOURCES = ("blocks.js", "grid.js", "points.js", "camera.js", "overlay.js", "lasso.js", "scatter.js")
+_SOURCES = (
+    "../dom.js",
+    "blocks.js",
+    "grid.js",
+    "points.js",
+    "camera.js",
+    "overlay.js",
+    "lasso.js",
+    "scatter.js",
+)
 _SHELL = '<div class="gsd-scatter"></div>'
 
-_scatter = st.components.v2.component(
-    "gsd_scatter",
-    html=_SHELL,
-    css=(_FOLDER / "scatter.css").read_text(encoding="utf-8"),
-    js="\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in _SOURCES),
-)
+_scatter = declare("scatter", _SHELL, *_SOURCES)
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-_FOLDER = Path(__file__).parent
+from gsd_core.dashboard.components import declare
+
 _SHELL = """
 <div class="gsd-trace">
   <div class="tools" hidden>
@@ -30,14 +30,7 @@ _SHELL = """
 </div>
 """
 
-_trace_viewer = st.components.v2.component(
-    "gsd_trace",
-    html=_SHELL,
-    css=(_FOLDER / "trace.css").read_text(encoding="utf-8"),
-    js="\n".join(
-        (_FOLDER / name).read_text(encoding="utf-8") for name in ("../copy.js", "find.js", "trace.js")
-    ),
-)
+_trace_viewer = declare("trace", _SHELL, "../copy.js", "find.js", "trace.js")
 
 
 @dataclass(frozen=True)
