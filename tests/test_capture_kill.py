@@ -80,3 +80,6 @@ def test_killed_and_resumed_equals_undisturbed(
     assert not spans["span"].duplicated().any(), "a batch was captured twice"
     pd.testing.assert_frame_equal(spans, whole_spans)
     np.testing.assert_array_equal(vectors, whole_vectors)
+    again = run_gsd_json(*words, "--resume", workspace=workspace)
+    assert done["tokens_per_s"] > 0
+    assert again["tokens_per_s"] is None, "what was captured before counts towards this command's rate"

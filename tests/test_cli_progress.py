@@ -33,6 +33,20 @@ def test_rate_and_time_left_follow_the_work() -> None:
     assert stage.eta_s() == pytest.approx(10.0)
 
 
+def test_what_was_finished_before_is_done_and_promises_nothing() -> None:
+    # A resumed capture that counted it would promise minutes where hours are left.
+    clock = Clock()
+    stage = Progress(quiet=True, clock=clock).stage("capture", 1_000, "tokens")
+    clock.now += 1.0
+    stage.skip(900)
+    assert stage.done == 900
+    assert stage.rate_per_s() is None
+    clock.now += 1.0
+    stage.advance(10)
+    assert stage.rate_per_s() == pytest.approx(5.0)
+    assert stage.eta_s() == pytest.approx(18.0)
+
+
 def test_rate_forgets_a_slow_start() -> None:
     # Loading and compiling come first; a rate over the whole stage would promise hours.
     clock = Clock()

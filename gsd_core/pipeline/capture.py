@@ -217,7 +217,7 @@ def _finish(
     timing = {
         "seconds": time.monotonic() - started,
         "capture_seconds": work.seconds,
-        "tokens_per_s": work.n_tokens / work.seconds if work.seconds > 0 else None,
+        "tokens_per_s": work.n_tokens / work.seconds if work.n_tokens and work.seconds > 0 else None,
         "peak_memory_bytes": work.peak_memory_bytes,
     }
     run.update_manifest(status="captured", window_cosine=window_cosine, timing=timing)

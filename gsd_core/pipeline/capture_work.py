@@ -147,7 +147,6 @@ def capture_checkpoints(
         _store_index(work.run, checkpoint.name, progress)
         if with_controls and not work.run.has_controls(checkpoint.name):
             _store_controls(work, checkpoint, progress)
-        work.n_tokens += n_tokens
         work.seconds = time.monotonic() - started
     work.peak_memory_bytes = max(work.peak_memory_bytes, peak_memory_bytes())
     if lost:
@@ -168,6 +167,7 @@ def _capture_checkpoint(work: Work, checkpoint: Checkpoint, stage: Stage) -> dic
         ):
             _store(run, checkpoint, index, captured)
             work.peak_memory_bytes = max(work.peak_memory_bytes, captured.peak_memory_bytes)
+            work.n_tokens += work.size(index)
             stage.advance(work.size(index), **_notes(executor))
     except BatchesLost as problem:
         lost = problem.reasons
@@ -215,9 +215,9 @@ def _store_controls(work: Work, checkpoint: Checkpoint, progress: Progress) -> N
 def _iter_jobs(
     work: Work, done: set[int], writer: FragmentWriter | None, stage: Stage
 ) -> Iterator[tuple[int, CaptureSamples]]:
+    stage.skip(sum(work.size(index) for index in range(len(work.plan)) if index in done))
     for index, members in enumerate(work.plan):
         if index in done:
-            stage.advance(work.size(index))
             continue
         samples = [work.tokenized[i] for i in members]
         audited = frozenset(work.audited.intersection(s.id for s in samples))

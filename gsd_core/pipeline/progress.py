@@ -54,6 +54,11 @@ class Stage:
         """Report ``n`` more units of finished work; ``notes`` (shown beside the bar) replace older ones."""
         self.update(self.done + n, **notes)
 
+    def skip(self, n: int) -> None:
+        """Count ``n`` units that were finished before this stage began: they are done, and no part of its rate."""
+        self._recent = deque((when, done + n) for when, done in self._recent)
+        self.update(self.done + n)
+
     def update(self, done: int, total: int | None = None, **notes: Any) -> None:
         """Report that ``done`` units are finished in all; ``total`` corrects the expectation."""
         self.done = done

@@ -83,12 +83,12 @@ def describe_capture(result: Result) -> str:
     """``gsd capture``: counts, the window's cosine to exact, speed, skipped samples."""
     window = "" if result.get("window") is None else f", window {result['window']}"
     cosine = result.get("window_cosine")
+    rate = f"{format_count(result['tokens_per_s'])} tokens/s, " if result["tokens_per_s"] else ""
     lines = [
         f"run {result['run']}: {result['n_spans']:,} spans of {result['n_samples']:,} samples at tier "
         f"{result['tier']}{window}, sketch width {result['sketch_width']:,}"
         + (f", cosine of the window to exact {cosine:.3f}" if isinstance(cosine, float) else ""),
-        f"{format_seconds(result['seconds'])}, {format_count(result['tokens_per_s'] or 0)} tokens/s, "
-        f"peak memory {format_bytes(result['peak_memory_bytes'] or 0)}",
+        f"{format_seconds(result['seconds'])}, {rate}peak memory {format_bytes(result['peak_memory_bytes'] or 0)}",
     ]
     if result["n_skipped"]:
         rows = [[each["sample"], each["reason"]] for each in result["skipped"][:MAX_ROWS_SHOWN]]
