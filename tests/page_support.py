@@ -17,6 +17,8 @@ from pathlib import Path
 
 from streamlit.testing.v1 import AppTest
 
+from gsd_core.dashboard import alignment_heat
+
 ROOT = Path(__file__).resolve().parents[1]
 APP = str(ROOT / "app.py")
 
@@ -24,6 +26,7 @@ APP = str(ROOT / "app.py")
 def open_page(folder: Path, page: str, monkeypatch, **query: str) -> AppTest:
     monkeypatch.setenv("GSD_WORKSPACE", str(folder))
     at = AppTest.from_file(APP, default_timeout=60)
+    at.session_state[alignment_heat.DRAWN] = True  # no browser is here to say so
     at.switch_page(f"pages/{page}.py")
     for name, value in query.items():
         at.query_params[name] = value
@@ -47,6 +50,8 @@ def list_loaded(
     script = f"""
 import json, sys
 from streamlit.testing.v1 import AppTest
+
+from gsd_core.dashboard import alignment_heat
 at = AppTest.from_file({APP!r}, default_timeout=60)
 for page in {list(pages)!r}:
     at.switch_page(f"pages/{{page}}.py")

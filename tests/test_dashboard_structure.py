@@ -385,7 +385,7 @@ def test_two_samples_that_are_no_twin_are_shown_as_such(folder, structure, monke
 def test_a_cell_in_the_address_is_opened_and_forgotten_with_its_traces(folder, structure, monkeypatch):
     twin = structure.twins.iloc[0]
     at = open_page(folder, "alignment", monkeypatch, run="planted", checkpoint="step-20", cell="2-1")
-    assert (at.selectbox(key="alignment_i").value, at.selectbox(key="alignment_j").value) == (1, 0)
+    assert (at.number_input(key="alignment_i").value, at.number_input(key="alignment_j").value) == (2, 1)
     assert f"span 2 of {len(structure.twins['aligned'].iloc[0])}" in words(at)
     other = next(name for name in ("sum-0", "sum-1", "sum-2") if name not in (twin["a"], twin["b"]))
     at.selectbox(key="address_b").select(other).run()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -9,7 +11,7 @@ import streamlit as st
 from hypothesis import given, settings, strategies
 from streamlit.dataframe_util import convert_anything_to_arrow_bytes
 
-from gsd_core.dashboard import alignment_view, colors
+from gsd_core.dashboard import alignment_heat, colors
 from gsd_core.dashboard.components import heat
 
 
@@ -103,9 +105,12 @@ def test_only_cells_of_the_map_can_be_chosen(mounted, sent, heard):
 
 
 def test_the_browser_is_told_a_cell_only_where_it_shows_another(mounted, monkeypatch):
-    monkeypatch.setattr(alignment_view, "_choose_cell", lambda *_: None)
-    assert alignment_view._hold((0, 0)) == 0
-    alignment_view._picked(3, 4)  # by a click: the browser shows it by itself
-    assert alignment_view._hold((3, 4)) == 0
-    assert alignment_view._hold((0, 0)) == 1, "the way back in the address leaves the old cell marked"
-    assert alignment_view._hold((0, 0)) == 1
+    monkeypatch.setattr(alignment_heat, "write_address", lambda *_: None)
+    pair = SimpleNamespace(cosines=np.zeros((5, 6)))
+    assert alignment_heat._hold((0, 0)) == 0
+    alignment_heat._take_cell(pair, [3, 4])  # by a click: the browser shows it by itself
+    assert alignment_heat._hold((3, 4)) == 0
+    alignment_heat._take_cell(pair, [5, 0])  # no cell of this map
+    assert alignment_heat._hold((3, 4)) == 0
+    assert alignment_heat._hold((0, 0)) == 1, "the way back in the address leaves the old cell marked"
+    assert alignment_heat._hold((0, 0)) == 1

@@ -48,9 +48,11 @@ def show_big_map(
     key: str,
     height: int,
     on_rows: Callable[[Sequence[int] | np.ndarray], None],
+    relay: str,
 ) -> None:
     """Draw it. ``on_rows`` is called with a list of the row that was clicked, as the browser sent it, or with an array
-    of those that were drawn around and that ``mask`` (n,) keeps: an empty one where the outline was given up."""
+    of those that were drawn around and that ``mask`` (n,) keeps: an empty one where the outline was given up.
+    ``relay``: who takes rows that are clicked, see ``plot_scatter``."""
 
     def drawn(polygon: np.ndarray | None) -> None:
         if polygon is None:
@@ -73,6 +75,7 @@ def show_big_map(
         on_pick=lambda row: on_rows([row]),
         on_draw=drawn,
         on_missing=missing,
+        relay=relay,
     )
 
 

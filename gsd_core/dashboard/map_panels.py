@@ -53,7 +53,7 @@ def show_clusters(chosen: Chosen, view: RunView, on_open: Callable[[str], None])
     if opened is not None:
         row = view.clusters[view.clusters["cluster"] == opened].iloc[0]
     cluster = int(row["cluster"])
-    snippets.show_chips((view.mark(cluster), view.cluster_name(cluster)))
+    snippets.show(snippets.make_chips((view.mark(cluster), view.cluster_name(cluster))))
     terms = ", ".join(map(str, list(row["terms"])))
     st.caption(
         escape(
@@ -74,7 +74,7 @@ def show_clusters(chosen: Chosen, view: RunView, on_open: Callable[[str], None])
             continue
         found = view.spans.iloc[view.row_of[span]]
         with st.container(border=True, gap="xsmall"):
-            snippets.show_quote(str(found["text"]).strip(), view.mark(cluster).color)
+            snippets.show(snippets.make_quote(str(found["text"]).strip(), view.mark(cluster).color))
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                 name = escape(session.shorten(str(found["sample"]), 34))
                 panel.link_to_trace(

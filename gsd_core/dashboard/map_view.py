@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -19,7 +20,9 @@ from gsd_core.dashboard.address import choose, read_address, write_address, writ
 from gsd_core.dashboard.big_map import is_big
 from gsd_core.dashboard.charts import show_chart
 from gsd_core.dashboard.commands import analyze_commands
+from gsd_core.dashboard.components.relay import take_picks
 from gsd_core.dashboard.components.rings import plot_rings
+from gsd_core.dashboard.components.scatter import read_row
 from gsd_core.dashboard.figure_tables import make_map_table
 from gsd_core.dashboard.filters import compute_mask
 from gsd_core.dashboard.map_filter import choose_filter
@@ -32,6 +35,7 @@ PANEL_HEIGHT = 770
 RINGED_NEIGHBORS = 5
 TABS = ("Span", "Clusters", "Selection")
 _SELECTION, _TAB = "map_selection", "map_tab"
+_PANEL = "map_panel"
 
 
 def show_unanalyzed(chosen: Chosen) -> None:
@@ -65,10 +69,16 @@ def _known_span(view: RunView) -> str:
 
 
 def _open_span(span: str) -> None:
-    """Callback: choose a span from a list. Only the panel is drawn again; rings on the map follow it."""
+    """Callback within the panel: choose a span from a list. Rings on the map follow it."""
     write_address("span", span)
     st.session_state[_TAB] = TABS[0]
-    st.rerun("map_panel")
+
+
+def _take_row(view: RunView, row: Any) -> None:
+    """Callback of the panel: a point of the big map was clicked."""
+    found = read_row(row)
+    if found is not None and found < len(view.spans):
+        _open_span(str(view.spans["span"].iloc[found]))
 
 
 def _picked(view: RunView, rows: Sequence[int] | np.ndarray) -> None:
@@ -78,12 +88,11 @@ def _picked(view: RunView, rows: Sequence[int] | np.ndarray) -> None:
         if not len(rows):
             return
     if len(rows) == 1:
-        write_address("span", str(view.spans["span"].iloc[rows[0]]))
-        st.session_state[_TAB] = TABS[0]
+        _open_span(str(view.spans["span"].iloc[rows[0]]))
     else:
         st.session_state[_SELECTION] = (view.name, view.checkpoint, rows)
         st.session_state[_TAB] = TABS[2]
-    st.rerun("map_panel")
+    st.rerun(_PANEL)
 
 
 def _read_selection(chosen: Chosen, view: RunView) -> np.ndarray:
@@ -140,7 +149,7 @@ def _draw(chosen: Chosen, view: RunView, mask: np.ndarray, color: figures.ColorB
     key = _chart_key(view)
     if is_big(view) and not big_map_view.has_no_webgl():
         big_map_view.show_big_map(
-            chosen, view, mask, color, key=key, height=HEIGHT, on_rows=lambda rows: _picked(view, rows)
+            chosen, view, mask, color, key=key, height=HEIGHT, on_rows=partial(_picked, view), relay=_PANEL
         )
         return
     is_dark = st.context.theme.type == "dark"
@@ -192,9 +201,10 @@ def _caption(view: RunView, mask: np.ndarray) -> None:
     )
 
 
-@st.fragment(key="map_panel")
+@st.fragment(key=_PANEL)
 def _panel(chosen: Chosen) -> None:
     view = session.get_view(chosen)
+    take_picks(_PANEL, partial(_take_row, view))
     span = _known_span(view)
     # Set anew in every run: of a tab that a component's callback has set, Streamlit would not tell the browser.
     st.session_state[_TAB] = st.session_state.get(_TAB) or TABS[0 if span else 1]

@@ -19,7 +19,7 @@ from gsd_core.dashboard.colors import NOISE_MARK, compute_marks
 from gsd_core.dashboard.commands import analyze_commands, base_command
 from gsd_core.dashboard.queries import stamp_of
 from gsd_core.dashboard.session import escape
-from gsd_core.dashboard.snippets import Number, format_when, show_numbers
+from gsd_core.dashboard.snippets import Number, format_when, make_numbers, show
 from gsd_core.errors import UserError
 from gsd_core.store import DatasetInfo, RunInfo
 
@@ -140,7 +140,7 @@ def _show_card(info: RunInfo) -> None:
                 session.show_error(error)
         if len(info.checkpoints) > 1:
             numbers.append(Number("checkpoints", str(len(info.checkpoints))))
-        show_numbers(numbers)
+        show(make_numbers(numbers))
         st.caption(escape(f"{_describe(info.manifest)} · {format_when(info.created)}"))
         with st.container(horizontal=True, gap="small"):
             parameters = {"run": info.name}

@@ -1,8 +1,7 @@
 """A span seen closely: its text, its numbers, the trace around it, and the spans of other samples aligned with it.
 
 show_span       all of it, beside the map
-show_heading    which span this is
-show_measures   its numbers
+show_heading    which span this is, what it says, its numbers
 show_aligned    spans of other samples, each with its cosine, the null beside it, and a link
 choose_words    the switch to what is said in other words
 trace_segments  a sample's trace for the trace viewer
@@ -136,8 +135,11 @@ def trace_segments(view: RunView, sample: str, tokens: pd.DataFrame | None = Non
     return segments
 
 
-def show_heading(view: RunView, row: pd.Series, fragment: str = "") -> None:
-    """Which span this is: sample, place, cluster. With the key of the fragment around it, also a button to pin it."""
+def show_heading(view: RunView, row: pd.Series, fragment: str = "", text: str = "") -> None:
+    """Which span this is: sample, place, cluster; ``text`` as a quotation; its numbers.
+
+    With the key of the fragment around it, also a button to pin it.
+    """
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         st.markdown(
             f"**{escape(session.shorten(row['sample'], 60))}**  ·  span {row['index'] + 1} of {row['n_in_trace']}",
@@ -147,12 +149,15 @@ def show_heading(view: RunView, row: pd.Series, fragment: str = "") -> None:
             pins.show_pin(str(row["span"]), fragment)
             if row["span"] == read_address("span", remember=False):  # chosen by somebody, not by the page
                 pins.note_span(view.name, str(row["span"]))
-    if view.is_analyzed:
-        cluster = int(row["cluster"])
-        snippets.show_chips((view.mark(cluster), view.cluster_name(cluster) or "noise"))
+    cluster = int(row["cluster"])
+    mark = view.mark(cluster)
+    pieces = [snippets.make_chips((mark, view.cluster_name(cluster) or "noise"))] if view.is_analyzed else []
+    if text:
+        pieces.append(snippets.make_quote(text, mark.color))
+    snippets.show(*pieces, _make_measures(row))
 
 
-def show_measures(row: pd.Series) -> None:
+def _make_measures(row: pd.Series) -> str:
     """A span's numbers."""
     numbers = [
         Number("loss (nats)", _number(row["loss"]), MEASURES["loss"]),
@@ -164,7 +169,7 @@ def show_measures(row: pd.Series) -> None:
             numbers.append(Number(label, _number(row[name], 2), MEASURES[name]))
     if pd.notna(row.get("window_cosine")):
         numbers.append(Number("cosine to exact", _number(row["window_cosine"], 2), MEASURES["window"]))
-    snippets.show_numbers(numbers)
+    return snippets.make_numbers(numbers)
 
 
 def show_aligned(
@@ -274,7 +279,6 @@ def show_span(chosen: Chosen, view: RunView, span: str, on_open: Callable[[str],
     """The side panel of the map."""
     row = view.spans.iloc[view.row_of[span]]
     show_heading(view, row, "map_panel")
-    show_measures(row)
     sample = str(row["sample"])
     if sample in view.samples.index:
         question = str(view.samples.loc[sample, "question"])

@@ -1,8 +1,9 @@
 """Small pieces of HTML that Streamlit has no element for. Every text that comes in is escaped here.
 
-show_chips     clusters' marks and names
-show_quote     a span's text, as it is
-show_numbers   measures with their unit, explained on hover
+make_chips     clusters' marks and names
+make_quote     a span's text, as it is
+make_numbers   measures with their unit, explained on hover
+show           such pieces below one another, as one element: each element of a page costs a click a millisecond or two
 describe_cosine, show_cosine   a cosine as a bar with the null's 95th percentile beside it
 format_bytes, format_duration, format_when   numbers for people
 """
@@ -58,21 +59,26 @@ def _chip(mark: Mark, name: str) -> str:
     )
 
 
-def show_chips(*chips: tuple[Mark, str]) -> None:
+def show(*pieces: str) -> None:
+    """Pieces of this module below one another."""
+    st.html(f'<div style="display:flex;flex-direction:column;gap:.7rem">{"".join(pieces)}</div>')
+
+
+def make_chips(*chips: tuple[Mark, str]) -> str:
     """Marks and names of clusters, side by side."""
     inner = "".join(_chip(mark, name) for mark, name in chips)
-    st.html(f'<div style="display:flex;flex-wrap:wrap;gap:.35rem .5rem">{inner}</div>')
+    return f'<div style="display:flex;flex-wrap:wrap;gap:.35rem .5rem">{inner}</div>'
 
 
-def show_quote(text: str, color: str) -> None:
+def make_quote(text: str, color: str) -> str:
     """A span's text with a rule in its cluster's colour."""
-    st.html(
+    return (
         f'<div style="border-left:3px solid {color};padding:.1em 0 .1em .75em;white-space:pre-wrap;'
         f'overflow-wrap:anywhere;line-height:1.5">{html.escape(text)}</div>'
     )
 
 
-def show_numbers(numbers: Sequence[Number]) -> None:
+def make_numbers(numbers: Sequence[Number]) -> str:
     """Measures side by side, each explained on hover."""
     cells = "".join(
         f'<div title="{html.escape(number.help)}" style="min-width:4.2rem"><div style="font-size:.72rem;opacity:.65">'
@@ -80,7 +86,7 @@ def show_numbers(numbers: Sequence[Number]) -> None:
         f"{html.escape(number.value)}</div></div>"
         for number in numbers
     )
-    st.html(f'<div style="display:flex;flex-wrap:wrap;gap:.35rem 1.4rem">{cells}</div>')
+    return f'<div style="display:flex;flex-wrap:wrap;gap:.35rem 1.4rem">{cells}</div>'
 
 
 class CosineBar(NamedTuple):

@@ -174,27 +174,37 @@ def _show_chosen(chosen: Chosen) -> None:
     plot_rings(_PLOT, ring, key="stresses_ring")
     names = [view.cluster_name(cluster) or str(cluster) for cluster in pattern]
     st.markdown(f"#### Pattern {escape(' → '.join(name.split(' · ')[0] for name in names))}")
-    snippets.show_chips(
-        *(
-            (view.mark(cluster), session.shorten(name, 36))
-            for cluster, name in zip(pattern, names, strict=True)
+    snippets.show(
+        snippets.make_chips(
+            *(
+                (view.mark(cluster), session.shorten(name, 36))
+                for cluster, name in zip(pattern, names, strict=True)
+            )
         )
     )
     n_samples = view.spans["sample"].nunique()
-    snippets.show_numbers(
-        [
-            Number(
-                "support", f"{stress['support']:,} of {n_samples:,} samples", "Samples that hold the pattern."
-            ),
-            Number(
-                "occurrences", f"{stress['n_occurrences']:,}", "All places, several in one sample counted."
-            ),
-            Number("lift", f"{lift:.2f}", "Support over what shuffled span order within traces gives."),
-            Number(
-                "p", f"{stress['p_value']:.2g}", "Against the same clusters in shuffled order within traces."
-            ),
-            Number("q", f"{stress['q_value']:.2g}", "Benjamini–Hochberg over all counted patterns."),
-        ]
+    snippets.show(
+        snippets.make_numbers(
+            [
+                Number(
+                    "support",
+                    f"{stress['support']:,} of {n_samples:,} samples",
+                    "Samples that hold the pattern.",
+                ),
+                Number(
+                    "occurrences",
+                    f"{stress['n_occurrences']:,}",
+                    "All places, several in one sample counted.",
+                ),
+                Number("lift", f"{lift:.2f}", "Support over what shuffled span order within traces gives."),
+                Number(
+                    "p",
+                    f"{stress['p_value']:.2g}",
+                    "Against the same clusters in shuffled order within traces.",
+                ),
+                Number("q", f"{stress['q_value']:.2g}", "Benjamini–Hochberg over all counted patterns."),
+            ]
+        )
     )
     top = st.segmented_control(
         "Rows", SHOWN, default=SHOWN[0], key="stresses_top", label_visibility="collapsed"

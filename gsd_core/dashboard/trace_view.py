@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -15,18 +16,26 @@ import streamlit as st
 
 from gsd_core.dashboard import panel, session, snippets
 from gsd_core.dashboard.address import choose, read_address, write_address
+from gsd_core.dashboard.components.relay import take_picks
 from gsd_core.dashboard.components.trace import plot_trace
 from gsd_core.dashboard.queries import RunView
 from gsd_core.dashboard.session import Chosen
 from gsd_core.errors import UserError
 
 MANY_SAMPLES = 5_000
+_PANEL = "trace_panel"
 
 
-def _open_span(span: str) -> None:
-    """Callback: choose a span in the trace; only the panel is drawn again."""
-    write_address("span", span)
-    st.rerun("trace_panel")
+def _take_span(view: RunView, span: Any) -> None:
+    """Callback of the panel: a span of the trace was chosen."""
+    if isinstance(span, str) and span in view.row_of:
+        write_address("span", span)
+
+
+def _open_span(view: RunView, span: str) -> None:
+    """Callback of the trace, where the panel did not take the span; only the panel is drawn again."""
+    _take_span(view, span)
+    st.rerun(_PANEL)
 
 
 def _step(samples: list[str], position: int) -> None:
@@ -110,7 +119,7 @@ def _show_legend(view: RunView, sample: str) -> None:
     own = view.spans.iloc[view.row_of.rows_of(sample)]
     clusters = dict.fromkeys(own["cluster"].astype(int))
     named = [(view.mark(cluster), view.cluster_name(cluster)) for cluster in clusters]
-    snippets.show_chips(*((mark, session.shorten(name, 40)) for mark, name in named if name))
+    snippets.show(snippets.make_chips(*((mark, session.shorten(name, 40)) for mark, name in named if name)))
 
 
 def _show_meta(meta: Any) -> None:
@@ -136,18 +145,17 @@ def _read_tokens(chosen: Chosen, sample: str) -> pd.DataFrame | None:
         return None
 
 
-@st.fragment(key="trace_panel")
+@st.fragment(key=_PANEL)
 def _panel(chosen: Chosen, sample: str) -> None:
     view = session.get_view(chosen)
+    take_picks(_PANEL, partial(_take_span, view))
     span = _default_span(view, sample)
     if not span:
         st.info("This sample has no captured spans at this checkpoint.", icon=":material/info:")
         return
     row = view.spans.iloc[view.row_of[span]]
     with st.container(border=True):
-        panel.show_heading(view, row, "trace_panel")
-        snippets.show_quote(session.shorten(str(row["text"]), 280), view.mark(int(row["cluster"])).color)
-        panel.show_measures(row)
+        panel.show_heading(view, row, _PANEL, session.shorten(str(row["text"]), 280))
         if view.is_analyzed:
             panel.link_to_map(chosen, span, "Show it on the map")
     panel.show_aligned(chosen, view, span, key="trace")
@@ -186,7 +194,8 @@ def show_trace(chosen: Chosen) -> None:
             panel.trace_segments(view, sample, tokens),
             key=f"trace_{chosen.info.name}_{chosen.checkpoint}_{sample}",
             selected=opened[1],
-            on_choose=_open_span,
+            on_choose=partial(_open_span, view),
+            relay=_PANEL,
             has_tools=True,
         )
         if not view.is_analyzed:

@@ -16,7 +16,7 @@ import streamlit as st
 from gsd_core.dashboard import panel, session
 from gsd_core.dashboard.address import address_of, read_address, write_address
 from gsd_core.dashboard.alignment_figures import color_pair, name_pair
-from gsd_core.dashboard.alignment_view import show_two_spans
+from gsd_core.dashboard.alignment_heat import show_two_spans
 from gsd_core.dashboard.colors import ACCENT
 from gsd_core.dashboard.components.pair import PairLink, PairSpan, plot_pair
 from gsd_core.dashboard.queries import RunView, compute_trace
@@ -194,7 +194,6 @@ def _chosen_cell(view: RunView, pair: PairView) -> tuple[int, int] | None:
 def _choose_span(span: str) -> None:
     """Callback: a span was chosen in the two traces."""
     write_address("pair", span)
-    st.rerun("twins_pair")
 
 
 def _show_questions(view: RunView, pair: PairView) -> None:

@@ -3,6 +3,7 @@
 HeatPair         an aligned cell: its place, letter and colour
 plot_heat        mount the heat map; it calls back when a cell is chosen
 encode_cosines   what travels: one byte a cell
+read_cell        a cell as a browser names it
 UNKNOWN          the byte of a cell without a cosine
 
 Texts and names are untrusted: the browser side writes them with ``textContent`` or on the canvas. Keys: Tab reaches the
@@ -35,7 +36,7 @@ _SHELL = """
 </div>
 """
 
-_heat_map = declare("heat", _SHELL, "paint.js", "heat.js")
+_heat_map = declare("heat", _SHELL, "../pick.js", "paint.js", "heat.js")
 
 
 class HeatPair(NamedTuple):
@@ -65,6 +66,14 @@ def encode_cosines(cosines: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(values), hundredths, UNKNOWN).astype(np.int8)
 
 
+def read_cell(value: Any, shape: tuple[int, int]) -> tuple[int, int] | None:
+    """Row and column that a browser sent as ``value``; None where that is no cell of a map of ``shape``."""
+    if not (isinstance(value, list) and len(value) == 2 and all(type(place) is int for place in value)):
+        return None
+    i, j = value
+    return (i, j) if 0 <= i < shape[0] and 0 <= j < shape[1] else None
+
+
 def plot_heat(
     cosines: np.ndarray,
     texts: tuple[Sequence[str], Sequence[str]],
@@ -77,6 +86,8 @@ def plot_heat(
     threshold: float,
     pair_kind: str,
     on_choose: Callable[[int, int], None],
+    relay: str = "",
+    on_drawn: Callable[[], None] | None = None,
 ) -> None:
     """Show a heat map, rows downwards and columns to the right; measured up to 1,000 × 1,000 cells.
 
@@ -101,15 +112,17 @@ def plot_heat(
         What a framed cell is called.
     on_choose
         Called with row and column before the page reruns.
+    relay
+        ``relay.take_picks`` of this name takes the cell instead, for ``read_cell``.
+    on_drawn
+        Called once the browser has drawn the cells, before the page reruns; None: it does not say so.
     """
     n_a, n_b = cosines.shape
 
     def picked() -> None:
-        cell = (st.session_state.get(key) or {}).get("picked")
-        if isinstance(cell, list) and len(cell) == 2 and all(type(place) is int for place in cell):
-            i, j = cell
-            if 0 <= i < n_a and 0 <= j < n_b:
-                on_choose(i, j)
+        cell = read_cell((st.session_state.get(key) or {}).get("picked"), (n_a, n_b))
+        if cell is not None:
+            on_choose(*cell)
 
     cells = encode_cosines(cosines)
     data: dict[str, Any] = {
@@ -124,5 +137,8 @@ def plot_heat(
         "colors": list(COSINES),
         "threshold": round(float(threshold), 4) if np.isfinite(threshold) else None,
         "chosen": [*map(int, chosen), turn],
+        "relay": relay,
+        "tells": on_drawn is not None,
     }
-    _heat_map(key=key, data=data, on_picked_change=picked)
+    listeners = {"on_drawn_change": on_drawn} if on_drawn is not None else {}
+    _heat_map(key=key, data=data, on_picked_change=picked, **listeners)

@@ -58,7 +58,7 @@ function choose(state, cell) {
 
 function send(state, cell) {
   choose(state, cell);
-  state.setTriggerValue("picked", cell);
+  offerPick(state.relay, cell, () => state.setTriggerValue("picked", cell));
 }
 
 function cellAt(state, event) {
@@ -142,6 +142,11 @@ function take(state, data) {
   }
   draw(state);
   say(state, ...state.chosen);
+  if (data.tells && state.root.dataset.drawn && !state.hasTold) {
+    state.hasTold = true;
+    // After the frame that shows it.
+    requestAnimationFrame(() => setTimeout(() => state.setTriggerValue("drawn", true)));
+  }
 }
 
 export default function (component) {
@@ -158,7 +163,7 @@ export default function (component) {
     states.set(root, state);
     listen(state);
   }
-  state.setTriggerValue = setTriggerValue;
+  Object.assign(state, { setTriggerValue, relay: data.relay });
   take(state, data);
   const observer = new ResizeObserver(() => {
     const isResized = state.layout?.width !== root.clientWidth || state.layout.dpr !== globalThis.devicePixelRatio;

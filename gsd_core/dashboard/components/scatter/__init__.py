@@ -2,6 +2,7 @@
 
 ScatterLook    what the points' colours mean, and what is written between the points
 plot_scatter   mount the map; it calls back when something is chosen
+read_row       a row as a browser names it
 
 Points do not travel with the page. They are blocks of bytes (``encoding``) that the browser fetches once over HTTP
 from Streamlit's own media route, the one that serves ``st.image``: it is there under plain ``streamlit run``, needs no
@@ -29,6 +30,7 @@ from gsd_core.dashboard.polygons import read_polygon
 
 _SOURCES = (
     "../dom.js",
+    "../pick.js",
     "blocks.js",
     "grid.js",
     "points.js",
@@ -70,6 +72,11 @@ def _publish(block: Block, place: str) -> str:
     return f"/{base}{address}" if base else address
 
 
+def read_row(value: Any) -> int | None:
+    """The row, any whole number ≥ 0, that a browser sent as ``value``; None where it is something else."""
+    return value if type(value) is int and value >= 0 else None
+
+
 def plot_scatter(
     places: Block,
     look: ScatterLook,
@@ -81,6 +88,7 @@ def plot_scatter(
     on_pick: Callable[[int], None],
     on_draw: Callable[[np.ndarray | None], None],
     on_missing: Callable[[], None],
+    relay: str = "",
 ) -> None:
     """Show a map.
 
@@ -100,14 +108,16 @@ def plot_scatter(
         Called with the corners (k, 2) of what was drawn around, None when it was given up.
     on_missing
         Called where the browser cannot draw it.
+    relay
+        ``relay.take_picks`` of this name takes the row instead, for ``read_row``.
     """
 
     def sent(event: str) -> Any:
         return (st.session_state.get(key) or {}).get(event)
 
     def picked() -> None:
-        row = sent("picked")
-        if isinstance(row, int) and not isinstance(row, bool) and row >= 0:
+        row = read_row(sent("picked"))
+        if row is not None:
             on_pick(row)
 
     def drawn() -> None:
@@ -133,6 +143,7 @@ def plot_scatter(
         "accent": ACCENT,
         "height": height,
         "name": name,
+        "relay": relay,
     }
     _scatter(
         key=key,

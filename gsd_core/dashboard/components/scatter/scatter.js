@@ -109,7 +109,7 @@ class ScatterMap {
   choose(x, y, reach) {
     const radius = Number.isFinite(reach) ? reach : Math.max(...this.points.box) / 4; // Enter: nearest to the middle
     const row = this.points.rowAt(x, y, this.mask, radius);
-    if (row >= 0) this.send("picked", row);
+    if (row >= 0) offerPick(this.relay, row, () => this.send("picked", row));
   }
 
   onHover(event) {
@@ -218,7 +218,7 @@ export default function (component) {
     map = new ScatterMap(root);
     maps.set(root, map);
   }
-  map.send = setTriggerValue;
+  Object.assign(map, { send: setTriggerValue, relay: data.relay });
   const print = JSON.stringify(data);
   if (map.print !== print) {
     map.print = print;

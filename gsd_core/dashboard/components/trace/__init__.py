@@ -30,7 +30,7 @@ _SHELL = """
 </div>
 """
 
-_trace_viewer = declare("trace", _SHELL, "../copy.js", "find.js", "trace.js")
+_trace_viewer = declare("trace", _SHELL, "../copy.js", "../pick.js", "find.js", "trace.js")
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ def plot_trace(
     key: str,
     selected: str | None = None,
     on_choose: Callable[[str], None] | None = None,
+    relay: str = "",
     max_height: int | None = None,
     has_tools: bool = False,
     name: str = "Reasoning trace",
@@ -84,6 +85,8 @@ def plot_trace(
         click does not send the whole trace again.
     on_choose
         Called with the span's id before the page reruns.
+    relay
+        ``relay.take_picks`` of this name takes the span's id instead.
     max_height
         In pixels; longer traces scroll, with the selected span in view. None: as long as it is.
     has_tools
@@ -102,5 +105,6 @@ def plot_trace(
         "name": name,
         "tools": has_tools,
         "clickable": on_choose is not None,
+        "relay": relay,
     }
     _trace_viewer(key=key, data=data, on_chosen_change=chosen)

@@ -5,21 +5,26 @@ function fingerprint(data) {
   return JSON.stringify([data.segments, data.maxHeight, data.name, data.clickable, data.tools]);
 }
 
-function choose(state, element, focus) {
-  for (const other of state.spans) {
-    const isChosen = other === element;
-    other.classList.toggle("chosen", isChosen);
-    if (state.clickable) other.setAttribute("aria-pressed", String(isChosen));
-    other.tabIndex = isChosen ? 0 : -1;
+// The one span that Tab reaches. There may be hundreds: only what changes is touched, or the browser looks at all of them.
+function putInTabOrder(state, element) {
+  if (state.reached) state.reached.tabIndex = -1;
+  state.reached = element;
+  if (element) element.tabIndex = 0;
+}
+
+function choose(state, element) {
+  for (const [span, isChosen] of [[state.chosen, false], [element, true]]) {
+    span?.classList.toggle("chosen", isChosen);
+    if (state.clickable) span?.setAttribute("aria-pressed", String(isChosen));
   }
-  if (!element && state.spans.length) state.spans[0].tabIndex = 0;
-  if (element && focus) element.focus({ preventScroll: false });
+  state.chosen = element;
+  putInTabOrder(state, element ?? state.spans[0]);
 }
 
 function moveTo(state, index) {
   const target = state.spans[Math.max(0, Math.min(state.spans.length - 1, index))];
   if (!target) return;
-  for (const other of state.spans) other.tabIndex = other === target ? 0 : -1;
+  putInTabOrder(state, target);
   target.focus();
 }
 
@@ -40,11 +45,13 @@ function onKey(state, event) {
 
 function send(state, element) {
   if (!state.clickable) return;
-  choose(state, element, false);
-  state.setTriggerValue("chosen", element.dataset.span);
+  choose(state, element);
+  offerPick(state.relay, element.dataset.span, () => state.setTriggerValue("chosen", element.dataset.span));
 }
 
 function showTip(state, element, lines) {
+  if (state.tipped === element && !state.tip.hidden) return; // a click gives focus to what the mouse is on already
+  state.tipped = element;
   state.tip.replaceChildren(...lines.map((line) => {
     const row = document.createElement("div");
     row.textContent = line;
@@ -64,7 +71,10 @@ function buildSpan(state, segment) {
   element.className = "span";
   element.dataset.span = segment.s;
   element.style.setProperty("--c", segment.c);
-  if (state.clickable) element.setAttribute("role", "button");
+  if (state.clickable) {
+    element.setAttribute("role", "button");
+    element.setAttribute("aria-pressed", "false");
+  }
   element.tabIndex = -1;
   if (segment.k) {
     for (const [text, share] of segment.k) {
@@ -94,7 +104,7 @@ function build(state, data) {
   state.text.style.maxHeight = data.maxHeight ? `${data.maxHeight}px` : "";
   state.text.classList.toggle("tinted", data.segments.some((segment) => segment.k));
   state.clickable = data.clickable;
-  state.spans = [];
+  Object.assign(state, { spans: [], chosen: undefined, reached: undefined });
   const nodes = data.segments.map((segment) => {
     if (!segment.s) return document.createTextNode(segment.t);
     const element = buildSpan(state, segment);
@@ -116,22 +126,22 @@ export default function (component) {
     state.tools = makeTools(state);
     states.set(root, state);
   }
-  state.setTriggerValue = setTriggerValue;
+  Object.assign(state, { setTriggerValue, relay: data.relay });
   const print = fingerprint(data);
   const isNew = state.print !== print;
   if (isNew) {
-    const kept = state.spans.find((element) => element.classList.contains("chosen"))?.dataset.span;
+    const kept = state.chosen?.dataset.span;
     build(state, data);
     state.print = print;
     if (state.selected === data.selected && kept) {
-      choose(state, state.spans.find((element) => element.dataset.span === kept), false);
+      choose(state, state.spans.find((element) => element.dataset.span === kept));
       return;
     }
   }
   if (isNew || state.selected !== data.selected) {
     state.selected = data.selected;
     const target = state.spans.find((element) => element.dataset.span === data.selected);
-    choose(state, target, false);
+    choose(state, target);
     if (target && data.maxHeight) {
       state.text.scrollTop = target.offsetTop - state.text.offsetTop - data.maxHeight / 3;
     }
