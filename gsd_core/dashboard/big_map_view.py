@@ -8,14 +8,17 @@ has_no_webgl    whether this session's browser said so
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
 from gsd_core.dashboard import big_map, figures, session
+from gsd_core.dashboard.charts import offer_files
 from gsd_core.dashboard.components.scatter import ScatterLook, plot_scatter
 from gsd_core.dashboard.components.scatter.encoding import Block, encode_mask
+from gsd_core.dashboard.figure_tables import make_map_table
 from gsd_core.dashboard.figures import ColorBy
 from gsd_core.dashboard.polygons import find_inside
 from gsd_core.dashboard.queries import RunView
@@ -65,18 +68,26 @@ def show_big_map(
         st.session_state[_MISSING] = True
 
     stamp = f"{session.workspace_uri()} {view.name} {chosen.stamp} {view.checkpoint}"
-    plot_scatter(
-        _places(stamp, view),
-        _look(stamp, color, view),
-        None if mask.all() else encode_mask(mask),
+    name = f"Map of {len(view.spans):,} spans coloured by {color.title}"
+    with offer_files(
         key=key,
-        height=height,
-        name=f"Map of {len(view.spans):,} spans coloured by {color.title}",
-        on_pick=lambda row: on_rows([row]),
-        on_draw=drawn,
-        on_missing=missing,
-        relay=relay,
-    )
+        alt=name,
+        name=f"{view.name} {view.checkpoint} map {color.name}",
+        table=partial(make_map_table, view, mask, color.column),
+        formats=("png",),
+    ):
+        plot_scatter(
+            _places(stamp, view),
+            _look(stamp, color, view),
+            None if mask.all() else encode_mask(mask),
+            key=key,
+            height=height,
+            name=name,
+            on_pick=lambda row: on_rows([row]),
+            on_draw=drawn,
+            on_missing=missing,
+            relay=relay,
+        )
 
 
 def show_sample(view: RunView, mask: np.ndarray, color: ColorBy, *, is_dark: bool, height: int) -> go.Figure:

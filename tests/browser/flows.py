@@ -7,12 +7,16 @@ click_point          click where an expression says a point of the chart lies
 open_map             go to the map and wait until it is drawn
 click_lonely_point   click the span farthest from all others, so that the click hits it
 big_map_pixels       where the points of a big map lie in its field
+save_figure          a file that a figure's menu makes
+look_at              what is on a picture
+read_color           "#rrggbb" as numbers
 follow_aligned_span  click a span, see aligned spans of other samples, and follow the first into its trace
 """
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from urllib.parse import parse_qs, urlparse
 
 import numpy as np
@@ -49,6 +53,20 @@ LONELY_POINT = """() => {
         if (near > best[0]) best = [near, p];
     }
     return [best[1][2], best[1][3]];
+}"""
+
+
+# How big the picture is, its first pixel, and how many pixels have nearly the wanted colour.
+LOOK = """async ([bytes, wanted]) => {
+    const image = await createImageBitmap(new Blob([new Uint8Array(bytes)], {type: 'image/png'}));
+    const canvas = new OffscreenCanvas(image.width, image.height).getContext('2d');
+    canvas.drawImage(image, 0, 0);
+    const {data} = canvas.getImageData(0, 0, image.width, image.height);
+    let n = 0;
+    for (let at = 0; at < data.length; at += 4) {
+        if (wanted.every((value, channel) => Math.abs(data[at + channel] - value) < 8)) n += 1;
+    }
+    return [image.width, image.height, Array.from(data.slice(0, 4)), n];
 }"""
 
 
@@ -119,3 +137,25 @@ def follow_aligned_span(page, url: str, query: str) -> None:
     page.wait_for_url(re.compile("/trace"))
     page.wait_for_selector(f'.gsd-trace [data-span="{target}"].chosen')
     assert not page.problems, page.problems
+
+
+def save_figure(page, key: str, kind: str) -> tuple[str, bytes]:
+    """Name and bytes of a file that the menu of the chart ``key`` makes."""
+    page.locator(f".st-key-save_of_{key} button").first.press("Enter")
+    entry = page.get_by_role("button", name=kind, exact=True)
+    entry.wait_for()
+    with page.expect_download() as caught:
+        entry.press("Enter")
+    page.keyboard.press("Escape")
+    page.wait_for_function("!document.querySelector('.gsd-save')")
+    return caught.value.suggested_filename, Path(caught.value.path()).read_bytes()
+
+
+def look_at(page, picture: bytes, color: tuple[float, ...]) -> tuple[int, int, list[int], int]:
+    """Width, height, first pixel, and how many pixels have ``color``."""
+    assert picture.startswith(b"\x89PNG\r\n\x1a\n")
+    return page.evaluate(LOOK, [list(picture), list(color)])
+
+
+def read_color(text: str) -> tuple[int, ...]:
+    return tuple(bytes.fromhex(text.removeprefix("#")))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import re
+from urllib.parse import quote
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.spatial import cKDTree
 
 from gsd_core.dashboard import queries
+from gsd_core.dashboard.colors import ACCENT
 from gsd_core.dashboard.filters import Filter, compute_mask
 from gsd_core.dashboard.polygons import find_inside
 from gsd_core.store import Workspace
-from tests.browser.flows import BIG_MAP_HOME, big_map_pixels, query_of
+from tests.browser.flows import BIG_MAP_HOME, big_map_pixels, look_at, query_of, read_color, save_figure
 from tests.large_run import write_large_run
 
 pytestmark = pytest.mark.browser
@@ -195,6 +199,25 @@ def test_the_map_by_keyboard_only(page, large):
     away = _pixels(view, box, ZOOM) - np.array([0.6 * box["width"], 0.5 * box["height"]])
     nearest = view.spans["span"].iloc[np.argsort(np.hypot(*away.T))[:3]].tolist()
     assert query_of(page)["span"] in nearest
+
+
+def test_the_map_is_saved_as_picture_and_numbers(page, large):
+    url, view = large
+    row = 7
+    box = _open(page, url, f"&span={quote(view.spans['span'].iloc[row])}")
+    page.locator('.gsd-scatter .rings circle[r="10"]').wait_for()
+    name, picture = save_figure(page, "map_chart_large", "PNG")
+    assert name == "large-final-map-cluster.png"
+    width, height, corner, n_ring = look_at(page, picture, read_color(ACCENT))
+    assert width == pytest.approx(2 * box["width"], abs=2)
+    assert height > 2 * box["height"] + 40, "what the colours mean is not in the picture"
+    assert corner == [255, 255, 255, 255], "the picture has no ground to be read on"
+    assert n_ring > 200, "the chosen span's ring is not in the picture"
+    color = read_color(view.mark(int(view.clusters["cluster"].iloc[0])).color)
+    assert look_at(page, picture, color)[3] > 10, "no cluster has its colour in the picture"
+    assert page.locator(".gsd-scatter canvas.points").evaluate(INK), "the map on the page is empty afterwards"
+    _, table = save_figure(page, "map_chart_large", "CSV")
+    assert len(pd.read_csv(io.BytesIO(table))) == view.spans["x"].notna().sum()
 
 
 def test_another_colour_keeps_the_zoom_and_fetches_no_places(page, large):

@@ -6,6 +6,7 @@ import base64
 import io
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -13,29 +14,19 @@ import pytest
 
 from gsd_core.dashboard import alignment_figures, queries
 from gsd_core.dashboard import structure_queries as sq
+from gsd_core.dashboard.colors import ACCENT
 from gsd_core.dashboard.structure_figures import TWIN
 from gsd_core.store import Workspace
 from tests import synthetic
-from tests.browser.flows import wait_until_settled
+from tests.browser.flows import look_at, read_color, save_figure, wait_until_settled
 from tests.test_dashboard_structure import plant_structure
 
 pytestmark = pytest.mark.browser
 
 CHECKPOINT = "step-20"
+CHOSEN_CELL = "#FACC15"  # as in heat.css
 DARK = (16, 20, 31)  # the dark theme's ground
 SVG = "{http://www.w3.org/2000/svg}"
-# How big the picture is, its first pixel, and how many pixels have nearly the wanted colour.
-LOOK = """async ([bytes, wanted]) => {
-    const image = await createImageBitmap(new Blob([new Uint8Array(bytes)], {type: 'image/png'}));
-    const canvas = new OffscreenCanvas(image.width, image.height).getContext('2d');
-    canvas.drawImage(image, 0, 0);
-    const {data} = canvas.getImageData(0, 0, image.width, image.height);
-    let n = 0;
-    for (let at = 0; at < data.length; at += 4) {
-        if (wanted.every((value, channel) => Math.abs(data[at + channel] - value) < 8)) n += 1;
-    }
-    return [image.width, image.height, Array.from(data.slice(0, 4)), n];
-}"""
 SIZE = """key => {
     const {width, height} = document.querySelector(`.st-key-${key} .js-plotly-plot`)._fullLayout;
     return [width, height];
@@ -52,28 +43,6 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def url(dashboard, folder) -> str:
     return dashboard(folder)
-
-
-def save(page, key: str, kind: str) -> tuple[str, bytes]:
-    """Name and bytes of a file that the menu of the chart ``key`` makes."""
-    page.locator(f".st-key-save_of_{key} button").first.press("Enter")
-    entry = page.get_by_role("button", name=kind, exact=True)
-    entry.wait_for()
-    with page.expect_download() as caught:
-        entry.press("Enter")
-    page.keyboard.press("Escape")
-    page.wait_for_function("!document.querySelector('.gsd-save')")
-    return caught.value.suggested_filename, Path(caught.value.path()).read_bytes()
-
-
-def look_at(page, picture: bytes, color: tuple[float, ...]) -> tuple[int, int, list[int], int]:
-    """Width, height, first pixel, and how many pixels have ``color``."""
-    assert picture.startswith(b"\x89PNG\r\n\x1a\n")
-    return page.evaluate(LOOK, [list(picture), list(color)])
-
-
-def read_color(text: str) -> tuple[int, ...]:
-    return tuple(bytes.fromhex(text.removeprefix("#")))
 
 
 def read_svg(text: bytes) -> ET.Element:
@@ -105,7 +74,7 @@ def test_a_figure_of_lines_is_saved_in_three_formats(page, url, folder):
     open_page(page, url, "alignment")
     key = "alignment_cosines"
     page.wait_for_selector(f".st-key-{key} .js-plotly-plot .xtitle")
-    name, picture = save(page, key, "PNG")
+    name, picture = save_figure(page, key, "PNG")
     assert name == "planted-step-20-cosines.png"
     width, height, corner, n_drawn = look_at(page, picture, read_color(alignment_figures.INK))
     assert (width, height) == pytest.approx([2 * side for side in page.evaluate(SIZE, key)], abs=2)
@@ -113,10 +82,10 @@ def test_a_figure_of_lines_is_saved_in_three_formats(page, url, folder):
     assert corner == [255, 255, 255, 255], "the picture has no ground to be read on"
     opener = page.locator(f".st-key-save_of_{key} button:focus")
     assert opener.count() == 1, "who saved by keyboard has fallen out of the page"
-    name, drawing = save(page, key, "SVG")
+    name, drawing = save_figure(page, key, "SVG")
     assert name == "planted-step-20-cosines.svg"
     assert "centred cosine" in words_of(read_svg(drawing))
-    name, table = save(page, key, "CSV")
+    name, table = save_figure(page, key, "CSV")
     assert name == "planted-step-20-cosines.csv"
     stored = sq.load_structure(Workspace.open(folder).open_run("planted"), CHECKPOINT).cosines
     pd.testing.assert_frame_equal(
@@ -128,12 +97,15 @@ def test_a_figure_of_lines_is_saved_in_three_formats(page, url, folder):
 def test_the_heat_map_is_saved_as_picture_and_numbers(page, url, folder):
     open_page(page, url, "alignment")
     page.locator(".gsd-heat canvas.cells").wait_for()
-    name, picture = save(page, "alignment_heat", "PNG")
+    name, picture = save_figure(page, "alignment_heat", "PNG")
     assert name.startswith("planted-step-20-")
-    *_, corner, n_drawn = look_at(page, picture, read_color(alignment_figures.color_pair(0)))
+    box = page.locator(".gsd-heat canvas.cells").bounding_box()
+    width, height, corner, n_drawn = look_at(page, picture, read_color(alignment_figures.color_pair(1)))
+    assert (width, height) == pytest.approx((2 * box["width"], 2 * box["height"]), abs=4)
     assert corner == [255, 255, 255, 255], "the picture has no ground to be read on"
     assert n_drawn > 100, "the framed cells are not in the picture"
-    _, table = save(page, "alignment_heat", "CSV")
+    assert look_at(page, picture, read_color(CHOSEN_CELL))[3] > 100, "the chosen cell is not in the picture"
+    _, table = save_figure(page, "alignment_heat", "CSV")
     first = sq.load_structure(Workspace.open(folder).open_run("planted"), CHECKPOINT).twins.iloc[0]
     rows = pd.read_csv(io.BytesIO(table), keep_default_na=False)
     assert len(rows) == rows["span_a"].nunique() * rows["span_b"].nunique()
@@ -142,11 +114,28 @@ def test_the_heat_map_is_saved_as_picture_and_numbers(page, url, folder):
     assert not page.problems, page.problems
 
 
+def test_the_rings_of_a_chart_are_in_its_picture(page, url, folder):
+    """They lie over it in a drawing of their own."""
+    span = queries.load_run_view(Workspace.open(folder).open_run("planted"), CHECKPOINT).spans["span"].iloc[3]
+    seen = []
+    for more in ("", f"&span={quote(span)}"):
+        page.goto(f"{url}/map?run=planted&checkpoint={CHECKPOINT}{more}")
+        wait_until_settled(page)
+        if more:
+            page.wait_for_selector(".gsd-rings-overlay circle", state="attached")
+        _, picture = save_figure(page, "map_chart_planted", "PNG")
+        seen.append(look_at(page, picture, read_color(ACCENT))[3])
+    assert seen[1] > seen[0] + 100, "the chosen span's ring is not in the picture"
+    shapes = page.evaluate("(document.querySelector('.js-plotly-plot').layout.shapes ?? []).length")
+    assert shapes == 0, "the figure on the page was changed by saving it"
+    assert not page.problems, page.problems
+
+
 def test_a_figure_of_webgl_points_is_saved_in_three_formats(page, url, folder):
     open_page(page, url, "twins")
     key = "twins_quadrants"
-    _, picture = save(page, key, "PNG")
-    _, drawing = save(page, key, "SVG")
+    _, picture = save_figure(page, key, "PNG")
+    _, drawing = save_figure(page, key, "SVG")
     root = read_svg(drawing)
     assert "structural: aligned run" in words_of(root)
     color = read_color(TWIN)
@@ -154,7 +143,7 @@ def test_a_figure_of_webgl_points_is_saved_in_three_formats(page, url, folder):
     in_layers = [look_at(page, layer, color)[3] for layer in layers]
     assert max(in_layers, default=0) > 100, "the points are not in the drawing"
     assert look_at(page, picture, color)[3] > max(in_layers), "the points are not in the picture"
-    _, table = save(page, key, "CSV")
+    _, table = save_figure(page, key, "CSV")
     structure = sq.load_structure(Workspace.open(folder).open_run("planted"), CHECKPOINT)
     assert len(pd.read_csv(io.BytesIO(table))) == len(structure.pairs) + len(structure.twins)
     assert not page.problems, page.problems
@@ -165,7 +154,7 @@ def test_a_figure_in_the_dark_is_saved_on_dark_ground(browser, url, folder):
     context.set_default_timeout(180_000)
     page = context.new_page()
     open_page(page, url, "map")
-    _, picture = save(page, "map_chart_planted", "PNG")
+    _, picture = save_figure(page, "map_chart_planted", "PNG")
     view = queries.load_run_view(Workspace.open(folder).open_run("planted"), CHECKPOINT)
     color = read_color(view.mark(int(view.clusters["cluster"].iloc[0])).color)
     # Points cover most of what lies below them.
@@ -173,7 +162,7 @@ def test_a_figure_in_the_dark_is_saved_on_dark_ground(browser, url, folder):
     *_, corner, n_drawn = look_at(page, picture, tuple(mixed))
     assert corner == [*DARK, 255], "pale letters on a transparent or white ground cannot be read"
     assert n_drawn > 100, "the points are not in the picture"
-    name, table = save(page, "map_chart_planted", "CSV")
+    name, table = save_figure(page, "map_chart_planted", "CSV")
     assert name == "planted-step-20-map-cluster.csv"
     rows = pd.read_csv(io.BytesIO(table))
     assert rows["span"].tolist() == view.spans.loc[view.spans["x"].notna(), "span"].tolist()

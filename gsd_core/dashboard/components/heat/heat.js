@@ -111,6 +111,7 @@ function listen(state) {
   map.addEventListener("keydown", (event) => onKey(state, event));
   map.addEventListener("focus", () => { if (map.matches(":focus-visible")) point(state, state.chosen); });
   map.addEventListener("blur", () => rest(state));
+  root.addEventListener("gsd-picture", ({ detail }) => { detail.canvas = makePicture(state, detail.scale); });
   root.addEventListener("transitionend", (event) => { if (event.target === root) paint(state); });
 }
 

@@ -228,6 +228,20 @@ function paint(state) {
   paintBar(context, state, theme);
 }
 
+// The map to be saved, `scale` pixels for one of the page, with the frame that lies over the canvas on the page.
+function makePicture(state, scale) {
+  const canvas = document.createElement("canvas");
+  const layout = { ...state.layout, dpr: scale };
+  paint({ ...state, canvas, layout });
+  const context = canvas.getContext("2d");
+  const { x, y, width, height } = boxOf(layout, ...state.chosen, 11);
+  for (const [color, line, inset] of [[INK, 1.5, -0.75], ["#FACC15", 3, 1.5], [INK, 1.5, 3.75]]) {
+    [context.strokeStyle, context.lineWidth] = [color, line];
+    context.strokeRect(x + inset, y + inset, width - 2 * inset, height - 2 * inset);
+  }
+  return canvas;
+}
+
 // The cells around one, enlarged: for maps whose cells are too small to be told apart.
 function paintLens(state, i, j) {
   const [cells, size] = [11, 12];

@@ -54,8 +54,8 @@ const followers = new WeakMap(); // element of ours -> what it follows
 function follow(state) {
   const holder = document.querySelector(`.${CSS.escape(state.data.chart)}`);
   const chart = holder?.querySelector(".js-plotly-plot");
-  if (holder && !chart && holder.gsdRings !== state.data) {
-    holder.gsdRings = state.data; // a map that draws its own rings (components/scatter)
+  if (holder && holder.gsdRings !== state.data) {
+    holder.gsdRings = state.data; // for a map that draws its own rings (components/scatter), and to be saved (components/save)
     holder.dispatchEvent(new Event("gsd-rings"));
   }
   if (!chart || !chart.on || !chart._fullLayout) return;

@@ -5,7 +5,8 @@ plot_save   the entries of a menu that save a figure as PNG or SVG
 A page has no handle on the Plotly that Streamlit brings. The button "Download plot" of a chart's own tool bar has one:
 the entries set what it is to save and press it. So the chart's bar must hold that button (``charts`` sees to it);
 whether the button can be seen does not matter. The picture is what Plotly draws anew from the figure, with the zoom of
-the moment and, of points drawn by WebGL, their pixels. A figure of our own on a canvas gives its pixels as they are.
+the moment and, of points drawn by WebGL, their pixels; rings over it (``rings``) are drawn into it. A figure of our own
+that can be saved is marked ``data-drawn`` and answers the event ``gsd-picture`` with a canvas.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ def plot_save(
 ) -> None:
     """Entries that save the figure whose key is ``chart_key`` as ``file_name`` (without ending).
 
-    A PNG of a chart has ``scale`` times the pixels that it has on the page; an SVG has the chart's own size. A canvas
-    can be saved as "png" only, with the pixels it has.
+    A PNG has ``scale`` times the pixels that the figure has on the page; an SVG has the chart's own size. A figure of
+    our own can be saved as "png" only.
     """
     data = {
         "chart": f"st-key-{chart_key}",

@@ -1,8 +1,8 @@
 // Saves a Plotly chart of the page by the button that Plotly itself has for that, which need not be visible; a figure of
-// our own by the pixels of its canvas.
-function findCanvas(holder) {
-  const roots = [...(holder?.querySelectorAll("*") ?? [])].map((each) => each.shadowRoot ?? each);
-  return roots.map((root) => root.querySelector("canvas")).find(Boolean);
+// our own by a canvas that it paints when asked.
+function findFigure(holder) {
+  const roots = [...(holder?.querySelectorAll("*") ?? [])].map((each) => each.shadowRoot).filter(Boolean);
+  return roots.map((root) => root.querySelector("[data-drawn]")).find(Boolean);
 }
 
 function findButton(chart) {
@@ -17,7 +17,11 @@ function focusOpener() {
   [...openers].find((opener) => opener.offsetParent)?.focus();
 }
 
-function saveCanvas(canvas, name, ground) {
+function saveFigure(figure, { name, scale }, ground) {
+  const asked = new CustomEvent("gsd-picture", { detail: { scale, canvas: null } });
+  figure.dispatchEvent(asked);
+  const { canvas } = asked.detail;
+  if (!canvas) return false;
   const copy = document.createElement("canvas");
   [copy.width, copy.height] = [canvas.width, canvas.height];
   const context = copy.getContext("2d");
@@ -31,9 +35,34 @@ function saveCanvas(canvas, name, ground) {
     link.click();
     URL.revokeObjectURL(link.href);
   });
+  return true;
 }
 
-function saveChart(chart, data, format) {
+// Rings lie over the chart in a drawing of their own (rings.js): for the picture they become part of the figure.
+function shapesOf({ points, accent }, ink) {
+  const [chosen, ...aligned] = points;
+  const around = ([x, y], r, color, width) => ({
+    type: "circle", xref: "x", yref: "y", xsizemode: "pixel", ysizemode: "pixel", xanchor: x, yanchor: y,
+    x0: -r, x1: r, y0: -r, y1: r, line: { color, width },
+  });
+  const lines = aligned.map(([x, y]) => ({
+    type: "line", xref: "x", yref: "y", x0: chosen[0], y0: chosen[1], x1: x, y1: y, opacity: 0.45, line: { color: accent, width: 1 },
+  }));
+  return [...lines, ...aligned.map((place) => around(place, 7, ink, 1.8)), ...(chosen ? [around(chosen, 10, accent, 3)] : [])];
+}
+
+function drawWithRings(chart, rings, draw) {
+  const { layout } = chart;
+  const before = layout.shapes;
+  if (rings?.points.length) layout.shapes = [...(before ?? []), ...shapesOf(rings, getComputedStyle(chart).color)];
+  try {
+    draw(); // reads the layout at once, draws later
+  } finally {
+    if (before) layout.shapes = before; else delete layout.shapes;
+  }
+}
+
+function saveChart(chart, data, format, rings) {
   const button = findButton(chart);
   if (!button) return false;
   const { width, height } = chart._fullLayout;
@@ -41,7 +70,7 @@ function saveChart(chart, data, format) {
   const before = chart._context.toImageButtonOptions;
   chart._context.toImageButtonOptions = { format, filename: data.name, width, height, scale };
   try {
-    button.click(chart); // reads the options at once, draws later
+    drawWithRings(chart, rings, () => button.click(chart)); // reads the options at once too
   } finally {
     chart._context.toImageButtonOptions = before;
   }
@@ -51,10 +80,9 @@ function saveChart(chart, data, format) {
 function save(data, format, ground) {
   const holder = document.querySelector(`.${CSS.escape(data.chart)}`);
   const chart = holder?.querySelector(".js-plotly-plot");
-  if (chart) return saveChart(chart, data, format);
-  const canvas = findCanvas(holder);
-  if (canvas) saveCanvas(canvas, data.name, ground);
-  return Boolean(canvas);
+  if (chart) return saveChart(chart, data, format, holder.gsdRings);
+  const figure = findFigure(holder);
+  return Boolean(figure) && saveFigure(figure, data, ground);
 }
 
 export default function (component) {

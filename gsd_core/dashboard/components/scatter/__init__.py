@@ -37,6 +37,7 @@ _SOURCES = (
     "camera.js",
     "overlay.js",
     "lasso.js",
+    "picture.js",
     "scatter.js",
 )
 _SHELL = '<div class="gsd-scatter"></div>'

@@ -10,10 +10,15 @@ function shape(tag, attributes) {
   return element;
 }
 
-function placeDensity(points, canvas) {
+function boxOfDensity(points) {
   const [left, top] = points.pixelsOf(-1, 1);
   const [right, bottom] = points.pixelsOf(1, -1);
-  canvas.style.transform = `translate(${left}px, ${top}px) scale(${(right - left) / RASTER}, ${(bottom - top) / RASTER})`;
+  return { left, top, width: right - left, height: bottom - top };
+}
+
+function placeDensity(points, canvas) {
+  const { left, top, width, height } = boxOfDensity(points);
+  canvas.style.transform = `translate(${left}px, ${top}px) scale(${width / RASTER}, ${height / RASTER})`;
   canvas.style.opacity = Math.max(0, Math.min(1, (6 - points.zoom) / 5)); // gone where single points can be told apart
 }
 

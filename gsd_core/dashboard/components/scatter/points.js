@@ -151,12 +151,11 @@ class Points {
     this.frame ??= requestAnimationFrame(() => this.paint());
   }
 
-  paint() {
+  paint(ratio = window.devicePixelRatio || 1) {
     cancelAnimationFrame(this.frame);
     this.frame = null;
     if (!this.grid) return;
     const { gl, canvas, view } = this;
-    const ratio = window.devicePixelRatio || 1;
     const [width, height] = this.box.map((side) => Math.round(side * ratio));
     if (canvas.width !== width) canvas.width = width;
     if (canvas.height !== height) canvas.height = height;

@@ -80,6 +80,7 @@ class ScatterMap {
       if (this.points) placeRings(this.points, this.ringGroup, this.rings);
     };
     this.holder?.addEventListener("gsd-rings", this.onRings);
+    this.root.addEventListener("gsd-picture", ({ detail }) => { detail.canvas = makePicture(this, detail.scale); });
   }
 
   onKey(event) {
