@@ -11,6 +11,7 @@ from __future__ import annotations
 import streamlit as st
 
 from gsd_core.dashboard import session
+from gsd_core.dashboard.run_choice import choose_keys
 from gsd_core.dashboard.snippets import MEASURES
 
 TOUR = (
@@ -116,6 +117,7 @@ def show_help() -> None:
         st.markdown("#### Keys")
         for place, keys, what in KEYS:
             st.markdown(f"{place}: **{session.escape(keys)}** — {session.escape(what)}")
+        choose_keys()
         st.markdown("#### What is not claimed")
         st.markdown(
             "Nothing here is causal: directions correlate with what spans have in common, and no page says why a model "

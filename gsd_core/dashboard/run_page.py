@@ -10,6 +10,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from gsd_core.dashboard import map_view, pins, router, session
+from gsd_core.dashboard.run_choice import choose_run
 from gsd_core.dashboard.session import Chosen
 
 
@@ -34,7 +35,7 @@ def show_run_page(
             horizontal=True, horizontal_alignment="right", vertical_alignment="bottom", width=700
         ):
             top = st.container(width="content")
-            chosen = session.choose_run()
+            chosen = choose_run()
     if chosen is None:
         session.show_nothing_yet(*nothing)
     elif needs_layout and session.needs_analysis(chosen):

@@ -3,7 +3,6 @@
 open_workspace     the workspace of whoever looks
 can_run_jobs, find_obstacle   whether a page may start jobs and take files in, or why not
 list_runs, list_datasets   what is in it, read again every few seconds
-choose_run         select boxes for run and checkpoint, and keys that step through the checkpoints
 needs_analysis     whether the chosen checkpoint has no layout yet
 get_view           the chosen run, read once and kept
 get_directions     its directions, read once and kept
@@ -28,7 +27,6 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from gsd_core.dashboard import address
 from gsd_core.dashboard.cosine_queries import (
     Directions,
     compute_neighbors,
@@ -139,54 +137,6 @@ def forget_listings() -> None:
     """Read runs and data sets again at the next look."""
     _runs.clear()
     _datasets.clear()
-
-
-def choose_run() -> Chosen | None:
-    """Select boxes for the run and, where there are several, its checkpoint; None where there is no run to look at.
-
-    Two buttons with a key each go to the checkpoints before and after it.
-    """
-    runs = {info.name: info for info in list_runs() if info.status != "broken"}
-    if not runs:
-        return None
-    wanted = st.query_params.get("run")
-    if wanted and wanted not in runs:
-        st.warning(f"There is no run “{escape(wanted)}” in this workspace; showing another.")
-    name = address.choose(
-        "Run",
-        "run",
-        list(runs),
-        format_func=lambda run: f"{run}  ·  {runs[run].n_spans:,} spans" if run in runs else run,
-    )
-    info = runs[name]
-    if len(info.checkpoints) > 1:
-        checkpoint = address.choose("Checkpoint", "checkpoint", info.checkpoints, default=info.first_look)
-        _show_steps(info, info.checkpoints.index(checkpoint))
-    else:
-        checkpoint = info.checkpoints[0] if info.checkpoints else ""
-    return Chosen(info, checkpoint)
-
-
-def _show_steps(info: RunInfo, at: int) -> None:
-    """Buttons, with keys, to the checkpoints before and after the one in place ``at``."""
-    # Letters, for Streamlit knows no punctuation and leaves letters alone where text is written, and arrows belong to
-    # what has the focus. The icons' names are what is read out.
-    for key, word, icon, to in (
-        ("P", "Previous", "skip_previous", at - 1),
-        ("N", "Next", "skip_next", at + 1),
-    ):
-        is_there = 0 <= to < len(info.checkpoints)
-        name = info.checkpoints[to] if is_there else ""
-        st.button(
-            "",
-            key=f"checkpoint_{word.lower()}",
-            icon=f":material/{icon}:",
-            help=f"{word} checkpoint: {escape(name)}" if is_there else f"No {word.lower()} checkpoint",
-            disabled=not is_there,
-            shortcut=key,
-            on_click=address.write_address,
-            args=("checkpoint", None if name == info.first_look else name),
-        )
 
 
 def needs_analysis(chosen: Chosen) -> bool:

@@ -372,3 +372,21 @@ def test_a_key_goes_to_the_checkpoint_before_unless_text_is_written(page, url):
     page.keyboard.press("n")
     page.wait_for_function("!location.search.includes('checkpoint=step-10')")
     assert not page.problems, page.problems
+
+
+def test_keys_of_one_letter_can_be_switched_off(page, url):
+    open_page(page, url, "map")
+    page.get_by_role("link", name="Help", exact=True).first.click()
+    page.get_by_text("Keys of one letter").click()
+    page.wait_for_function("location.search.includes('keys=off')")
+    page.get_by_role("link", name="Map", exact=True).first.click()
+    wait_until_settled(page)
+    page.locator("h1").click()
+    page.keyboard.press("p")
+    before = page.get_by_role("button", name=re.compile("skip_previous")).first
+    assert before.is_enabled(), "there is a checkpoint to go to"
+    assert "P" not in before.inner_text(), "a key is shown that does nothing"
+    assert query_of(page)["keys"] == "off"  # a bookmark of this page keeps it
+    before.click()
+    page.wait_for_function("location.search.includes('checkpoint=step-10')")
+    assert not page.problems, page.problems
