@@ -21,13 +21,12 @@ import pandas as pd
 
 from gsd_core.dashboard.queries import RunView
 from gsd_core.dashboard.stored_rows import LARGEST_BYTES, StoredRows, read_sample
-from gsd_core.store import Run, RunReader
+from gsd_core.store import EXACT, Run, RunReader
 from gsd_core.wording import Wording, make_wording
 
 NULL_PAIRS = 20_000
 NULL_SEED = 0
 MOST_WORDED = 300_000  # spans whose words a page compares: some ten seconds, once
-EXACT = "*exact*"  # where a run keeps cosines without a sketch
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from gsd_core.store import Run
+from gsd_core.store import EVIDENCE, Run
 
-EVIDENCE = "*evidence*"
 QUESTION = ["label", "level", "where"]
 
 

@@ -1,20 +1,15 @@
 """The timeline page: curves over training, one map a checkpoint with the same span at the same place, who turned.
 
 show_timeline       the page of a run
-Timeline            what ``gsd timeline`` stored, ready to draw
-load_timeline       read it
 describe_emergence  where alignment is highest, in words
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
 from gsd_core.dashboard import figures, job_view, pins, session, timeline_figures
@@ -24,35 +19,17 @@ from gsd_core.dashboard.commands import analyze_commands, base_command
 from gsd_core.dashboard.figure_tables import make_span_table
 from gsd_core.dashboard.queries import RunView
 from gsd_core.dashboard.session import Chosen, escape
-from gsd_core.store import Run
+from gsd_core.dashboard.timeline_queries import (
+    Timeline,
+    find_places,
+    list_label_measures,
+    load_timeline,
+)
+from gsd_core.store import TIMELINE
 
-TIMELINE = "*timeline*"
 HEIGHT = 600
 SHOWN = 8  # two rows of pictures
 _CHART, _SLIDER = "timeline_chart", "timeline_step"
-
-
-@dataclass(frozen=True)
-class Timeline:
-    """Stored tables (see ``gsd_core.analysis.timeline``) and ``ticks``: checkpoint → its name on an axis, in order."""
-
-    info: dict[str, Any]
-    curves: pd.DataFrame
-    drift: pd.DataFrame
-    layouts: pd.DataFrame
-    ticks: dict[str, str]
-
-
-def load_timeline(run: Run) -> Timeline:
-    """Read the timeline of a run. Raises ``UserError`` where there is none."""
-    info = run.structure_info(TIMELINE)
-    tables = {name: run.read_structure(TIMELINE, name) for name in ("curves", "drift", "layouts")}
-    steps = tables["curves"].drop_duplicates("checkpoint").set_index("checkpoint")["step"]
-    has_tick = (
-        set(steps.index) if info["has_steps"] else set()
-    )  # a checkpoint of which nothing is known has none
-    ticks = {each: f"{int(steps[each]):,}" if each in has_tick else each for each in info["checkpoints"]}
-    return Timeline(info, **tables, ticks=ticks)
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the timeline …")
@@ -62,7 +39,7 @@ def _timeline(uri: str, name: str, stamp: str) -> Timeline:
 
 def describe_emergence(timeline: Timeline) -> str:
     """Where alignment is highest, as Markdown: inside a label's values where there is one, else inside clusters."""
-    measure = next(iter(_label_measures(timeline, "alignment within ")), timeline_figures.ALIGNMENT)
+    measure = next(iter(list_label_measures(timeline, "alignment within ")), timeline_figures.ALIGNMENT)
     rows = timeline.curves[timeline.curves["measure"] == measure].set_index("checkpoint")
     if rows.empty:
         return ""
@@ -133,12 +110,6 @@ def _show_missing(chosen: Chosen) -> None:
     job_view.show_jobs(limit=1)
 
 
-def _label_measures(timeline: Timeline, head: str) -> list[str]:
-    """Measures of the followed labels that are called ``head`` and the label."""
-    known = set(timeline.curves["measure"])
-    return [f"{head}{label}" for label in timeline.info["labels"] if f"{head}{label}" in known]
-
-
 def _name(timeline: Timeline, checkpoint: str) -> str:
     return f"step {timeline.ticks[checkpoint]}" if timeline.info["has_steps"] else escape(checkpoint)
 
@@ -146,7 +117,7 @@ def _name(timeline: Timeline, checkpoint: str) -> str:
 def _show_curves(run: str, timeline: Timeline, at: str) -> None:
     info = timeline.info
     known = list(dict.fromkeys(timeline.curves["measure"]))
-    labels = [_label_measures(timeline, head)[:1] for head in ("alignment within ", "purity: ")]
+    labels = [list_label_measures(timeline, head)[:1] for head in ("alignment within ", "purity: ")]
     first, *others = [name for name in timeline_figures.DEFAULT_MEASURES if name in known]
     default = [first, *labels[0], *labels[1], *others][:SHOWN]
     left, right = st.columns([6, 1], vertical_alignment="center")
@@ -197,17 +168,8 @@ def _choose_step(timeline: Timeline, order: list[str], at: str) -> None:
     )
 
 
-def _places(timeline: Timeline, view: RunView, at: str) -> pd.DataFrame:
-    """Spans of one moment's map; the index is their row in ``view.spans``."""
-    here = timeline.layouts[timeline.layouts["checkpoint"] == at]
-    here = here[here["span"].isin(view.row_of)]
-    rows = [view.row_of[span] for span in here["span"]]
-    known = view.spans.loc[rows, ["cluster", "text"]]
-    return known.assign(span=here["span"].to_numpy(), x=here["x"].to_numpy(), y=here["y"].to_numpy())
-
-
 def _show_map(timeline: Timeline, view: RunView, at: str) -> None:
-    places = _places(timeline, view, at)
+    places = find_places(timeline, view, at)
     span = read_address("span", remember=False)
     own = timeline.layouts[timeline.layouts["span"] == span]
     names = {int(cluster): view.cluster_name(int(cluster)) for cluster in places["cluster"].unique()}

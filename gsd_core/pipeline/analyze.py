@@ -31,7 +31,7 @@ from gsd_core import __version__
 from gsd_core.analysis.directions import HELD_BYTES
 from gsd_core.errors import UserError
 from gsd_core.pipeline.progress import Progress, Stage
-from gsd_core.store import LazyVectors
+from gsd_core.store import TIMELINE, LazyVectors
 
 if TYPE_CHECKING:
     from gsd_core.store import Run, RunReader, Workspace
@@ -90,7 +90,7 @@ def run_analyze(
         _analyze_checkpoint(run, each, seed, again, progress, f"{each} ({step}/{len(names)})")
         for step, each in enumerate(names, start=1)
     ]
-    from gsd_core.pipeline.timeline import TIMELINE, update_timeline  # it needs this module
+    from gsd_core.pipeline.timeline import update_timeline  # it needs this module
 
     # An analysis of one checkpoint leaves the others as they were; a timeline that is there must not grow stale.
     has_timeline = (checkpoint is None or run.has_structure(TIMELINE)) and update_timeline(

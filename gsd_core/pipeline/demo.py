@@ -101,7 +101,8 @@ def run_demo(
 
 def _add_evidence(workspace: Workspace, checkpoints: list[str], seed: int, progress: Progress) -> None:
     """The benchmark of the page Evidence against the planted procedures; kept where every checkpoint has it."""
-    from gsd_core.pipeline.evaluate import EVIDENCE, EvaluateOptions, run_evaluate
+    from gsd_core.pipeline.evaluate import EvaluateOptions, run_evaluate
+    from gsd_core.store import EVIDENCE
 
     run = workspace.open_run(DEMO_NAME)
     known = set(run.read_structure(EVIDENCE, "rows")["checkpoint"]) if run.has_structure(EVIDENCE) else set()

@@ -2,7 +2,6 @@
 
 run_evaluate      P@10 of gradients, baselines and controls, with intervals over samples; stored for the page Evidence
 EvaluateOptions   the flags
-EVIDENCE          where the rows are stored in the run
 find_verdict      which gradient and which baseline are best, and whether their intervals are apart
 
 Rows of spans (or of samples) are compared by cosine; a neighbour never comes from the query's own sample. The
@@ -44,13 +43,13 @@ from gsd_core.pipeline.representations import (
     to_text,
 )
 from gsd_core.pipeline.tables import compute_span_table
+from gsd_core.store import EVIDENCE
 from gsd_core.verdict import compute_verdict
 from gsd_core.wording import Wording, make_wording
 
 if TYPE_CHECKING:
     from gsd_core.store import Run, Workspace
 
-EVIDENCE = "*evidence*"
 K = 10
 MAX_QUERIES = 3000  # rows that ask; all may answer. More hardly narrow the intervals.
 N_TWINS = 50

@@ -1,7 +1,6 @@
 """``gsd neighbors --exact``: the best neighbours once more, with gradients that were never sketched.
 
 run_exact_neighbors   neighbours by sketch → exact cosines → a new order, kept in the run for the pages
-EXACT                 where the run keeps them
 
 The sketch finds candidates; the exact product of the query's gradient with each of them comes from one forward-mode
 pass a sample (``gsd_core.capture.exact``), and their norms from one backward pass each.
@@ -20,12 +19,12 @@ from gsd_core.capture.models import compute_model_hash, load_model, resolve_chec
 from gsd_core.errors import UserError
 from gsd_core.pipeline.neighbors import run_neighbors
 from gsd_core.pipeline.progress import Progress
+from gsd_core.store import EXACT
 from gsd_core.types import TokenizedSample, TokenSpan
 
 if TYPE_CHECKING:
     from gsd_core.store import Run, Workspace
 
-EXACT = "*exact*"
 POOL = 2  # candidates re-ranked for each neighbour shown
 
 

@@ -2,7 +2,6 @@
 
 run_timeline       curves, drift and aligned layouts of a run with several checkpoints, stored whole or kept
 update_timeline    the same after an analysis, where the run can have one
-TIMELINE           the name under which the store keeps it
 
 The mathematics is in ``gsd_core.analysis.timeline`` and ``aligned_layouts``. Only spans that every checkpoint holds
 count, so that a curve never compares different spans.
@@ -24,6 +23,7 @@ from gsd_core.errors import UserError
 from gsd_core.pipeline.analyze import keep_threads, read_directions, use_numba_cache
 from gsd_core.pipeline.progress import Progress
 from gsd_core.pipeline.tables import compute_meta_columns
+from gsd_core.store import TIMELINE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from gsd_core.analysis.timeline import Moment
     from gsd_core.store import Run, RunReader, Workspace
 
-TIMELINE = "*timeline*"
 MAX_MAPPED = 1_500
 MAX_LABELS = 4
 _NUMBERS = ("coherence", "norm", "loss")

@@ -8,6 +8,7 @@ FragmentWriter    writes a batch's records from a worker of another process; Wri
 RunSample         one sample of a run, as given and as the model reads it
 DatasetInfo       what a workspace tells about a data set
 RunInfo           what a workspace tells about a run
+TIMELINE, EVIDENCE, EXACT   names of the structure that belongs to a run as a whole
 SPAN_COLUMNS      columns of ``Run.read_spans``
 WORKSPACE_VERSION, RUN_VERSION   layout versions this program writes
 
@@ -23,11 +24,15 @@ from gsd_core.store.lazy import LazyVectors
 from gsd_core.store.reading import RunReader
 from gsd_core.store.run import Run
 from gsd_core.store.schema import RUN_VERSION, SPAN_COLUMNS, WORKSPACE_VERSION
+from gsd_core.store.structure import EVIDENCE, EXACT, TIMELINE
 from gsd_core.store.workspace import Workspace
 
 __all__ = [
+    "EVIDENCE",
+    "EXACT",
     "RUN_VERSION",
     "SPAN_COLUMNS",
+    "TIMELINE",
     "WORKSPACE_VERSION",
     "DatasetInfo",
     "FragmentWriter",

@@ -347,7 +347,7 @@ class RunReader:
     # -- structure ------------------------------------------------------------------------------------------------
 
     def has_structure(self, checkpoint: str) -> bool:
-        """Whether ``write_structure`` stored something for this checkpoint (or ``"*timeline*"``, ``"*evidence*"``)."""
+        """Whether ``write_structure`` stored something for this checkpoint (or ``TIMELINE`` and its like)."""
         return checkpoint in self._structure()
 
     def structure_tables(self, checkpoint: str) -> list[str]:
@@ -389,7 +389,7 @@ class RunReader:
     def _structure_entry(self, checkpoint: str) -> dict[str, Any]:
         entry = self._structure().get(checkpoint)
         if entry is None:
-            step = {"*timeline*": "timeline", "*evidence*": "evaluate"}.get(checkpoint, "analyze")
+            step = {structure.TIMELINE: "timeline", structure.EVIDENCE: "evaluate"}.get(checkpoint, "analyze")
             raise UserError(
                 "no structure is stored",
                 f"run {self.name}, {checkpoint.strip('*')}",

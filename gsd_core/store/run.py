@@ -289,9 +289,9 @@ class Run(RunReader):
     def write_structure(self, checkpoint: str, tables: dict[str, pd.DataFrame], info: dict[str, Any]) -> None:
         """Store the structure of a checkpoint whole, in place of an earlier one; read it with ``read_structure``.
 
-        ``checkpoint`` is a checkpoint's name, or ``"*timeline*"`` or ``"*evidence*"`` for what belongs to the run as
-        a whole. Columns of ``tables`` hold str, int, float or bool (nested values as JSON text); ``info`` is
-        anything JSON can hold. Raises ``ValueError`` for other values.
+        ``checkpoint`` is a checkpoint's name, or ``TIMELINE`` or its like for what belongs to the run as a whole.
+        Columns of ``tables`` hold str, int, float or bool (nested values as JSON text); ``info`` is anything JSON can
+        hold. Raises ``ValueError`` for other values.
         """
         home = self._folder.child("structure")
         new = structure.write_tables(home, tables)

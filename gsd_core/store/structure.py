@@ -3,6 +3,9 @@
 write_tables    tables of plain columns into a new folder; returns its name
 read_table      one of them back
 STRUCTURE_KEY   where the run's document names the folders
+TIMELINE        beside the names of checkpoints, that of a run's timeline
+EVIDENCE        the same of what labels bear out
+EXACT           the same of cosines without a sketch
 
 A folder is written once and never changed; it counts from the moment the run's document names it. What a table
 holds is the business of the stage that writes it: columns are text, integers, floats or booleans, and nested values are
@@ -22,6 +25,7 @@ from gsd_core.store.files import Folder
 from gsd_core.store.tables import Table
 
 STRUCTURE_KEY = "structure"
+TIMELINE, EVIDENCE, EXACT = "*timeline*", "*evidence*", "*exact*"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # a table's name becomes a folder's name
 
 
