@@ -11,13 +11,14 @@ from functools import partial
 import streamlit as st
 
 from gsd_core.dashboard import alignment_figures, job_view, session
-from gsd_core.dashboard.address import address_of, choose, write_address
+from gsd_core.dashboard.address import address_of, write_address
 from gsd_core.dashboard.alignment_figures import name_pair
 from gsd_core.dashboard.alignment_heat import LATER, has_drawn, show_cells, show_spans
 from gsd_core.dashboard.charts import show_chart
 from gsd_core.dashboard.commands import analyze_commands
 from gsd_core.dashboard.figure_tables import make_clusters_table, make_layers_table
 from gsd_core.dashboard.queries import RunView
+from gsd_core.dashboard.sample_choice import choose_sample, list_samples
 from gsd_core.dashboard.session import Chosen, escape
 from gsd_core.dashboard.structure_queries import (
     PairView,
@@ -28,7 +29,6 @@ from gsd_core.dashboard.structure_queries import (
 )
 from gsd_core.errors import UserError
 
-MANY_SAMPLES = 5_000
 _PAIR = "alignment_pair"
 _, _LAYERS, _RUN = LATER
 
@@ -56,28 +56,15 @@ def open_structure(chosen: Chosen) -> Structure | None:
 
 def _choose_samples(view: RunView, structure: Structure) -> tuple[str, str]:
     """Two samples: from the address, else the top twin, else the first two."""
-    samples = [str(name) for name in dict.fromkeys(view.spans["sample"])]
+    samples = list_samples(view)
     first = [str(each) for each in structure.twins[["a", "b"]].head(1).to_numpy().ravel()]
     default_a, default_b = first or (samples[0], samples[min(1, len(samples) - 1)])
-    questions = view.samples["question"]
-
-    def name(sample: str) -> str:
-        if len(samples) > MANY_SAMPLES:
-            return sample
-        return f"{sample}  ·  {session.shorten(str(questions.get(sample, '')), 60)}"
-
     left, right = st.columns(2)
     with left:
-        a = choose("Trace a, downwards", "a", samples, default=default_a, format_func=name)
+        a = choose_sample(view, "Trace a, downwards", "a", default=default_a)
     with right:
-        b = choose(
-            "Trace b, to the right",
-            "b",
-            samples,
-            default=default_b,
-            format_func=name,
-            help="Choose the same trace twice to compare it with itself.",
-        )
+        same = "Choose the same trace twice to compare it with itself."
+        b = choose_sample(view, "Trace b, to the right", "b", default=default_b, help=same)
     return a, b
 
 

@@ -190,7 +190,7 @@ class Piece:
 def compute_trace(view: RunView, sample: str) -> list[Piece]:
     """A sample's reasoning as pieces in reading order; joined they are the reasoning, character for character."""
     reasoning = str(view.samples.loc[sample, "reasoning"]) if sample in view.samples.index else ""
-    own = view.spans.iloc[view.row_of.rows_of(sample)].sort_values("char_start")
+    own = view.spans[["char_start", "char_end"]].iloc[view.row_of.rows_of(sample)].sort_values("char_start")
     pieces: list[Piece] = []
     at = 0
     for row, start, end in zip(own.index, own["char_start"], own["char_end"], strict=True):

@@ -16,7 +16,7 @@ import pandas as pd
 class RowIndex(Mapping[str, int]):
     """Rows of a frame of spans by id ``SAMPLE#K``, from its columns ``sample`` and ``index``; n spans.
 
-    ``codes`` (n,) int32 numbers the sample of each row, in the order in which samples first occur.
+    ``codes`` (n,) int32 numbers the sample of each row, in the order in which samples first occur; so does ``samples``.
     """
 
     def __init__(self, spans: pd.DataFrame) -> None:
@@ -25,6 +25,7 @@ class RowIndex(Mapping[str, int]):
         self._names = names
         self._indices = spans["index"].to_numpy(np.int32)
         self._code_of = {str(name): code for code, name in enumerate(names)}
+        self.samples = list(self._code_of)
         self._rows = np.argsort(self.codes, kind="stable").astype(np.int32)
         self._starts = np.searchsorted(self.codes[self._rows], np.arange(len(names) + 1))
 
@@ -37,6 +38,11 @@ class RowIndex(Mapping[str, int]):
         """(S,) rows of a sample's spans, ascending; empty for an unknown one."""
         code = self._code_of.get(sample)
         return self._rows[:0] if code is None else self._rows[self._starts[code] : self._starts[code + 1]]
+
+    def trace_of(self, sample: str) -> np.ndarray:
+        """(S,) the same rows in reading order."""
+        rows = self.rows_of(sample)
+        return rows[np.argsort(self._indices[rows], kind="stable")]
 
     def count_samples(self, rows: np.ndarray) -> int:
         """How many samples these rows belong to."""

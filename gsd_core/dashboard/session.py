@@ -9,6 +9,7 @@ get_directions     its directions, read once and kept
 get_wording        how alike its spans' texts are
 get_neighbors      the spans best aligned with one, found once and kept
 get_structure      its stresses and twins, read once and kept
+get_occurrences    where one of its stresses occurs
 get_pair           two of its traces, compared once and kept
 get_pair_q_values  q of every cosine of two traces
 show_error         a user error as a page shows it
@@ -41,6 +42,7 @@ from gsd_core.dashboard.structure_queries import (
     Structure,
     compute_pair,
     describe_stamp,
+    list_occurrences,
     load_structure,
 )
 from gsd_core.errors import UserError
@@ -201,6 +203,20 @@ def get_structure(chosen: Chosen) -> Structure | None:
     """Stresses and twins of the chosen run, shared by all sessions; None where they were not computed yet."""
     stamp = _structure_stamp(chosen)
     return _structure(workspace_uri(), chosen.info.name, chosen.checkpoint, stamp) if stamp else None
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _occurrences(
+    _chosen: Chosen, uri: str, run: str, checkpoint: str, stamp: str, stress: int
+) -> pd.DataFrame:
+    structure = get_structure(_chosen)
+    return pd.DataFrame() if structure is None else list_occurrences(get_view(_chosen), structure, stress)
+
+
+def get_occurrences(chosen: Chosen, stress: int) -> pd.DataFrame:
+    """``list_occurrences`` of a stress, shared by all sessions."""
+    stamp = _structure_stamp(chosen)
+    return _occurrences(chosen, workspace_uri(), chosen.info.name, chosen.checkpoint, stamp, stress)
 
 
 def _structure_stamp(chosen: Chosen) -> str:

@@ -23,7 +23,6 @@ from gsd_core.dashboard.structure_queries import (
     SIGNIFICANT,
     Structure,
     find_stress,
-    list_occurrences,
     name_pattern,
 )
 
@@ -167,7 +166,7 @@ def _show_chosen(chosen: Chosen) -> None:
         return
     stress = structure.stresses.iloc[find_stress(structure, read_address("stress"))]
     pattern = [int(cluster) for cluster in stress["pattern"]]
-    found = list_occurrences(view, structure, int(stress["stress"]))
+    found = session.get_occurrences(chosen, int(stress["stress"]))
     lift = float(stress["lift"])
     # The overlay counts as the axis does, which is in powers of ten.
     ring = [(float(stress["support"]), math.log10(lift))] if 0 < lift < math.inf else []
@@ -182,7 +181,7 @@ def _show_chosen(chosen: Chosen) -> None:
             )
         )
     )
-    n_samples = view.spans["sample"].nunique()
+    n_samples = view.row_of.n_samples
     snippets.show(
         snippets.make_numbers(
             [

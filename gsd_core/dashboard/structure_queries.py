@@ -117,8 +117,7 @@ def find_twin(structure: Structure, a: str, b: str) -> pd.Series | None:
 
 
 def _rows_of(view: RunView, sample: str, n_known: int) -> np.ndarray:
-    own = view.spans[(view.spans["sample"] == sample).to_numpy()].sort_values("index")
-    rows = own.index.to_numpy(int)
+    rows = view.row_of.trace_of(sample).astype(int)
     return rows[rows < n_known]  # a capture may have stored spans since the directions were read
 
 

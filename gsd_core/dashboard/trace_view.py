@@ -15,14 +15,14 @@ import pandas as pd
 import streamlit as st
 
 from gsd_core.dashboard import panel, session, snippets
-from gsd_core.dashboard.address import choose, read_address, write_address
+from gsd_core.dashboard.address import read_address, write_address
 from gsd_core.dashboard.components.relay import take_picks
 from gsd_core.dashboard.components.trace import plot_trace
 from gsd_core.dashboard.queries import RunView
+from gsd_core.dashboard.sample_choice import choose_sample, list_samples
 from gsd_core.dashboard.session import Chosen
 from gsd_core.errors import UserError
 
-MANY_SAMPLES = 5_000
 _PANEL = "trace_panel"
 
 
@@ -46,10 +46,7 @@ def _step(samples: list[str], position: int) -> None:
 
 def _choose_sample(view: RunView) -> str:
     """The sample to read: from the address, a list, or one step on."""
-    with_spans = set(view.spans["sample"])
-    samples = [str(name) for name in view.samples.index if name in with_spans] or [
-        str(name) for name in view.samples.index
-    ]
+    samples = list_samples(view)
     if not samples:
         return ""
     span = read_address("span", remember=False)
@@ -60,16 +57,9 @@ def _choose_sample(view: RunView) -> str:
     wanted = st.query_params.get("sample")
     if wanted and wanted not in samples:
         st.warning(f"This run holds no spans of sample “{session.escape(wanted)}”; showing another.")
-    questions = view.samples["question"]
-
-    def name(sample: str) -> str:
-        if len(samples) > MANY_SAMPLES:
-            return sample
-        return f"{sample}  ·  {session.shorten(str(questions.get(sample, '')), 90)}"
-
     middle, left, right = st.columns([12, 1, 1], vertical_alignment="bottom")
     with middle:
-        sample = choose(f"Sample ({len(samples):,})", "sample", samples, format_func=name)
+        sample = choose_sample(view, "Sample", "sample")
     position = samples.index(sample)
     left.button(
         "",
@@ -97,12 +87,13 @@ def _choose_sample(view: RunView) -> str:
 def _default_span(view: RunView, sample: str) -> str:
     """The span that the page opens with: the address's, else the first one in a cluster, else the first."""
     span = read_address("span", remember=False)
-    own = view.spans.iloc[view.row_of.rows_of(sample)].sort_values("index")
-    if span in set(own["span"]):
+    rows = view.row_of.trace_of(sample)
+    # Single columns from here on: a row of a frame of a million takes milliseconds.
+    if span in view.row_of and view.row_of[span] in rows:
         return span
-    in_cluster = own[own["cluster"] >= 0]
-    first = in_cluster if len(in_cluster) else own
-    return str(first["span"].iloc[0]) if len(first) else ""
+    in_cluster = rows[view.spans["cluster"].to_numpy()[rows] >= 0]
+    first = in_cluster if len(in_cluster) else rows
+    return str(view.spans["span"].iloc[first[0]]) if len(first) else ""
 
 
 def _show_text(title: str, text: str) -> None:
@@ -116,8 +107,9 @@ def _show_text(title: str, text: str) -> None:
 
 def _show_legend(view: RunView, sample: str) -> None:
     """The clusters that occur in this trace."""
-    own = view.spans.iloc[view.row_of.rows_of(sample)]
-    clusters = dict.fromkeys(own["cluster"].astype(int))
+    clusters = dict.fromkeys(
+        view.spans["cluster"].to_numpy()[view.row_of.trace_of(sample)].astype(int).tolist()
+    )
     named = [(view.mark(cluster), view.cluster_name(cluster)) for cluster in clusters]
     snippets.show(snippets.make_chips(*((mark, session.shorten(name, 40)) for mark, name in named if name)))
 

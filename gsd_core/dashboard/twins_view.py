@@ -56,8 +56,7 @@ def _open(chosen: Chosen) -> Structure | None:
 def _chosen_pair(view: RunView, structure: Structure) -> tuple[str, str]:
     """Two samples: from the address, else the top twin."""
     a, b = read_address("a"), read_address("b")
-    known = set(view.spans["sample"])
-    if a != b and a in known and b in known:
+    if a != b and all(len(view.row_of.rows_of(each)) for each in (a, b)):
         return a, b
     return str(structure.twins["a"].iloc[0]), str(structure.twins["b"].iloc[0])
 

@@ -245,3 +245,24 @@ def test_without_webgl_a_sample_is_shown_and_said_to_be_one(page, large):
         "document.querySelector('.js-plotly-plot')._fullData.reduce((n, trace) => n + trace.x.length, 0)"
     )
     assert shown == 8_000
+
+
+def test_any_of_very_many_samples_is_opened_by_its_name(page, large):
+    url, _ = large
+    page.goto(f"{url}/trace?run=large")
+    page.wait_for_selector('.gsd-trace [data-span="s0#0"]')
+    box = page.get_by_role("combobox", name=re.compile("^Sample"))
+    box.click()
+    assert page.get_by_role("option").count() <= 101, "all six thousand have travelled"
+    box.fill("s5000")
+    box.press("Enter")
+    page.wait_for_selector('.gsd-trace [data-span="s5000#0"]')
+    assert query_of(page)["sample"] == "s5000"
+    box.click()
+    box.fill("no *such* one")
+    box.press("Enter")
+    page.wait_for_selector("text=This run holds no spans of a sample “no *such* one”.")
+    page.wait_for_function(DRAWN)
+    assert query_of(page)["sample"] == "s5000", "what is unknown took the place of what was chosen"
+    assert box.input_value().startswith("s5000")
+    assert page.locator('.gsd-trace [data-span="s5000#0"]').count() == 1

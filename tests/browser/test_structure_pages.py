@@ -10,7 +10,7 @@ import pytest
 from gsd_core.dashboard import structure_queries as sq
 from gsd_core.store import Workspace
 from tests import synthetic
-from tests.browser.flows import click_point, query_of, wait_until_settled
+from tests.browser.flows import IDLE, click_point, query_of, wait_until_settled
 from tests.test_dashboard_structure import plant_structure
 
 pytestmark = pytest.mark.browser
@@ -214,6 +214,37 @@ def test_cells_are_reached_and_chosen_by_keyboard_alone(page, url, structure):
     page.wait_for_selector(f"text=/{re.escape(twin['b'])}.*span 2 of {n_b}/")
     page.keyboard.press("ArrowUp")
     assert page.locator(".gsd-heat .map:focus").count(), "choosing a cell takes the focus away"
+    assert not page.problems, page.problems
+
+
+COUNT_RUNS = """() => {
+    const app = document.querySelector('[data-testid="stApp"]');
+    window.runs = [];
+    new MutationObserver(() => window.runs.push(app.dataset.testScriptState))
+        .observe(app, {attributes: true, attributeFilter: ['data-test-script-state']});
+}"""
+
+
+def test_a_click_runs_the_page_once(page, url, structure):
+    """Not the part with the picture first, and the part that answers after it."""
+    twin = structure.twins.iloc[0]
+    open_heat(page, url)
+    wait_until_settled(page)
+    page.evaluate(COUNT_RUNS)
+    click_cell(page, 1, 0)
+    page.wait_for_selector(f"text=/{re.escape(twin['a'])}.*span 2 of/")
+    page.wait_for_function("runs.at(-1) === 'notRunning'")
+    assert page.evaluate("runs") == ["running", "notRunning"]
+    page.goto(f"{url}/trace?run=planted&checkpoint=step-20")
+    page.wait_for_selector(".gsd-aligned[data-of]")
+    page.wait_for_function(IDLE)
+    page.evaluate(COUNT_RUNS)
+    other = page.locator(".gsd-trace .span:not(.chosen)").first
+    span = other.get_attribute("data-span")
+    other.click()
+    page.wait_for_selector(f'.gsd-aligned[data-of="{span}"]')
+    page.wait_for_function("runs.at(-1) === 'notRunning'")
+    assert page.evaluate("runs") == ["running", "notRunning"]
     assert not page.problems, page.problems
 
 
