@@ -28,7 +28,10 @@ from gsd_core.dashboard.session import Chosen
 from gsd_core.dashboard.structure_queries import PairView
 
 CELLS, SPANS = "alignment_cells", "alignment_spans"  # keys of the two fragments
-LATER = (SPANS, "alignment_layers", "alignment_run")  # drawn once the heat map can be seen
+LATER = (
+    SPANS,
+    *(f"alignment_{part}" for part in ("caption", "layers", "run")),
+)  # drawn once the heat map is seen
 _HEAT = "alignment_heat"
 DRAWN = "alignment_drawn"  # whether this session's browser has drawn a heat map
 _HELD = "alignment_held"  # the cell that the browser shows as chosen, and how often it was told another

@@ -30,7 +30,7 @@ from gsd_core.dashboard.structure_queries import (
 from gsd_core.errors import UserError
 
 _PAIR = "alignment_pair"
-_, _LAYERS, _RUN = LATER
+_, _CAPTION, _LAYERS, _RUN = LATER
 
 
 def open_structure(chosen: Chosen) -> Structure | None:
@@ -84,12 +84,30 @@ def _describe(structure: Structure, pair: PairView, run: str) -> str:
     )
 
 
-@st.fragment(key=_LAYERS)
-def _show_layers(chosen: Chosen, a: str, b: str) -> None:
-    st.markdown("##### In which layers")
+@st.fragment(key=_CAPTION)
+def _show_caption(chosen: Chosen, a: str, b: str) -> None:
+    """What is framed, how to choose, and the way to the texts."""
     structure = session.get_structure(chosen)
     if structure is None or not has_drawn():
         return
+    st.caption(
+        escape(_describe(structure, session.get_pair(chosen, a, b), chosen.info.name))
+        + " Click a cell, or go there with the arrow keys and press Enter: its two spans are shown below."
+    )
+    st.page_link(
+        session.PAGES["twins"],
+        label="Read the two traces side by side",
+        icon=":material/compare_arrows:",
+        query_params=address_of(run=chosen.info.name, checkpoint=chosen.checkpoint, a=a, b=b),
+    )
+
+
+@st.fragment(key=_LAYERS)
+def _show_layers(chosen: Chosen, a: str, b: str) -> None:
+    structure = session.get_structure(chosen)
+    if structure is None or not has_drawn():
+        return
+    st.markdown("##### In which layers")
     view, pair = session.get_view(chosen), session.get_pair(chosen, a, b)
     layers = list_layers(view)
     if not layers:
@@ -118,6 +136,7 @@ def _show_run(chosen: Chosen) -> None:
     structure = session.get_structure(chosen)
     if structure is None or not has_drawn():
         return
+    st.divider()
     view = session.get_view(chosen)
     left, right = st.columns(2, gap="large")
     with left:
@@ -173,18 +192,8 @@ def show_alignment(chosen: Chosen) -> None:
     with left:
         st.markdown("##### Span by span")
         show_cells(chosen, a, b)
-        st.caption(
-            escape(_describe(structure, pair, chosen.info.name))
-            + " Click a cell, or go there with the arrow keys and press Enter: its two spans are shown below."
-        )
-        st.page_link(
-            session.PAGES["twins"],
-            label="Read the two traces side by side",
-            icon=":material/compare_arrows:",
-            query_params=address_of(run=chosen.info.name, checkpoint=chosen.checkpoint, a=a, b=b),
-        )
+        _show_caption(chosen, a, b)
     with right:
         _show_layers(chosen, a, b)
     show_spans(chosen, a, b)
-    st.divider()
     _show_run(chosen)
