@@ -6,6 +6,7 @@ import re
 from urllib.parse import quote
 
 import pytest
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from gsd_core.dashboard import structure_queries as sq
 from gsd_core.store import Workspace
@@ -217,34 +218,42 @@ def test_cells_are_reached_and_chosen_by_keyboard_alone(page, url, structure):
     assert not page.problems, page.problems
 
 
-COUNT_RUNS = """() => {
-    const app = document.querySelector('[data-testid="stApp"]');
-    window.runs = [];
-    new MutationObserver(() => window.runs.push(app.dataset.testScriptState))
-        .observe(app, {attributes: true, attributeFilter: ['data-test-script-state']});
-}"""
+def listen_for_runs(page) -> list[str]:
+    """One entry for every run of the script, from the next navigation on."""
+    runs: list[str] = []
+
+    def received(payload: str | bytes) -> None:
+        message = ForwardMsg()
+        message.ParseFromString(payload if isinstance(payload, bytes) else payload.encode())
+        if message.WhichOneof("type") == "new_session":
+            runs.append(message.new_session.name)
+
+    page.on("websocket", lambda socket: socket.on("framereceived", received))
+    return runs
 
 
 def test_a_click_runs_the_page_once(page, url, structure):
     """Not the part with the picture first, and the part that answers after it."""
     twin = structure.twins.iloc[0]
+    runs = listen_for_runs(page)
     open_heat(page, url)
     wait_until_settled(page)
-    page.evaluate(COUNT_RUNS)
-    click_cell(page, 1, 0)
+    x, y, width, height = cell_of(page, 1, 0)
+    runs.clear()
+    page.mouse.click(x + width / 2, y + height / 2)
     page.wait_for_selector(f"text=/{re.escape(twin['a'])}.*span 2 of/")
-    page.wait_for_function("runs.at(-1) === 'notRunning'")
-    assert page.evaluate("runs") == ["running", "notRunning"]
+    page.wait_for_function(IDLE)
+    assert len(runs) == 1, runs
     page.goto(f"{url}/trace?run=planted&checkpoint=step-20")
     page.wait_for_selector(".gsd-aligned[data-of]")
     page.wait_for_function(IDLE)
-    page.evaluate(COUNT_RUNS)
+    runs.clear()
     other = page.locator(".gsd-trace .span:not(.chosen)").first
     span = other.get_attribute("data-span")
     other.click()
     page.wait_for_selector(f'.gsd-aligned[data-of="{span}"]')
-    page.wait_for_function("runs.at(-1) === 'notRunning'")
-    assert page.evaluate("runs") == ["running", "notRunning"]
+    page.wait_for_function(IDLE)
+    assert len(runs) == 1, runs
     assert not page.problems, page.problems
 
 
