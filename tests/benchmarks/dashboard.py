@@ -117,7 +117,8 @@ def serving(folder: Path, largest_chart: int = 0) -> Iterator[tuple[str, int]]:
         process.wait()
 
 
-def _memory_mib(process: int) -> float:
+def memory_mib(process: int) -> float:
+    """What a process holds."""
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
 
@@ -233,7 +234,7 @@ def measure(browser: Any, folder: Path, spans: int, is_chart: bool) -> Row:
             statistics.median(megabytes for _, megabytes in opened),
             statistics.median(clicks),
             statistics.median(lasso) if lasso else None,
-            _memory_mib(process),
+            memory_mib(process),
             os.getloadavg()[0],
         )
 
@@ -256,7 +257,7 @@ def measure_trace(browser: Any, folder: Path) -> Row:
             statistics.median(megabytes for _, _, megabytes in opened),
             statistics.median(clicks),
             None,
-            _memory_mib(process),
+            memory_mib(process),
             os.getloadavg()[0],
         )
 
