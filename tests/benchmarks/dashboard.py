@@ -90,12 +90,12 @@ class Row:
 
 
 @contextmanager
-def serving(folder: Path, largest_chart: int = 0) -> Iterator[tuple[str, int]]:
+def serving(folder: Path, largest_chart: int = 0, app: str = "app.py") -> Iterator[tuple[str, int]]:
     """A server on a workspace, with maps as charts up to so many spans: its address and process id."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-c", SERVE, str(largest_chart), "run", "app.py", "--server.headless", "true"]
+    command = [sys.executable, "-c", SERVE, str(largest_chart), "run", app, "--server.headless", "true"]
     process = subprocess.Popen(
         [*command, "--server.port", str(port), "--server.address", "127.0.0.1"],
         cwd=ROOT,

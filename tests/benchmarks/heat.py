@@ -4,7 +4,8 @@
 
 Synthetic runs (``tests/large_run.py``) of four traces with so many spans each, 512 numbers a direction. *drawn*: a
 fresh browser session on a server that has read the run, from the address to the drawn map; *rest*: to a page with all
-its charts; *help*: to the whole of the page Help. *click*: from a click on a cell to the panel with its two spans;
+its charts; *alone*: to the same map drawn on a page that holds nothing else; *help*: to the whole of the page Help.
+*click*: from a click on a cell to the panel with its two spans;
 *down*: bytes of the cells. Prints what it finds with the load of the machine, and asserts nothing.
 """
 
@@ -55,6 +56,16 @@ ANSWERED = """([i, j, n]) => new URLSearchParams(location.search).get('cell') ==
     && document.querySelector('[data-testid="stApp"]').dataset.testScriptState === 'notRunning'"""
 
 
+ALONE = """
+import numpy as np
+from gsd_core.dashboard.components.heat import plot_heat
+cosines = np.load(%r)
+names = [str(number) for number in range(1, len(cosines) + 1)]
+plot_heat(cosines, (names, names), [], names=("a", "b"), key="alone", chosen=(0, 0), turn=0, threshold=0.1,
+          pair_kind="", on_choose=lambda i, j: None)
+"""
+
+
 def write_traces(folder: Path, n: int) -> None:
     """A run of long traces; the first two are a stored twin with every fifth span aligned."""
     workspace = Workspace.open(folder)
@@ -99,14 +110,20 @@ def _click(page: Page, n: int, share: float) -> float:
 
 def measure(browser: Any, folder: Path, n: int, rounds: int) -> list[str]:
     """One row of the table."""
-    with serving(folder) as (url, _):
+    cosines, script = folder / "cosines.npy", folder / "alone.py"
+    np.save(cosines, np.random.default_rng(0).uniform(-1, 1, (n, n)).astype(np.float32))
+    script.write_text(ALONE % str(cosines), encoding="utf-8")
+    with serving(folder) as (url, _), serving(folder, app=str(script)) as (alone, _):
         address = f"{url}/alignment?run=large&a=s0&b=s1"
         _open(browser, address, HEAT_DRAWN, WHOLE)[0].context.close()  # reads the run
-        seconds: dict[str, list[float]] = {"drawn": [], "rest": [], "help": []}
+        seconds: dict[str, list[float]] = {"drawn": [], "rest": [], "alone": [], "help": []}
         clicks = []
         for number in range(rounds):
             page, _, rest_s = _open(browser, f"{url}/help", HELP_DRAWN, QUIET)
             seconds["help"].append(rest_s)
+            page.context.close()
+            page, drawn_s, _ = _open(browser, alone, HEAT_DRAWN, QUIET)
+            seconds["alone"].append(drawn_s)
             page.context.close()
             page, drawn_s, rest_s = _open(browser, address, HEAT_DRAWN, WHOLE)
             seconds["drawn"].append(drawn_s)
@@ -118,6 +135,7 @@ def measure(browser: Any, folder: Path, n: int, rounds: int) -> list[str]:
             f"{n:,} × {n:,}",
             f"{median['drawn']:.2f}",
             f"{median['rest']:.2f}",
+            f"{median['alone']:.2f}",
             f"{median['help']:.2f}",
             f"{statistics.median(clicks):.0f}",
             f"{min(clicks):.0f}",
@@ -127,7 +145,7 @@ def measure(browser: Any, folder: Path, n: int, rounds: int) -> list[str]:
 
 
 def _tell(cells: list[str]) -> None:
-    print(("{:>15}" + "{:>12}" * 7).format(*cells), flush=True)  # noqa: T201 - a benchmark prints
+    print(("{:>15}" + "{:>12}" * 8).format(*cells), flush=True)  # noqa: T201 - a benchmark prints
 
 
 def main() -> None:
@@ -137,7 +155,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     path = os.environ.get("BROWSER_PATH") or shutil.which("chromium") or shutil.which("google-chrome")
-    _tell(["cells", "drawn s", "rest s", "help s", "click ms", "fastest ms", "MB down", "load"])
+    _tell(["cells", "drawn s", "rest s", "alone s", "help s", "click ms", "fastest ms", "MB down", "load"])
     for n in options.spans:
         with tempfile.TemporaryDirectory(prefix="gsd-heat-") as name, sync_playwright() as api:
             write_traces(Path(name), n)
