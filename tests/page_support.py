@@ -3,6 +3,7 @@
 open_page        one page with its address, which must not have failed
 check            that it did not fail
 words            what it says
+mount            stand in for a component, to see what it is given
 list_loaded      which of some modules a fresh server has loaded after it showed some pages
 """
 
@@ -14,7 +15,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from gsd_core.dashboard import alignment_heat
@@ -44,14 +48,20 @@ def words(at: AppTest) -> str:
     return "\n".join(str(each.value) for kind in kinds for each in kind)
 
 
+def mount(monkeypatch, module: ModuleType, name: str) -> dict[str, Any]:
+    """Filled with what the component ``module.name`` is given; its answers belong into the empty session state."""
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(module, name, lambda **arguments: given.update(arguments))
+    monkeypatch.setattr(st, "session_state", {})
+    return given
+
+
 def list_loaded(
     folder: Path, pages: Sequence[str], query: dict[str, str], modules: Sequence[str]
 ) -> list[str]:
     script = f"""
 import json, sys
 from streamlit.testing.v1 import AppTest
-
-from gsd_core.dashboard import alignment_heat
 at = AppTest.from_file({APP!r}, default_timeout=60)
 for page in {list(pages)!r}:
     at.switch_page(f"pages/{{page}}.py")

@@ -13,6 +13,7 @@ from streamlit.dataframe_util import convert_anything_to_arrow_bytes
 
 from gsd_core.dashboard import alignment_heat, colors
 from gsd_core.dashboard.components import heat
+from tests.page_support import mount
 
 
 @settings(deadline=None, max_examples=60)
@@ -65,10 +66,7 @@ def test_the_scale_is_the_charts_own_and_white_at_zero():
 @pytest.fixture
 def mounted(monkeypatch):
     """What the component was given; its answer lies in ``session_state["heat"]``."""
-    given = {}
-    monkeypatch.setattr(heat, "_heat_map", lambda **arguments: given.update(arguments))
-    monkeypatch.setattr(st, "session_state", {})
-    return given
+    return mount(monkeypatch, heat, "_heat_map")
 
 
 @pytest.mark.parametrize(

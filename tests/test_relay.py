@@ -11,15 +11,13 @@ from gsd_core.dashboard import map_view, trace_view
 from gsd_core.dashboard.components import relay
 from gsd_core.dashboard.components.heat import read_cell
 from gsd_core.dashboard.components.scatter import read_row
+from tests.page_support import mount
 
 
 @pytest.fixture
 def mounted(monkeypatch):
     """What the component was given; its answer lies in ``session_state``."""
-    given = {}
-    monkeypatch.setattr(relay, "_relay", lambda **arguments: given.update(arguments))
-    monkeypatch.setattr(st, "session_state", {})
-    return given
+    return mount(monkeypatch, relay, "_relay")
 
 
 def test_what_was_taken_is_handed_on_and_nothing_else(mounted):

@@ -28,10 +28,11 @@ from gsd_core.dashboard.session import Chosen
 from gsd_core.dashboard.structure_queries import PairView
 
 CELLS, SPANS = "alignment_cells", "alignment_spans"  # keys of the two fragments
-LATER = (
-    SPANS,
-    *(f"alignment_{part}" for part in ("caption", "layers", "run")),
-)  # drawn once the heat map is seen
+CAPTION, LAYERS, RUN = (
+    "alignment_caption",
+    "alignment_layers",
+    "alignment_run",
+)  # and of those that wait for the map
 _HEAT = "alignment_heat"
 DRAWN = "alignment_drawn"  # whether this session's browser has drawn a heat map
 _HELD = "alignment_held"  # the cell that the browser shows as chosen, and how often it was told another
@@ -39,15 +40,17 @@ _TEXT = 90
 
 
 def has_drawn() -> bool:
-    """What waits for it: a browser that is sent charts reads five megabytes of Plotly first, and meanwhile draws
-    nothing, for a second."""
+    """Whether this session's browser has drawn a heat map (ours).
+
+    Charts wait for it: a browser that is sent one reads five megabytes of Plotly first, and draws nothing meanwhile.
+    """
     return bool(st.session_state.get(DRAWN))
 
 
 def _draw_later() -> None:
     """Callback: the heat map can be seen."""
     st.session_state[DRAWN] = True
-    st.rerun(list(LATER))
+    st.rerun([SPANS, CAPTION, LAYERS, RUN])
 
 
 def _chosen_cell(pair: PairView) -> tuple[int, int]:
@@ -151,6 +154,8 @@ def show_cells(chosen: Chosen, a: str, b: str) -> None:
 @st.fragment(key=SPANS)
 def show_spans(chosen: Chosen, a: str, b: str) -> None:
     """The two spans of the chosen cell."""
+    if not has_drawn():
+        return
     view, pair = session.get_view(chosen), session.get_pair(chosen, a, b)
     take_picks(SPANS, partial(_take_cell, pair))
     i, j = _chosen_cell(pair)

@@ -13,7 +13,7 @@ import streamlit as st
 from gsd_core.dashboard import alignment_figures, job_view, session
 from gsd_core.dashboard.address import address_of, write_address
 from gsd_core.dashboard.alignment_figures import name_pair
-from gsd_core.dashboard.alignment_heat import LATER, has_drawn, show_cells, show_spans
+from gsd_core.dashboard.alignment_heat import CAPTION, LAYERS, RUN, has_drawn, show_cells, show_spans
 from gsd_core.dashboard.charts import show_chart
 from gsd_core.dashboard.commands import analyze_commands
 from gsd_core.dashboard.figure_tables import make_clusters_table, make_layers_table
@@ -30,7 +30,6 @@ from gsd_core.dashboard.structure_queries import (
 from gsd_core.errors import UserError
 
 _PAIR = "alignment_pair"
-_, _CAPTION, _LAYERS, _RUN = LATER
 
 
 def open_structure(chosen: Chosen) -> Structure | None:
@@ -84,7 +83,7 @@ def _describe(structure: Structure, pair: PairView, run: str) -> str:
     )
 
 
-@st.fragment(key=_CAPTION)
+@st.fragment(key=CAPTION)
 def _show_caption(chosen: Chosen, a: str, b: str) -> None:
     """What is framed, how to choose, and the way to the texts."""
     structure = session.get_structure(chosen)
@@ -102,7 +101,7 @@ def _show_caption(chosen: Chosen, a: str, b: str) -> None:
     )
 
 
-@st.fragment(key=_LAYERS)
+@st.fragment(key=LAYERS)
 def _show_layers(chosen: Chosen, a: str, b: str) -> None:
     structure = session.get_structure(chosen)
     if structure is None or not has_drawn():
@@ -130,7 +129,7 @@ def _show_layers(chosen: Chosen, a: str, b: str) -> None:
     )
 
 
-@st.fragment(key=_RUN)
+@st.fragment(key=RUN)
 def _show_run(chosen: Chosen) -> None:
     """What holds for the whole run: clusters among each other, and figure A."""
     structure = session.get_structure(chosen)

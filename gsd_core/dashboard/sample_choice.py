@@ -62,9 +62,8 @@ def choose_sample(view: RunView, label: str, name: str, *, default: str = "", he
     key = f"address_{name}"
     st.session_state[key] = current
     write_address(name, None if current == default else current)
-    hints = [help, "The list holds the samples around this one; type the whole name of any other."][
-        : 1 + is_long
-    ]
+    if is_long:
+        help = f"{help} The list holds the samples around this one; type the whole name of any other.".strip()
     st.selectbox(
         f"{label} ({len(samples):,})",
         shown,
@@ -73,6 +72,6 @@ def choose_sample(view: RunView, label: str, name: str, *, default: str = "", he
         on_change=_changed,
         args=(view, key, name, default),
         accept_new_options=is_long,
-        help=" ".join(filter(None, hints)) or None,
+        help=help or None,
     )
     return current

@@ -1,6 +1,7 @@
 """Browser components of our own (Streamlit components v2): plain JavaScript, nothing fetched from elsewhere.
 
-declare   a component from the files of its folder
+declare     a component from the files of its folder
+read_sent   what the browser side of one has sent
 """
 
 from __future__ import annotations
@@ -28,3 +29,11 @@ def declare(name: str, html: str, *scripts: str) -> Callable[..., Any]:
         css=style.read_text(encoding="utf-8") if style.is_file() else None,
         js="\n".join((folder / script).read_text(encoding="utf-8") for script in scripts),
     )
+
+
+def read_sent(key: str, name: str) -> Any:
+    """What the component mounted under ``key`` sent as ``name`` before this run (ours); None where it sent nothing.
+
+    As the browser gave it: not to be trusted in type or range.
+    """
+    return (st.session_state.get(key) or {}).get(name)

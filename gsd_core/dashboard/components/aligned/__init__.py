@@ -12,9 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 
-import streamlit as st
-
-from gsd_core.dashboard.components import declare
+from gsd_core.dashboard.components import declare, read_sent
 
 _list = declare("aligned", '<div class="gsd-aligned"></div>', "../dom.js", "aligned.js")
 
@@ -64,7 +62,7 @@ def plot_aligned(
     """
 
     def shown() -> None:
-        span = (st.session_state.get(key) or {}).get("shown")
+        span = read_sent(key, "shown")
         if on_show is not None and span:
             on_show(str(span))
 

@@ -18,10 +18,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import streamlit as st
 
 from gsd_core.dashboard.colors import COSINES
-from gsd_core.dashboard.components import declare
+from gsd_core.dashboard.components import declare, read_sent
 
 UNKNOWN = -128
 _SHELL = """
@@ -120,7 +119,7 @@ def plot_heat(
     n_a, n_b = cosines.shape
 
     def picked() -> None:
-        cell = read_cell((st.session_state.get(key) or {}).get("picked"), (n_a, n_b))
+        cell = read_cell(read_sent(key, "picked"), (n_a, n_b))
         if cell is not None:
             on_choose(*cell)
 

@@ -16,9 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import streamlit as st
-
-from gsd_core.dashboard.components import declare
+from gsd_core.dashboard.components import declare, read_sent
 
 _SHELL = """
 <div class="gsd-pair">
@@ -98,7 +96,7 @@ def plot_pair(
     """
 
     def chosen() -> None:
-        span = (st.session_state.get(key) or {}).get("chosen")
+        span = read_sent(key, "chosen")
         if on_choose is not None and span:
             on_choose(str(span))
 

@@ -13,9 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import streamlit as st
-
-from gsd_core.dashboard.components import declare
+from gsd_core.dashboard.components import declare, read_sent
 
 _relay = declare("relay", '<div class="gsd-relay" hidden></div>', "relay.js")
 
@@ -28,7 +26,7 @@ def take_picks(name: str, on_pick: Callable[[Any], None]) -> None:
     key = f"relay_{name}"
 
     def taken() -> None:
-        value = (st.session_state.get(key) or {}).get("taken")
+        value = read_sent(key, "taken")
         if value is not None:
             on_pick(value)
 

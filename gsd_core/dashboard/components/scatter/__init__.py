@@ -24,7 +24,7 @@ import streamlit as st
 from streamlit import runtime
 
 from gsd_core.dashboard.colors import ACCENT
-from gsd_core.dashboard.components import declare
+from gsd_core.dashboard.components import declare, read_sent
 from gsd_core.dashboard.components.scatter.encoding import Block
 from gsd_core.dashboard.polygons import read_polygon
 
@@ -113,22 +113,19 @@ def plot_scatter(
         ``relay.take_picks`` of this name takes the row instead, for ``read_row``.
     """
 
-    def sent(event: str) -> Any:
-        return (st.session_state.get(key) or {}).get(event)
-
     def picked() -> None:
-        row = read_row(sent("picked"))
+        row = read_row(read_sent(key, "picked"))
         if row is not None:
             on_pick(row)
 
     def drawn() -> None:
-        corners = sent("drawn")
+        corners = read_sent(key, "drawn")
         polygon = read_polygon(corners)
         if polygon is not None or corners == []:
             on_draw(polygon)
 
     def missing() -> None:
-        if sent("missing"):
+        if read_sent(key, "missing"):
             on_missing()
 
     data = {

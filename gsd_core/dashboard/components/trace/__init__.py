@@ -14,9 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import streamlit as st
-
-from gsd_core.dashboard.components import declare
+from gsd_core.dashboard.components import declare, read_sent
 
 _SHELL = """
 <div class="gsd-trace">
@@ -94,7 +92,7 @@ def plot_trace(
     """
 
     def chosen() -> None:
-        span = (st.session_state.get(key) or {}).get("chosen")
+        span = read_sent(key, "chosen")
         if on_choose is not None and span:
             on_choose(str(span))
 
