@@ -231,6 +231,18 @@ def test_what_cannot_be_read_is_one_line_naming_the_file(tmp_path: Path, name: s
     assert caught.value.fix, "every refusal says what to do"
 
 
+def test_who_has_no_columns_is_not_told_to_name_them(tmp_path: Path) -> None:
+    broken, other = tmp_path / "broken.jsonl", tmp_path / "other.jsonl"
+    broken.write_text('{"question": "x"\nnot json\n', encoding="utf-8")
+    other.write_text('{"prompt_x": "1", "work_x": ""}\n', encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        load_dataset(broken)
+    assert "--map" not in str(caught.value.fix)
+    with pytest.raises(UserError) as caught:
+        load_dataset(other)
+    assert "--map" in str(caught.value.fix)
+
+
 def test_directories_and_devices_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="directory"):
         load_dataset(tmp_path)

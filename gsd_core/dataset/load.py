@@ -89,8 +89,9 @@ def load_dataset(
         raise UserError(
             f"none of {n_rejected} rows can be used: {_first_reasons(loaded.rejected)}",
             loaded.source,
-            "name the columns with --map question=COL,reasoning=COL,answer=COL"
-            + (f"; they are {', '.join(loaded.columns)}" if loaded.columns else ""),
+            f"name the columns with --map question=COL,reasoning=COL,answer=COL; they are {', '.join(loaded.columns)}"
+            if loaded.columns
+            else "mend the rows: each is one object or record with named columns (docs/data-formats.md)",
         )
     return loaded
 
