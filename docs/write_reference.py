@@ -32,7 +32,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "gsd_core.training": (
         *("SpanGradientCallback", "RowCollator", "make_training_rows", "add_row_numbers", "GradientSink"),
     ),
-    "gsd_core.pipeline.tracked_run": ("TrackedRun",),
+    "gsd_core.driver.tracked_run": ("TrackedRun",),
     "gsd_core.store": ("Workspace", "RunReader", "LazyVectors", "RunInfo", "DatasetInfo", "RunSample"),
     "gsd_core.dataset.load": ("load_dataset", "preview_dataset", "LoadedDataset"),
     "gsd_core.capture.models": ("load_model", "resolve_checkpoints", "Checkpoint"),

@@ -18,20 +18,32 @@ from typing import TYPE_CHECKING, Any
 from gsd_core.errors import UserError
 
 if TYPE_CHECKING:
-    from gsd_core.pipeline.opened import OpenedRun, open_run
-    from gsd_core.pipeline.tracking import open_probe, open_ride
+    from gsd_core.driver.tracking import open_probe, open_ride
+    from gsd_core.stages.opened_run import OpenedRun, open_run
 
 __version__ = "0.1.0"
 __all__ = ["OpenedRun", "UserError", "__version__", "open_probe", "open_ride", "open_run"]
 
 _LAZY_NAMES = {
-    "open_run": "gsd_core.pipeline.opened",
-    "OpenedRun": "gsd_core.pipeline.opened",
-    "open_probe": "gsd_core.pipeline.tracking",
-    "open_ride": "gsd_core.pipeline.tracking",
+    "open_run": "gsd_core.stages.opened_run",
+    "OpenedRun": "gsd_core.stages.opened_run",
+    "open_probe": "gsd_core.driver.tracking",
+    "open_ride": "gsd_core.driver.tracking",
 }
 _ROOMS = frozenset(
-    ("analysis", "capture", "dataset", "execution", "pipeline", "store", "training", "types", "errors")
+    (
+        "analysis",
+        "capture",
+        "comparison",
+        "dataset",
+        "driver",
+        "execution",
+        "stages",
+        "store",
+        "training",
+        "types",
+        "errors",
+    )
 )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from gsd_core.pipeline.cli import main
+from gsd_core.cli.command_line import main
 
 __all__ = ["main"]
 

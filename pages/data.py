@@ -2,7 +2,9 @@
 
 import streamlit as st
 
-from gsd_core.dashboard import data_view, job_view, router
+from gsd_core.dashboard.data import data_view
+from gsd_core.dashboard.frame import router
+from gsd_core.dashboard.jobs import job_view
 
 router.enter_by_door()
 

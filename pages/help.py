@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from gsd_core.dashboard import help_view, router
+from gsd_core.dashboard.frame import router
+from gsd_core.dashboard.help import help_view
 
 router.enter_by_door()
 

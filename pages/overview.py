@@ -2,7 +2,9 @@
 
 import streamlit as st
 
-from gsd_core.dashboard import job_view, overview_view, router, session
+from gsd_core.dashboard.frame import router, session
+from gsd_core.dashboard.jobs import job_view
+from gsd_core.dashboard.overview import overview_view
 
 router.enter_by_door()
 

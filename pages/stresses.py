@@ -1,7 +1,7 @@
 """Stresses: sequences of aligned spans that recur across samples, and every place where one occurs."""
 
-from gsd_core.dashboard import stresses_view
-from gsd_core.dashboard.run_page import show_run_page
+from gsd_core.dashboard.frame.run_page import show_run_page
+from gsd_core.dashboard.stresses import stresses_view
 
 show_run_page(
     "Stresses",

@@ -1,7 +1,7 @@
 """Trace: one sample's reasoning with its spans; a click shows the aligned spans of other samples."""
 
-from gsd_core.dashboard import trace_view
-from gsd_core.dashboard.run_page import show_run_page
+from gsd_core.dashboard.frame.run_page import show_run_page
+from gsd_core.dashboard.trace import trace_view
 
 show_run_page(
     "Trace",

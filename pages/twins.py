@@ -1,7 +1,7 @@
 """Twins: samples whose reasoning is aligned while their questions speak of different things."""
 
-from gsd_core.dashboard import twins_view
-from gsd_core.dashboard.run_page import show_run_page
+from gsd_core.dashboard.frame.run_page import show_run_page
+from gsd_core.dashboard.twins import twins_view
 
 show_run_page(
     "Twins",

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from gsd_core.pipeline.cli import main
+from gsd_core.cli.command_line import main
 
 ROOT = Path(__file__).resolve().parents[1]
 

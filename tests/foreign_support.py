@@ -18,8 +18,8 @@ import numpy as np
 import torch
 import yaml
 
-from gsd_core.capture.foreign import MAX_WIDTH, DirectionLayout, ForeignStore
-from gsd_core.capture.foreign_stores import open_store
+from gsd_core.importing.foreign_rows import MAX_WIDTH, DirectionLayout, ForeignStore
+from gsd_core.importing.foreign_stores import open_store
 
 SIZES = {"layers.0.attn.q": 6, "layers.0.mlp.up": 4, "layers.1.attn.q": 6, "lm_head": 8}
 

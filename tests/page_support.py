@@ -21,7 +21,7 @@ from typing import Any
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from gsd_core.dashboard import alignment_heat
+from gsd_core.dashboard.alignment import alignment_heat
 
 ROOT = Path(__file__).resolve().parents[1]
 APP = str(ROOT / "app.py")

@@ -9,10 +9,10 @@ from sklearn.metrics import adjusted_mutual_info_score
 from gsd_core.analysis import manifold
 from gsd_core.analysis.analyze import STAGES, analyze_directions
 from gsd_core.analysis.clusters import compute_clusters, confirm_clusters
-from gsd_core.analysis.directions import compute_centred
 from gsd_core.analysis.labels import compute_cluster_labels, compute_exemplars
 from gsd_core.analysis.layout import compute_layout
 from gsd_core.analysis.manifold import compute_knn
+from gsd_core.comparison.centring import compute_centred
 
 WORDS = ["divide share", "add total", "percent discount", "convert minutes", "check result", "compare larger"]
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gsd_core.analysis import directions as directions_module
-from gsd_core.analysis.directions import apply_centring, compute_centred
-from gsd_core.analysis.neighbors import compute_neighbors
-from gsd_core.analysis.nulls import (
+from gsd_core.comparison import centring as directions_module
+from gsd_core.comparison.centring import apply_centring, compute_centred
+from gsd_core.comparison.nearest import compute_neighbors
+from gsd_core.comparison.nulls import (
     compute_joint_q_values,
     compute_null_cosines,
     compute_q_values,

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_mutual_info_score
 
-from gsd_core.analysis import clusters, directions, nulls, placing, structure
+from gsd_core.analysis import clusters, placing, structure
 from gsd_core.analysis.analyze import Analysis, analyze_directions
-from gsd_core.analysis.directions import CentredRows, apply_centring, compute_centred
 from gsd_core.analysis.placing import fit_sample
 from gsd_core.analysis.structure import analyze_structure
+from gsd_core.comparison import centring as directions
+from gsd_core.comparison import nulls
+from gsd_core.comparison.centring import CentredRows, apply_centring, compute_centred
 from tests.test_analysis_clusters import plant
 
 N, FITTED, MOST = 900, 400, 540

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gsd_core.dashboard import big_map, figures, queries
 from gsd_core.dashboard.components.scatter import encoding
-from gsd_core.dashboard.polygons import MOST_CORNERS, find_inside, read_polygon
-from gsd_core.dashboard.row_index import RowIndex
+from gsd_core.dashboard.map import big_map, map_figures
+from gsd_core.dashboard.map.polygons import MOST_CORNERS, find_inside, read_polygon
+from gsd_core.dashboard.reading import run_view
+from gsd_core.dashboard.reading.row_index import RowIndex
 from gsd_core.store import Workspace
 from tests.page_support import open_page, words
 from tests.synthetic import build_workspace
@@ -32,8 +33,8 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def view(folder) -> queries.RunView:
-    return queries.load_run_view(Workspace.open(folder).open_run("planted"), "step-20")
+def view(folder) -> run_view.RunView:
+    return run_view.load_run_view(Workspace.open(folder).open_run("planted"), "step-20")
 
 
 @settings(deadline=None, max_examples=40)
@@ -144,7 +145,7 @@ def _values_of(look) -> np.ndarray:
 
 
 def test_colours_mean_what_their_names_say(view):
-    choices = figures.list_color_choices(view)
+    choices = map_figures.list_color_choices(view)
     look = big_map.make_look(view, choices["cluster"])
     names = [look.names[index] for index in _values_of(look)]
     assert names == [view.cluster_name(cluster) for cluster in view.spans["cluster"]]
@@ -159,20 +160,21 @@ def test_colours_mean_what_their_names_say(view):
 
 
 def test_rare_categories_share_a_colour(view):
-    by_sample = big_map.make_look(view, figures.list_color_choices(view)["sample"])
+    by_sample = big_map.make_look(view, map_figures.list_color_choices(view)["sample"])
     values = _values_of(by_sample)
-    assert len(by_sample.names) == figures.MAX_NAMED + 1
-    assert by_sample.names[-1] == figures.OTHER
-    named = view.spans["sample"][values < figures.MAX_NAMED]
+    assert len(by_sample.names) == map_figures.MAX_NAMED + 1
+    assert by_sample.names[-1] == map_figures.OTHER
+    named = view.spans["sample"][values < map_figures.MAX_NAMED]
     assert (
-        named.value_counts().min() >= view.spans["sample"][values == figures.MAX_NAMED].value_counts().max()
+        named.value_counts().min()
+        >= view.spans["sample"][values == map_figures.MAX_NAMED].value_counts().max()
     )
 
 
 def test_bigger_numbers_stand_further_right_on_the_scale(view):
     spans = view.spans.assign(norm=np.where(np.arange(len(view.spans)) == 3, np.nan, view.spans["norm"]))
-    seen = queries.RunView(**{**view.__dict__, "spans": spans})
-    look = big_map.make_look(seen, figures.list_color_choices(seen)["norm"])
+    seen = run_view.RunView(**{**view.__dict__, "spans": spans})
+    look = big_map.make_look(seen, map_figures.list_color_choices(seen)["norm"])
     values = _values_of(look).astype(int)
     assert look.names[values[3]] == "unknown"
     known = spans["norm"].notna().to_numpy()
@@ -188,7 +190,7 @@ def test_a_sample_keeps_the_numbers_of_its_rows(view, monkeypatch):
     assert len(sample.spans) == min(20, mask.sum()) == own_mask.sum()
     assert mask[sample.spans.index].all()
     assert (view.spans["span"].iloc[sample.spans.index] == sample.spans["span"]).all()
-    trace = figures.plot_map(sample, own_mask, figures.list_color_choices(view)["sample"]).data[0]
+    trace = map_figures.plot_map(sample, own_mask, map_figures.list_color_choices(view)["sample"]).data[0]
     assert set(trace.customdata) <= set(sample.spans.index), "a click would open another span"
 
 

@@ -17,7 +17,7 @@ from tests.cli_support import ROOT, make_rows, run_gsd_json, save_tiny_model, wr
 CHILD = """
 import os, signal, sys
 import gsd_core.store.writer as writer
-from gsd_core.pipeline.cli import main
+from gsd_core.cli.command_line import main
 moment, nth, words = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
 writer.COMMIT_ROWS = 12
 commit, append = writer.BatchWriter.commit, writer.BatchWriter.append

@@ -18,13 +18,13 @@ from typing import Any
 import psutil
 import pytest
 
+from gsd_core.console.progress import Progress
+from gsd_core.driver.capture_plan import CaptureOptions
+from gsd_core.driver.capture_worker import CaptureSamples
 from gsd_core.errors import UserError
 from gsd_core.execution import BatchesLost, LocalExecutor, RayExecutor
-from gsd_core.pipeline import capture
-from gsd_core.pipeline.capture import run_capture
-from gsd_core.pipeline.capture_plan import CaptureOptions
-from gsd_core.pipeline.capture_worker import CaptureSamples
-from gsd_core.pipeline.progress import Progress
+from gsd_core.stages import capture_stage
+from gsd_core.stages.capture_stage import run_capture
 from gsd_core.store import Run, Workspace
 from tests.cli_support import make_rows, run_gsd, run_gsd_json, save_tiny_model, start_gsd, write_rows
 from tests.store_rows import read_everything
@@ -99,7 +99,7 @@ def run_with(inputs: Path, name: str, make: Callable[..., Any], **more: Any) -> 
         **more,
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(capture, "make_executor", make)
+        patch.setattr(capture_stage, "make_executor", make)
         run_capture(workspace, options, Progress(quiet=True))
     return workspace.open_run("one")
 

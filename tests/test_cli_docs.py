@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from gsd_core.pipeline.parser import make_parser
+from gsd_core.cli.command_parser import make_parser
 from tests.cli_support import ROOT, run_gsd
 from tests.foreign_support import SIZES, write_bergson, write_less
 

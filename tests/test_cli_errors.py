@@ -246,7 +246,7 @@ def test_debug_shows_the_traceback(workspace: Path) -> None:
 
 
 def test_internal_failure_is_exit_1(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import gsd_core.pipeline.datasets as stage
+    import gsd_core.stages.datasets_stage as stage
 
     def fail(*_: object) -> None:
         raise ValueError("first line\nsecond line")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from gsd_core.dashboard.cosine_queries import load_exact
+from gsd_core.dashboard.reading.cosine_queries import load_exact
 from gsd_core.store import Workspace
 from tests.cli_support import make_rows, run_gsd, run_gsd_json, save_tiny_model, write_rows
 

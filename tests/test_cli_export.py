@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from gsd_core.errors import UserError
-from gsd_core.pipeline.export import write_table
-from gsd_core.pipeline.tables import SPAN_COLUMNS, compute_meta_columns
+from gsd_core.stages.export_stage import write_table
+from gsd_core.stages.run_tables import SPAN_COLUMNS, compute_meta_columns
 from tests.cli_support import run_gsd, run_gsd_json, write_run
 
 METAS: list[dict[str, Any]] = [

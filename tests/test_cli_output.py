@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gsd_core.pipeline.output import (
+from gsd_core.console.output import (
     compute_json_value,
     format_count,
     format_seconds,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gsd_core.pipeline.progress import FILE_INTERVAL_S, Progress
+from gsd_core.console.progress import FILE_INTERVAL_S, Progress
 
 
 class Clock:

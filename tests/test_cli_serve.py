@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 
 from gsd_core.errors import UserError
-from gsd_core.pipeline import serve
+from gsd_core.stages import serve_stage
 from tests.cli_support import run_gsd, run_gsd_json, start_gsd
 
 
@@ -50,15 +50,15 @@ def test_a_taken_port_is_told_before_anything_starts(tmp_path: Path) -> None:
 
 
 def test_without_a_port_the_next_free_one_is_taken() -> None:
-    first = serve.choose_port("127.0.0.1", None)
+    first = serve_stage.choose_port("127.0.0.1", None)
     with socket.create_server(("127.0.0.1", first)):
-        assert serve.choose_port("127.0.0.1", None) > first
+        assert serve_stage.choose_port("127.0.0.1", None) > first
 
 
 def test_an_installation_without_the_app_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve.gsd_core, "__file__", str(tmp_path / "gsd_core" / "__init__.py"))
+    monkeypatch.setattr(serve_stage.gsd_core, "__file__", str(tmp_path / "gsd_core" / "__init__.py"))
     with pytest.raises(UserError, match="clone of the repository"):
-        serve.find_app()
+        serve_stage.find_app()
 
 
 def test_doctor_tells_what_is_there(tmp_path: Path) -> None:

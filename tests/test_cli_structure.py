@@ -174,7 +174,7 @@ def test_exports_hold_the_same_rows_in_every_format(workspace: Path, tmp_path: P
 
 
 def test_questions_without_embedding_take_their_spans(tmp_path: Path) -> None:
-    from gsd_core.pipeline.structure import read_semantics
+    from gsd_core.stages.structure_stage import read_semantics
 
     write_run(tmp_path / "w", n_samples=3)
     run = open_run(tmp_path / "w")

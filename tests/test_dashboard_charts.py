@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gsd_core.dashboard import figure_tables, figures, queries, structure_figures
-from gsd_core.dashboard import structure_queries as sq
-from gsd_core.dashboard.charts import LONGEST_NAME, name_file
-from gsd_core.dashboard.cosine_queries import load_directions
-from gsd_core.dashboard.evidence_figures import MAX_CURVES, choose_curves
+from gsd_core.dashboard.drawing import figure_tables, structure_figures
+from gsd_core.dashboard.drawing.charts import LONGEST_NAME, name_file
+from gsd_core.dashboard.evidence.evidence_figures import MAX_CURVES, choose_curves
+from gsd_core.dashboard.map import map_figures
+from gsd_core.dashboard.reading import run_view
+from gsd_core.dashboard.reading import structure_queries as sq
+from gsd_core.dashboard.reading.cosine_queries import load_directions
 from gsd_core.store import Workspace
 from tests.page_support import ROOT, open_page
 from tests.synthetic import build_workspace
@@ -34,8 +36,8 @@ def run(folder):
 
 
 @pytest.fixture(scope="module")
-def view(run) -> queries.RunView:
-    return queries.load_run_view(run, CHECKPOINT)
+def view(run) -> run_view.RunView:
+    return run_view.load_run_view(run, CHECKPOINT)
 
 
 @pytest.fixture(scope="module")
@@ -94,10 +96,10 @@ def test_a_file_name_is_never_too_long():
 
 
 def test_the_maps_table_has_a_row_for_every_point_in_colour(view):
-    color = figures.list_color_choices(view)["norm"]
+    color = map_figures.list_color_choices(view)["norm"]
     mask = (view.spans["sample"] != view.spans["sample"].iloc[0]).to_numpy()
     table = figure_tables.make_map_table(view, mask, color.column)
-    drawn = [trace for trace in figures.plot_map(view, mask, color).data if trace.hoverinfo != "skip"]
+    drawn = [trace for trace in map_figures.plot_map(view, mask, color).data if trace.hoverinfo != "skip"]
     assert len(table) == sum(len(trace.x) for trace in drawn) == mask.sum()
     assert list(table["x"].astype(np.float32)) == list(drawn[0].x)
     assert color.column in table

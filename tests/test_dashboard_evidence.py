@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from gsd_core.dashboard.alignment_figures import plot_cosines
-from gsd_core.dashboard.commands import evaluate_commands
-from gsd_core.dashboard.evidence_figures import choose_curves, plot_curves, plot_dots
-from gsd_core.verdict import compute_verdict
+from gsd_core.comparison.verdict import compute_verdict
+from gsd_core.dashboard.alignment.alignment_figures import plot_cosines
+from gsd_core.dashboard.evidence.evidence_figures import choose_curves, plot_curves, plot_dots
+from gsd_core.dashboard.jobs.commands import evaluate_commands
 from tests.cli_support import run_gsd_json, write_run
 from tests.page_support import check, open_page, words
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gsd_core.dashboard import jobs, supervisor
-from gsd_core.dashboard.commands import CaptureChoice, capture_commands
+from gsd_core.dashboard.jobs import job_store, supervisor
+from gsd_core.dashboard.jobs.commands import CaptureChoice, capture_commands
 from gsd_core.errors import UserError
 
 # Stands for a long stage: writes progress, then waits for SIGINT, keeps what is finished and exits 130.
@@ -43,25 +43,25 @@ def python(code: str) -> list[str]:
 
 
 def ended(workspace: Path, identity: str) -> Callable[[], bool]:
-    return lambda: not jobs.read_job(workspace, identity).is_active
+    return lambda: not job_store.read_job(workspace, identity).is_active
 
 
 @pytest.fixture
 def waiting_job(tmp_path: Path):
     """A job whose first command waits to be interrupted; whatever a test leaves running is ended."""
-    job = jobs.start_job(tmp_path, "waits", [python(WAITS), python("print(1)")], run="r")
-    wait_for(lambda: jobs.read_progress(job) is not None, "first progress")
+    job = job_store.start_job(tmp_path, "waits", [python(WAITS), python("print(1)")], run="r")
+    wait_for(lambda: job_store.read_progress(job) is not None, "first progress")
     yield tmp_path, job
-    jobs.kill_job(job)
+    job_store.kill_job(job)
 
 
 def test_commands_run_in_order_and_each_result_is_kept(tmp_path):
     lines = [python("print('{\"step\": 1}')"), python("print('{\"step\": 2}')")]
-    job = jobs.start_job(tmp_path, "two steps", lines, run="r")
+    job = job_store.start_job(tmp_path, "two steps", lines, run="r")
     wait_for(ended(tmp_path, job.id), "the end of two short commands")
-    job = jobs.read_job(tmp_path, job.id)
-    assert job.status == "done", jobs.read_log(job)
-    assert [jobs.read_result(job, 0), jobs.read_result(job, 1)] == [{"step": 1}, {"step": 2}]
+    job = job_store.read_job(tmp_path, job.id)
+    assert job.status == "done", job_store.read_log(job)
+    assert [job_store.read_result(job, 0), job_store.read_result(job, 1)] == [{"step": 1}, {"step": 2}]
     assert job.exit_codes == [0, 0]
 
 
@@ -70,39 +70,41 @@ def test_a_failure_stops_the_chain_and_its_error_line_is_shown(tmp_path):
         "import sys; print('error: no such column, data.csv, choose another', file=sys.stderr); sys.exit(2)"
     )
     never = tmp_path / "never"
-    job = jobs.start_job(tmp_path, "fails", [python(fails), python(f"open({str(never)!r}, 'w')")])
+    job = job_store.start_job(tmp_path, "fails", [python(fails), python(f"open({str(never)!r}, 'w')")])
     wait_for(ended(tmp_path, job.id), "the failure")
-    job = jobs.read_job(tmp_path, job.id)
+    job = job_store.read_job(tmp_path, job.id)
     assert job.status == "failed"
-    assert jobs.read_error(job) == "no such column, data.csv, choose another"
+    assert job_store.read_error(job) == "no such column, data.csv, choose another"
     assert not never.exists(), "a command ran although the one before it had failed"
 
 
 def test_a_command_that_cannot_start_is_a_failure_with_a_reason(tmp_path):
-    job = jobs.start_job(tmp_path, "no program", [["/nonexistent/program"]])
+    job = job_store.start_job(tmp_path, "no program", [["/nonexistent/program"]])
     wait_for(ended(tmp_path, job.id), "the failure")
-    job = jobs.read_job(tmp_path, job.id)
+    job = job_store.read_job(tmp_path, job.id)
     assert job.status == "failed"
-    assert "cannot start" in jobs.read_error(job)
+    assert "cannot start" in job_store.read_error(job)
 
 
 def test_progress_of_a_running_stage_is_read(waiting_job):
     workspace, job = waiting_job
-    progress = jobs.read_progress(job)
+    progress = job_store.read_progress(job)
     assert progress is not None
     assert (progress.stage, progress.done, progress.total, progress.unit) == ("capture", 3, 10, "samples")
     assert progress.share == pytest.approx(0.3)
-    assert jobs.read_job(workspace, job.id).status == "running"
+    assert job_store.read_job(workspace, job.id).status == "running"
 
 
 def test_cancel_lets_the_stage_keep_what_is_finished(waiting_job):
     workspace, job = waiting_job
-    assert jobs.cancel_job(job)
+    assert job_store.cancel_job(job)
     wait_for(ended(workspace, job.id), "the end after a cancel")
-    job = jobs.read_job(workspace, job.id)
+    job = job_store.read_job(workspace, job.id)
     assert job.status == "cancelled", "a cancelled job must not look failed or done"
-    assert jobs.read_result(job, 0) == {"kept": 3}, "the stage got no chance to keep what it had finished"
-    assert not jobs.cancel_job(job), "a cancel after the end must say that nothing was there to cancel"
+    assert job_store.read_result(job, 0) == {"kept": 3}, (
+        "the stage got no chance to keep what it had finished"
+    )
+    assert not job_store.cancel_job(job), "a cancel after the end must say that nothing was there to cancel"
 
 
 def test_a_killed_supervisor_is_noticed(waiting_job):
@@ -110,93 +112,93 @@ def test_a_killed_supervisor_is_noticed(waiting_job):
     process = json.loads((job.folder / "process.json").read_text())
     os.killpg(process["pid"], signal.SIGKILL)
     wait_for(ended(workspace, job.id), "a dead job counting as ended")
-    job = jobs.read_job(workspace, job.id)
+    job = job_store.read_job(workspace, job.id)
     assert job.status == "failed"
     assert job.is_dead
-    assert "without a word" in jobs.read_error(job)
+    assert "without a word" in job_store.read_error(job)
 
 
 def test_a_reused_process_number_is_not_our_job(tmp_path):
     """After a reboot another program may carry the number of a job that died."""
-    job = jobs.start_job(tmp_path, "short", [python("pass")])
+    job = job_store.start_job(tmp_path, "short", [python("pass")])
     wait_for(ended(tmp_path, job.id), "the end")
     supervisor.write_json(job.folder / "state.json", {"status": "running", "command": 0})
     own = psutil.Process()
     record = {"pid": own.pid, "created": own.create_time() - 1000}
     supervisor.write_json(job.folder / "process.json", record)
-    job = jobs.read_job(tmp_path, job.id)
+    job = job_store.read_job(tmp_path, job.id)
     assert job.status == "failed"
-    assert not jobs.cancel_job(job), "a signal would have gone to somebody else's process"
+    assert not job_store.cancel_job(job), "a signal would have gone to somebody else's process"
 
 
 def test_an_interrupted_capture_goes_on_with_resume(tmp_path):
     script = "import sys; sys.exit(0 if '--resume' in sys.argv else 130)"
     add, capture = python("pass"), [*python(script), "capture", "--dataset", "d"]
-    job = jobs.start_job(tmp_path, "capture", [add, capture], run="r", dataset="d")
+    job = job_store.start_job(tmp_path, "capture", [add, capture], run="r", dataset="d")
     wait_for(ended(tmp_path, job.id), "the end")
-    job = jobs.read_job(tmp_path, job.id)
+    job = job_store.read_job(tmp_path, job.id)
     assert job.status == "cancelled"
-    again = jobs.restart_job(tmp_path, job)
+    again = job_store.restart_job(tmp_path, job)
     assert again.commands == [[*capture, "--resume"]], "finished commands must not run twice"
     wait_for(ended(tmp_path, again.id), "the resumed end")
-    assert jobs.read_job(tmp_path, again.id).status == "done"
+    assert job_store.read_job(tmp_path, again.id).status == "done"
 
 
-def status_of(workspace: Path, job: jobs.Job) -> str:
-    return jobs.read_job(workspace, job.id).status
+def status_of(workspace: Path, job: job_store.Job) -> str:
+    return job_store.read_job(workspace, job.id).status
 
 
 def test_the_third_job_waits_for_its_turn_and_the_fourth_for_the_third(waiting_job):
     workspace, first = waiting_job
-    others = [jobs.start_job(workspace, name, [python(WAITS)]) for name in ("second", "third", "fourth")]
+    others = [job_store.start_job(workspace, name, [python(WAITS)]) for name in ("second", "third", "fourth")]
     try:
         second, third, fourth = others
         wait_for(lambda: status_of(workspace, second) == "running", "the second job's turn")
         for job, n_before in ((third, 2), (fourth, 3)):
             wait_for(lambda job=job: status_of(workspace, job) == "queued", "a waiting job")
-            assert jobs.read_job(workspace, job.id).n_before == n_before
+            assert job_store.read_job(workspace, job.id).n_before == n_before
         with pytest.raises(UserError, match="still running"):
-            jobs.remove_job(jobs.read_job(workspace, third.id))
-        jobs.kill_job(first)  # also one that dies without a word gives its turn away
+            job_store.remove_job(job_store.read_job(workspace, third.id))
+        job_store.kill_job(first)  # also one that dies without a word gives its turn away
         wait_for(lambda: status_of(workspace, third) == "running", "the third job's turn")
         assert status_of(workspace, fourth) == "queued", "more than two jobs run at once"
-        assert jobs.cancel_job(fourth)
+        assert job_store.cancel_job(fourth)
         wait_for(ended(workspace, fourth.id), "the end of a job that never had its turn")
         assert status_of(workspace, fourth) == "cancelled"
     finally:
         for job in others:
-            jobs.kill_job(job)
+            job_store.kill_job(job)
 
 
 def test_there_is_an_end_to_waiting(waiting_job, monkeypatch):
     workspace, _ = waiting_job
-    monkeypatch.setattr(jobs, "MAX_ACTIVE", 1)
+    monkeypatch.setattr(job_store, "MAX_ACTIVE", 1)
     with pytest.raises(UserError, match="run or wait already"):
-        jobs.start_job(workspace, "one too many", [python("pass")])
+        job_store.start_job(workspace, "one too many", [python("pass")])
 
 
 @pytest.mark.parametrize("identity", ["../../etc", "", "20260101-000000-zzzzzz", "20260101-000000-abcdef"])
 def test_a_job_id_is_never_a_path(tmp_path, identity):
     with pytest.raises(UserError):
-        jobs.read_job(tmp_path, identity)
+        job_store.read_job(tmp_path, identity)
 
 
 def test_half_written_files_never_break_the_list(tmp_path):
-    job = jobs.start_job(tmp_path, "short", [python("pass")])
+    job = job_store.start_job(tmp_path, "short", [python("pass")])
     wait_for(ended(tmp_path, job.id), "the end")
     (job.folder / "progress.json").write_text('{"stage": "cap')
     (job.folder / "state.json").write_text("[]")
     wait_for(ended(tmp_path, job.id), "a job without state and process counting as ended")
-    (found,) = jobs.list_jobs(tmp_path)
-    assert jobs.read_progress(found) is None
+    (found,) = job_store.list_jobs(tmp_path)
+    assert job_store.read_progress(found) is None
     assert found.status == "failed", "a job without state and process has ended badly"
 
 
 def test_log_tail_loses_terminal_control_and_overdrawn_bars(tmp_path):
-    job = jobs.start_job(tmp_path, "short", [python("pass")])
+    job = job_store.start_job(tmp_path, "short", [python("pass")])
     wait_for(ended(tmp_path, job.id), "the end")
     (job.folder / "log.txt").write_bytes(b"start\n 10%\r 50%\r100%\n\x1b[31mred\x1b[0m\n\xff\n")
-    assert jobs.read_log(job) == "start\n100%\nred\n\ufffd"
+    assert job_store.read_log(job) == "start\n100%\nred\n\ufffd"
 
 
 def test_capture_commands_follow_the_command_line_contract(tmp_path):

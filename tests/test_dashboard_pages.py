@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gsd_core.dashboard import help_view
-from gsd_core.dashboard.session import escape
-from gsd_core.dashboard.snippets import MEASURES
+from gsd_core.dashboard.frame.session import escape
+from gsd_core.dashboard.frame.snippets import MEASURES
+from gsd_core.dashboard.help import help_view
 from gsd_core.store import Workspace
 from tests.page_support import check, list_loaded, open_page, words
 from tests.synthetic import build_workspace

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gsd_core.dashboard import pins, queries
-from gsd_core.dashboard.address import SEPARATOR
+from gsd_core.dashboard.frame.address import SEPARATOR
+from gsd_core.dashboard.reading import run_view
+from gsd_core.dashboard.spans import pins
 from gsd_core.store import Workspace
 from tests.page_support import check, open_page, words
 from tests.synthetic import build_workspace
@@ -53,7 +54,7 @@ def test_there_is_an_end_to_pinning(monkeypatch):
 
 
 def test_the_file_names_run_and_checkpoint(folder):
-    view = queries.load_run_view(Workspace.open(folder).open_run("planted"), "step-20")
+    view = run_view.load_run_view(Workspace.open(folder).open_run("planted"), "step-20")
     table = pins.compute_pin_table(view, ["sum-5#0", "sum-3#1"])
     rows = [json.loads(line) for line in table.to_json(orient="records", lines=True).splitlines()]
     assert [row["span"] for row in rows] == ["sum-5#0", "sum-3#1"]
@@ -103,7 +104,7 @@ def test_recent_spans_are_few_and_of_their_run(folder, monkeypatch):
     for number in range(40):
         pins.note_span("planted", f"sum-{number}#0")
     pins.note_span("other", "sum-1#0")
-    view = queries.load_run_view(Workspace.open(folder).open_run("planted"), "step-20")
+    view = run_view.load_run_view(Workspace.open(folder).open_run("planted"), "step-20")
     assert kept[pins._RECENT]["other"] == ["sum-1#0"]
     assert kept[pins._RECENT]["planted"] == [f"sum-{number}#0" for number in range(39, 27, -1)]
     assert pins.read_recent(view) == ["sum-29#0", "sum-28#0"], "the run has 30 samples"

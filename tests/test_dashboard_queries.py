@@ -11,13 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gsd_core.dashboard import cosine_queries, figures, panel, queries, uploads
-from gsd_core.dashboard.colors import PALETTE, compute_marks
-from gsd_core.dashboard.commands import map_flag
-from gsd_core.dashboard.downloads import FORMULA_STARTS, compute_csv
-from gsd_core.dashboard.filters import Filter, compute_mask
-from gsd_core.dashboard.labels import compute_label_columns, compute_label_frame
-from gsd_core.dashboard.row_index import RowIndex
+from gsd_core.dashboard.data import uploads
+from gsd_core.dashboard.drawing.colors import PALETTE, compute_marks
+from gsd_core.dashboard.drawing.downloads import FORMULA_STARTS, compute_csv
+from gsd_core.dashboard.jobs.commands import map_flag
+from gsd_core.dashboard.map import map_figures
+from gsd_core.dashboard.map.span_filters import Filter, compute_mask
+from gsd_core.dashboard.reading import cosine_queries, run_view
+from gsd_core.dashboard.reading.labels import compute_label_columns, compute_label_frame
+from gsd_core.dashboard.reading.row_index import RowIndex
+from gsd_core.dashboard.spans import span_panel
 from gsd_core.errors import UserError
 from gsd_core.store import Workspace
 from tests.synthetic import build_workspace
@@ -34,8 +37,8 @@ def run(workspace):
 
 
 @pytest.fixture(scope="module")
-def view(run) -> queries.RunView:
-    return queries.load_run_view(run, "step-20")
+def view(run) -> run_view.RunView:
+    return run_view.load_run_view(run, "step-20")
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +115,7 @@ def test_a_run_that_is_not_held_gives_the_same_rows_neighbours_and_pairs(run, vi
 
 def test_one_sample_has_no_null_and_no_neighbors(view):
     own = view.spans[view.spans["sample"] == view.spans["sample"].iloc[0]].reset_index(drop=True)
-    single = queries.RunView(**{**view.__dict__, "spans": own, "row_of": RowIndex(own)})
+    single = run_view.RunView(**{**view.__dict__, "spans": own, "row_of": RowIndex(own)})
     matrix = np.eye(len(own), 8, dtype=np.float32)
     null = cosine_queries.compute_null(matrix, own["sample"].to_numpy())
     assert null.n == 0
@@ -134,7 +137,7 @@ def test_zero_gradient_has_no_neighbors(view, directions):
 
 def test_trace_pieces_join_to_the_reasoning(view):
     for sample, row in view.samples.iterrows():
-        pieces = queries.compute_trace(view, str(sample))
+        pieces = run_view.compute_trace(view, str(sample))
         assert "".join(piece.text for piece in pieces) == row["reasoning"], "text was lost or doubled"
         for piece in pieces:
             if piece.row is not None:
@@ -145,7 +148,7 @@ def test_loss_tint_never_changes_the_text(run, view):
     """Tokens may straddle the borders of spans; what is read must stay what was written."""
     tokens = run.read_tokens("sum-3", "step-20")
     tokens.loc[3:20, "end"] += 2
-    segments = panel.trace_segments(view, "sum-3", tokens)
+    segments = span_panel.trace_segments(view, "sum-3", tokens)
     assert "".join(segment.text for segment in segments) == view.samples.loc["sum-3", "reasoning"]
     for segment in segments:
         if segment.span is not None:
@@ -154,16 +157,16 @@ def test_loss_tint_never_changes_the_text(run, view):
 
 
 def test_a_run_without_analysis_can_be_read(workspace):
-    view = queries.load_run_view(workspace.open_run("raw"), "final")
+    view = run_view.load_run_view(workspace.open_run("raw"), "final")
     assert not view.is_analyzed
     assert len(view.spans) > 0
     assert (view.spans["cluster"] == -2).all()
-    assert "cluster" not in figures.list_color_choices(view)
+    assert "cluster" not in map_figures.list_color_choices(view)
 
 
 def test_an_empty_run_can_be_read(tmp_path):
     run = Workspace.open(tmp_path).create_run("empty", {}, sketch_width=8, embedding_width=4)
-    view = queries.load_run_view(run, "")
+    view = run_view.load_run_view(run, "")
     assert view.spans.empty
     assert view.samples.empty
 
@@ -225,9 +228,9 @@ def test_csv_is_harmless_and_lossless(text):
 
 
 def test_map_carries_row_numbers_and_no_texts_on_big_maps(view, monkeypatch):
-    monkeypatch.setattr(figures, "MAX_HOVER_TEXTS", 0)
-    color = figures.list_color_choices(view)["cluster"]
-    figure = figures.plot_map(view, np.ones(len(view.spans), bool), color)
+    monkeypatch.setattr(map_figures, "MAX_HOVER_TEXTS", 0)
+    color = map_figures.list_color_choices(view)["cluster"]
+    figure = map_figures.plot_map(view, np.ones(len(view.spans), bool), color)
     rows = np.concatenate([trace.customdata for trace in figure.data])
     assert sorted(rows) == list(range(len(view.spans)))
     assert view.spans["text"].iloc[0] not in figure.to_json()
@@ -235,8 +238,8 @@ def test_map_carries_row_numbers_and_no_texts_on_big_maps(view, monkeypatch):
 
 def test_map_draws_every_choice_of_colour(view):
     mask = compute_mask(view.spans, Filter(text="marbles"))
-    for name, color in figures.list_color_choices(view).items():
-        figure = figures.plot_map(view, mask, color, is_dark=True)
+    for name, color in map_figures.list_color_choices(view).items():
+        figure = map_figures.plot_map(view, mask, color, is_dark=True)
         drawn = sum(len(trace.x) for trace in figure.data)
         assert drawn == len(view.spans), f"colour by {name} lost points"
 
@@ -244,9 +247,9 @@ def test_map_draws_every_choice_of_colour(view):
 def test_plotly_is_given_no_markup_from_data(view):
     spans = view.spans.copy()
     spans["text"] = "<a href='javascript:alert(1)'>x</a><br>y"
-    hostile = queries.RunView(**{**view.__dict__, "spans": spans})
-    color = figures.list_color_choices(view)["cluster"]
-    figure = figures.plot_map(hostile, np.ones(len(spans), bool), color)
+    hostile = run_view.RunView(**{**view.__dict__, "spans": spans})
+    color = map_figures.list_color_choices(view)["cluster"]
+    figure = map_figures.plot_map(hostile, np.ones(len(spans), bool), color)
     assert "<a href" not in str(figure.data[0].hovertext[0])
 
 
@@ -259,7 +262,7 @@ def test_plotly_is_given_no_markup_from_data(view):
     ],
 )
 def test_selection_from_a_browser_is_not_trusted(event, rows):
-    assert figures.selected_rows(event) == rows
+    assert map_figures.selected_rows(event) == rows
 
 
 def test_marks_are_distinct_before_they_repeat():

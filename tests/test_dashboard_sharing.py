@@ -8,7 +8,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from gsd_core.dashboard import session
+from gsd_core.dashboard.frame import session
 from tests.page_support import APP, check, open_page, words
 from tests.synthetic import build_workspace
 

@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gsd_core.dashboard import alignment_figures, cosine_queries, queries, structure_figures
-from gsd_core.dashboard import structure_queries as sq
-from gsd_core.dashboard.row_index import RowIndex
-from gsd_core.dashboard.session import escape
+from gsd_core.dashboard.alignment import alignment_figures
+from gsd_core.dashboard.drawing import structure_figures
+from gsd_core.dashboard.frame.session import escape
+from gsd_core.dashboard.reading import cosine_queries, run_view
+from gsd_core.dashboard.reading import structure_queries as sq
+from gsd_core.dashboard.reading.row_index import RowIndex
 from gsd_core.store import Workspace
 from tests.page_support import list_loaded, open_page, words
 from tests.synthetic import ORDERS, PLANTED, WIDTH, build_workspace
@@ -133,8 +135,8 @@ def run(folder):
 
 
 @pytest.fixture(scope="module")
-def view(run) -> queries.RunView:
-    return queries.load_run_view(run, "step-20")
+def view(run) -> run_view.RunView:
+    return run_view.load_run_view(run, "step-20")
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +178,7 @@ def test_aligned_spans_are_found_by_number_not_by_place(view, directions, struct
     twin = structure.twins.iloc[0]
     kept = (view.spans["span"] != f"{twin['a']}#0").to_numpy()
     spans = view.spans[kept].reset_index(drop=True)
-    less = queries.RunView(**{**view.__dict__, "spans": spans, "row_of": RowIndex(spans)})
+    less = run_view.RunView(**{**view.__dict__, "spans": spans, "row_of": RowIndex(spans)})
     pair = sq.compute_pair(
         less,
         cosine_queries.Directions(directions.matrix[kept], directions.null),
@@ -300,7 +302,7 @@ def test_a_lift_that_has_no_logarithm_is_left_out(structure):
 def test_hover_texts_hold_no_tags_from_data(view, structure):
     """Plotly reads a few HTML tags, among them links."""
     samples = view.samples.assign(question="<b>q</b>")
-    hostile = queries.RunView(**{**view.__dict__, "samples": samples})
+    hostile = run_view.RunView(**{**view.__dict__, "samples": samples})
     twins = structure_figures.plot_quadrants(
         hostile, structure, sq.compute_reference(structure, "semantic")
     ).data[-1]

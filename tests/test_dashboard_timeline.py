@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from gsd_core.dashboard import timeline_figures
-from gsd_core.dashboard.timeline_view import describe_emergence, load_timeline
+from gsd_core.dashboard.timeline import timeline_figures
+from gsd_core.dashboard.timeline.timeline_view import describe_emergence, load_timeline
 from gsd_core.store import Workspace
 from tests import page_support
 from tests.cli_support import run_gsd_json, write_run

@@ -11,8 +11,9 @@ import streamlit as st
 from hypothesis import given, settings, strategies
 from streamlit.dataframe_util import convert_anything_to_arrow_bytes
 
-from gsd_core.dashboard import alignment_heat, colors
+from gsd_core.dashboard.alignment import alignment_heat
 from gsd_core.dashboard.components import heat
+from gsd_core.dashboard.drawing import colors
 from tests.page_support import mount
 
 

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from gsd_core.capture.foreign import (
+from gsd_core.capture.modules import OUTPUT_HEAD
+from gsd_core.dataset.saved import SavedDataset
+from gsd_core.errors import UserError
+from gsd_core.importing.foreign_rows import (
     MAX_VALUES,
     DirectionLayout,
     ModuleColumns,
@@ -18,10 +21,7 @@ from gsd_core.capture.foreign import (
     iter_rows,
     sum_rows,
 )
-from gsd_core.capture.foreign_stores import check_alike, open_store
-from gsd_core.capture.modules import OUTPUT_HEAD
-from gsd_core.dataset.saved import SavedDataset
-from gsd_core.errors import UserError
+from gsd_core.importing.foreign_stores import check_alike, open_store
 from tests.foreign_support import SIZES, make_problems, open_layout, write_bergson
 
 WIDTH = sum(SIZES.values())
@@ -48,7 +48,7 @@ def test_a_direction_is_its_row_at_unit_length_and_the_norm_stands_beside(tmp_pa
 
 
 def test_rows_come_in_order_however_small_the_chunks(tmp_path, monkeypatch):
-    monkeypatch.setattr("gsd_core.capture.foreign.CHUNK_BYTES", 4 * WIDTH * 2)
+    monkeypatch.setattr("gsd_core.importing.foreign_rows.CHUNK_BYTES", 4 * WIDTH * 2)
     store, layout = open_layout(write_bergson(tmp_path / "index", make_rows(7)))
     starts = [start for start, _ in iter_rows(store, layout)]
     assert starts == [0, 2, 4, 6]

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from gsd_core.capture.foreign import iter_rows
-from gsd_core.capture.foreign_stores import open_store
 from gsd_core.errors import UserError
+from gsd_core.importing.foreign_rows import iter_rows
+from gsd_core.importing.foreign_stores import open_store
 from tests.foreign_support import open_layout, write_bergson, write_less
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
-from gsd_core.pipeline.import_plan import match_rows, name_checkpoints
+from gsd_core.importing.import_plan import match_rows, name_checkpoints
 from gsd_core.store import Workspace
 from tests.cli_support import ROOT, run_gsd, run_gsd_json, save_tiny_model, write_rows
 from tests.foreign_support import SIZES, make_problems, write_bergson, write_less

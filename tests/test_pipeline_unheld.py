@@ -10,10 +10,10 @@ import torch
 
 from gsd_core.analysis import analyze as analysis
 from gsd_core.analysis import structure
-from gsd_core.dashboard import cosine_queries
-from gsd_core.pipeline import analyze
-from gsd_core.pipeline.analyze import run_analyze
-from gsd_core.pipeline.progress import Progress
+from gsd_core.console.progress import Progress
+from gsd_core.dashboard.reading import cosine_queries
+from gsd_core.stages import analyze_stage
+from gsd_core.stages.analyze_stage import run_analyze
 from gsd_core.store import LazyVectors, Run, Workspace
 from tests.page_support import open_page, words
 from tests.synthetic import WIDTH, make_samples, write_run
@@ -42,13 +42,13 @@ def read_findings(run: Run) -> dict[str, object]:
 def test_what_is_not_held_is_analysed_as_what_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_quietly(folder)
     held = read_findings(Workspace.open(folder).open_run("r"))
-    monkeypatch.setattr(analyze, "HELD_BYTES", 0)
+    monkeypatch.setattr(analyze_stage, "HELD_BYTES", 0)
     run_quietly(folder)
     assert read_findings(Workspace.open(folder).open_run("r")) == held
 
 
 def test_the_pages_say_what_was_fitted_and_drawn(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(analyze, "HELD_BYTES", 0)
+    monkeypatch.setattr(analyze_stage, "HELD_BYTES", 0)
     monkeypatch.setattr(structure, "HELD_BYTES", 4 * WIDTH * 150)
     monkeypatch.setattr(cosine_queries, "LARGEST_BYTES", 0)
     monkeypatch.setitem(analysis.analyze_directions.__kwdefaults__, "placed_above", 100)
@@ -80,7 +80,7 @@ def test_torch_keeps_its_number_of_threads(folder: Path, monkeypatch: pytest.Mon
     """The first parallel kernel of a process sets it for all of OpenMP; here that is done by hand, every time."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    monkeypatch.setattr(analyze, "use_numba_cache", lambda: torch.set_num_threads(2))
+    monkeypatch.setattr(analyze_stage, "use_numba_cache", lambda: torch.set_num_threads(2))
     try:
         run_quietly(folder, checkpoint="one")
         assert torch.get_num_threads() == 1

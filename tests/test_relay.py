@@ -7,10 +7,11 @@ from types import SimpleNamespace
 import pytest
 import streamlit as st
 
-from gsd_core.dashboard import map_view, trace_view
 from gsd_core.dashboard.components import relay
 from gsd_core.dashboard.components.heat import read_cell
 from gsd_core.dashboard.components.scatter import read_row
+from gsd_core.dashboard.map import map_view
+from gsd_core.dashboard.trace import trace_view
 from tests.page_support import mount
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gsd_core.dashboard import sample_choice
+from gsd_core.dashboard.frame import sample_choice
 from tests.page_support import open_page
 from tests.synthetic import build_workspace
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gsd_core.pipeline.capture_plan import PREFIX_SHARE
+from gsd_core.driver.capture_plan import PREFIX_SHARE
 from tests.cli_support import ROOT
 
 TEXT = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gsd_core.pipeline.progress import Progress
-from gsd_core.pipeline.sentences import embed_texts, read_known_vectors
+from gsd_core.console.progress import Progress
+from gsd_core.driver.run_sentences import embed_texts, read_known_vectors
 from gsd_core.store import Workspace
 from tests.cli_support import write_run
 

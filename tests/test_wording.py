@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from gsd_core.wording import MOST, make_wording
+from gsd_core.comparison.wording import MOST, make_wording
 
 TEXTS = [
     "Split 12 apples in halves.",

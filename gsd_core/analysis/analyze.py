@@ -18,18 +18,18 @@ import numpy as np
 import pandas as pd
 
 from gsd_core.analysis.clusters import N_NEIGHBORS, compute_clusters, default_min_cluster_size
-from gsd_core.analysis.directions import (
+from gsd_core.analysis.labels import compute_cluster_labels, compute_exemplars
+from gsd_core.analysis.layout import compute_layout
+from gsd_core.analysis.manifold import FEW, compute_knn
+from gsd_core.analysis.placing import PLACED_ABOVE, fit_sample
+from gsd_core.comparison.centring import (
     Vectors,
     apply_centring,
     center_directions,
     compute_centring,
     find_alive,
 )
-from gsd_core.analysis.labels import compute_cluster_labels, compute_exemplars
-from gsd_core.analysis.layout import compute_layout
-from gsd_core.analysis.manifold import FEW, compute_knn
-from gsd_core.analysis.nulls import compute_null_cosines, compute_window_null, describe_null
-from gsd_core.analysis.placing import PLACED_ABOVE, fit_sample
+from gsd_core.comparison.nulls import compute_null_cosines, compute_window_null, describe_null
 
 STAGES = ("centre", "neighbours", "layout", "clusters", "labels", "null")
 LAYOUT_NEIGHBORS = 15

@@ -22,7 +22,7 @@ import scipy.sparse as sp
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import normalize
 
-from gsd_core.analysis.directions import apply_centring, compute_centred
+from gsd_core.comparison.centring import apply_centring, compute_centred
 
 KINDS = ("gradient", "baseline", "control")
 NUMBER = re.compile(r"\d+(?:\.\d+)?")

@@ -29,9 +29,9 @@ from __future__ import annotations
 import numpy as np
 from sklearn.cluster import HDBSCAN
 
-from gsd_core.analysis.directions import Rows, find_alive
 from gsd_core.analysis.manifold import Knn, compute_manifold
 from gsd_core.analysis.placing import FittedSample
+from gsd_core.comparison.centring import Rows, find_alive
 
 N_DIMS = 8
 SMALLEST = 5

@@ -21,7 +21,7 @@ import numpy as np
 import pynndescent
 import umap
 
-from gsd_core.analysis.directions import check_finite, find_alive
+from gsd_core.comparison.centring import check_finite, find_alive
 
 EXACT_UP_TO = 20_000
 FEW = 16  # fewer directions than this have no neighbourhood graph to speak of: principal coordinates instead

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gsd_core.analysis.directions import Rows, find_alive
 from gsd_core.analysis.manifold import EXACT_UP_TO, Knn, compute_knn, make_search_index
+from gsd_core.comparison.centring import Rows, find_alive
 
 PLACED_ABOVE = 50_000
 N_PLACED_BY = 15

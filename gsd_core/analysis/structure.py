@@ -22,8 +22,6 @@ import numpy as np
 import pandas as pd
 
 from gsd_core.analysis.align import Traces, compute_match_scale, group_traces
-from gsd_core.analysis.directions import HELD_BYTES, CentredRows, Rows, find_alive
-from gsd_core.analysis.nulls import compute_null_cosines
 from gsd_core.analysis.stresses import find_stresses, make_sequences
 from gsd_core.analysis.structure_tables import (
     make_frame,
@@ -34,6 +32,8 @@ from gsd_core.analysis.structure_tables import (
     tabulate_twins,
 )
 from gsd_core.analysis.twins import find_twins
+from gsd_core.comparison.centring import HELD_BYTES, CentredRows, Rows, find_alive
+from gsd_core.comparison.nulls import compute_null_cosines
 
 STAGES = ("stresses", "twins", "tables")
 SIGNIFICANT = 0.05

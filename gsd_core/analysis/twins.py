@@ -28,8 +28,8 @@ from gsd_core.analysis.align import (
     make_shuffles,
 )
 from gsd_core.analysis.manifold import compute_knn
-from gsd_core.analysis.nulls import compute_q_values
-from gsd_core.wording import Wording, make_wording
+from gsd_core.comparison.nulls import compute_q_values
+from gsd_core.comparison.wording import Wording, make_wording
 
 PER_TRACE = 40  # candidates a trace brings from the index
 PER_TRACE_OTHER_WORDS = 10  # of those whose reasoning is in other words

@@ -49,9 +49,9 @@ class StoredSink:
     """A tracked run of given samples: everything ``open_probe`` does but reading a file and tokenising it."""
 
     def __new__(cls, folder: Path, name: str, samples: list[Any], config: Any, group: int | None) -> Any:
-        from gsd_core.pipeline.capture_plan import CaptureOptions
-        from gsd_core.pipeline.progress import Progress
-        from gsd_core.pipeline.tracked_run import TrackedRun
+        from gsd_core.console.progress import Progress
+        from gsd_core.driver.capture_plan import CaptureOptions
+        from gsd_core.driver.tracked_run import TrackedRun
         from gsd_core.store import Workspace
         from gsd_core.types import Sample
 

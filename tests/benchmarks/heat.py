@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 from playwright.sync_api import Page, sync_playwright
 
-from gsd_core.dashboard.structure_queries import TABLES
+from gsd_core.dashboard.reading.structure_queries import TABLES
 from gsd_core.store import Workspace
 from tests.benchmarks.dashboard import QUIET, WIDTH, WITHIN, serving
 from tests.large_run import write_large_run

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from gsd_core.pipeline.analyze import run_analyze
-from gsd_core.pipeline.capture_work import COMPACT_FROM
-from gsd_core.pipeline.progress import Progress
+from gsd_core.console.progress import Progress
+from gsd_core.driver.capture_work import COMPACT_FROM
+from gsd_core.stages.analyze_stage import run_analyze
 from gsd_core.store import RunReader, Workspace
 from gsd_core.store.index import SAME
 from gsd_core.types import SampleRecords, SpanRecord, TokenizedSample, TokenSpan

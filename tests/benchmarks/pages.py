@@ -20,7 +20,7 @@ from typing import Any
 
 from playwright.sync_api import sync_playwright
 
-from gsd_core.dashboard.big_map import LARGEST_CHART
+from gsd_core.dashboard.map.big_map import LARGEST_CHART
 from tests.benchmarks.dashboard import QUIET, memory_mib, serving
 
 PAGES = ("map", "trace", "alignment", "stresses", "twins", "timeline", "evidence", "data", "help", "")

@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from gsd_core.analysis.directions import compute_centred
 from gsd_core.capture.capture import CaptureConfig, Capturer, iter_captured
 from gsd_core.capture.exact import compute_dense
 from gsd_core.capture.models import load_model, resolve_checkpoints
+from gsd_core.comparison.centring import compute_centred
 from gsd_core.dataset.demo import generate_corpus
 from gsd_core.dataset.segmenters import make_segmenter
 from gsd_core.dataset.tokenization import tokenize_sample

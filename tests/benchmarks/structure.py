@@ -95,8 +95,8 @@ def _make_texts(labels: np.ndarray, seed: int) -> list[str]:
 def compute_recall(planted: Planted, top: int = 50, seed: int = 0) -> float:
     """Share of the ``top`` twins by brute force that the candidates' search finds among its own ``top``."""
     from gsd_core.analysis.align import compute_match_scale, group_traces
-    from gsd_core.analysis.nulls import compute_null_cosines
     from gsd_core.analysis.twins import find_twins
+    from gsd_core.comparison.nulls import compute_null_cosines
 
     traces = group_traces(planted.samples, planted.indices)
     null = compute_null_cosines(planted.directions, planted.samples, 50_000, seed)

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from scipy.spatial import cKDTree
 
-from gsd_core.dashboard import queries
-from gsd_core.dashboard.colors import ACCENT
-from gsd_core.dashboard.filters import Filter, compute_mask
-from gsd_core.dashboard.polygons import find_inside
+from gsd_core.dashboard.drawing.colors import ACCENT
+from gsd_core.dashboard.map.polygons import find_inside
+from gsd_core.dashboard.map.span_filters import Filter, compute_mask
+from gsd_core.dashboard.reading import run_view
 from gsd_core.store import Workspace
 from tests.browser.flows import BIG_MAP_HOME, big_map_pixels, look_at, query_of, read_color, save_figure
 from tests.large_run import write_large_run
@@ -40,12 +40,12 @@ HTMLCanvasElement.prototype.getContext = function (kind, ...more) {
 
 
 @pytest.fixture(scope="module")
-def large(dashboard, tmp_path_factory) -> tuple[str, queries.RunView]:
+def large(dashboard, tmp_path_factory) -> tuple[str, run_view.RunView]:
     """Address of a server with the run ``large``, and its view."""
     folder = tmp_path_factory.mktemp("large")
     workspace = Workspace.open(folder)
     write_large_run(workspace, "large", N_SPANS, width=16)
-    return dashboard(folder), queries.load_run_view(workspace.open_run("large"), "final")
+    return dashboard(folder), run_view.load_run_view(workspace.open_run("large"), "final")
 
 
 def _open(page, url: str, more: str = "") -> dict[str, float]:
@@ -56,7 +56,7 @@ def _open(page, url: str, more: str = "") -> dict[str, float]:
     return page.locator(".gsd-scatter canvas.points").bounding_box()
 
 
-def _pixels(view: queries.RunView, box: dict[str, float], zoom: float = 1.0) -> np.ndarray:
+def _pixels(view: run_view.RunView, box: dict[str, float], zoom: float = 1.0) -> np.ndarray:
     return big_map_pixels(view.spans[["x", "y"]].to_numpy(np.float64), box, zoom)
 
 

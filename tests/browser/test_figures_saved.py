@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gsd_core.dashboard import alignment_figures, queries
-from gsd_core.dashboard import structure_queries as sq
-from gsd_core.dashboard.colors import ACCENT
-from gsd_core.dashboard.structure_figures import TWIN
+from gsd_core.dashboard.alignment import alignment_figures
+from gsd_core.dashboard.drawing.colors import ACCENT
+from gsd_core.dashboard.drawing.structure_figures import TWIN
+from gsd_core.dashboard.reading import run_view
+from gsd_core.dashboard.reading import structure_queries as sq
 from gsd_core.store import Workspace
 from tests import synthetic
 from tests.browser.flows import look_at, read_color, save_figure, wait_until_settled
@@ -116,7 +117,9 @@ def test_the_heat_map_is_saved_as_picture_and_numbers(page, url, folder):
 
 def test_the_rings_of_a_chart_are_in_its_picture(page, url, folder):
     """They lie over it in a drawing of their own."""
-    span = queries.load_run_view(Workspace.open(folder).open_run("planted"), CHECKPOINT).spans["span"].iloc[3]
+    span = (
+        run_view.load_run_view(Workspace.open(folder).open_run("planted"), CHECKPOINT).spans["span"].iloc[3]
+    )
     seen = []
     for more in ("", f"&span={quote(span)}"):
         page.goto(f"{url}/map?run=planted&checkpoint={CHECKPOINT}{more}")
@@ -155,7 +158,7 @@ def test_a_figure_in_the_dark_is_saved_on_dark_ground(browser, url, folder):
     page = context.new_page()
     open_page(page, url, "map")
     _, picture = save_figure(page, "map_chart_planted", "PNG")
-    view = queries.load_run_view(Workspace.open(folder).open_run("planted"), CHECKPOINT)
+    view = run_view.load_run_view(Workspace.open(folder).open_run("planted"), CHECKPOINT)
     color = read_color(view.mark(int(view.clusters["cluster"].iloc[0])).color)
     # Points cover most of what lies below them.
     mixed = [0.85 * value + 0.15 * below for value, below in zip(color, DARK, strict=True)]

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
-from gsd_core.dashboard import structure_queries as sq
+from gsd_core.dashboard.reading import structure_queries as sq
 from gsd_core.store import Workspace
 from tests import synthetic
 from tests.browser.flows import IDLE, click_point, query_of, wait_until_settled

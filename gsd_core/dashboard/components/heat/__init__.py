@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gsd_core.dashboard.colors import COSINES
 from gsd_core.dashboard.components import declare, read_sent
+from gsd_core.dashboard.drawing.colors import COSINES
 
 UNKNOWN = -128
 _SHELL = """

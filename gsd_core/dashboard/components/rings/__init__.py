@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gsd_core.dashboard.colors import ACCENT
 from gsd_core.dashboard.components import declare
+from gsd_core.dashboard.drawing.colors import ACCENT
 
 _rings = declare("rings", '<div class="gsd-rings" hidden></div>', "rings.js")
 

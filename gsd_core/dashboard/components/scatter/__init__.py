@@ -23,10 +23,10 @@ import numpy as np
 import streamlit as st
 from streamlit import runtime
 
-from gsd_core.dashboard.colors import ACCENT
 from gsd_core.dashboard.components import declare, read_sent
 from gsd_core.dashboard.components.scatter.encoding import Block
-from gsd_core.dashboard.polygons import read_polygon
+from gsd_core.dashboard.drawing.colors import ACCENT
+from gsd_core.dashboard.map.polygons import read_polygon
 
 _SOURCES = (
     "../dom.js",

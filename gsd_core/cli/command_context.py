@@ -1,0 +1,81 @@
+"""What every command gets beside its own flags.
+
+Context   workspace, progress, and where the one result goes
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TextIO
+
+from gsd_core.console.output import compute_json_value
+
+if TYPE_CHECKING:
+    from gsd_core.console.progress import Progress
+    from gsd_core.store import Workspace
+
+
+class Context:
+    """What every command gets beside its own flags."""
+
+    def __init__(
+        self,
+        workspace_uri: str,
+        out: TextIO,
+        *,
+        is_json: bool = False,
+        quiet: bool = False,
+        debug: bool = False,
+    ) -> None:
+        self.workspace_uri, self.is_json, self.quiet, self.debug = workspace_uri, is_json, quiet, debug
+        self._out = out
+        self.resume_flag = ""
+        """What the command line needs besides, to go on after an interruption (``--resume``)."""
+        self._has_emitted = False
+        self._progress: Progress | None = None
+
+    @property
+    def progress(self) -> Progress:
+        """The command's progress, made when first asked for."""
+        if self._progress is None:
+            from gsd_core.console.progress import Progress
+
+            self._progress = Progress(self.quiet)
+        return self._progress
+
+    def open_workspace(self, create: bool = False) -> Workspace:
+        """The workspace; with ``create`` a missing one is made, else it raises ``UserError``."""
+        from gsd_core.store import Workspace
+
+        return Workspace.open(self.workspace_uri, create=create)
+
+    def emit(self, result: dict[str, Any], text: Callable[[], str] | str = "") -> None:
+        """Hand over the command's one result: JSON with ``--json``, else ``text`` for a person."""
+        if self._has_emitted:
+            raise RuntimeError("a command has one result")
+        self.close()
+        self._has_emitted = True
+        if self.is_json:
+            line = json.dumps(compute_json_value(result), allow_nan=False, ensure_ascii=True)
+        else:
+            line = text if isinstance(text, str) else text()
+            line = line.encode(self._out.encoding or "utf-8", "replace").decode(self._out.encoding or "utf-8")
+        if line:
+            self._out.write(line + "\n")
+            self._out.flush()
+
+    def emit_failure(self, message: str, code: int, **more: object) -> None:
+        """One ``error: …`` line on standard error; with ``--json`` the one object says the same."""
+        self.close()
+        print(message, file=sys.stderr, flush=True)  # noqa: T201
+        if self.is_json and not self._has_emitted:
+            with contextlib.suppress(OSError, ValueError):
+                self.emit({"error": message.removeprefix("error: "), "exit": code, **more})
+
+    def close(self) -> None:
+        """Take the progress bar down."""
+        if self._progress is not None:
+            self._progress.close()

@@ -1,0 +1,262 @@
+"""Progress of long stages: a bar for a person, a file for a page.
+
+Progress  one command's progress; opens stages one after the other
+Stage     one stage: ``advance`` it as work is finished
+
+A terminal gets a bar with rate, time left and memory; anything else gets a line now and then. Where the
+environment names ``GSD_PROGRESS_FILE``, the same numbers are written there as JSON, whole at every moment:
+``{stage, done, total, unit, rate_per_s, eta_s, memory_bytes, updated, notes}`` (``updated`` in seconds since
+1970).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TextIO
+
+import psutil
+
+from gsd_core.console.output import compute_json_value, format_count, format_seconds
+
+if TYPE_CHECKING:
+    import rich.progress
+
+FILE_INTERVAL_S = 0.5
+BAR_INTERVAL_S = 0.1
+LINE_INTERVAL_S = 15.0
+RATE_WINDOW_S = 20.0
+
+
+class Stage:
+    """One stage of a command. Made by :meth:`Progress.stage`; usable as a context manager.
+
+    Attributes
+    ----------
+    done, total
+        Finished and expected work in ``unit``; ``total`` is None where it is not known.
+    """
+
+    def __init__(self, progress: Progress, name: str, total: int | None, unit: str) -> None:
+        self.name, self.total, self.unit, self.done = name, total, unit, 0
+        self.notes: dict[str, Any] = {}
+        self.is_finished = False
+        self._progress = progress
+        self._recent: deque[tuple[float, int]] = deque([(progress.clock(), 0)])
+
+    def advance(self, n: int = 1, **notes: Any) -> None:
+        """Report ``n`` more units of finished work; ``notes`` (shown beside the bar) replace older ones."""
+        self.update(self.done + n, **notes)
+
+    def skip(self, n: int) -> None:
+        """Count ``n`` units that were finished before this stage began: they are done, and no part of its rate."""
+        self._recent = deque((when, done + n) for when, done in self._recent)
+        self.update(self.done + n)
+
+    def update(self, done: int, total: int | None = None, **notes: Any) -> None:
+        """Report that ``done`` units are finished in all; ``total`` corrects the expectation."""
+        self.done = done
+        self.total = self.total if total is None else total
+        self.notes.update(notes)
+        now = self._progress.clock()
+        self._recent.append((now, done))
+        while len(self._recent) > 2 and now - self._recent[0][0] > RATE_WINDOW_S:
+            self._recent.popleft()
+        self._progress._report(self)
+
+    def rate_per_s(self) -> float | None:
+        """Units per second over the last twenty seconds; None before there is anything to divide."""
+        (first_time, first_done), (last_time, last_done) = self._recent[0], self._recent[-1]
+        if last_time <= first_time or last_done <= first_done:
+            return None
+        return (last_done - first_done) / (last_time - first_time)
+
+    def eta_s(self) -> float | None:
+        """Seconds left at the present rate; None where total or rate is unknown."""
+        rate = self.rate_per_s()
+        if self.total is None or rate is None:
+            return None
+        return max(0.0, (self.total - self.done) / rate)
+
+    def finish(self) -> None:
+        """End the stage; called twice it does nothing more."""
+        if not self.is_finished:
+            self.is_finished = True
+            self._progress._report(self, force=True)
+
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.finish()
+
+
+class Progress:
+    """Progress of one command.
+
+    ::
+
+        with Progress() as progress:
+            stage = progress.stage("capture", 1200, "tokens")
+            stage.advance(80)
+
+    Parameters
+    ----------
+    quiet
+        No bar and no lines; the progress file is written all the same.
+    stream
+        Where a person reads it; standard error by default.
+    path
+        The progress file; by default what ``GSD_PROGRESS_FILE`` names, if anything.
+    clock
+        Monotonic seconds (tests bring their own).
+    """
+
+    def __init__(
+        self,
+        quiet: bool = False,
+        stream: TextIO | None = None,
+        *,
+        path: str | Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.quiet = quiet
+        self.stream = sys.stderr if stream is None else stream
+        self.clock = clock
+        named = path if path is not None else os.environ.get("GSD_PROGRESS_FILE")
+        self._path = Path(named) if named else None
+        self._process = psutil.Process()
+        self._stage: Stage | None = None
+        self._bar: rich.progress.Progress | None = None
+        self._bar_task: rich.progress.TaskID | None = None
+        self._last_file = self._last_line = self._last_bar = float("-inf")
+
+    def stage(self, name: str, total: int | None = None, unit: str = "items") -> Stage:
+        """Open the next stage (an open one is finished first)."""
+        if self._stage is not None:
+            self._stage.finish()
+        stage = Stage(self, name, total, unit)
+        self._stage = stage
+        self._last_line = self.clock()
+        if not self.quiet and self._is_terminal():
+            self._open_bar(stage)
+        self._report(stage, force=True)
+        return stage
+
+    def note(self, text: str) -> None:
+        """Print one line for a person, above the bar."""
+        if self.quiet:
+            return
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(text, file=self.stream, flush=True)
+
+    def close(self) -> None:
+        """Take the bar down. The last state stays in the progress file."""
+        if self._stage is not None:
+            self._stage.finish()
+            self._stage = None
+        self._close_bar()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _is_terminal(self) -> bool:
+        return bool(getattr(self.stream, "isatty", lambda: False)())
+
+    def _report(self, stage: Stage, force: bool = False) -> None:
+        now = self.clock()
+        if self._path is not None and (force or now - self._last_file >= FILE_INTERVAL_S):
+            self._last_file = now
+            self._write_file(stage)
+        if self.quiet:
+            return
+        if self._bar is not None and self._bar_task is not None:
+            if force or now - self._last_bar >= BAR_INTERVAL_S:
+                self._last_bar = now
+                self._bar.update(
+                    self._bar_task, completed=stage.done, total=stage.total, facts=self._facts(stage)
+                )
+                self._bar.refresh()
+            if stage.is_finished:
+                self._close_bar()
+        elif stage.is_finished or now - self._last_line >= LINE_INTERVAL_S:
+            self._last_line = now
+            total = "" if stage.total is None else f"/{format_count(stage.total)}"
+            head = f"{stage.name}: {format_count(stage.done)}{total} {stage.unit}"
+            print(f"{head}  {self._facts(stage)}", file=self.stream, flush=True)
+
+    def _facts(self, stage: Stage) -> str:
+        rate, eta = stage.rate_per_s(), stage.eta_s()
+        facts = []
+        if rate is not None:
+            facts.append(f"{format_count(rate)} {stage.unit}/s")
+        if eta is not None and not stage.is_finished:
+            facts.append(f"{format_seconds(eta)} left")
+        facts.append(f"{self._memory_bytes() / 2**20:,.0f} MiB")
+        facts += [f"{key} {value}" for key, value in stage.notes.items()]
+        return " · ".join(facts)
+
+    def _memory_bytes(self) -> int:
+        return int(self._process.memory_info().rss)
+
+    def _write_file(self, stage: Stage) -> None:
+        assert self._path is not None
+        state = {
+            "stage": stage.name,
+            "done": stage.done,
+            "total": stage.total,
+            "unit": stage.unit,
+            "rate_per_s": stage.rate_per_s(),
+            "eta_s": stage.eta_s(),
+            "memory_bytes": self._memory_bytes(),
+            "updated": time.time(),
+            "notes": stage.notes,
+        }
+        partial = self._path.with_name(f"{self._path.name}.{os.getpid()}.partial")
+        try:
+            partial.write_text(json.dumps(compute_json_value(state), allow_nan=False), encoding="utf-8")
+            partial.replace(self._path)
+        except OSError as error:
+            # A page that cannot follow is no reason to lose hours of capture: say it once and go on.
+            self.note(f"progress file {self._path} cannot be written ({error}); going on without it")
+            self._path = None
+
+    def _open_bar(self, stage: Stage) -> None:
+        # rich costs 60 ms to import and is only needed on a terminal.
+        import rich.console
+        import rich.progress
+
+        self._close_bar()
+        # No refresh thread and no redirection: standard output stays the command's own.
+        self._bar = rich.progress.Progress(
+            rich.progress.TextColumn("{task.description}", markup=False),
+            rich.progress.BarColumn(bar_width=24),
+            rich.progress.MofNCompleteColumn(),
+            rich.progress.TextColumn("{task.fields[facts]}", markup=False),
+            console=rich.console.Console(file=self.stream),
+            auto_refresh=False,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._bar_task = self._bar.add_task(stage.name, total=stage.total, facts="")
+        self._bar.start()
+
+    def _close_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        self._bar, self._bar_task = None, None

@@ -1,0 +1,1 @@
+"""The page Alignment: two traces span by span."""

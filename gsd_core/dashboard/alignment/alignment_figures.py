@@ -1,0 +1,220 @@
+"""Plotly figures of aligned spans: pairs of traces, layers, clusters, distributions of cosines.
+
+plot_matrix      cosines of a few spans with one another
+plot_layers      cosines of aligned pairs layer by layer, beside what clusters and random pairs reach there
+plot_clusters    mean cosine between clusters
+plot_cosines     claim figure A: distributions of cosines
+name_pair        A, B … of the m aligned pairs; ``color_pair`` their colours
+
+Cosines are drawn on a red-to-blue scale around 0, which colour-blind readers tell apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from gsd_core.dashboard.drawing.colors import COSINES, NOISE, PALETTE
+from gsd_core.dashboard.drawing.plot_text import plain
+from gsd_core.dashboard.drawing.structure_figures import finish_figure, wrap_text
+from gsd_core.dashboard.reading.run_view import RunView
+
+INK = "#111827"
+MAX_CLUSTERS = 24
+MAX_TEXT_CELLS = 144  # beyond it numbers in cells are too small to read
+_BAR = {"thickness": 10, "outlinewidth": 0}
+
+COSINE_KINDS = ("single tokens", "random windows", "shuffled", "spans", "same cluster")  # of claim figure A
+
+
+def name_pair(place: int) -> str:
+    """A, B … Z, A1 …: what an aligned pair is called everywhere on a page."""
+    turn, letter = divmod(place, 26)
+    return chr(ord("A") + letter) + (str(turn) if turn else "")
+
+
+def color_pair(place: int) -> str:
+    """The colour of an aligned pair; its letter says which it is where colours come round again."""
+    return PALETTE[place % len(PALETTE)]
+
+
+def plot_layers(
+    values: np.ndarray, columns: Sequence[str], layers: Sequence[str], means: pd.DataFrame
+) -> go.Figure:
+    """Cosines ``values`` (L, m) of the aligned pairs named ``columns``; ``means`` is the stored table ``layers``."""
+    widths = [0.62, 0.38] if len(columns) else [0.0001, 0.9999]
+    figure = make_subplots(1, 2, shared_yaxes=True, column_widths=widths, horizontal_spacing=0.03)
+    names = [plain(layer) for layer in layers]
+    if len(columns):
+        figure.add_trace(
+            go.Heatmap(
+                z=values,
+                x=list(columns),
+                y=names,
+                zmin=-1,
+                zmax=1,
+                colorscale=list(COSINES),
+                xgap=1,
+                ygap=1,
+                showscale=False,
+                texttemplate="%{z:.2f}" if values.size <= MAX_TEXT_CELLS else None,
+                hovertemplate="pair %{x}, %{y}: %{z:.3f}<extra></extra>",
+            ),
+            1,
+            1,
+        )
+    for kind, color, symbol in (("same cluster", PALETTE[0], "circle"), ("random", NOISE, "square")):
+        part = means[means["set"] == kind]
+        middle = part["mean"].to_numpy(float)
+        figure.add_trace(
+            go.Scatter(
+                x=middle,
+                y=[plain(str(layer)) for layer in part["layer"]],
+                mode="lines+markers",
+                name=f"{kind} (n = {int(part['n'].max()):,})" if len(part) else kind,
+                marker={"color": color, "symbol": symbol, "size": 8},
+                line={"color": color, "width": 1, "dash": "dot"},
+                error_x={
+                    "type": "data",
+                    "array": part["ci_high"].to_numpy(float) - middle,
+                    "arrayminus": middle - part["ci_low"].to_numpy(float),
+                    "thickness": 1.4,
+                },
+                hovertemplate="%{y}: %{x:.3f}<extra></extra>",
+            ),
+            1,
+            2,
+        )
+    figure.update_yaxes(categoryorder="array", categoryarray=names, type="category")
+    figure.update_xaxes(title="framed pair", type="category", row=1, col=1)
+    figure.update_xaxes(title="mean cosine", row=1, col=2)
+    return finish_figure(figure, int(np.clip(34 * len(names) + 90, 190, 560)))
+
+
+def plot_clusters(view: RunView, edges: pd.DataFrame) -> go.Figure:
+    """Mean cosine between spans of two clusters from different samples; the biggest clusters, by size."""
+    shown = [int(cluster) for cluster in view.clusters["cluster"].tolist()[:MAX_CLUSTERS]]
+    place = {cluster: at for at, cluster in enumerate(shown)}
+    values = np.full((len(shown), len(shown)), np.nan)
+    counts = np.zeros(values.shape, np.int64)
+    for a, b, cosine, n in edges[["cluster_a", "cluster_b", "cosine", "n"]].itertuples(
+        index=False, name=None
+    ):
+        if a in place and b in place:
+            values[place[a], place[b]] = values[place[b], place[a]] = cosine
+            counts[place[a], place[b]] = counts[place[b], place[a]] = n
+    # Means are far from 1: the scale goes as far as they do.
+    most = float(np.ceil(10 * max(np.nanmax(np.abs(values), initial=0.0), 0.1)) / 10)
+    names = [view.cluster_name(cluster) for cluster in shown]
+    names = [plain(name if len(name) <= 26 else name[:25] + "…") for name in names]
+    figure = go.Figure(
+        go.Heatmap(
+            z=values,
+            x=[str(cluster) for cluster in shown],
+            y=names,
+            customdata=counts,
+            zmin=-most,
+            zmax=most,
+            colorscale=list(COSINES),
+            xgap=1,
+            ygap=1,
+            texttemplate="%{z:.2f}" if values.size <= MAX_TEXT_CELLS else None,
+            colorbar={**_BAR, "tickvals": [-most, 0, most]},
+            hovertemplate="%{y}<br>with cluster %{x}: %{z:.3f}<br>%{customdata:,} pairs of spans<extra></extra>",
+        )
+    )
+    return finish_figure(
+        figure,
+        int(np.clip(26 * len(shown) + 70, 200, 640)),
+        xaxis={"type": "category", "title": "cluster", "showgrid": False},
+        yaxis={"type": "category", "autorange": "reversed", "showgrid": False},
+    )
+
+
+def plot_matrix(cosines: np.ndarray, texts: Sequence[str]) -> go.Figure:
+    """(k, k) cosines of k spans with one another, numbered from 1; ``texts`` on hover."""
+    names = [str(number) for number in range(1, len(texts) + 1)]
+    shown = [wrap_text(text) for text in texts]
+    figure = go.Figure(
+        go.Heatmap(
+            z=cosines.astype(np.float32),
+            x=names,
+            y=names,
+            colorscale=list(COSINES),
+            zmin=-1,
+            zmax=1,
+            xgap=1,
+            ygap=1,
+            showscale=len(texts) > 12,  # below, every cell says its number
+            colorbar=_BAR,
+            text=[[f"{value:.2f}" for value in row] for row in cosines] if len(texts) <= 12 else None,
+            texttemplate="%{text}" if len(texts) <= 12 else None,
+            customdata=[[f"{a}<br>↔ {b}" for b in shown] for a in shown],
+            hovertemplate="<b>%{z:.2f}</b><br>%{customdata}<extra></extra>",
+        )
+    )
+    axis = {"showgrid": False, "fixedrange": True, "type": "category", "constrain": "domain"}
+    return finish_figure(
+        figure,
+        int(np.clip(34 * len(texts) + 60, 160, 520)),
+        xaxis=axis,
+        yaxis={**axis, "autorange": "reversed", "scaleanchor": "x"},
+    )
+
+
+def plot_cosines(cosines: pd.DataFrame, threshold: float) -> go.Figure:
+    """Claim figure A: cosines of pairs of spans of different samples by kind, on one axis, each with its n.
+
+    The diamond is the mean with its 95 % interval over the pairs drawn.
+    """
+    figure = go.Figure()
+    kinds = list(dict.fromkeys(cosines["kind"]))
+    # A kind has one colour in every figure, whichever others stand beside it.
+    places = {
+        kind: at for at, kind in enumerate([*COSINE_KINDS, *(k for k in kinds if k not in COSINE_KINDS)])
+    }
+    for kind in kinds:
+        values = cosines.loc[cosines["kind"] == kind, "cosine"].to_numpy(np.float32)
+        figure.add_trace(
+            go.Violin(
+                x=values,
+                y=[f"{plain(str(kind))}<br>n = {len(values):,}"] * len(values),
+                orientation="h",
+                side="negative",  # upwards, for the axis is turned
+                width=1.5,
+                line={"color": PALETTE[places[kind] % len(PALETTE)], "width": 1.2},
+                box={"visible": True, "width": 0.18},
+                points=False,
+                spanmode="hard",
+                hoverinfo="x",
+                showlegend=False,
+            )
+        )
+        mean, half = float(values.mean()), 1.96 * float(values.std()) / max(len(values), 1) ** 0.5
+        figure.add_trace(
+            go.Scatter(
+                x=[mean],
+                y=[f"{plain(str(kind))}<br>n = {len(values):,}"],
+                mode="markers",
+                marker={"color": INK, "symbol": "diamond", "size": 7},
+                error_x={"type": "constant", "value": half, "thickness": 2, "width": 4},
+                hovertemplate=f"mean {mean:.3f} ± {half:.3f}<extra></extra>",
+                showlegend=False,
+            )
+        )
+    if np.isfinite(threshold):
+        figure.add_vline(
+            threshold,
+            line={"dash": "dash", "width": 1.2, "color": NOISE},
+            annotation={"text": "null 95 %", "font": {"size": 11}, "yanchor": "top", "xanchor": "left"},
+        )
+    return finish_figure(
+        figure,
+        110 + 80 * max(len(kinds), 1),
+        xaxis={"title": "centred cosine", "zeroline": False},
+        yaxis={"autorange": "reversed"},
+    )

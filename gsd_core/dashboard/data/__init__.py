@@ -1,0 +1,1 @@
+"""The page Data: bring a file, start a capture."""

@@ -1,0 +1,145 @@
+"""Files that people bring through the page.
+
+save_upload     keep an uploaded file under a safe name
+list_uploads    what was brought before
+Preview         what the reader understood of a file
+load_preview    ask the command line, in a short subprocess
+suggest_name    a data set or run name from a file name
+
+A file's name is never trusted: it becomes a plain name inside ``WORKSPACE/uploads`` or is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import unicodedata
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from gsd_core.dashboard.jobs.commands import preview_command
+from gsd_core.dashboard.jobs.job_store import environment
+from gsd_core.errors import UserError
+
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".parquet")
+COMPRESSED = (".gz", ".zst")
+UPLOAD_TYPES = [suffix[1:] for suffix in (*SUFFIXES, *COMPRESSED)]
+MAX_NAME = 80
+PREVIEW_TIMEOUT_S = 90
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What the reader understood: see ``gsd datasets preview``."""
+
+    format: str
+    columns: list[str]
+    fields: dict[str, str]
+    n_samples: int
+    n_rejected: int
+    rejected: list[dict[str, Any]] = field(default_factory=list)
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def safe_file_name(name: str) -> str:
+    """A plain file name made of ``name``: letters, digits, ``._-``; never empty, hidden or a path (ours)."""
+    base = re.split(r"[\\/]", name)[-1]
+    plain = unicodedata.normalize("NFKD", base).encode("ascii", "ignore").decode()
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-._")
+    suffix = "".join(Path(plain).suffixes[-2:])[-16:] if "." in plain else ""
+    stem = plain[: len(plain) - len(suffix)][: MAX_NAME - len(suffix)].rstrip("-._")
+    return f"{stem or 'upload'}{suffix}"
+
+
+def suggest_name(file_name: str) -> str:
+    """A data set's name from a file's: without its endings."""
+    stem = safe_file_name(file_name)
+    for suffix in (*COMPRESSED, *SUFFIXES):
+        stem = stem.removesuffix(suffix)
+    return re.sub(r"[^A-Za-z0-9._-]", "-", stem)[:48].strip("-._") or "data"
+
+
+def uploads_folder(workspace: str | Path) -> Path:
+    """Where a workspace keeps the files that people brought."""
+    return Path(workspace) / "uploads"
+
+
+def save_upload(workspace: str | Path, name: str, content: BinaryIO) -> Path:
+    """Keep an uploaded file; the same name replaces. Whole or not at all. ``UserError`` where it cannot be written."""
+    folder = uploads_folder(workspace)
+    target = folder / safe_file_name(name)
+    partial = folder / f".{target.name}.partial"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        content.seek(0)
+        with partial.open("wb") as file:
+            while chunk := content.read(CHUNK_BYTES):
+                file.write(chunk)
+        partial.replace(target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UserError(
+            f"the upload cannot be stored ({error.strerror})", str(folder), "check space and rights"
+        ) from error
+    return target
+
+
+def list_uploads(workspace: str | Path) -> list[str]:
+    """Names of the files brought so far, newest first."""
+    folder = uploads_folder(workspace)
+    if not folder.is_dir():
+        return []
+    files = [entry for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith(".")]
+    return [entry.name for entry in sorted(files, key=lambda entry: entry.stat().st_mtime, reverse=True)]
+
+
+def find_upload(workspace: str | Path, name: str) -> Path:
+    """The stored file called ``name``. ``UserError`` for a name that is not one of ``list_uploads``."""
+    if name not in list_uploads(workspace):
+        raise UserError("no such upload", name, "upload the file again")
+    return uploads_folder(workspace) / name
+
+
+def load_preview(workspace: str | Path, file: Path, mapping: dict[str, str], head: int = 20) -> Preview:
+    """Ask the reader what it understands of ``file``. ``UserError`` with its own words where it refuses."""
+    command = preview_command(workspace, file, mapping, head)
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=PREVIEW_TIMEOUT_S,
+            env=environment(),
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UserError(
+            "reading the first rows took too long", file.name, "add it with gsd datasets add"
+        ) from error
+    if done.returncode != 0:
+        raise _refusal(done.stderr.decode("utf-8", "replace"), file)
+    try:
+        raw = json.loads(done.stdout)
+        return Preview(
+            format=str(raw["format"]),
+            columns=list(map(str, raw["columns"])),
+            fields={str(key): str(value) for key, value in raw["fields"].items() if value},
+            n_samples=int(raw["n_samples"]),
+            n_rejected=int(raw["n_rejected"]),
+            rejected=list(raw.get("rejected") or []),
+            samples=list(raw.get("samples") or []),
+            warnings=list(map(str, raw.get("warnings") or [])),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError("the preview could not be read", file.name, "see gsd datasets preview") from error
+
+
+def _refusal(stderr: str, file: Path) -> UserError:
+    for line in reversed(stderr.splitlines()):
+        if line.startswith("error:"):
+            return UserError(line.removeprefix("error:").strip().replace(str(file), file.name))
+    return UserError("the file could not be read", file.name, "try gsd datasets preview for the reason")

@@ -1,0 +1,1 @@
+"""The page Evidence: the structure benchmark."""

@@ -1,0 +1,174 @@
+"""The evidence page: does any of this hold? The structure benchmark and the cosines behind it.
+
+show_evidence       the page of a run
+load_cosines        cosines of single tokens, windows, spans: random pairs, or best partners
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pandas as pd
+import streamlit as st
+
+from gsd_core.comparison.verdict import compute_verdict
+from gsd_core.dashboard.alignment import alignment_figures
+from gsd_core.dashboard.alignment.alignment_figures import COSINE_KINDS
+from gsd_core.dashboard.drawing.charts import show_chart
+from gsd_core.dashboard.evidence import evidence_figures
+from gsd_core.dashboard.evidence.evidence_queries import (
+    QUESTION,
+    find_best_checkpoint,
+    list_metrics,
+    load_evidence,
+)
+from gsd_core.dashboard.frame import session
+from gsd_core.dashboard.frame.address import choose, pick_many
+from gsd_core.dashboard.frame.session import Chosen, escape
+from gsd_core.dashboard.jobs import job_view
+from gsd_core.dashboard.jobs.commands import evaluate_commands
+
+COLORS = {"above": "green", "below": "orange", "even": "gray"}
+
+
+def load_cosines(chosen: Chosen, table: str = "cosines") -> pd.DataFrame:
+    """Table ``cosines`` or ``best`` of the chosen checkpoint, kinds in the order of claim figure A; empty where there
+    is none."""
+    run = session.open_workspace().open_run(chosen.info.name)
+    if table not in run.structure_tables(chosen.checkpoint):
+        return pd.DataFrame()
+    cosines = run.read_structure(chosen.checkpoint, table)
+    place = {kind: at for at, kind in enumerate(COSINE_KINDS)}
+    return cosines.sort_values(
+        "kind", key=lambda kinds: kinds.map(lambda kind: place.get(kind, len(place))), kind="stable"
+    )
+
+
+def show_evidence(chosen: Chosen) -> None:
+    """Verdict, dot plot, curve over training, figure A; or how to get them."""
+    run = session.open_workspace().open_run(chosen.info.name)
+    rows = load_evidence(run)
+    if len(rows):
+        _show_benchmark(chosen, rows)
+    with st.expander("Evaluate against a label", expanded=not len(rows)):
+        _show_form(chosen)
+    st.subheader("Cosines across samples", anchor=False)
+    _show_cosines(chosen)
+    job_view.show_jobs(limit=1)
+
+
+def _show_benchmark(chosen: Chosen, rows: pd.DataFrame) -> None:
+    questions = {" · ".join(filter(None, key)): key for key in _unique(rows, QUESTION)}
+    left, right = st.columns(2)
+    with left:
+        question = questions[choose("Question", "question", list(questions))]
+    asked = rows[(rows[QUESTION] == list(question)).all(axis=1)]
+    metrics, strictest = list_metrics(asked)
+    with right:
+        metric = choose("Metric", "metric", metrics, default=strictest)
+    shown = asked[asked["metric"] == metric]
+    checkpoints = list(dict.fromkeys(shown["checkpoint"]))
+    checkpoint = chosen.checkpoint if chosen.checkpoint in checkpoints else find_best_checkpoint(shown)
+    if checkpoint != chosen.checkpoint:
+        st.caption(f"{escape(chosen.checkpoint)} was not evaluated; this is {escape(checkpoint)}.")
+    here = shown[shown["checkpoint"] == checkpoint]
+    verdict = compute_verdict(here)
+    if verdict:
+        st.markdown(f":{COLORS[verdict.outcome]}[**{verdict.headline}**] {escape(verdict.detail)}")
+    if len(checkpoints) > 1:
+        dots, curve = st.columns([5, 4], gap="large")
+    else:
+        dots, curve = st.container(), None
+    with dots:
+        show_chart(
+            evidence_figures.plot_dots(here, metric),
+            key="evidence_dots",
+            alt=f"{metric} of every representation",
+            name=f"{chosen.info.name} {checkpoint} {metric}",
+            table=partial(here.dropna, subset=["value"]),
+        )
+    if curve is not None:
+        with curve:
+            names = list(here.sort_values("value", ascending=False)["representation"])
+            picked = pick_many("Curves", "curves", names, placeholder="the best of each kind")
+            curves = evidence_figures.choose_curves(shown, picked)
+            show_chart(
+                evidence_figures.plot_curves(shown, curves, metric),
+                key="evidence_curve",
+                alt=f"{metric} over training",
+                name=f"{chosen.info.name} {metric} over training",
+                table=lambda: shown[shown["representation"].isin(curves)].dropna(subset=["value"]),
+            )
+    st.caption(
+        "Share of the nearest rows of other samples that carry the same label; bars are 95 % intervals over samples, "
+        f"n = {int(here['n'].max()):,}. The dashed line is chance, the dotted one what perfect neighbours would reach. "
+        "What is near correlates with the label; nothing here says why."
+    )
+
+
+def _show_form(chosen: Chosen) -> None:
+    view = session.get_view(chosen)
+    labels = [label.name for label in view.labels]
+    if not labels:
+        st.caption(
+            "The samples of this run carry no labels, so there is nothing to hold the directions against."
+        )
+        return
+    with st.form("evaluate"):
+        left, middle, right = st.columns(3)
+        label = left.selectbox("Label", labels)
+        level = middle.selectbox("Level", ["span", "sample"])
+        differ = right.multiselect("Neighbours must differ in", labels)
+        sent = st.form_submit_button("Evaluate all checkpoints", type="primary")
+    if sent and session.can_run_jobs():
+        commands = evaluate_commands(session.workspace_uri(), chosen.info.name, label, level, differ)
+        job_view.start_and_show(f"Evaluate {chosen.info.name}", commands, run=chosen.info.name)
+    st.caption(
+        f"The same from a shell, with other tiers and controls beside it: `gsd evaluate {chosen.info.name} "
+        "--label meta.FIELD --checkpoint all --against RUN …`"
+    )
+
+
+def _show_cosines(chosen: Chosen) -> None:
+    cosines = load_cosines(chosen)
+    if not len(cosines):
+        st.info(f"No structure is stored for this checkpoint yet: `gsd analyze {chosen.info.name}`")
+        return
+    of = f"{chosen.info.name} {chosen.checkpoint}"
+    show_chart(
+        alignment_figures.plot_cosines(cosines, float("nan")),
+        key="evidence_cosines",
+        alt="Distributions of cosines by kind",
+        name=f"{of} cosines",
+        table=lambda: cosines,
+    )
+    best = load_cosines(chosen, "best")
+    has_controls = COSINE_KINDS[0] in set(cosines["kind"])
+    st.caption(
+        "Centred cosines of pairs of different samples; the diamond is the mean, with its 95 % interval. "
+        "Same-cluster pairs are alike by construction: the gap says how much; “shuffled” are pairs of clusters of the "
+        "same sizes without their content. "
+        + (
+            "Single tokens and random windows (the spans' own lengths at random places) are of a few samples, captured "
+            "beside the spans."
+            if has_controls
+            else "Runs captured without `--no-controls` also show single tokens and random windows here."
+        )
+    )
+    if len(best):
+        st.subheader("Best partner in another sample", anchor=False)
+        show_chart(
+            alignment_figures.plot_cosines(best, float("nan")),
+            key="evidence_best",
+            alt="Distributions of best cosines by kind",
+            name=f"{of} best partners",
+            table=lambda: best,
+        )
+        st.caption(
+            "Every unit's cosine with its best partner of another sample, among equally many units of its kind, of the "
+            "same samples. Random pairs hardly ever share a procedure, so this is where cutting at steps would show."
+        )
+
+
+def _unique(rows: pd.DataFrame, columns: list[str]) -> list[tuple[str, ...]]:
+    return [tuple(map(str, row)) for row in rows[columns].drop_duplicates().to_numpy()]

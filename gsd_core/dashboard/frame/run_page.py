@@ -1,0 +1,48 @@
+"""What every page about one run has in common.
+
+show_run_page   title, run and checkpoint to choose, then the page's view; or what to do where there is nothing to show
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from gsd_core.dashboard.frame import router, session
+from gsd_core.dashboard.frame.run_choice import choose_run
+from gsd_core.dashboard.frame.session import Chosen
+from gsd_core.dashboard.map import map_view
+from gsd_core.dashboard.spans import pins
+
+
+def show_run_page(
+    title: str, show: Callable[[Chosen], None], *, nothing: tuple[str, str], needs_layout: bool = True
+) -> None:
+    """Draw a page.
+
+    Parameters
+    ----------
+    show
+        Draws the chosen run at the chosen checkpoint.
+    nothing
+        Heading and advice where the workspace holds no run.
+    needs_layout
+        Whether a run that was not analysed gets the offer to analyse it instead.
+    """
+    router.enter_by_door()
+    with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
+        st.title(title, anchor=False, width="content")
+        with st.container(
+            horizontal=True, horizontal_alignment="right", vertical_alignment="bottom", width=700
+        ):
+            top = st.container(width="content")
+            chosen = choose_run()
+    if chosen is None:
+        session.show_nothing_yet(*nothing)
+    elif needs_layout and session.needs_analysis(chosen):
+        map_view.show_unanalyzed(chosen)
+    else:
+        with top:
+            pins.show_pins(chosen)
+        show(chosen)

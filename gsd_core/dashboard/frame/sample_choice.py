@@ -1,0 +1,77 @@
+"""Which sample a page shows: chosen from a list, or by name where the list would be too long.
+
+choose_sample   a select box whose value is in the address
+list_samples    the samples that can be chosen
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pandas as pd
+import streamlit as st
+
+from gsd_core.dashboard.frame import session
+from gsd_core.dashboard.frame.address import read_address, write_address
+from gsd_core.dashboard.reading.run_view import RunView
+
+MANY = 2_000  # beyond, the list travels for seconds whenever the page is drawn
+NEAR = 100
+_TEXT = 90
+
+
+def list_samples(view: RunView) -> list[str]:
+    """Samples with spans in the order of capture; all samples where none has."""
+    return view.row_of.samples or [str(name) for name in view.samples.index]
+
+
+def _name(questions: pd.Series, sample: str) -> str:
+    """A sample and the beginning of its question."""
+    question = session.shorten(str(questions.get(sample, "")), _TEXT)
+    return f"{sample}  ·  {question}" if question else sample
+
+
+def _changed(view: RunView, key: str, name: str, default: str) -> None:
+    """Callback: a sample was chosen or its name typed."""
+    value = str(st.session_state[key] or "").strip()
+    if value in list_samples(view):
+        write_address(name, None if value == default else value)
+    else:
+        st.toast(
+            f"This run holds no spans of a sample “{session.escape(session.shorten(value, 60))}”.",
+            icon=":material/search_off:",
+        )
+
+
+def choose_sample(view: RunView, label: str, name: str, *, default: str = "", help: str = "") -> str:
+    """The sample called ``name`` in the address, ``""`` where the run has none.
+
+    Of more than ``MANY`` samples the list holds ``NEAR`` before and after the chosen one; any other can be typed. An
+    unknown sample gives way to ``default``, else the first.
+    """
+    samples = list_samples(view)
+    if not samples:
+        return ""
+    default = default if default in samples else samples[0]
+    current = read_address(name, default)
+    if current not in samples:
+        current = default
+    is_long = len(samples) > MANY
+    at = samples.index(current)
+    shown = samples[max(0, at - NEAR) : at + NEAR + 1] if is_long else samples
+    key = f"address_{name}"
+    st.session_state[key] = current
+    write_address(name, None if current == default else current)
+    if is_long:
+        help = f"{help} The list holds the samples around this one; type the whole name of any other.".strip()
+    st.selectbox(
+        f"{label} ({len(samples):,})",
+        shown,
+        key=key,
+        format_func=partial(_name, view.samples["question"]),
+        on_change=_changed,
+        args=(view, key, name, default),
+        accept_new_options=is_long,
+        help=help or None,
+    )
+    return current

@@ -1,0 +1,162 @@
+"""Small pieces of HTML that Streamlit has no element for. Every text that comes in is escaped here.
+
+make_chips     clusters' marks and names
+make_quote     a span's text, as it is
+make_numbers   measures with their unit, explained on hover
+show           such pieces below one another, as one element: each element of a page costs a click a millisecond or two
+describe_cosine, show_cosine   a cosine as a bar with the null's 95th percentile beside it
+format_bytes, format_duration, format_when   numbers for people
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import streamlit as st
+
+from gsd_core.dashboard.drawing.colors import Mark
+from gsd_core.dashboard.reading.cosine_queries import Null
+
+MEASURES = {
+    "loss": "Mean negative log-likelihood of the span's tokens, in nats per token.",
+    "norm": "Length of the span's sketched gradient. Compare only spans of one run.",
+    "coherence": "‖Σg‖ / Σ‖g‖ over the span's tokens: 1 where all of them pull one way.",
+    "cosine": "Cosine of two centred gradient directions; beside it is what random pairs of spans of different samples "
+    "reach, and spans with windows at random places; q is against the stricter. It correlates, it does not explain.",
+    "words": "Only spans that share no more words with this one than 95 % of random pairs do (TF-IDF over words, "
+    "without numbers): the same procedure under different words, if it is there.",
+    "exact": "Centred cosine whose product of the two gradients is exact: one forward-mode pass of the model a sample, "
+    "no sketch. It loads the model.",
+    "spectral": "Spectral strength: share of the step's tokens in the leading gradient directions that hold 95 % of "
+    "the trace's energy (ICML 2026). A step without preference has rank / tokens.",
+    "grace": "GRACE-like score (ours): mean cosine of the step's hidden gradient to the answer's and to that of the "
+    "trace before it.",
+    "window": "Cosine of this direction to the exact one, on the audited share of spans.",
+}
+GLYPHS = {"circle": "●", "diamond": "◆", "square": "■", "triangle-up": "▲", "cross": "✚", "x": "✖"}
+
+
+class Number(NamedTuple):
+    """A measure to show."""
+
+    label: str
+    value: str
+    help: str = ""
+
+
+def _chip(mark: Mark, name: str) -> str:
+    glyph = GLYPHS.get(mark.symbol, "●")
+    return (
+        f'<span style="display:inline-flex;align-items:center;gap:.4em;padding:.1em .65em;border-radius:1em;'
+        f'font-size:.82rem;background:{mark.color}26;border:1px solid {mark.color}80;max-width:100%">'
+        f'<span style="color:{mark.color};font-size:.8em" aria-hidden="true">{glyph}</span>'
+        f'<span style="overflow:hidden;text-overflow:ellipsis;white-space:nowrap">{html.escape(name)}</span></span>'
+    )
+
+
+def show(*pieces: str) -> None:
+    """Pieces of this module below one another."""
+    st.html(f'<div style="display:flex;flex-direction:column;gap:.7rem">{"".join(pieces)}</div>')
+
+
+def make_chips(*chips: tuple[Mark, str]) -> str:
+    """Marks and names of clusters, side by side."""
+    inner = "".join(_chip(mark, name) for mark, name in chips)
+    return f'<div style="display:flex;flex-wrap:wrap;gap:.35rem .5rem">{inner}</div>'
+
+
+def make_quote(text: str, color: str) -> str:
+    """A span's text with a rule in its cluster's colour."""
+    return (
+        f'<div style="border-left:3px solid {color};padding:.1em 0 .1em .75em;white-space:pre-wrap;'
+        f'overflow-wrap:anywhere;line-height:1.5">{html.escape(text)}</div>'
+    )
+
+
+def make_numbers(numbers: Sequence[Number]) -> str:
+    """Measures side by side, each explained on hover."""
+    cells = "".join(
+        f'<div title="{html.escape(number.help)}" style="min-width:4.2rem"><div style="font-size:.72rem;opacity:.65">'
+        f'{html.escape(number.label)}</div><div style="font-size:1.02rem;font-variant-numeric:tabular-nums">'
+        f"{html.escape(number.value)}</div></div>"
+        for number in numbers
+    )
+    return f'<div style="display:flex;flex-wrap:wrap;gap:.35rem 1.4rem">{cells}</div>'
+
+
+class CosineBar(NamedTuple):
+    """``share`` and ``tick`` in per cent of the bar, the cosine and the null's 95th percentile (None: unknown)."""
+
+    share: float
+    tick: float | None
+    beside: str
+
+
+def describe_cosine(cosine: float, null: Null, q_value: float) -> CosineBar:
+    """A cosine as a bar from 0 to 1, and what stands beside it."""
+    share = 100 * min(max(cosine, 0.0), 1.0)
+    if not null.n:
+        return CosineBar(share, None, "null unknown")
+    beside = f"null 95 %: {null.p95:.2f}"
+    if len(null.windows):
+        beside += f" · windows 95 %: {float(np.quantile(null.windows, 0.95)):.2f}"
+    if not math.isnan(q_value):
+        beside += f" · q {'< 0.001' if q_value < 0.001 else f'= {q_value:.3f}'}"
+    return CosineBar(share, 100 * min(max(null.p95, 0.0), 1.0), beside)
+
+
+def show_cosine(cosine: float, null: Null, q_value: float, mark: Mark, name: str) -> None:
+    """A cosine bar from 0 to 1; the tick is the null's 95th percentile."""
+    chip = _chip(mark, name) if name else ""
+    bar = describe_cosine(cosine, null, q_value)
+    tick = ""
+    if bar.tick is not None:
+        tick = (
+            f'<div style="position:absolute;left:calc({bar.tick:.1f}% - 1px);top:-3px;width:2px;height:12px;'
+            'background:currentColor;opacity:.75"></div>'
+        )
+    st.html(
+        f'<div title="{html.escape(MEASURES["cosine"])}"><div style="display:flex;justify-content:space-between;'
+        'align-items:baseline;gap:.6rem;flex-wrap:wrap;font-variant-numeric:tabular-nums">'
+        f'<span><b style="font-size:1.02rem">{cosine:.2f}</b>'
+        f'<span style="opacity:.65;font-size:.78rem;margin-left:.6em">{html.escape(bar.beside)}</span></span>'
+        f"{chip}</div>"
+        '<div style="position:relative;height:6px;border-radius:3px;margin-top:.35rem;'
+        'background:rgba(128,128,128,.22)"><div style="height:100%;border-radius:3px;'
+        f'width:{bar.share:.1f}%;background:{mark.color}"></div>{tick}</div></div>'
+    )
+
+
+def format_bytes(n: float | None) -> str:
+    """``"1.2 GB"``; a dash for nothing."""
+    if n is None:
+        return "–"
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(n) < 1000:
+            return f"{n:.0f} {unit}" if unit in ("B", "kB") else f"{n:.1f} {unit}"
+        n /= 1000
+    return f"{n:.1f} TB"
+
+
+def format_duration(seconds: float | None) -> str:
+    """``"3 min 20 s"``; a dash for nothing."""
+    if seconds is None or seconds != seconds or seconds < 0:
+        return "–"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def format_when(moment: float | str | None) -> str:
+    """A moment (seconds since the epoch, or ISO text) as ``2026-11-21 14:03``."""
+    if isinstance(moment, str):
+        return moment[:16].replace("T", " ")
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(moment)) if moment else "–"

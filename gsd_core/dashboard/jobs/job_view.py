@@ -1,0 +1,149 @@
+"""Jobs as a page shows them: stage, rate, ETA, memory, log; cancel, resume, and what became possible.
+
+show_jobs   cards of a workspace's jobs, read again every second while one runs
+show_job    one card
+"""
+
+from __future__ import annotations
+
+import time
+
+import streamlit as st
+
+from gsd_core.dashboard.frame import session
+from gsd_core.dashboard.frame.session import escape
+from gsd_core.dashboard.frame.snippets import format_bytes, format_duration, format_when
+from gsd_core.dashboard.jobs import job_store
+from gsd_core.dashboard.jobs.job_store import Job
+from gsd_core.errors import UserError
+
+POLL_S = 1.0
+_BADGES = {
+    "starting": ("Starting", "blue", ":material/hourglass_top:"),
+    "queued": ("Waiting", "gray", ":material/pending:"),
+    "running": ("Running", "blue", ":material/progress_activity:"),
+    "done": ("Done", "green", ":material/check_circle:"),
+    "failed": ("Failed", "red", ":material/error:"),
+    "cancelled": ("Cancelled", "orange", ":material/cancel:"),
+}
+
+
+def show_jobs(limit: int = 6, only: str | None = None) -> None:
+    """Job cards, newest first. ``only`` shows one job. While a job runs they refresh by themselves."""
+    found = _find(only)[:limit]
+    if any(job.is_active for job in found):
+        st.fragment(_poll, run_every=POLL_S, key="jobs")(limit, only)
+    else:
+        for job in found:
+            show_job(job)
+
+
+def _find(only: str | None) -> list[Job]:
+    found = job_store.list_jobs(session.workspace_uri()) if session.can_run_jobs() else []
+    return [job for job in found if only is None or job.id == only]
+
+
+def _poll(limit: int, only: str | None) -> None:
+    found = _find(only)[:limit]
+    for job in found:
+        show_job(job)
+    if not any(job.is_active for job in found):
+        session.forget_listings()
+        st.rerun()  # the whole page: what the job made is to be seen, and the polling ends
+
+
+def show_job(job: Job) -> None:
+    """One job: what it does, how far it is, what can be done with it."""
+    with st.container(border=True, gap="small"):
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+            st.markdown(f"**{escape(job.title)}**")
+            word, color, icon = _BADGES.get(job.status, ("Unknown", "gray", ""))
+            if job.is_active and job.is_cancelling:
+                word, color = "Cancelling", "orange"
+            st.badge(word, color=color, icon=icon)  # type: ignore[arg-type]
+        if job.status == "queued":
+            st.caption(f"{job.n_before} before it; it starts by itself, also when this page is closed.")
+        elif job.is_active:
+            _show_progress(job)
+        else:
+            took = format_duration((job.ended - job.started) if job.ended else None)
+            st.caption(f"Started {format_when(job.started)} · took {took}")
+        if job.status == "failed":
+            st.error(escape(job_store.read_error(job)), icon=":material/error:")
+        elif job.status == "cancelled":
+            st.caption("What was finished is kept; it can go on from there.")
+        _show_actions(job)
+        log = job_store.read_log(job)
+        if log:
+            with st.expander("Log", icon=":material/terminal:"):
+                st.code(log, language=None, height=220)
+
+
+def _show_progress(job: Job) -> None:
+    steps = len(job.commands)
+    progress = job_store.read_progress(job)
+    step = f"step {job.command + 1} of {steps}: {job.stage}"
+    if progress is None:
+        st.progress(0.0, text=escape(f"{step} · starting …"))
+    else:
+        total = f" of {progress.total:,.0f}" if progress.total else ""
+        stage = "" if progress.stage == job.stage else f" · {progress.stage}"
+        st.progress(
+            progress.share or 0.0,
+            text=escape(f"{step}{stage} · {progress.done:,.0f}{total} {progress.unit}"),
+        )
+        rate = f"{progress.rate_per_s:,.1f} {progress.unit}/s" if progress.rate_per_s else "–"
+        parts = (
+            f"rate {rate}",
+            f"time left {format_duration(progress.eta_s)}",
+            f"memory {format_bytes(progress.memory_bytes)}",
+            f"running for {format_duration(time.time() - job.started)}",
+        )
+        st.caption(escape(" · ".join(parts)))
+
+
+def _show_actions(job: Job) -> None:
+    with st.container(horizontal=True, gap="small"):
+        if job.is_active and not job.is_cancelling:
+            if st.button("Cancel", key=f"cancel_{job.id}", icon=":material/stop_circle:"):
+                job_store.cancel_job(job)
+                st.rerun()
+        elif job.is_active:
+            if st.button("Stop at once", key=f"kill_{job.id}", icon=":material/dangerous:"):
+                job_store.kill_job(job)
+                st.rerun()
+        elif job.status == "done":
+            if job.run:
+                st.page_link(
+                    session.PAGES["map"],
+                    label="Open the map",
+                    icon=":material/scatter_plot:",
+                    query_params={"run": job.run},
+                )
+        elif st.button("Go on from here", key=f"resume_{job.id}", icon=":material/resume:"):
+            try:
+                job_store.restart_job(session.workspace_uri(), job)
+                st.rerun()
+            except UserError as error:
+                session.show_error(error)
+        if not job.is_active and st.button(
+            "Forget", key=f"forget_{job.id}", type="tertiary", icon=":material/delete:"
+        ):
+            job_store.remove_job(job)
+            st.rerun()
+
+
+def start_and_show(
+    title: str, commands: list[list[str]], run: str | None, dataset: str | None = None
+) -> None:
+    """Start a job and show the page again with it; an error is shown in place."""
+    if not session.can_run_jobs():
+        st.info(f"{session.find_obstacle()}: start the stage with the command line.")
+        return
+    try:
+        job = job_store.start_job(session.workspace_uri(), title, commands, run=run, dataset=dataset)
+    except UserError as error:
+        session.show_error(error)
+        return
+    st.session_state["gsd_last_job"] = job.id
+    st.rerun(scope="app")

@@ -1,0 +1,160 @@
+"""Run a job's commands one after the other, outside the web server.
+
+run_job       run every command of a job folder in order; the state file always says where it is
+count_before  jobs of the workspace that are older and not ended: whose turn comes first
+is_alive      whether a very process still runs
+write_json    write a JSON file whole or not at all
+main          ``python -m gsd_core.dashboard.jobs.supervisor JOBDIR``
+
+The job folder holds ``job.json`` (what to run), and gains ``state.json``, ``log.txt`` (standard
+error of all commands), ``out-N.json`` (standard output of command N) and ``progress.json`` (written by the command
+itself, see ``GSD_PROGRESS_FILE``). It imports next to nothing: it must start at once and outlive the server.
+
+Covers: order; its turn (at most ``MAX_RUNNING`` jobs of a workspace work at once, the others wait, oldest first); stop
+at the first failure; cancel (SIGINT to the process group: the command keeps what is finished and exits 130). Does not
+cover: a supervisor that is killed outright; readers notice that by its process id.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import psutil
+
+EXIT_INTERRUPTED = 130
+MAX_RUNNING = 2  # a capture uses every core it gets; more at once only slows all of them
+TURN_POLL_S = 0.5
+ACTIVE = ("queued", "running")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` to ``path`` through a partial name and a rename, so that no reader sees half of it (ours)."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
+    partial.replace(path)
+
+
+class _Cancelled:
+    """Remembers that somebody asked to stop. The children get the signal themselves, as members of the group."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._remember)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+
+
+def is_alive(pid: int | None, created: float | None) -> bool:
+    """Whether this very process still runs: numbers are reused, hence the time of its creation."""
+    if not pid:
+        return False
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return created is None or abs(process.create_time() - created) < 2.0
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in ``path``, empty where it is missing or no JSON object (another program may be writing it)."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def count_before(folder: Path) -> int:
+    """Jobs beside ``folder`` that began earlier (their names sort by time) and still wait or run."""
+    n = 0
+    for other in folder.parent.iterdir():
+        if other.name >= folder.name or not (other / "job.json").is_file():
+            continue
+        state, process = read_json(other / "state.json"), read_json(other / "process.json")
+        alive = is_alive(process.get("pid") or state.get("pid"), process.get("created"))
+        n += alive and state.get("status", "queued") in ACTIVE
+    return n
+
+
+def _run_command(argv: list[str], out: Path, log: Path, environment: dict[str, str]) -> int:
+    """Exit code of one command; 127 and a line in the log where it cannot be started at all."""
+    with out.open("wb") as stdout, log.open("ab") as stderr:
+        try:
+            child = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, env=environment
+            )
+        except OSError as error:
+            stderr.write(f"error: cannot start {argv[0]}: {error}\n".encode())
+            return 127
+        return child.wait()
+
+
+def run_job(folder: Path) -> int:
+    """Run the job in ``folder``; returns the exit code of the last command that ran (ours).
+
+    ``state.json`` holds ``status`` ("queued" | "running" | "done" | "failed" | "cancelled"), ``command`` (index of the
+    one that runs or ran last), ``exit_codes``, ``pid``, ``started`` and ``ended`` in seconds since the epoch.
+    """
+    cancelled = _Cancelled()
+    job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    environment = {**os.environ, "GSD_PROGRESS_FILE": str(folder / "progress.json"), "PYTHONUNBUFFERED": "1"}
+    state: dict[str, Any] = {
+        "status": "queued",
+        "command": 0,
+        "exit_codes": [],
+        "pid": os.getpid(),
+        "started": time.time(),
+        "ended": None,
+    }
+    write_json(folder / "state.json", state)
+    while not cancelled.requested and count_before(folder) >= MAX_RUNNING:
+        time.sleep(TURN_POLL_S)
+    state["status"], state["started"] = "running", time.time()
+    code = 0
+    for index, argv in enumerate(job["commands"]):
+        state["command"] = index
+        write_json(folder / "state.json", state)
+        (folder / "progress.json").unlink(missing_ok=True)
+        if cancelled.requested:
+            code = EXIT_INTERRUPTED
+            break
+        code = _run_command(argv, folder / f"out-{index}.json", folder / "log.txt", environment)
+        state["exit_codes"].append(code)
+        if code != 0:
+            break
+    if code == 0:
+        state["status"] = "done"
+    elif cancelled.requested or code == EXIT_INTERRUPTED:
+        state["status"] = "cancelled"
+    else:
+        state["status"] = "failed"
+    state["ended"] = time.time()
+    write_json(folder / "state.json", state)
+    return code
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line: one argument, the job folder."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if len(arguments) != 1 or not (Path(arguments[0]) / "job.json").is_file():
+        sys.stderr.write("usage: python -m gsd_core.dashboard.jobs.supervisor JOBDIR\n")
+        return 2
+    return run_job(Path(arguments[0]))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""The page Map: directions of spans, laid out."""

@@ -1,0 +1,107 @@
+"""The map of very many spans on the page.
+
+show_big_map    the points, drawn by WebGL
+show_sample     a chart of some of them, where the browser has no WebGL
+has_no_webgl    whether this session's browser said so
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+import plotly.graph_objects as go
+import streamlit as st
+
+from gsd_core.dashboard.components.scatter import ScatterLook, plot_scatter
+from gsd_core.dashboard.components.scatter.encoding import Block, encode_mask
+from gsd_core.dashboard.drawing.charts import offer_files
+from gsd_core.dashboard.drawing.figure_tables import make_map_table
+from gsd_core.dashboard.frame import session
+from gsd_core.dashboard.frame.session import Chosen
+from gsd_core.dashboard.map import big_map, map_figures
+from gsd_core.dashboard.map.map_figures import ColorBy
+from gsd_core.dashboard.map.polygons import find_inside
+from gsd_core.dashboard.reading.run_view import RunView
+
+_MISSING = "map_without_webgl"
+
+
+def has_no_webgl() -> bool:
+    """Whether the browser of this session cannot draw the map."""
+    return bool(st.session_state.get(_MISSING))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _places(stamp: str, _view: RunView) -> Block:
+    return big_map.make_places(_view)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _look(stamp: str, color: ColorBy, _view: RunView) -> ScatterLook:
+    return big_map.make_look(_view, color)
+
+
+def show_big_map(
+    chosen: Chosen,
+    view: RunView,
+    mask: np.ndarray,
+    color: ColorBy,
+    *,
+    key: str,
+    height: int,
+    on_rows: Callable[[Sequence[int] | np.ndarray], None],
+    relay: str,
+) -> None:
+    """Draw it. ``on_rows`` is called with a list of the row that was clicked, as the browser sent it, or with an array
+    of those that were drawn around and that ``mask`` (n,) keeps: an empty one where the outline was given up.
+    ``relay``: who takes rows that are clicked, see ``plot_scatter``."""
+
+    def drawn(polygon: np.ndarray | None) -> None:
+        if polygon is None:
+            on_rows(np.zeros(0, dtype=np.int64))
+            return
+        inside = find_inside(view.spans["x"].to_numpy(), view.spans["y"].to_numpy(), polygon)
+        on_rows(np.flatnonzero(inside & mask))
+
+    def missing() -> None:
+        st.session_state[_MISSING] = True
+
+    stamp = f"{session.workspace_uri()} {view.name} {chosen.stamp} {view.checkpoint}"
+    name = f"Map of {len(view.spans):,} spans coloured by {color.title}"
+    with offer_files(
+        key=key,
+        alt=name,
+        name=f"{view.name} {view.checkpoint} map {color.name}",
+        table=partial(make_map_table, view, mask, color.column),
+        formats=("png",),
+    ):
+        plot_scatter(
+            _places(stamp, view),
+            _look(stamp, color, view),
+            None if mask.all() else encode_mask(mask),
+            key=key,
+            height=height,
+            name=name,
+            on_pick=lambda row: on_rows([row]),
+            on_draw=drawn,
+            on_missing=missing,
+            relay=relay,
+        )
+
+
+def show_sample(view: RunView, mask: np.ndarray, color: ColorBy, *, is_dark: bool, height: int) -> go.Figure:
+    """A chart of spans drawn at random from those of ``mask`` (n,), and a sentence that says so. It needs no WebGL."""
+    sample, own_mask = big_map.make_sample(view, mask)
+    st.info(
+        f"This browser has no WebGL, which a map of {len(view.spans):,} spans needs: you see {len(sample.spans):,} of "
+        f"the {int(mask.sum()):,} spans, drawn at random.",
+        icon=":material/visibility_off:",
+    )
+    figure = map_figures.plot_map(sample, own_mask, color, is_dark=is_dark, height=height)
+    plain = [
+        go.Scatter({name: value for name, value in trace.to_plotly_json().items() if name != "type"})
+        for trace in figure.data
+    ]
+    return go.Figure(plain, figure.layout)

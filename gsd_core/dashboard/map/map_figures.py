@@ -1,0 +1,265 @@
+"""Plotly figures.
+
+ColorBy        what the points of a map are coloured by
+list_color_choices   the choices for a run
+plot_map       the layout of span directions
+selected_rows  rows of the frame behind a selection that the browser sent
+
+Points carry their row number only; texts stay on the server until they are asked for.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from gsd_core.dashboard.drawing.colors import NOISE, NOISE_MARK, SEQUENTIAL, Mark, compute_marks
+from gsd_core.dashboard.drawing.plot_text import keep_apart, name_in_plot, plain, shorten
+from gsd_core.dashboard.reading.run_view import RunView
+
+MAX_NAMED = 24  # categories with a colour of their own; the rest share grey
+MAX_LABELS_ON_MAP = 14
+LABEL_AREA = (640.0, 420.0)  # pixels that the map has at least, legend aside
+MAX_IN_LEGEND = 18
+MAX_HOVER_TEXTS = 6_000
+OTHER = "(other)"
+
+
+@dataclass(frozen=True)
+class ColorBy:
+    """``column`` of ``RunView.spans``; ``kind`` "category" or "number"; ``title`` with its unit."""
+
+    name: str
+    column: str
+    kind: str
+    title: str
+
+
+def list_color_choices(view: RunView) -> dict[str, ColorBy]:
+    """By what a run's spans can be coloured, the default first."""
+    choices = []
+    if view.is_analyzed:
+        choices.append(ColorBy("cluster", "cluster", "cluster", "Cluster"))
+    choices += [ColorBy(label.name, label.name, label.kind, label.name) for label in view.labels]
+    choices += [
+        ColorBy("position", "place", "number", "Position in trace (0 first, 1 last)"),
+    ]
+    choices += [  # of an imported run some are unknown everywhere
+        ColorBy(name, name, "number", title)
+        for name, title in (
+            ("norm", "Gradient norm (log scale)"),
+            ("coherence", "Coherence (0 to 1)"),
+            ("loss", "Loss (nats per token)"),
+            ("spectral", "Spectral strength (0 to 1)"),
+            ("grace", "GRACE-like score (-1 to 1)"),
+        )
+        if view.spans[name].notna().any()
+    ]
+    choices.append(ColorBy("sample", "sample", "category", "Sample"))
+    return {choice.name: choice for choice in choices}
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What all points of a figure share: size in pixels, and whether they carry their text."""
+
+    size: float
+    has_text: bool
+
+
+def _look(n: int) -> _Look:
+    """Many points, small ones, and on big maps without texts, which would outweigh them."""
+    return _Look(float(np.clip(150 / max(n, 1) ** 0.42, 2.5, 10.0)), n <= MAX_HOVER_TEXTS)
+
+
+def _hover(frame: pd.DataFrame, name: str) -> list[str]:
+    """What a point says when the mouse is over it."""
+    head = f"<b>{plain(name)}</b><br>" if name else ""
+    texts = []
+    for text in frame["text"].map(str):
+        lines = textwrap.wrap(text, 48, max_lines=3, placeholder=" …")
+        texts.append(head + "<br>".join(map(plain, lines)))
+    return texts
+
+
+def _trace(frame: pd.DataFrame, name: str, marker: dict[str, Any], look: _Look, **more: Any) -> go.Scattergl:
+    hover: dict[str, Any] = {"hoverinfo": "name" if name else "none"}
+    if look.has_text:
+        hover = {"hoverinfo": "text", "hovertext": _hover(frame, name)}
+    return go.Scattergl(
+        x=frame["x"].to_numpy(np.float32),
+        y=frame["y"].to_numpy(np.float32),
+        customdata=frame.index.to_numpy(np.int32),
+        mode="markers",
+        name=plain(shorten(name, 34)),
+        marker=marker,
+        selected={"marker": {"opacity": 1.0}},
+        unselected={"marker": {"opacity": 0.28}},
+        **hover,
+        **more,
+    )
+
+
+def _category_traces(shown: pd.DataFrame, column: str, look: _Look) -> list[go.Scattergl]:
+    counts = shown[column].astype(str).value_counts()
+    named = [value for value in counts.index if value != "(none)"][:MAX_NAMED]
+    marks = compute_marks(named)
+    groups = shown[column].astype(str).where(lambda values: values.isin(named), OTHER)
+    traces = []
+    for value in [OTHER, *reversed(named)]:
+        part = shown[groups == value]
+        if len(part):
+            mark = marks.get(value, NOISE_MARK)
+            in_legend = value == OTHER or named.index(value) < MAX_IN_LEGEND
+            traces.append(_marked(part, value, mark, look, 0.45 if value == OTHER else 0.85, in_legend))
+    return traces
+
+
+def _marked(
+    part: pd.DataFrame, name: str, mark: Mark, look: _Look, opacity: float, in_legend: bool = True
+) -> go.Scattergl:
+    marker = {"color": mark.color, "symbol": mark.symbol, "size": look.size, "opacity": opacity}
+    return _trace(part, name, marker, look, showlegend=in_legend)
+
+
+def _log_ticks(logs: np.ndarray) -> dict[str, Any]:
+    """Ticks of a colour bar whose values are log10: at 1, 2 and 5 times powers of ten, named in plain numbers."""
+    if not len(logs):
+        return {}
+    steps = [
+        factor * 10.0**power
+        for power in range(int(np.floor(logs.min())), int(np.ceil(logs.max())) + 1)
+        for factor in (1, 2, 5)
+    ]
+    inside = [step for step in steps if logs.min() <= np.log10(step) <= logs.max()]
+    return {
+        "tickvals": [float(np.log10(step)) for step in inside],
+        "ticktext": [f"{step:g}" for step in inside],
+    }
+
+
+def _cluster_traces(view: RunView, shown: pd.DataFrame, look: _Look) -> list[go.Scattergl]:
+    traces = []
+    noise = shown[shown["cluster"] < 0]
+    if len(noise):
+        small = replace(look, size=max(look.size * 0.7, 2.5))
+        traces.append(_marked(noise, "noise", NOISE_MARK, small, 0.4))
+    for place, cluster in reversed(list(enumerate(view.clusters["cluster"].tolist()))):
+        part = shown[shown["cluster"] == cluster]
+        if len(part):
+            name, in_legend = view.cluster_name(cluster), place < MAX_IN_LEGEND
+            traces.append(_marked(part, name, view.mark(cluster), look, 0.85, in_legend))
+    return traces
+
+
+def _cluster_names(view: RunView, shown: pd.DataFrame, ink: str, paper: str) -> list[dict[str, Any]]:
+    """The biggest clusters named in the picture, at the median of their points, as far as there is room."""
+    notes = []
+    for cluster in view.clusters["cluster"].tolist()[: 4 * MAX_LABELS_ON_MAP]:
+        part = shown[shown["cluster"] == cluster]
+        if len(part) < 3:
+            continue
+        words = str(view.clusters.loc[view.clusters["cluster"] == cluster, "label"].iloc[0])
+        notes.append(name_in_plot(part, shorten(words, 28), ink, paper))
+    return keep_apart(notes, view.spans, LABEL_AREA[0], LABEL_AREA[1], MAX_LABELS_ON_MAP)
+
+
+def plot_map(
+    view: RunView,
+    mask: np.ndarray,
+    color: ColorBy,
+    *,
+    show_names: bool = True,
+    is_dark: bool = False,
+    height: int = 640,
+) -> go.Figure:
+    """The layout of span directions (UMAP), coloured.
+
+    Parameters
+    ----------
+    mask
+        (n,) bool: spans in full colour. The others stay as a faint ground, so that the map keeps its shape.
+    """
+    spans = view.spans
+    known = spans["x"].notna().to_numpy()
+    shown, ground = spans[mask & known], spans[~mask & known]
+    look = _look(int(known.sum()))
+    figure = go.Figure()
+    if len(ground):
+        figure.add_trace(
+            go.Scattergl(
+                x=ground["x"].to_numpy(np.float32),
+                y=ground["y"].to_numpy(np.float32),
+                mode="markers",
+                marker={"color": NOISE, "size": max(look.size * 0.6, 2.0), "opacity": 0.16},
+                hoverinfo="skip",
+                showlegend=False,
+                name="",
+            )
+        )
+    if color.kind == "cluster":
+        traces = _cluster_traces(view, shown, look)
+    elif color.kind == "category":
+        traces = _category_traces(shown, color.column, look)
+    else:
+        values = shown[color.column].to_numpy(np.float32)
+        if color.column == "norm":
+            values = np.log10(np.maximum(values, 1e-12))
+        marker = {
+            "color": values,
+            "colorscale": SEQUENTIAL,
+            "size": look.size,
+            "opacity": 0.85,
+            "showscale": True,
+            "colorbar": {"title": {"text": plain(color.title), "side": "right"}, "thickness": 10},
+        }
+        if color.column == "norm":
+            marker["colorbar"] |= _log_ticks(values)
+        traces = [_trace(shown, "", marker, look, showlegend=False)]
+    figure.add_traces(traces)
+    ink, paper = ("#F3F4F6", "rgba(17,20,28,0.72)") if is_dark else ("#1F2937", "rgba(255,255,255,0.78)")
+    figure.update_layout(
+        height=height,
+        margin={"l": 0, "r": 0, "t": 0, "b": 0},
+        dragmode="pan",  # in lasso or select mode point clicks are switched off
+        hovermode="closest",
+        hoverlabel={"namelength": -1, "align": "left"},
+        clickmode="event+select",
+        legend={
+            "itemsizing": "constant",
+            "traceorder": "reversed",
+            "orientation": "h",
+            "y": -0.01,
+            "yanchor": "top",
+            "x": 0,
+            "font": {"size": 11},
+            "bgcolor": "rgba(0,0,0,0)",
+        },
+        xaxis={"visible": False},
+        yaxis={"visible": False},
+    )
+    if show_names and color.kind == "cluster":
+        figure.update_layout(annotations=_cluster_names(view, shown, ink, paper))
+    return figure
+
+
+def selected_rows(event: Mapping[str, Any] | None) -> list[int]:
+    """Rows behind the points of a selection, in the order the browser sent them, each once.
+
+    Whatever a browser may send instead of numbers is left out.
+    """
+    points = ((event or {}).get("selection") or {}).get("points") or []
+    rows: dict[int, None] = {}
+    for point in points:
+        value = point.get("customdata")
+        if isinstance(value, list | tuple):
+            value = value[0] if value else None
+        if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+            rows[int(value)] = None
+    return list(rows)

@@ -1,0 +1,1 @@
+"""The page Overview: runs, jobs and data sets."""

@@ -1,0 +1,186 @@
+"""The overview page: runs as cards, data sets as a table, and the first steps where there is nothing yet.
+
+show_first_steps   the ways in
+show_runs          run cards
+show_datasets      data set table
+compute_thumbnail  a run's map as a small picture (SVG)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from gsd_core.dashboard.drawing.colors import NOISE_MARK, compute_marks
+from gsd_core.dashboard.frame import session
+from gsd_core.dashboard.frame.session import escape
+from gsd_core.dashboard.frame.snippets import Number, format_when, make_numbers, show
+from gsd_core.dashboard.jobs import job_view
+from gsd_core.dashboard.jobs.commands import analyze_commands, base_command
+from gsd_core.dashboard.reading.run_view import stamp_of
+from gsd_core.errors import UserError
+from gsd_core.store import DatasetInfo, RunInfo
+
+THUMBNAIL_POINTS = 900
+CARDS_A_ROW = 3
+_STATUS = {
+    "capturing": ("capturing", "blue"),
+    "captured": ("not analysed", "orange"),
+    "analyzed": ("ready", "green"),
+    "broken": ("unreadable", "red"),
+}
+
+
+def show_first_steps(has_datasets: bool) -> None:
+    """An empty workspace: three steps, and two ways to begin."""
+    with st.container(border=True):
+        st.markdown("### Nothing captured yet" if has_datasets else "### Start here")
+        for column, (icon, title, text) in zip(
+            st.columns(3),
+            (
+                (
+                    ":material/upload_file:",
+                    "Bring reasoning",
+                    "A JSON Lines, CSV or Parquet file with questions and chains of thought.",
+                ),
+                (
+                    ":material/function:",
+                    "Capture",
+                    "The model reads it; every span's gradient direction is stored.",
+                ),
+                (
+                    ":material/scatter_plot:",
+                    "Look",
+                    "Click a span; see the spans of other samples that pull the same way.",
+                ),
+            ),
+            strict=True,
+        ):
+            column.markdown(f"{icon} **{title}**")
+            column.caption(text)
+        with st.container(horizontal=True):
+            if st.button("Bring your own data", type="primary", icon=":material/upload_file:"):
+                st.switch_page(session.PAGES["data"])
+            st.page_link(session.PAGES["help"], label="What is this?", icon=":material/help:")
+            if st.button(
+                "Build the demo",
+                icon=":material/science:",
+                help="Captures the bundled corpus with the bundled model; a few minutes.",
+            ):
+                command = [*base_command(session.workspace_uri()), "demo", "--no-serve"]
+                job_view.start_and_show("Build the demo", [command], run="demo")
+
+
+def compute_thumbnail(points: pd.DataFrame) -> str:
+    """A run's layout as SVG text. ``points`` has ``x, y, cluster``; at most a few hundred of them are drawn."""
+    points = points.dropna(subset=["x", "y"])
+    if len(points) > THUMBNAIL_POINTS:
+        points = points.sample(THUMBNAIL_POINTS, random_state=0)
+    sizes = points.loc[points["cluster"] >= 0, "cluster"].value_counts()
+    marks = compute_marks([int(cluster) for cluster in sizes.index])
+    width, height, edge = 360.0, 150.0, 8.0
+    x, y = points["x"].to_numpy(float), points["y"].to_numpy(float)
+
+    def scaled(values: np.ndarray, length: float) -> np.ndarray:
+        low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
+        return edge + (values - low) / max(high - low, 1e-9) * (length - 2 * edge)
+
+    dots = "".join(
+        f'<circle cx="{cx:.0f}" cy="{height - cy:.0f}" r="{2.0 if c >= 0 else 1.4}" '
+        f'fill="{marks.get(int(c), NOISE_MARK).color}" opacity="{0.85 if c >= 0 else 0.35}"/>'
+        for cx, cy, c in zip(scaled(x, width), scaled(y, height), points["cluster"], strict=True)
+    )
+    size = f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{dots}</svg>'
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _thumbnail(uri: str, run: str, checkpoint: str, stamp: str) -> tuple[str, int]:
+    """Picture and number of clusters of a run."""
+    opened = session.open_workspace().open_run(run)
+    return compute_thumbnail(opened.read_points(checkpoint)), len(
+        opened.read_clusters(checkpoint).query("cluster >= 0")
+    )
+
+
+def _describe(manifest: dict[str, Any]) -> str:
+    """Data, model and tier of a run, on a line."""
+    model, dataset = manifest.get("model") or {}, manifest.get("dataset") or {}
+    window = manifest.get("window")
+    tier = f"tier {manifest.get('tier', '?')}" + (f", window {window}" if window not in (None, "") else "")
+    words = [
+        str(dataset.get("name", "")),
+        f"model {session.shorten(str(model.get('source', '?')), 30)}",
+        tier,
+    ]
+    return " · ".join(word for word in words if word)
+
+
+def _show_card(info: RunInfo) -> None:
+    with st.container(border=True, height="stretch"):
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+            st.markdown(f"#### {escape(info.name)}")
+            word, color = _STATUS.get(info.status, (info.status, "gray"))
+            st.badge(word, color=color)  # type: ignore[arg-type]
+        if info.status == "broken":
+            st.error(escape(info.problem or "it cannot be read"))
+            return
+        checkpoint = info.first_look
+        numbers = [Number("samples", f"{info.n_samples:,}"), Number("spans", f"{info.n_spans:,}")]
+        if checkpoint in (info.manifest.get("analysis") or {}):
+            try:
+                picture, n_clusters = _thumbnail(
+                    session.workspace_uri(), info.name, checkpoint, stamp_of(info, checkpoint)
+                )
+                st.image(picture, width="stretch", alt=f"Map of run {info.name}, small")
+                numbers.append(Number("clusters", f"{n_clusters:,}"))
+            except UserError as error:
+                session.show_error(error)
+        if len(info.checkpoints) > 1:
+            numbers.append(Number("checkpoints", str(len(info.checkpoints))))
+        show(make_numbers(numbers))
+        st.caption(escape(f"{_describe(info.manifest)} · {format_when(info.created)}"))
+        with st.container(horizontal=True, gap="small"):
+            parameters = {"run": info.name}
+            if info.status == "analyzed":
+                st.page_link(
+                    session.PAGES["map"], label="Map", icon=":material/scatter_plot:", query_params=parameters
+                )
+            elif info.status == "captured" and st.button(
+                "Analyse", key=f"analyse_{info.name}", type="primary", icon=":material/auto_awesome:"
+            ):
+                commands = analyze_commands(session.workspace_uri(), info.name)
+                job_view.start_and_show(f"Analyse {info.name}", commands, run=info.name)
+            if info.n_spans:
+                st.page_link(
+                    session.PAGES["trace"], label="Traces", icon=":material/notes:", query_params=parameters
+                )
+
+
+def show_runs(runs: list[RunInfo]) -> None:
+    """Every run as a card, newest first."""
+    st.markdown("### Runs")
+    for start in range(0, len(runs), CARDS_A_ROW):
+        for column, info in zip(st.columns(CARDS_A_ROW), runs[start : start + CARDS_A_ROW], strict=False):
+            with column:
+                _show_card(info)
+
+
+def show_datasets(datasets: list[DatasetInfo]) -> None:
+    """Every stored data set."""
+    st.markdown("### Data sets")
+    table = pd.DataFrame(
+        {
+            "Name": [info.name for info in datasets],
+            "Samples": [info.n_samples for info in datasets],
+            "Rows not used": [info.n_rejected for info in datasets],
+            "Words": [info.n_words for info in datasets],
+            "Format": [info.format for info in datasets],
+            "Added": [format_when(info.created) for info in datasets],
+        }
+    )
+    st.dataframe(table, hide_index=True, alt="Data sets of this workspace")
+    st.page_link(session.PAGES["data"], label="Bring or capture data", icon=":material/upload_file:")

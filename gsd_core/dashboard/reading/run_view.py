@@ -1,0 +1,203 @@
+"""From the store to what a page draws: one view of a run, and its traces.
+
+RunView            spans of one checkpoint with layout, clusters, labels
+load_run_view      read a RunView
+compute_trace      a sample's reasoning cut into pieces, spans and what lies between
+stamp_of           changes whenever what is stored for a run changes
+
+Pure numpy and pandas over the store's reads; nothing here draws.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gsd_core.dashboard.drawing.colors import NOISE_MARK, Mark, compute_marks
+from gsd_core.dashboard.reading.labels import LabelColumn, compute_label_columns, compute_label_frame
+from gsd_core.dashboard.reading.row_index import RowIndex
+from gsd_core.store import Run, RunInfo, RunReader
+
+SPAN_COLUMNS = [
+    "span",
+    "sample",
+    "index",
+    "char_start",
+    "char_end",
+    "text",
+    "loss",
+    "norm",
+    "coherence",
+    "window_cosine",
+    "spectral",
+    "grace",
+]
+SAMPLE_COLUMNS = ["sample", "question", "reasoning", "answer", "meta", "reasoning_start"]
+
+
+@dataclass(frozen=True)
+class RunView:
+    """One run at one checkpoint, ready to draw.
+
+    ``spans`` has one row a span in capture order: what the store holds plus ``place`` (position in the trace, 0 first,
+    1 last), ``n_in_trace``, ``cluster`` (−1 noise; -2 not analysed), ``cluster_label``, ``x``, ``y`` and every label
+    column. ``samples`` is indexed by sample id. ``clusters`` has one row a cluster, biggest first, with ``n_samples``.
+    ``marks`` says how each cluster is drawn, ``names`` what it is called.
+    """
+
+    name: str
+    checkpoint: str
+    manifest: dict[str, Any]
+    spans: pd.DataFrame
+    samples: pd.DataFrame
+    clusters: pd.DataFrame
+    labels: list[LabelColumn]
+    marks: dict[int, Mark]
+    names: dict[int, str]
+    row_of: RowIndex
+    is_analyzed: bool
+
+    def cluster_name(self, cluster: int) -> str:
+        """``"3 · divide · share"``, ``"noise"``, or ``""`` where nothing was analysed."""
+        return "noise" if cluster == -1 else self.names.get(cluster, "")
+
+    @property
+    def n_fitted(self) -> int | None:
+        """How many spans layout and clusters were fitted on, where the others were only placed; None: on all."""
+        info = (self.manifest.get("analysis") or {}).get(self.checkpoint) or {}
+        n_fitted, n_empty = info.get("n_fitted"), info.get("n_without_direction", 0)
+        return n_fitted if n_fitted and n_fitted < info["n_spans"] - n_empty else None
+
+    def mark(self, cluster: int) -> Mark:
+        """How a cluster is drawn; noise and the unknown are grey."""
+        return self.marks.get(cluster, NOISE_MARK)
+
+
+def stamp_of(info: RunInfo, checkpoint: str) -> str:
+    """A text that changes whenever what is stored for this run and checkpoint changes: the key of our caches."""
+    analysis = info.manifest.get("analysis") or {}
+    return json.dumps(
+        [info.created, info.status, info.n_spans, info.n_samples, info.checkpoints, analysis.get(checkpoint)],
+        sort_keys=True,
+        default=str,
+    )
+
+
+def _read_analysis(run: RunReader, checkpoint: str) -> tuple[pd.DataFrame | None, pd.DataFrame]:
+    """Points and clusters, or None and an empty frame where this checkpoint was not analysed."""
+    empty = pd.DataFrame(columns=["cluster", "size", "label", "terms", "exemplars"])
+    if not run.has_analysis(checkpoint):
+        return None, empty
+    points, clusters = run.read_points(checkpoint), run.read_clusters(checkpoint)
+    if points.empty:
+        return None, empty
+    return points, clusters.sort_values("size", ascending=False, kind="stable").reset_index(drop=True)
+
+
+def load_run_view(run: Run, checkpoint: str) -> RunView:
+    """Read one run at one checkpoint. Works while the run is being captured and before it is analysed."""
+    reader = run.snapshot()
+    spans = reader.read_spans(checkpoint, columns=SPAN_COLUMNS).reset_index(drop=True)
+    samples = reader.read_samples(columns=SAMPLE_COLUMNS)
+    if len(samples):
+        samples = samples.drop_duplicates("sample")
+    row_of = RowIndex(spans)
+    last = np.zeros(row_of.n_samples, dtype=np.int32)
+    np.maximum.at(last, row_of.codes, spans["index"].to_numpy(np.int32))
+    last = last[row_of.codes]
+    spans["n_in_trace"] = last + 1
+    spans["place"] = (spans["index"] / np.maximum(last, 1)).astype(np.float32)
+    labels = compute_label_frame(spans, samples)
+    columns = compute_label_columns(labels)
+    for column in columns:
+        values = labels[column.name]
+        spans[column.name] = pd.to_numeric(values) if column.kind == "number" else _as_texts(values)
+    points, clusters = _read_analysis(reader, checkpoint)
+    if points is None:
+        spans["x"], spans["y"], spans["probability"], spans["cluster"] = np.nan, np.nan, np.nan, -2
+    else:
+        spans = _place(spans, points)
+        clusters["n_samples"] = _count_samples(spans["cluster"].to_numpy(), row_of.codes, clusters["cluster"])
+    marks = {int(c): mark for c, mark in compute_marks(clusters["cluster"].tolist()).items()}  # type: ignore[call-overload]
+    names = {
+        int(row.cluster): f"{row.cluster} · {row.label}" for row in clusters.itertuples() if row.cluster >= 0
+    }
+    spans["cluster_label"] = _take_texts(
+        spans["cluster"], lambda cluster: names.get(cluster, "noise" if points is not None else "")
+    )
+    return RunView(
+        name=run.name,
+        checkpoint=checkpoint,
+        manifest=run.manifest,
+        spans=spans,
+        samples=samples.set_index("sample", drop=False),
+        clusters=clusters[clusters["cluster"] >= 0].reset_index(drop=True),
+        labels=columns,
+        marks={cluster: mark for cluster, mark in marks.items() if cluster >= 0},
+        names=names,
+        row_of=row_of,
+        is_analyzed=points is not None,
+    )
+
+
+def _place(spans: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
+    """``spans`` with the columns of ``points``; a span that was captured since has no place and counts as noise."""
+    names = ["x", "y", "probability", "cluster"]
+    if points["span"].equals(spans["span"]):
+        return spans.assign(**{name: points[name].to_numpy() for name in names})
+    spans = spans.merge(points[["span", *names]], on="span", how="left")
+    spans["cluster"] = spans["cluster"].fillna(-1).astype(int)
+    return spans
+
+
+def _count_samples(cluster: np.ndarray, sample: np.ndarray, wanted: pd.Series) -> pd.Series:
+    """How many samples each wanted cluster has spans of. ``cluster``, ``sample`` (n,) numbers of both."""
+    pairs = pd.DataFrame({"cluster": cluster, "sample": sample}).drop_duplicates()
+    return wanted.map(pairs["cluster"].value_counts()).fillna(0).astype(int)
+
+
+def _take_texts(values: pd.Series, text_of: Callable[[Any], str]) -> pd.Series:
+    """``text_of`` each value; every different value is asked for once."""
+    codes, unique = pd.factorize(values, use_na_sentinel=False)
+    texts = pd.array([text_of(value) for value in unique], dtype="str")
+    return pd.Series(texts.take(codes), index=values.index)
+
+
+def _as_texts(values: pd.Series) -> pd.Series:
+    """Categories as texts: 3.0 and 3 are the same, nothing is ``"(none)"``."""
+    return _take_texts(values, lambda value: "(none)" if (text := _as_text(value)) is None else text)
+
+
+def _as_text(value: Any) -> str | None:
+    if value is None or value != value:
+        return None
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of a trace: ``row`` of its span in ``RunView.spans``, None for text outside every span."""
+
+    text: str
+    row: int | None
+
+
+def compute_trace(view: RunView, sample: str) -> list[Piece]:
+    """A sample's reasoning as pieces in reading order; joined they are the reasoning, character for character."""
+    reasoning = str(view.samples.loc[sample, "reasoning"]) if sample in view.samples.index else ""
+    own = view.spans[["char_start", "char_end"]].iloc[view.row_of.rows_of(sample)].sort_values("char_start")
+    pieces: list[Piece] = []
+    at = 0
+    for row, start, end in zip(own.index, own["char_start"], own["char_end"], strict=True):
+        if start > at:
+            pieces.append(Piece(reasoning[at:start], None))
+        pieces.append(Piece(reasoning[start:end], int(row)))
+        at = max(at, int(end))
+    if at < len(reasoning):
+        pieces.append(Piece(reasoning[at:], None))
+    return pieces

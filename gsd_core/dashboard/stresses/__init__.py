@@ -1,0 +1,1 @@
+"""The page Stresses: recurring sequences of aligned spans."""

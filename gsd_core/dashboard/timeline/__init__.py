@@ -1,0 +1,1 @@
+"""The page Timeline: the same spans over training."""

@@ -1,0 +1,290 @@
+"""The timeline page: curves over training, one map a checkpoint with the same span at the same place, who turned.
+
+show_timeline       the page of a run
+describe_emergence  where alignment is highest, in words
+"""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+
+import numpy as np
+import streamlit as st
+
+from gsd_core.dashboard.drawing.charts import show_chart
+from gsd_core.dashboard.drawing.figure_tables import make_span_table
+from gsd_core.dashboard.frame import session
+from gsd_core.dashboard.frame.address import address_of, pick_many, read_address, write_address
+from gsd_core.dashboard.frame.session import Chosen, escape
+from gsd_core.dashboard.jobs import job_view
+from gsd_core.dashboard.jobs.commands import analyze_commands, base_command
+from gsd_core.dashboard.map import map_figures
+from gsd_core.dashboard.reading.run_view import RunView
+from gsd_core.dashboard.spans import pins
+from gsd_core.dashboard.timeline import timeline_figures
+from gsd_core.dashboard.timeline.timeline_queries import (
+    Timeline,
+    find_places,
+    list_label_measures,
+    load_timeline,
+)
+from gsd_core.store import TIMELINE
+
+HEIGHT = 600
+SHOWN = 8  # two rows of pictures
+_CHART, _SLIDER = "timeline_chart", "timeline_step"
+
+
+@st.cache_resource(max_entries=4, show_spinner="Reading the timeline …")
+def _timeline(uri: str, name: str, stamp: str) -> Timeline:
+    return load_timeline(session.open_workspace().open_run(name))
+
+
+def describe_emergence(timeline: Timeline) -> str:
+    """Where alignment is highest, as Markdown: inside a label's values where there is one, else inside clusters."""
+    measure = next(iter(list_label_measures(timeline, "alignment within ")), timeline_figures.ALIGNMENT)
+    rows = timeline.curves[timeline.curves["measure"] == measure].set_index("checkpoint")
+    if rows.empty:
+        return ""
+    top = str(rows["value"].idxmax())
+
+    def tell(checkpoint: str) -> str:
+        row = rows.loc[checkpoint]
+        return f"{row['value']:.2f} ({row['ci_low']:.2f} to {row['ci_high']:.2f})"
+
+    parts = [f"**{escape(measure).capitalize()}** is highest at {_name(timeline, top)}: {tell(top)}"]
+    ends = {"first": str(rows.index[0]), "last": str(rows.index[-1])}
+    for word, checkpoint in ends.items():
+        if checkpoint != top:
+            is_apart = rows.loc[top, "ci_low"] > rows.loc[checkpoint, "ci_high"]
+            parts.append(f"{tell(checkpoint)} at the {word} checkpoint" + ("" if is_apart else ", not apart"))
+    return "; ".join(parts) + "."
+
+
+def show_timeline(chosen: Chosen) -> None:
+    """Curves, slider, map and drift; or how to get them."""
+    run = session.open_workspace().open_run(chosen.info.name)
+    if not run.has_structure(TIMELINE):
+        _show_missing(chosen)
+        return
+    stamp = json.dumps(run.structure_info(TIMELINE), sort_keys=True, default=str)
+    timeline = _timeline(session.workspace_uri(), chosen.info.name, stamp)
+    reference = str(timeline.info["reference"])
+    view = session.get_view(Chosen(chosen.info, reference))
+    order = list(timeline.ticks)
+    at = chosen.checkpoint if chosen.checkpoint in order else reference
+    _show_curves(chosen.info.name, timeline, at)
+    _choose_step(timeline, order, at)
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        _show_map(timeline, view, at)
+    with right:
+        _show_drift(chosen.info.name, timeline, order, at)
+        _show_span(chosen, timeline, view, order, at)
+
+
+def _show_missing(chosen: Chosen) -> None:
+    """What stands in the way of a timeline, and the button that makes it."""
+    names = chosen.info.checkpoints
+    with st.container(border=True):
+        if len(names) < 2:
+            st.markdown("### One checkpoint has no timeline")
+            st.caption(
+                "Capture the same data at several checkpoints of one training: "
+                "`gsd capture --dataset … --model … --checkpoints PATH PATH …` (or `all`)."
+            )
+            return
+        st.markdown(f"### {len(names)} checkpoints, and no timeline yet")
+        st.caption(
+            f"`gsd timeline {escape(chosen.info.name)}` follows the same spans through all of them; the analysis of a "
+            "whole run does it too."
+        )
+        analyses = chosen.info.manifest.get("analysis") or {}
+        uri = session.workspace_uri()
+        is_analyzed = any(each in analyses for each in names)
+        commands = (
+            [[*base_command(uri), "timeline", chosen.info.name]]
+            if is_analyzed
+            else analyze_commands(uri, chosen.info.name)
+        )
+        label = "Make the timeline" if is_analyzed else "Analyse this run"
+        if st.button(label, type="primary", icon=":material/timeline:"):
+            job_view.start_and_show(f"{label} · {chosen.info.name}", commands, run=chosen.info.name)
+    job_view.show_jobs(limit=1)
+
+
+def _name(timeline: Timeline, checkpoint: str) -> str:
+    return f"step {timeline.ticks[checkpoint]}" if timeline.info["has_steps"] else escape(checkpoint)
+
+
+def _show_curves(run: str, timeline: Timeline, at: str) -> None:
+    info = timeline.info
+    known = list(dict.fromkeys(timeline.curves["measure"]))
+    labels = [list_label_measures(timeline, head)[:1] for head in ("alignment within ", "purity: ")]
+    first, *others = [name for name in timeline_figures.DEFAULT_MEASURES if name in known]
+    default = [first, *labels[0], *labels[1], *others][:SHOWN]
+    left, right = st.columns([6, 1], vertical_alignment="center")
+    left.markdown(describe_emergence(timeline))
+    with right.popover("Curves", icon=":material/tune:", width="stretch"):
+        picked = pick_many("Measures", "measures", known, placeholder="the usual ones")
+    shown = picked or default
+    figure = timeline_figures.plot_curves(
+        timeline.curves, shown, timeline.ticks, at=at, reference=str(info["reference"])
+    )
+    show_chart(
+        figure,
+        key="timeline_curves",
+        alt="Measures over training",
+        name=f"{run} timeline curves",
+        table=lambda: timeline.curves[timeline.curves["measure"].isin(shown)],
+    )
+    left_out = (
+        f"; {info['n_left_out']:,} are left out (missing at some checkpoint, or too many)"
+        if info["n_left_out"]
+        else ""
+    )
+    axis = "training step" if info["has_steps"] else "checkpoint"
+    reference = escape(info["reference"])
+    st.caption(
+        f"Against {axis}: {info['n_spans']:,} spans of {info['n_samples']:,} samples, the same at every checkpoint"
+        f"{escape(left_out)}. Bands: 95 % intervals over samples. Dotted: chance (for alignment, pairs of different "
+        "clusters; for purity, labels dealt anew; for cosines, spans of other samples). "
+        f"Clusters are those of {reference} (open circle): they were found there, which flatters alignment at that "
+        "point, and agreement there is 1 by definition. Alignment within a label's values has no such favourite. "
+        "Everything here correlates with training; nothing says why."
+    )
+
+
+def _choose_step(timeline: Timeline, order: list[str], at: str) -> None:
+    """The step slider; it is the same choice as the checkpoint on top of the page."""
+    st.session_state[_SLIDER] = at
+
+    def changed() -> None:
+        write_address("checkpoint", st.session_state[_SLIDER])
+
+    st.select_slider(
+        "Training step" if timeline.info["has_steps"] else "Checkpoint",
+        order,
+        key=_SLIDER,
+        format_func=lambda each: timeline.ticks[each],
+        on_change=changed,
+    )
+
+
+def _show_map(timeline: Timeline, view: RunView, at: str) -> None:
+    places = find_places(timeline, view, at)
+    span = read_address("span", remember=False)
+    own = timeline.layouts[timeline.layouts["span"] == span]
+    names = {int(cluster): view.cluster_name(int(cluster)) for cluster in places["cluster"].unique()}
+    spread = timeline.layouts[["x", "y"]].agg(["min", "max"])
+    extent = tuple(_pad(*spread[axis].tolist()) for axis in ("x", "y"))
+    figure = timeline_figures.plot_moment(
+        places,
+        view.marks,
+        names,
+        (extent[0], extent[1]),
+        chosen=span,
+        trail=own,
+        is_dark=st.context.theme.type == "dark",
+        height=HEIGHT,
+    )
+
+    def picked() -> None:
+        rows = map_figures.selected_rows(st.session_state.get(_CHART))
+        if rows and rows[0] < len(view.spans):
+            write_address("span", str(view.spans["span"].iloc[rows[0]]))
+
+    show_chart(
+        figure,
+        key=_CHART,
+        alt=f"Aligned map of {len(places)} spans at {at}",
+        name=f"{view.name} {at} aligned map",
+        table=lambda: places[["span", "x", "y", "cluster", "text"]].assign(checkpoint=at),
+        on_select=picked,
+        has_tools=True,
+    )
+    info = timeline.info
+    drawn = f", drawn at random from {info['n_spans']:,}" if info["n_mapped"] < info["n_spans"] else ""
+    st.caption(
+        f"{info['n_mapped']:,} spans{drawn}, coloured by their cluster at {escape(info['reference'])}. All checkpoints "
+        "are laid out together: a span that keeps its neighbours keeps its place. Click a point for its own way."
+    )
+
+
+def _pad(low: float, high: float) -> list[float]:
+    return [low - 0.04 * (high - low), high + 0.04 * (high - low)]
+
+
+def _show_drift(run: str, timeline: Timeline, order: list[str], at: str) -> None:
+    if at == order[0]:
+        st.markdown("**Drift**")
+        st.caption("This is the first checkpoint: nothing lies before it. Move the slider to see who turned.")
+        return
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.markdown(f"**Drift** until {_name(timeline, at)}", width="content")
+        against = st.segmented_control(
+            "Compared with",
+            ["previous", "first"],
+            default="previous",
+            key="timeline_against",
+            label_visibility="collapsed",
+            required=True,
+        )
+    row = timeline.curves[
+        (timeline.curves["checkpoint"] == at) & (timeline.curves["measure"] == f"cosine to {against}")
+    ]
+    chance = float(row["chance"].iloc[0]) if len(row) else float("nan")
+    cosine = f"to_{against}"
+    here = timeline.drift.loc[timeline.drift["checkpoint"] == at, ["span", "checkpoint", cosine]]
+    show_chart(
+        timeline_figures.plot_drift(timeline.drift, cosine, at, chance),
+        key="timeline_drift",
+        alt="Histogram of drift",
+        name=f"{run} {at} drift {cosine}",
+        table=here.dropna,
+    )
+    other = order[order.index(at) - 1] if against == "previous" else order[0]
+    st.caption(
+        f"Cosine of each span's centred direction with its own at {_name(timeline, other)}: 1 kept, 0 turned away. "
+        "Line: median; dotted: spans of other samples."
+    )
+
+
+def _show_span(chosen: Chosen, timeline: Timeline, view: RunView, order: list[str], at: str) -> None:
+    span = read_address("span", remember=False)
+    own = timeline.drift[timeline.drift["span"] == span]
+    if own.empty or span not in view.row_of:
+        st.info(
+            "Click a point: its text and its own way through training appear here.",
+            icon=":material/ads_click:",
+        )
+        return
+    row = view.spans.iloc[view.row_of[span]]
+    pins.note_span(view.name, span)
+    with st.container(border=True):
+        st.markdown(f"**{escape(span)}**  ·  {escape(view.cluster_name(int(row['cluster'])))}")
+        st.text(session.shorten(str(row["text"]), 400))
+        everyone = timeline.drift.groupby("checkpoint")[["to_previous", "to_first"]].median().reset_index()
+        places = {checkpoint: place for place, checkpoint in enumerate(order)}
+        curves = [
+            rows.assign(at=rows["checkpoint"].map(places)).sort_values("at") for rows in (own, everyone)
+        ]
+        figure = timeline_figures.plot_span(curves[0], curves[1], list(timeline.ticks.values()))
+        show_chart(
+            figure,
+            key="timeline_span",
+            alt="Drift of the chosen span",
+            name=f"{view.name} drift of {span}",
+            table=partial(make_span_table, *curves),
+        )
+        if not np.any(timeline.layouts["span"] == span):
+            st.caption("This span is not among those drawn on the map.")
+        with st.container(horizontal=True):
+            address = address_of(run=chosen.info.name, checkpoint=at, sample=str(row["sample"]), span=span)
+            st.page_link(
+                session.PAGES["trace"], label="Its trace", icon=":material/notes:", query_params=address
+            )
+            st.page_link(
+                session.PAGES["map"], label="On the map", icon=":material/map:", query_params=address
+            )

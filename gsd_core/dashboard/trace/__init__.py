@@ -1,0 +1,1 @@
+"""The page Trace: one sample's reasoning, span by span."""

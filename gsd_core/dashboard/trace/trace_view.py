@@ -1,0 +1,208 @@
+"""The trace page: one sample read as the model was asked to learn it, span by span.
+
+show_trace   choose a sample, read its trace, see what is aligned with a span
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from gsd_core.dashboard.components.relay import take_picks
+from gsd_core.dashboard.components.trace import plot_trace
+from gsd_core.dashboard.frame import session, snippets
+from gsd_core.dashboard.frame.address import read_address, write_address
+from gsd_core.dashboard.frame.sample_choice import choose_sample, list_samples
+from gsd_core.dashboard.frame.session import Chosen
+from gsd_core.dashboard.reading.run_view import RunView
+from gsd_core.dashboard.spans import span_panel
+from gsd_core.errors import UserError
+
+_PANEL = "trace_panel"
+
+
+def _take_span(view: RunView, span: Any) -> None:
+    """Callback of the panel: a span of the trace was chosen."""
+    if isinstance(span, str) and span in view.row_of:
+        write_address("span", span)
+
+
+def _open_span(view: RunView, span: str) -> None:
+    """Callback of the trace, where the panel did not take the span; only the panel is drawn again."""
+    _take_span(view, span)
+    st.rerun(_PANEL)
+
+
+def _step(samples: list[str], position: int) -> None:
+    """Callback: go to another sample."""
+    write_address("sample", samples[position])
+    write_address("span", None)
+
+
+def _choose_sample(view: RunView) -> str:
+    """The sample to read: from the address, a list, or one step on."""
+    samples = list_samples(view)
+    if not samples:
+        return ""
+    span = read_address("span", remember=False)
+    if span in view.row_of:  # a link that names a span means its sample
+        owner = str(view.spans["sample"].iloc[view.row_of[span]])
+        if read_address("sample") != owner:
+            write_address("sample", owner)
+    wanted = st.query_params.get("sample")
+    if wanted and wanted not in samples:
+        st.warning(f"This run holds no spans of sample “{session.escape(wanted)}”; showing another.")
+    middle, left, right = st.columns([12, 1, 1], vertical_alignment="bottom")
+    with middle:
+        sample = choose_sample(view, "Sample", "sample")
+    position = samples.index(sample)
+    left.button(
+        "",
+        icon=":material/chevron_left:",
+        help="Previous sample",
+        disabled=position == 0,
+        on_click=_step,
+        args=(samples, position - 1),
+        width="stretch",
+        key="previous_sample",
+    )
+    right.button(
+        "",
+        icon=":material/chevron_right:",
+        help="Next sample",
+        disabled=position == len(samples) - 1,
+        on_click=_step,
+        args=(samples, position + 1),
+        width="stretch",
+        key="next_sample",
+    )
+    return sample
+
+
+def _default_span(view: RunView, sample: str) -> str:
+    """The span that the page opens with: the address's, else the first one in a cluster, else the first."""
+    span = read_address("span", remember=False)
+    rows = view.row_of.trace_of(sample)
+    # Single columns from here on: a row of a frame of a million takes milliseconds.
+    if span in view.row_of and view.row_of[span] in rows:
+        return span
+    in_cluster = rows[view.spans["cluster"].to_numpy()[rows] >= 0]
+    first = in_cluster if len(in_cluster) else rows
+    return str(view.spans["span"].iloc[first[0]]) if len(first) else ""
+
+
+def _show_text(title: str, text: str) -> None:
+    """A headed text from the data, as it is."""
+    st.html(
+        '<div style="background:rgba(128,140,170,.11);border-radius:.6rem;padding:.7rem 1rem">'
+        f'<div style="font-size:.75rem;opacity:.65;margin-bottom:.15rem">{html.escape(title)}</div>'
+        f'<div style="white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.55">{html.escape(text)}</div></div>'
+    )
+
+
+def _show_legend(view: RunView, sample: str) -> None:
+    """The clusters that occur in this trace."""
+    clusters = dict.fromkeys(
+        view.spans["cluster"].to_numpy()[view.row_of.trace_of(sample)].astype(int).tolist()
+    )
+    named = [(view.mark(cluster), view.cluster_name(cluster)) for cluster in clusters]
+    snippets.show(snippets.make_chips(*((mark, session.shorten(name, 40)) for mark, name in named if name)))
+
+
+def _show_meta(meta: Any) -> None:
+    if isinstance(meta, Mapping) and meta:
+        with st.expander("What else the data says about this sample"):
+            rows = [
+                {
+                    "field": str(key),
+                    "value": value
+                    if isinstance(value, str)
+                    else json.dumps(value, ensure_ascii=False, default=str),
+                }
+                for key, value in meta.items()
+            ]
+            st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Further fields of the sample")
+
+
+def _read_tokens(chosen: Chosen, sample: str) -> pd.DataFrame | None:
+    try:
+        return session.open_workspace().open_run(chosen.info.name).read_tokens(sample, chosen.checkpoint)
+    except UserError as error:
+        session.show_error(error)
+        return None
+
+
+@st.fragment(key=_PANEL)
+def _panel(chosen: Chosen, sample: str) -> None:
+    view = session.get_view(chosen)
+    take_picks(_PANEL, partial(_take_span, view))
+    span = _default_span(view, sample)
+    if not span:
+        st.info("This sample has no captured spans at this checkpoint.", icon=":material/info:")
+        return
+    row = view.spans.iloc[view.row_of[span]]
+    with st.container(border=True):
+        span_panel.show_heading(view, row, _PANEL, session.shorten(str(row["text"]), 280))
+        if view.is_analyzed:
+            span_panel.link_to_map(chosen, span, "Show it on the map")
+    span_panel.show_aligned(chosen, view, span, key="trace")
+
+
+def show_trace(chosen: Chosen) -> None:
+    """Question, reasoning with its spans and answer on the left; what is aligned with the chosen span on the right."""
+    view = session.get_view(chosen)
+    if view.samples.empty:
+        st.info("The capture has not stored any sample yet.", icon=":material/hourglass_top:")
+        return
+    sample = _choose_sample(view)
+    row = view.samples.loc[sample]
+    left, right = st.columns([29, 21], gap="large")
+    with left:
+        _show_text("Question", str(row["question"]))
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+            st.markdown("##### Reasoning", width="content")
+            tint = st.toggle(
+                "Tint by loss per token",
+                key="trace_tint",
+                help="Darker orange: the model finds the token less likely (negative log-likelihood in nats, "
+                "scaled to this trace's 97th percentile).",
+            )
+        tokens = _read_tokens(chosen, sample) if tint else None
+        # The browser keeps what is clicked: only a sample opened anew is told which span to show.
+        opened = st.session_state.get("trace_opened")
+        if (
+            not opened
+            or opened[0] != (chosen.info.name, chosen.checkpoint, sample)
+            or _came_by_link(opened[1])
+        ):
+            opened = ((chosen.info.name, chosen.checkpoint, sample), _default_span(view, sample))
+            st.session_state["trace_opened"] = opened
+        plot_trace(
+            span_panel.trace_segments(view, sample, tokens),
+            key=f"trace_{chosen.info.name}_{chosen.checkpoint}_{sample}",
+            selected=opened[1],
+            on_choose=partial(_open_span, view),
+            relay=_PANEL,
+            has_tools=True,
+        )
+        if not view.is_analyzed:
+            st.caption("Spans are grey: this run has no clusters yet. Open the map to analyse it.")
+        else:
+            _show_legend(view, sample)
+        if str(row["answer"]).strip():
+            _show_text("Answer", str(row["answer"]))
+        _show_meta(row["meta"])
+    with right, st.container(key="trace_side"):
+        _panel(chosen, sample)
+
+
+def _came_by_link(shown: str) -> bool:
+    """Whether the page was drawn anew (not just its panel) with another span in the address."""
+    span = read_address("span", remember=False)
+    return bool(span) and span != shown

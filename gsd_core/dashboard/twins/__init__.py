@@ -1,0 +1,1 @@
+"""The page Twins: samples that reason alike about different things."""

@@ -1,0 +1,249 @@
+"""Planned batches out to an executor's workers, finished ones into the store.
+
+make_executor        ``--executor`` and ``--workers`` → executor
+Crew                 the executor's workers, asked by checkpoint
+Work                 what is to be captured into which run, and what it has cost so far
+capture_checkpoints  every checkpoint's unfinished batches, then its index and its controls
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gsd_core.capture.batches import plan_batches
+from gsd_core.capture.capture import CaptureConfig, choose_audited, rank_by_hash
+from gsd_core.capture.controls import CONTROL_KINDS, choose_controls
+from gsd_core.capture.models import Checkpoint
+from gsd_core.console.progress import Progress, Stage
+from gsd_core.driver.capture_plan import CaptureOptions
+from gsd_core.driver.capture_worker import (
+    AnswerT,
+    CaptureControls,
+    Captured,
+    CaptureSamples,
+    DescribeModel,
+    Job,
+    ModelSource,
+    peak_memory_bytes,
+)
+from gsd_core.errors import UserError
+from gsd_core.execution import BatchesLost, Executor, LocalExecutor, RayExecutor
+from gsd_core.store import FragmentWriter, Run
+from gsd_core.types import Skipped, TokenizedSample
+
+SAMPLES_A_JOB = 8  # of which one worker captures the controls
+COMPACT_FROM = 200  # fragments of a checkpoint that are joined at its end; fewer do little harm to reads
+
+
+def make_executor(options: CaptureOptions) -> Executor:
+    """The executor of a capture.
+
+    Raises
+    ------
+    UserError
+        An unknown name, or several workers for the one process of ``local``.
+    """
+    if options.executor == "ray":
+        return RayExecutor(
+            options.workers,
+            use_gpus=options.device == "auto" or options.device.startswith("cuda"),
+            spread_gpus=options.device_map is not None,
+        )
+    if options.executor != "local":
+        raise UserError(f"unknown executor {options.executor!r}", "--executor", "give local or ray")
+    if options.workers != 1:
+        raise UserError(
+            "the local executor is one process", f"--workers {options.workers}", "add --executor ray"
+        )
+    return LocalExecutor()
+
+
+class Crew:
+    """The executor's workers, one kind for each checkpoint; loaded once for all that is asked of a checkpoint."""
+
+    def __init__(self, executor: Executor, options: CaptureOptions) -> None:
+        self.executor, self._options = executor, options
+        self._sources: dict[str, ModelSource] = {}
+
+    def source(self, checkpoint: Checkpoint) -> ModelSource:
+        """The one source object of a checkpoint: the executor knows workers by it."""
+        if checkpoint.name not in self._sources:
+            options = self._options
+            self._sources[checkpoint.name] = ModelSource(
+                options.model,
+                checkpoint,
+                options.dtype,
+                options.device,
+                options.device_map,
+                options.trust_remote_code,
+            )
+        return self._sources[checkpoint.name]
+
+    def ask(self, checkpoint: Checkpoint, job: Job[AnswerT]) -> AnswerT:
+        """One answer of one worker. Raises ``UserError`` where the workers end under it."""
+        try:
+            [(_, answer)] = self.executor.run_batches(self.source(checkpoint), [(0, job)])
+        except BatchesLost as lost:
+            raise UserError(
+                f"the workers end while the model is made ready ({lost.reasons[0]})",
+                f"--model {self._options.model}",
+                "give each more memory, or --device-map auto",
+            ) from lost
+        return answer
+
+
+class Work:
+    """What a capture is made of; ``seconds`` and ``peak_memory_bytes`` are what it has cost so far."""
+
+    def __init__(
+        self,
+        run: Run,
+        crew: Crew,
+        config: CaptureConfig,
+        tokenized: Sequence[TokenizedSample],
+        skipped: Sequence[Skipped],
+        first_hash: str,
+    ) -> None:
+        self.run, self.crew, self.config = run, crew, config
+        self.tokenized, self.skipped, self.first_hash = tokenized, skipped, first_hash
+        self.plan = plan_batches(tokenized, config.batch_tokens)
+        self.audited = choose_audited(tokenized, config.audit_share, config.seed)
+        self.n_tokens, self.seconds, self.peak_memory_bytes = 0, 0.0, 0
+
+    def size(self, batch: int) -> int:
+        """Tokens of a planned batch, without padding."""
+        return sum(len(self.tokenized[i].token_ids) for i in self.plan[batch])
+
+
+def capture_checkpoints(
+    work: Work, checkpoints: Sequence[Checkpoint], progress: Progress, resume_line: str, with_controls: bool
+) -> None:
+    """Capture every checkpoint's unfinished batches into the run, then its controls if these are wanted.
+
+    Raises
+    ------
+    UserError
+        After all other batches are stored: batches that ended their workers, with the samples in them.
+    """
+    started = time.monotonic()
+    described = [dict(c) for c in work.run.manifest.get("checkpoints", [])]
+    lost: dict[int, str] = {}
+    for position, checkpoint in enumerate(checkpoints):
+        if all(c["name"] != checkpoint.name for c in described):
+            model_hash = work.first_hash
+            if position:
+                facts = work.crew.ask(checkpoint, DescribeModel(with_tokenizer=False))
+                model_hash = facts.description["hash"]
+            described.append({"name": checkpoint.name, "step": checkpoint.step, "hash": model_hash})
+            work.run.update_manifest(checkpoints=described)
+        n_tokens = sum(map(work.size, range(len(work.plan))))
+        with progress.stage(f"capturing {checkpoint.name}", n_tokens, "tokens") as stage:
+            lost |= _capture_checkpoint(work, checkpoint, stage)
+        _store_index(work.run, checkpoint.name, progress)
+        if with_controls and not work.run.has_controls(checkpoint.name):
+            _store_controls(work, checkpoint, progress)
+        work.seconds = time.monotonic() - started
+    work.peak_memory_bytes = max(work.peak_memory_bytes, peak_memory_bytes())
+    if lost:
+        raise _explain_lost(work, lost, resume_line)
+
+
+def _capture_checkpoint(work: Work, checkpoint: Checkpoint, stage: Stage) -> dict[int, str]:
+    """One checkpoint; the batches that no worker survived, with what was seen of the end."""
+    run, executor = work.run, work.crew.executor
+    done = run.finished_batches(checkpoint.name)
+    writer = None
+    if executor.name != "local" and not done.issuperset(range(len(work.plan))):
+        writer = run.make_fragment_writer(checkpoint.name, checkpoint.step)
+    lost: dict[int, str] = {}
+    try:
+        for index, captured in executor.run_batches(
+            work.crew.source(checkpoint), _iter_jobs(work, done, writer, stage)
+        ):
+            _store(run, checkpoint, index, captured)
+            work.peak_memory_bytes = max(work.peak_memory_bytes, captured.peak_memory_bytes)
+            work.n_tokens += work.size(index)
+            stage.advance(work.size(index), **_notes(executor))
+    except BatchesLost as problem:
+        lost = problem.reasons
+    if work.skipped and len(work.plan) not in done:
+        run.append_batch(checkpoint.name, checkpoint.step, len(work.plan), list(work.skipped))
+    run.flush()
+    run.compact(COMPACT_FROM)
+    return lost
+
+
+def _store_index(run: Run, checkpoint: str, progress: Progress) -> None:
+    """Index a checkpoint that is too big to be searched whole, and say how good the index is."""
+    built = run.build_index(checkpoint)
+    if built:
+        progress.note(
+            f"{checkpoint}: {built['n_rows']:,} directions indexed in {built['seconds']:.0f} s, "
+            f"recall@{built['recall_at']} {built['recall']:.3f}"
+        )
+
+
+def _store_controls(work: Work, checkpoint: Checkpoint, progress: Progress) -> None:
+    """Capture and store the controls of a few samples; kind by kind, each in the samples' order."""
+    chosen = set(choose_controls(rank_by_hash(work.tokenized, work.config.seed)))
+    samples = [s for s in work.tokenized if s.id in chosen]
+    groups = [samples[at : at + SAMPLES_A_JOB] for at in range(0, len(samples), SAMPLES_A_JOB)]
+    jobs = [(number, CaptureControls(work.config, group)) for number, group in enumerate(groups)]
+    found = {}
+    with progress.stage(f"controls of {checkpoint.name}", len(samples), "samples") as stage:
+        try:
+            for number, controls in work.crew.executor.run_batches(work.crew.source(checkpoint), jobs):
+                found[number] = controls
+                stage.advance(len(groups[number]))
+        except BatchesLost as lost:
+            progress.note(
+                f"controls of {sum(len(groups[n]) for n in lost.reasons)} samples ended their workers"
+            )
+    rows = [each for number in sorted(found) for each in found[number]]
+    rows.sort(key=lambda each: CONTROL_KINDS.index(each.kind))
+    if not rows or work.run.count_spans(checkpoint.name) == 0:
+        return
+    frame = pd.DataFrame([each[:4] for each in rows], columns=["kind", "sample", "token_start", "token_end"])
+    work.run.write_controls(checkpoint.name, frame, np.stack([each.direction for each in rows]))
+
+
+def _iter_jobs(
+    work: Work, done: set[int], writer: FragmentWriter | None, stage: Stage
+) -> Iterator[tuple[int, CaptureSamples]]:
+    stage.skip(sum(work.size(index) for index in range(len(work.plan)) if index in done))
+    for index, members in enumerate(work.plan):
+        if index in done:
+            continue
+        samples = [work.tokenized[i] for i in members]
+        audited = frozenset(work.audited.intersection(s.id for s in samples))
+        yield index, CaptureSamples(work.config, index, samples, audited, writer)
+
+
+def _store(run: Run, checkpoint: Checkpoint, index: int, captured: Captured) -> None:
+    if captured.written is not None:
+        run.append_written(checkpoint.name, checkpoint.step, captured.written)
+    else:
+        run.append_batch(checkpoint.name, checkpoint.step, index, captured.results)
+
+
+def _notes(executor: Executor) -> dict[str, Any]:
+    if not isinstance(executor, RayExecutor):
+        return {}
+    notes: dict[str, Any] = {"workers": len(executor.pids)}
+    return notes | ({"replaced": executor.n_lost} if executor.n_lost else {})
+
+
+def _explain_lost(work: Work, lost: dict[int, str], resume_line: str) -> UserError:
+    samples = [work.tokenized[i].id for batch in sorted(lost) for i in work.plan[batch]]
+    named = ", ".join(samples[:8]) + (f" and {len(samples) - 8} more" if len(samples) > 8 else "")
+    return UserError(
+        f"{len(lost)} of {len(work.plan)} batches ended two workers each and were left out; all others are stored "
+        f"(the first: {lost[min(lost)]})",
+        f"samples {named}",
+        f"leave them out of the data, or give the workers more memory and try them again: {resume_line}",
+    )

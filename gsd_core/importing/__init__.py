@@ -1,0 +1,1 @@
+"""Stored gradients of other programs, read into a run."""

@@ -1,0 +1,150 @@
+"""What an import is about to do: options, checkpoints, which stored row belongs to which sample, the manifest.
+
+ImportOptions         the flags of ``gsd import``
+name_checkpoints      a name and a step for every store
+match_rows            the stored row of every sample
+make_import_manifest  everything that is known of where the gradients come from
+make_import_name      a valid run name
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gsd_core.driver.capture_plan import CaptureOptions, make_manifest, make_run_name
+from gsd_core.errors import UserError
+
+WHOLE = "whole"  # the segmenter's name where a span is a sample's whole reasoning
+NAMED_STEP = re.compile(r"(?:ckpt|checkpoint|step|epoch)[-_]?(\d{1,12})", re.IGNORECASE)
+MAX_CHECKPOINT_NAME = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOptions:
+    """Flags of ``gsd import``; see ``docs/importing.md``."""
+
+    paths: list[str]
+    """Stores; several are checkpoints of one run, in this order."""
+    format: str = "auto"
+    """``auto``, ``bergson`` or ``less``."""
+    dataset: str | None = None
+    """Name of a stored data set, or a file; None takes the rows that the store holds itself."""
+    run: str | None = None
+    """Name of the run; None makes one."""
+    checkpoint: list[str] = field(default_factory=list)
+    """A name for each store; empty finds them in the paths."""
+    tokenizer: str | None = None
+    """``demo``, a folder or a hub id: cuts rows by token into spans."""
+    segmenter: str = "steps"
+    """Rule that cuts reasoning into spans; only where rows are by token."""
+    sketch_width: int | None = None
+    """Rows wider than this are folded; None is ``capture.foreign.MAX_WIDTH``."""
+    seed: int = 0
+    """Of the fold."""
+    encoder: str = "sentence-transformers/all-MiniLM-L6-v2"
+    """Sentence encoder of questions and span texts."""
+    map: str | None = None
+    """Column mapping for a file."""
+
+
+def name_checkpoints(paths: Sequence[Path], names: Sequence[str]) -> list[tuple[str, int | None]]:
+    """``(name, step)`` of every store.
+
+    A name is the one given, else the last part of the path that reads like ``ckpt105``, ``checkpoint-500`` or
+    ``epoch_2``, else "imported" (of several stores: the folder's name). The step is the number at a name's end.
+    ``UserError`` for a count that differs, an empty name, or one that comes twice.
+    """
+    if names and len(names) != len(paths):
+        raise UserError(
+            f"{len(names)} names for {len(paths)} stores",
+            "--checkpoint",
+            "give one for each, in the same order",
+        )
+    found = list(names)
+    for path in paths[len(found) :]:
+        matches = [match for part in path.absolute().parts for match in NAMED_STEP.finditer(part)]
+        found.append(matches[-1][0] if matches else "imported" if len(paths) == 1 else path.name)
+    for name in found:
+        if (
+            not name.strip()
+            or len(name) > MAX_CHECKPOINT_NAME
+            or not name.isprintable()
+            or name.startswith("*")
+        ):
+            raise UserError(
+                f"{name[:120]!r} cannot name a checkpoint", "--checkpoint", "give letters and digits"
+            )
+        if found.count(name) > 1:
+            raise UserError(f"two stores are called {name!r}", "--checkpoint", "give each a name of its own")
+    numbers = [re.search(r"(\d{1,12})$", name) for name in found]
+    return [(name, int(number[1]) if number else None) for name, number in zip(found, numbers, strict=True)]
+
+
+def match_rows(
+    n_items: int, n_samples: int, rejected: Sequence[int], store: str, dataset: str
+) -> tuple[np.ndarray, list[str]]:
+    """(n_samples,) int64 place in the store of every sample, and what a person should know of it.
+
+    Rows are matched by order. Where rows of the data set's file could not be used (``rejected``: their numbers from 1)
+    and the store counts them too, they are stepped over. ``UserError`` naming both numbers where counts differ.
+    """
+    if n_items == n_samples:
+        notes = []
+        if rejected:
+            notes.append(
+                f"{len(rejected)} rows of the file are no samples, and the store has a row for every sample: "
+                "it was taken to be made without them"
+            )
+        return np.arange(n_samples, dtype=np.int64), notes
+    left_out = sorted(set(rejected))
+    if n_items == n_samples + len(left_out) and all(1 <= row <= n_items for row in left_out):
+        kept = np.setdiff1d(np.arange(n_items, dtype=np.int64), np.array(left_out, np.int64) - 1)
+        return kept, [f"{len(left_out)} stored rows belong to rows of the file that are no samples: left out"]
+    more = f" and {len(left_out):,} rows that are none" if left_out else ""
+    raise UserError(
+        f"the store holds {n_items:,} sequences, the data set {n_samples:,} samples{more}",
+        f"{store}, data set {dataset}",
+        "give the very file that the store was made of, with its rows in the same order",
+    )
+
+
+def make_import_name(options: ImportOptions, dataset: str, format: str) -> str:
+    """``--run``, else data set and format joined by a hyphen."""
+    return make_run_name(
+        CaptureOptions(dataset=dataset, model=format, tier="import", run=options.run), dataset
+    )
+
+
+def make_import_manifest(
+    options: ImportOptions,
+    *,
+    dataset: dict[str, Any],
+    model: str,
+    tier: str,
+    segmenter: str,
+    sketch: dict[str, Any],
+    encoder: dict[str, Any],
+    imported: dict[str, Any],
+) -> dict[str, Any]:
+    """The manifest of a captured run, with ``imported``: format, paths, what the store tells of itself, notes.
+
+    ``tier`` is "sequence" (a row is the gradient of a whole sequence's loss) or "position" (a span's share of it).
+    """
+    manifest = make_manifest(
+        CaptureOptions(dataset=options.dataset or "", model=model, segmenter=segmenter, seed=options.seed),
+        dataset=dataset,
+        model={"source": model, "hash": None},
+        tier=tier,
+        window=None,
+        sketch=sketch,
+        encoder=encoder,
+    )
+    # Settings of a capture that never happened must not look like known ones.
+    manifest |= dict.fromkeys(("lora", "batch_tokens", "limit", "truncate"))
+    return {**manifest, "imported": imported, "flags": asdict(options)}

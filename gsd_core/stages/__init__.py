@@ -1,0 +1,1 @@
+"""Stages: each reads from the workspace, computes, and writes its result whole."""

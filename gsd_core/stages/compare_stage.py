@@ -1,0 +1,111 @@
+"""``gsd compare``: one pair of samples, span by span.
+
+run_compare   alignment matrix, best run, structural and semantic similarity of two samples, with their null
+
+p is of this pair alone: how often its own spans, in shuffled order within each trace, give a run as good. One pair
+is one test, so q is p; ``gsd twins`` judges a pair among all that were tested.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gsd_core.comparison.centring import apply_centring, compute_centred
+from gsd_core.comparison.nulls import compute_null_cosines
+from gsd_core.errors import UserError
+from gsd_core.stages.analyze_stage import get_checkpoint, use_numba_cache
+from gsd_core.stages.structure_stage import read_semantics
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gsd_core.store import Run, RunReader, Workspace
+
+N_SHUFFLES = 9_999
+
+
+def run_compare(
+    workspace: Workspace, name: str, a: str, b: str, *, checkpoint: str | None = None, seed: int = 0
+) -> dict[str, Any]:
+    """Compare samples ``a`` and ``b`` of run ``name``. Methods §1.5, "ours".
+
+    Returns ``run, checkpoint, a, b, structural, semantic`` (None where there is no embedding), ``p_value, q_value,
+    n_shuffles, threshold, gap, matrix`` (S_a × S_b centred cosines), ``spans_a, spans_b: [{span, text}]`` and
+    ``aligned: [{a, b, cosine}]`` with span ids. Raises ``UserError`` for an unknown run, checkpoint or sample, for a
+    sample without spans, and for twice the same.
+    """
+    run = workspace.open_run(name)
+    at = get_checkpoint(run, checkpoint)
+    if a == b:
+        raise UserError("these are one sample", f"run {name}, {a}", "name two different samples")
+    reader = run.snapshot()
+    spans = reader.read_spans(at, columns=["span", "sample", "index", "text"])
+    places = [_find_spans(run, spans, each, at) for each in (a, b)]
+    rows_a, rows_b, null = _read_directions(run, reader, at, spans, places, seed)
+    use_numba_cache()
+    # Only here: compiled kernels cost seconds that a mistyped name need not wait for.
+    from gsd_core.analysis.align import compute_match_scale, compute_pair_scores, group_traces, make_shuffles
+    from gsd_core.analysis.twins import align_pair
+
+    threshold, gap = compute_match_scale(null)
+    directions = np.concatenate([rows_a, rows_b])
+    owners = [a] * len(rows_a) + [b] * len(rows_b)
+    traces = group_traces(np.array(owners, dtype=object), np.arange(len(owners)))
+    shuffles = make_shuffles(traces, N_SHUFFLES, seed)
+    observed, shuffled = compute_pair_scores(directions, traces, np.array([[0, 1]]), threshold, gap, shuffles)
+    p_value = (1 + int((shuffled[0] >= observed[0]).sum())) / (1 + N_SHUFFLES)
+    ids, texts = spans["span"].to_numpy(dtype=object), spans["text"].to_numpy(dtype=object)
+    embeddings, _ = read_semantics(run, [a, b])
+    lengths = np.linalg.norm(embeddings, axis=1)
+    return {
+        "run": name,
+        "checkpoint": at,
+        "a": a,
+        "b": b,
+        "structural": float(observed[0]),
+        "semantic": float(embeddings[0] @ embeddings[1] / lengths.prod()) if lengths.all() else None,
+        "p_value": p_value,
+        "q_value": p_value,
+        "n_shuffles": N_SHUFFLES,
+        "threshold": threshold,
+        "gap": gap,
+        "matrix": (rows_a @ rows_b.T).tolist(),
+        "spans_a": [{"span": ids[row], "text": texts[row]} for row in places[0]],
+        "spans_b": [{"span": ids[row], "text": texts[row]} for row in places[1]],
+        "aligned": [
+            {"a": ids[places[0][i]], "b": ids[places[1][j]], "cosine": cosine}
+            for i, j, cosine in align_pair(directions, traces, 0, 1, threshold, gap)
+        ],
+    }
+
+
+def _find_spans(run: Run, spans: pd.DataFrame, sample: str, checkpoint: str) -> np.ndarray:
+    """Rows of a sample's spans in span order."""
+    rows = np.flatnonzero(spans["sample"].to_numpy(dtype=object) == sample)
+    if not len(rows):
+        run.read_samples([sample])  # an unknown one is told with what it might have been
+        raise UserError(
+            f"no span of sample {sample!r} was captured",
+            f"run {run.name}, checkpoint {checkpoint}",
+            "see the run's skipped samples",
+        )
+    return rows[np.argsort(spans["index"].to_numpy()[rows], kind="stable")]
+
+
+def _read_directions(
+    run: Run, reader: RunReader, checkpoint: str, spans: pd.DataFrame, places: list[np.ndarray], seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Centred directions of both samples and the null; only their rows are read where the run is analysed."""
+    if not run.has_analysis(checkpoint):
+        directions = compute_centred(reader.read_vectors(checkpoint)).directions
+        null = compute_null_cosines(directions, spans["sample"].to_numpy(dtype=object), seed=seed)
+        return directions[places[0]], directions[places[1]], null
+    arrays = run.read_arrays(checkpoint)
+    parts = []
+    for rows in places:
+        low = int(rows.min())
+        vectors = reader.read_vectors(checkpoint, low, int(rows.max()) + 1)[rows - low]
+        parts.append(apply_centring(vectors, arrays["mean"], arrays.get("top")))
+    return parts[0], parts[1], arrays["null"]

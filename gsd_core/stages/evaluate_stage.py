@@ -1,0 +1,375 @@
+"""``gsd evaluate``: the structure benchmark of a run against a label, beside every baseline.
+
+run_evaluate      P@10 of gradients, baselines and controls, with intervals over samples; stored for the page Evidence
+EvaluateOptions   the flags
+find_verdict      which gradient and which baseline are best, and whether their intervals are apart
+
+Rows of spans (or of samples) are compared by cosine; a neighbour never comes from the query's own sample. The
+mathematics is in ``gsd_core.analysis.benchmark``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from gsd_core.analysis import baselines
+from gsd_core.analysis.baselines import Representation
+from gsd_core.analysis.benchmark import (
+    Bound,
+    Pool,
+    Precision,
+    bootstrap_mean,
+    bootstrap_pairs,
+    compute_cluster_agreement,
+    compute_precision,
+    shuffle_labels,
+)
+from gsd_core.comparison.verdict import compute_verdict
+from gsd_core.comparison.wording import Wording, make_wording
+from gsd_core.console.progress import Progress
+from gsd_core.errors import UserError
+from gsd_core.stages.analyze_stage import get_checkpoint
+from gsd_core.stages.control_queries import ControlQueries, aggregate_controls, make_control_queries
+from gsd_core.stages.representations import (
+    check_same_data,
+    get_step,
+    make_representations,
+    match_checkpoint,
+    read_question_rows,
+    to_text,
+)
+from gsd_core.stages.run_tables import compute_span_table
+from gsd_core.store import EVIDENCE
+
+if TYPE_CHECKING:
+    from gsd_core.store import Run, Workspace
+
+K = 10
+MAX_QUERIES = 3000  # rows that ask; all may answer. More hardly narrow the intervals.
+N_TWINS = 50
+N_PAIRS = 20_000  # random pairs of samples
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateOptions:
+    """Flags of ``gsd evaluate``; see ``docs/commands.md``."""
+
+    label: str
+    level: str = "span"
+    checkpoint: str | None = None
+    """A checkpoint's name, ``all``, or None for the default."""
+    differ: list[str] = field(default_factory=list)
+    """Fields in all of which a neighbour must differ from the query."""
+    wording: str | None = None
+    """Field whose values are wordings: adds the mean hidden state centred per wording."""
+    where: list[str] = field(default_factory=list)
+    """``meta.FIELD=VALUE``: only spans of which this holds."""
+    against: list[str] = field(default_factory=list)
+    """Further runs of the same data set: other tiers, sketch seeds, an untrained model, the mean hidden state."""
+    remove: list[int] = field(default_factory=lambda: [0, 5])
+    """How many principal directions to remove from gradients, each a row."""
+    layers: bool = False
+    """Also a row for every layer block of the run's own directions."""
+    seed: int = 0
+    """Of resampling, of the control and of the choice of queries."""
+
+
+def run_evaluate(
+    workspace: Workspace, name: str, options: EvaluateOptions, progress: Progress
+) -> dict[str, Any]:
+    """Evaluate run ``name`` and store the rows in it, in place of earlier rows of the same question.
+
+    Returns ``run, label, level, checkpoints, rows: [{checkpoint, step, representation, kind, metric, value, ci_low,
+    ci_high, chance, ceiling, n, seed_spread}], chance, n, n_left_out, verdicts, seconds``; ``chance`` and ``n`` are
+    those of the first row. Raises ``UserError`` for an unknown run, checkpoint or field, a label that does not fit
+    the level, a run in ``against`` of another data set, or too few labelled rows.
+    """
+    started = time.monotonic()
+    run = workspace.open_run(name)
+    others = [workspace.open_run(each) for each in options.against]
+    for other in others:
+        check_same_data(run, other)
+    wanted = run.checkpoints if options.checkpoint == "all" else [get_checkpoint(run, options.checkpoint)]
+    rows: list[dict[str, Any]] = []
+    n_left_out = 0
+    for number, checkpoint in enumerate(wanted, 1):
+        title = f"evaluating {checkpoint} ({number}/{len(wanted)})"
+        found, n_left_out = _evaluate_checkpoint(run, others, checkpoint, options, progress, title)
+        rows += found
+    frame = pd.DataFrame(rows)
+    _store(run, frame, options)
+    verdicts = []
+    for checkpoint, part in frame.groupby("checkpoint", sort=False):
+        if verdict := compute_verdict(part):
+            verdicts.append({"checkpoint": checkpoint, **verdict._asdict()})
+    return {
+        "run": name,
+        "label": options.label,
+        "level": options.level,
+        "checkpoints": wanted,
+        "rows": rows,
+        "chance": rows[0]["chance"],
+        "n": rows[0]["n"],
+        "n_left_out": n_left_out,
+        "verdicts": verdicts,
+        "seconds": time.monotonic() - started,
+    }
+
+
+# -- one checkpoint -------------------------------------------------------------------------------------------------
+
+
+def _evaluate_checkpoint(
+    run: Run, others: list[Run], checkpoint: str, options: EvaluateOptions, progress: Progress, title: str
+) -> tuple[list[dict[str, Any]], int]:
+    stage = progress.stage(title, unit="queries")
+    table, _ = compute_span_table(run, checkpoint)
+    chosen, n_left_out = _choose_rows(table, run.name, options)
+    for other in others:  # only spans that every run has
+        chosen = chosen[
+            chosen["span"].isin(set(other.read_spans(match_checkpoint(other, checkpoint))["span"]))
+        ]
+    if chosen["sample"].nunique() < 3 or chosen["label"].nunique() < 2:
+        raise UserError(
+            f"too few labelled rows ({len(chosen)} spans, {chosen['label'].nunique()} labels)",
+            f"run {run.name}, {options.label}",
+            "choose another --label, or drop --where",
+        )
+    chosen = chosen.reset_index(drop=True)
+    representations = make_representations(run, others, checkpoint, chosen, options)
+    controls = make_control_queries(run, checkpoint, chosen)
+    sample_ids = list(pd.unique(chosen["sample"]))
+    owners = pd.Categorical(chosen["sample"], categories=sample_ids).codes.astype(np.int64)
+    texts = chosen["text"].tolist()
+    if options.level == "sample":
+        first = chosen.drop_duplicates("sample").reset_index(drop=True)
+        if (chosen.groupby("sample")["label"].nunique() > 1).any():
+            raise UserError(
+                "this field labels steps, not samples",
+                f"run {run.name}, {options.label}",
+                "use --level span, or a field of the sample",
+            )
+        representations = [baselines.aggregate(each, owners, len(sample_ids)) for each in representations]
+        controls = aggregate_controls(controls, owners, len(sample_ids))
+        texts = chosen.groupby("sample", sort=False)["text"].agg(" ".join).tolist()
+        units, owners = first, np.arange(len(first))
+    else:
+        units = chosen
+    pools = _make_pools(run, units, owners, sample_ids, make_wording(texts, owners), options)
+    queries = _choose_queries(owners, options.seed)
+    shuffled = shuffle_labels(pools["P@10"].labels, owners, options.seed)
+    common = {
+        "checkpoint": checkpoint,
+        "step": get_step(run, checkpoint),
+        "label": options.label,
+        "level": options.level,
+        "where": " ".join(sorted(options.where)),
+    }
+    rows: list[dict[str, Any]] = []
+    for part, (metric, pool) in enumerate(pools.items()):
+
+        def report(done: int, total: int, part: int = part) -> None:
+            stage.update(part * total + done, (len(pools) + 1) * total)
+
+        precisions = compute_precision(representations, pool, k=K, queries=queries, on_progress=report)
+        if metric != f"P@{K}" and not np.nansum(precisions[0].ceiling):
+            # Nobody who may be a neighbour carries the query's label: every value would be 0 and mean nothing.
+            progress.note(f"{metric} is left out at {checkpoint}: no allowed neighbour has the same label")
+            continue
+        control = replace(pool, labels=shuffled)
+        precisions += compute_precision(representations[:1], control, k=K, queries=queries)
+        named = [(each.name, each.kind) for each in representations]
+        named.append((f"random labels ({representations[0].name})", "control"))
+        for label, kind, precision in _ask_controls(controls, representations[0], pool, options.level):
+            named.append((label, kind))
+            precisions.append(precision)
+        for (name, kind), precision in zip(named, precisions, strict=True):
+            value, low, high = bootstrap_mean(precision.values, owners[precision.queries], seed=options.seed)
+            rows.append(
+                {
+                    **common,
+                    **{"representation": name, "kind": kind, "metric": metric},
+                    **{"value": value, "ci_low": low, "ci_high": high},
+                    "n": int((~np.isnan(precision.values)).sum()),
+                    "chance": _mean(precision.chance),
+                    "ceiling": _mean(precision.ceiling),
+                }
+            )
+    rows = _merge_seeds(rows)
+    rows += [{**common, **row} for row in _describe_clusters(chosen, options)]
+    rows += [{**common, **row} for row in _describe_twins(run, checkpoint, chosen, options)]
+    stage.update(1, 1)
+    return rows, n_left_out
+
+
+def _ask_controls(
+    controls: list[ControlQueries], own: Representation, pool: Pool, level: str
+) -> Iterator[tuple[str, str, Precision]]:
+    """(name, kind, precision) of each kind of control, and of the spans (or samples) in whose place it asks."""
+    for each in controls:
+        (asked,) = compute_precision([own], pool, k=K, queries=each.units, asked=each.rows)
+        yield f"{each.name} ({own.name})", "baseline", asked
+        (beside,) = compute_precision([own], pool, k=K, queries=each.units)
+        yield f"{level}s that hold the {each.name} ({own.name})", "control", beside
+
+
+def _choose_rows(table: pd.DataFrame, name: str, options: EvaluateOptions) -> tuple[pd.DataFrame, int]:
+    conditions = []
+    for each in options.where:
+        column, sign, value = each.partition("=")
+        if not sign:
+            raise UserError(f"no value in {each!r}", "--where", "write --where meta.FIELD=VALUE")
+        conditions.append((column, value))
+    asked = [options.label, *options.differ, *([options.wording] if options.wording else [])]
+    for column in [*asked, *(column for column, _ in conditions)]:
+        if column not in table.columns:
+            known = [each for each in table.columns if each.startswith("meta.")]
+            raise UserError(
+                f"no field {column!r}", f"run {name}", f"it has {', '.join(known) or 'no meta fields'}"
+            )
+    for column, value in conditions:
+        table = table[[to_text(cell) == value for cell in table[column]]]
+    labels = [to_text(cell) for cell in table[options.label]]
+    has_label = np.array([bool(label) for label in labels], dtype=bool)
+    chosen = table.assign(label=labels)[has_label]
+    return chosen, int((~has_label).sum())
+
+
+def _make_pools(
+    run: Run,
+    units: pd.DataFrame,
+    owners: np.ndarray,
+    sample_ids: list[str],
+    wording: Wording | None,
+    options: EvaluateOptions,
+) -> dict[str, Pool]:
+    labels = pd.factorize(units["label"])[0].astype(np.int64)
+    pools = {f"P@{K}": Pool(labels, owners)}
+    questions = read_question_rows(run, sample_ids)
+    if np.any(questions):
+        a, b = _draw_pairs(len(sample_ids), options.seed)
+        cosines = (questions[a] * questions[b]).sum(1)
+        median = float(np.median(cosines)) if len(cosines) else 1.0
+        pools[f"P@{K}, distant questions"] = Pool(labels, owners, (), Bound(questions, owners, median))
+    if wording is not None:
+        bound = Bound(wording.rows, np.arange(len(labels)), wording.limit)
+        pools[f"P@{K}, other words"] = Pool(labels, owners, (), bound)
+    if options.differ:
+        codes = [
+            pd.factorize(pd.Series([to_text(c) for c in units[field]]))[0].astype(np.int64)
+            for field in options.differ
+        ]
+        names = ", ".join(field.removeprefix("meta.") for field in options.differ)
+        pools[f"P@{K}, other {names}"] = Pool(labels, owners, codes)
+    return pools
+
+
+def _draw_pairs(n_samples: int, seed: int) -> np.ndarray:
+    """(2, m) random pairs of different samples."""
+    pairs = np.random.default_rng(seed).integers(0, n_samples, size=(2, N_PAIRS))
+    return pairs[:, pairs[0] != pairs[1]]
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def _choose_queries(owners: np.ndarray, seed: int) -> np.ndarray:
+    """All rows, or those of randomly chosen samples up to ``MAX_QUERIES``."""
+    if len(owners) <= MAX_QUERIES:
+        return np.arange(len(owners))
+    counts = np.bincount(owners)
+    order = np.random.default_rng(seed).permutation(len(counts))
+    taken = order[np.cumsum(counts[order]) <= MAX_QUERIES]
+    return np.flatnonzero(np.isin(owners, taken))
+
+
+def _merge_seeds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of the same representation under several sketch seeds → the first, with their spread."""
+    merged: dict[tuple[str, str], dict[str, Any]] = {}
+    values: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        key = (row["metric"], row["representation"])
+        merged.setdefault(key, row)
+        values.setdefault(key, []).append(row["value"])
+    for key, row in merged.items():
+        several = len(values[key]) > 1
+        row["seed_spread"] = float(max(values[key]) - min(values[key])) if several else float("nan")
+        row["n_seeds"] = len(values[key])
+    return list(merged.values())
+
+
+def _describe_clusters(chosen: pd.DataFrame, options: EvaluateOptions) -> list[dict[str, Any]]:
+    if chosen["cluster"].isna().any():
+        return []
+    value, low, high, n = compute_cluster_agreement(
+        chosen["cluster"].to_numpy(dtype=np.int64),
+        pd.factorize(chosen["label"])[0],
+        chosen["sample"].to_numpy(dtype=object),
+        seed=options.seed,
+    )
+    row: dict[str, Any] = {
+        "representation": "clusters of the run",
+        "kind": "gradient",
+        "metric": "AMI of clusters",
+    }
+    row |= {"value": value, "ci_low": low, "ci_high": high, "n": n, "chance": 0.0}
+    return [{**row, "ceiling": 1.0, "seed_spread": float("nan"), "n_seeds": 1}]
+
+
+def _describe_twins(
+    run: Run, checkpoint: str, chosen: pd.DataFrame, options: EvaluateOptions
+) -> list[dict[str, Any]]:
+    by_sample = chosen.groupby("sample")["label"]
+    if not run.has_structure(checkpoint) or (by_sample.nunique() > 1).any():
+        return []
+    labels = by_sample.first()
+    # Twins are sought among distant questions only, so chance is that of pairs as distant.
+    a, b = _draw_pairs(len(labels), options.seed)
+    questions = read_question_rows(run, list(labels.index))
+    limit = run.structure_info(checkpoint)["twins"]["semantic_median"]
+    is_distant = (questions[a] * questions[b]).sum(1) <= limit
+    is_same = (labels.to_numpy()[a] == labels.to_numpy()[b]).astype(float)
+    chance = _mean(is_same[is_distant])
+    rows: list[dict[str, Any]] = []
+    for table, words in (("twins", ""), ("rewordings", " in other words")):
+        if table not in run.structure_tables(checkpoint):
+            continue
+        twins = run.read_structure(checkpoint, table).head(N_TWINS)
+        twins = twins[twins["a"].isin(labels.index) & twins["b"].isin(labels.index)]
+        if not len(twins):
+            continue
+        hits = (labels[twins["a"]].to_numpy() == labels[twins["b"]].to_numpy()).astype(float)
+        value, low, high = bootstrap_pairs(hits, twins[["a", "b"]].to_numpy(dtype=object), seed=options.seed)
+        row: dict[str, Any] = {"representation": f"top {N_TWINS} twins{words}", "kind": "gradient"}
+        row |= {
+            "metric": "precision of twins",
+            "value": value,
+            "ci_low": low,
+            "ci_high": high,
+            "n": len(hits),
+        }
+        rows.append({**row, "chance": chance, "ceiling": 1.0, "seed_spread": float("nan"), "n_seeds": 1})
+    return rows
+
+
+def _store(run: Run, rows: pd.DataFrame, options: EvaluateOptions) -> None:
+    info: dict[str, Any] = {"k": K, "questions": {}}
+    if run.has_structure(EVIDENCE):
+        old = run.read_structure(EVIDENCE, "rows")
+        info = run.structure_info(EVIDENCE)
+        # One question is answered by one evaluation: rows of an earlier one must not stand between the new.
+        asked = ["checkpoint", "label", "level", "where"]
+        new = set(map(tuple, rows[asked].astype(str).to_numpy()))
+        keep = [tuple(row) not in new for row in old[asked].astype(str).to_numpy()]
+        rows = pd.concat([old[keep], rows], ignore_index=True)
+    question = {"differ": options.differ, "wording": options.wording, "against": options.against}
+    info["questions"][f"{options.label} {options.level}"] = {**question, "seed": options.seed}
+    run.write_structure(EVIDENCE, {"rows": rows}, info)

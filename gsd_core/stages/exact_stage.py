@@ -1,0 +1,199 @@
+"""``gsd neighbors --exact``: the best neighbours once more, with gradients that were never sketched.
+
+run_exact_neighbors   neighbours by sketch → exact cosines → a new order, kept in the run for the pages
+
+The sketch finds candidates; the exact product of the query's gradient with each of them comes from one forward-mode
+pass a sample (``gsd_core.capture.exact``), and their norms from one backward pass each.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from gsd_core.capture.capture import CaptureConfig, Capturer
+from gsd_core.capture.exact import DenseGradient, compute_dense, compute_products
+from gsd_core.capture.models import compute_model_hash, load_model, resolve_checkpoints
+from gsd_core.console.progress import Progress
+from gsd_core.errors import UserError
+from gsd_core.stages.neighbors_stage import run_neighbors
+from gsd_core.store import EXACT
+from gsd_core.types import TokenizedSample, TokenSpan
+
+if TYPE_CHECKING:
+    from gsd_core.store import Run, Workspace
+
+POOL = 2  # candidates re-ranked for each neighbour shown
+
+
+def run_exact_neighbors(
+    workspace: Workspace,
+    name: str,
+    *,
+    span: str,
+    top: int = 10,
+    checkpoint: str | None = None,
+    seed: int = 0,
+    other_words: bool = False,
+    progress: Progress,
+) -> dict[str, Any]:
+    """The result of `run_neighbors` over twice as many candidates, in the order of their exact cosines.
+
+    Every neighbour also has ``cosine_exact`` (the centred cosine whose product of the two gradients is exact; the
+    mean is still the sketch's) and ``raw_exact``, ``raw`` (not centred, exact and by sketch). The result also has
+    ``sketch_error``: root mean square of ``raw - raw_exact``. Raises ``UserError`` as `run_neighbors` does, for a tier
+    that is no gradient of the span's own loss, and where the model's weights are not those of the run.
+    """
+    run = workspace.open_run(name)
+    if run.manifest.get("tier") != "span":
+        raise UserError(
+            f"tier {run.manifest.get('tier')} is not the gradient of a span's own loss in all captured weights",
+            "--exact",
+            "capture with --tier span for exact cosines",
+        )
+    result = run_neighbors(
+        workspace,
+        name,
+        span=span,
+        top=POOL * top,
+        checkpoint=checkpoint,
+        seed=seed,
+        other_words=other_words,
+    )
+    at = result["checkpoint"]
+    capturer = _load(run, at, progress)
+    candidates = pd.DataFrame(result["neighbors"])
+    if not len(candidates):
+        return {**result, "sketch_error": None}
+    own = _read_sample(run, at, result["sample"])
+    query = _compute_dense(capturer, own, span)
+    products: dict[str, tuple[float, float]] = {}
+    with progress.stage("exact cosines", len(candidates), "spans") as stage:
+        for sample, rows in candidates.groupby("sample", sort=False):
+            tokenized = _read_sample(run, at, str(sample))
+            assert capturer.selection is not None
+            (tokens,) = compute_products(
+                capturer.model, capturer.selection, [tokenized], query, capturer.pad_id
+            )
+            for each in rows["span"]:
+                place = _find(tokenized, each)
+                product = float(tokens[place.start : place.end].mean())
+                products[each] = (product, _compute_dense(capturer, tokenized, each).norm)
+                stage.advance()
+    others = candidates["span"].tolist()
+    raw_exact = np.array([products[o][0] / max(products[o][1] * query.norm, 1e-30) for o in others])
+    raw, exact = _centre(run, at, span, others, raw_exact)
+    order = np.argsort(-exact, kind="stable")
+    neighbors = [
+        {
+            **dict(result["neighbors"][i]),
+            "cosine_exact": float(exact[i]),
+            "raw": float(raw[i]),
+            "raw_exact": float(raw_exact[i]),
+        }
+        for i in order[:top]
+    ]
+    _store(run, at, span, others, exact, raw_exact)
+    error = float(np.sqrt(np.mean((raw - raw_exact) ** 2)))
+    return {**result, "neighbors": neighbors, "n_reranked": len(others), "sketch_error": error}
+
+
+def _load(run: Run, checkpoint: str, progress: Progress) -> Capturer:
+    """The run's model at the checkpoint, refused where its weights have changed."""
+    flags = run.manifest.get("flags") or {}
+    source = str((run.manifest.get("model") or {}).get("source"))
+    named = {c.name: c for c in resolve_checkpoints(source, flags.get("checkpoints") or [])}
+    if checkpoint not in named:
+        raise UserError(
+            f"its checkpoint {checkpoint} is not among those of the model", f"model {source}", "put it back"
+        )
+    with progress.stage("loading model", 1, "checkpoints"):
+        model, _ = load_model(
+            source,
+            checkpoint=named[checkpoint],
+            dtype=flags.get("dtype", "auto"),
+            device=flags.get("device", "auto"),
+            device_map=flags.get("device_map"),
+            trust_remote_code=bool(flags.get("trust_remote_code")),
+        )
+    stored = {c.get("name"): c.get("hash") for c in run.manifest.get("checkpoints") or []}.get(checkpoint)
+    if stored and stored != compute_model_hash(model):
+        raise UserError(
+            "the model's weights are not those that the run was captured with",
+            f"model {source}, checkpoint {checkpoint}",
+            "restore the weights, or capture again",
+        )
+    sketch = run.manifest.get("sketch") or {}
+    return Capturer(
+        model,
+        CaptureConfig(
+            tier="span",
+            sketch_width=8,  # only the choice of modules is used
+            sketch_rank=1,
+            seed=int(sketch.get("seed", 0)),
+            lora=str(flags.get("lora", "adapters")),
+            with_head=not flags.get("no_head"),
+        ),
+    )
+
+
+def _read_sample(run: Run, checkpoint: str, sample: str) -> TokenizedSample:
+    """A sample as the model read it, with the spans that were captured."""
+    tokens = run.read_tokens(sample, checkpoint)
+    spans = run.read_spans(checkpoint, ["sample", "index", "token_start", "token_end"])
+    own = spans[spans["sample"] == sample].sort_values("index")
+    ids = tokens["token_id"].to_numpy(np.int32)
+    zeros = np.zeros(len(ids), np.int32)
+    found = tuple(
+        TokenSpan(int(row.index_), int(row.token_start), int(row.token_end), 0, 0, "")
+        for row in own.rename(columns={"index": "index_"}).itertuples(index=False)
+    )
+    return TokenizedSample(sample, "", ids, zeros, zeros, found, found[0].start, 0)
+
+
+def _find(sample: TokenizedSample, span: str) -> TokenSpan:
+    index = int(span.rpartition("#")[2])
+    return next(each for each in sample.spans if each.index == index)
+
+
+def _compute_dense(capturer: Capturer, sample: TokenizedSample, span: str) -> DenseGradient:
+    assert capturer.selection is not None
+    return compute_dense(capturer.model, capturer.selection, sample, _find(sample, span), capturer.pad_id)
+
+
+def _centre(
+    run: Run, checkpoint: str, span: str, others: list[str], raw_exact: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(raw cosines by sketch, centred cosines with the exact product): only the pair's own term is replaced."""
+    ids = run.read_spans(checkpoint, ["span"])["span"]
+    place = {each: at for at, each in enumerate(ids)}
+    rows = {each: run.read_vectors(checkpoint, place[each], place[each] + 1)[0] for each in (span, *others)}
+    unit = {
+        each: row.astype(np.float64) / max(np.linalg.norm(row.astype(np.float64)), 1e-30)
+        for each, row in rows.items()
+    }
+    mean = (
+        run.read_arrays(checkpoint)["mean"].astype(np.float64)
+        if run.has_analysis(checkpoint)
+        else run.read_vectors(checkpoint).astype(np.float64).mean(axis=0)
+    )
+    own = unit[span]
+    raw = np.array([own @ unit[each] for each in others])
+    squared = mean @ mean
+    toward = np.array([mean @ unit[each] for each in others])
+    length = np.sqrt((1 - 2 * (mean @ own) + squared) * (1 - 2 * toward + squared))
+    return raw, (raw_exact - mean @ own - toward + squared) / np.maximum(length, 1e-30)
+
+
+def _store(
+    run: Run, checkpoint: str, span: str, others: list[str], exact: np.ndarray, raw_exact: np.ndarray
+) -> None:
+    rows = pd.DataFrame(
+        {"checkpoint": checkpoint, "a": span, "b": others, "cosine_exact": exact, "raw_exact": raw_exact}
+    )
+    if run.has_structure(EXACT):
+        old = run.read_structure(EXACT, "pairs")
+        rows = pd.concat([old, rows]).drop_duplicates(["checkpoint", "a", "b"], keep="last")
+    run.write_structure(EXACT, {"pairs": rows.reset_index(drop=True)}, {})

@@ -1,0 +1,147 @@
+"""What the structure benchmark compares: rows for the same spans from runs and from their texts.
+
+make_representations   gradients of a run and of its kin, baselines, controls
+check_same_data        refuses a run that was captured from other data, or cut otherwise
+match_checkpoint       which checkpoint of another run stands beside one
+get_step               a checkpoint's training step
+read_question_rows     question embeddings of samples
+to_text                a label as text
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from gsd_core.analysis import baselines
+from gsd_core.analysis.baselines import Representation
+from gsd_core.driver.run_sentences import read_embeddings_of
+from gsd_core.errors import UserError
+from gsd_core.stages.analyze_stage import get_checkpoint
+
+if TYPE_CHECKING:
+    from gsd_core.stages.evaluate_stage import EvaluateOptions
+    from gsd_core.store import Run
+
+
+def to_text(cell: object) -> str:
+    """A label as text; empty for a missing one."""
+    if cell is None or cell is pd.NA or cell != cell or cell == "":
+        return ""
+    return cell if isinstance(cell, str) else json.dumps(cell, sort_keys=True, default=str)
+
+
+def check_same_data(run: Run, other: Run) -> None:
+    own, its = ((each.manifest.get("dataset") or {}).get("data_hash") for each in (run, other))
+    if own != its:
+        raise UserError(
+            f"it was captured from other data than run {run.name}",
+            f"--against {other.name}",
+            "capture the same data set again",
+        )
+    cuts = [str(each.manifest.get("segmenter")) for each in (run, other)]
+    if cuts[0] != cuts[1]:  # a span's name would stand for another text
+        raise UserError(
+            f"its spans are cut by {cuts[1]}, those of run {run.name} by {cuts[0]}",
+            f"--against {other.name}",
+            f"capture it with --segmenter {cuts[0]}",
+        )
+
+
+def make_representations(
+    run: Run, others: list[Run], checkpoint: str, chosen: pd.DataFrame, options: EvaluateOptions
+) -> list[Representation]:
+    found: list[Representation] = []
+    own_hash = _model_hash(run, checkpoint)
+    widths: dict[str, object] = {}
+    for each in [run, *others]:
+        at = match_checkpoint(each, checkpoint)
+        vectors = _take(each, at, chosen["span"].tolist())
+        is_control = _model_hash(each, at) != own_hash
+        tier = str(each.manifest.get("tier"))
+        other = f", other model ({each.name})" if is_control else ""
+        if tier == "state":
+            states = [baselines.make_state(vectors)]
+            if options.wording:
+                states.append(baselines.make_state(vectors, [to_text(w) for w in chosen[options.wording]]))
+            found += [replace(s, name=s.name + other, kind="control" if other else s.kind) for s in states]
+            continue
+        name = _describe_gradient(each) + other
+        width = (each.manifest.get("sketch") or {}).get("width")
+        if widths.setdefault(name, width) != width:  # another sketch, not another seed of the same
+            name += f", sketch of {width}"
+        made = [baselines.make_gradient(name, vectors, n_top) for n_top in sorted(set(options.remove))]
+        if options.layers and each is run:
+            for layer, start, stop in (run.manifest.get("sketch") or {}).get("layers") or []:
+                made.append(baselines.make_gradient(f"{name}, {layer}", vectors[:, start:stop]))
+        found += [replace(m, kind="control") for m in made] if is_control else made
+    texts = chosen["text"].tolist()
+    embeddings = read_embeddings_of(run, chosen["span"])
+    found.append(baselines.make_sentence_embedding("sentence embedding", embeddings))
+    questions = read_question_rows(run, list(pd.unique(chosen["sample"])))
+    codes = pd.Categorical(chosen["sample"], categories=list(pd.unique(chosen["sample"]))).codes
+    found.append(
+        baselines.make_sentence_embedding("sentence embedding of the question", questions[codes.astype(int)])
+    )
+    found += [
+        baselines.make_tfidf(texts),
+        baselines.make_number_bag(texts),
+        baselines.make_number_order(texts),
+    ]
+    return found
+
+
+def match_checkpoint(run: Run, checkpoint: str) -> str:
+    """The same checkpoint where the run has it, else the run's default: another model, a control."""
+    return checkpoint if checkpoint in run.checkpoints else get_checkpoint(run, None)
+
+
+def _model_hash(run: Run, checkpoint: str) -> str:
+    """What tells one set of weights from another."""
+    for entry in run.manifest.get("checkpoints") or []:
+        if entry.get("name") == checkpoint and entry.get("hash"):
+            return str(entry["hash"])
+    return f"{(run.manifest.get('model') or {}).get('hash')} {checkpoint}"
+
+
+def get_step(run: Run, checkpoint: str) -> int | None:
+    for entry in run.manifest.get("checkpoints") or []:
+        if entry.get("name") == checkpoint and entry.get("step") is not None:
+            return int(entry["step"])
+    return None
+
+
+def _describe_gradient(run: Run) -> str:
+    manifest = run.manifest
+    details = []
+    if manifest.get("tier") == "span":
+        window = manifest.get("window")
+        details.append("exact" if window in (None, "all") else f"window {window}")
+    modules = (manifest.get("sketch") or {}).get("layers") or []
+    if manifest.get("tier") in ("span", "position") and not any(
+        layer[0] == "output head" for layer in modules
+    ):
+        details.append("without head")
+    return f"{manifest.get('tier')} gradient" + (f" ({', '.join(details)})" if details else "")
+
+
+def _take(run: Run, checkpoint: str, spans: list[str]) -> np.ndarray:
+    ids = run.read_spans(checkpoint, columns=["span"])["span"].tolist()
+    place = {span: i for i, span in enumerate(ids)}
+    return np.asarray(run.read_vectors(checkpoint))[[place[span] for span in spans]]
+
+
+def read_question_rows(run: Run, samples: list[str]) -> np.ndarray:
+    """(n_samples, E) unit question embeddings; zeros for a sample without one."""
+    ids, embeddings = run.read_question_embeddings()
+    place = {sample: i for i, sample in enumerate(ids)}
+    rows = np.zeros((len(samples), embeddings.shape[1]), dtype=np.float32)
+    for i, sample in enumerate(samples):
+        if sample in place:
+            rows[i] = embeddings[place[sample]]
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(norms > 0, norms, 1.0)

@@ -1,0 +1,267 @@
+"""``gsd select``: which samples or spans to train on, as JSONL with masks.
+
+run_select      score, pick within the budget, write whole; all other measures beside it at the same budget
+SelectOptions   the flags
+MEASURES        what can be selected by
+
+A measure correlates with what training does to a model; nothing here says that training on the chosen is better.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from gsd_core.analysis.selection import compute_agreement, compute_sample_means, compute_target_scores, pick
+from gsd_core.comparison.centring import apply_centring, compute_centred
+from gsd_core.console.output import compute_json_value
+from gsd_core.console.progress import Progress
+from gsd_core.errors import UserError
+from gsd_core.stages.analyze_stage import get_checkpoint
+from gsd_core.stages.export_stage import whole_file
+from gsd_core.stages.representations import read_question_rows, to_text
+from gsd_core.stages.run_tables import compute_span_table
+
+if TYPE_CHECKING:
+    from gsd_core.store import Run, Workspace
+
+MEASURES = ("alignment", "semantic", "spectral", "grace", "random", "segments")
+BY_SPAN = ("spectral", "grace")  # measures of steps; the others are of samples
+NEED_TARGET = ("alignment", "semantic")
+
+
+@dataclass(frozen=True, slots=True)
+class SelectOptions:
+    """Flags of ``gsd select``; see ``docs/commands.md``."""
+
+    by: str
+    budget: float
+    """Share of the spans' tokens, in (0, 1]."""
+    out: Path
+    target: str | None = None
+    """``meta.FIELD=VALUE``: the samples to be like (they are not selected themselves), or another run."""
+    unit: str | None = None
+    """``sample`` or ``span``; None: what the measure speaks of."""
+    checkpoint: str | None = None
+    seed: int = 0
+    """Of the random selection and of ties."""
+
+
+def run_select(workspace: Workspace, name: str, options: SelectOptions, progress: Progress) -> dict[str, Any]:
+    """Select from run ``name`` and write one JSON line a chosen sample.
+
+    A line has ``sample, question, reasoning, answer, score, mask`` (one boolean a span), ``kept`` (their character
+    ranges in the reasoning), ``kept_tokens`` (their token ranges in the model's input) and ``meta``.
+
+    Returns ``run, checkpoint, by, unit, n_samples, n_spans_kept, n_spans, token_share, score_kept, score_all,
+    agreement: [{by, tokens_shared}], out, seconds``. Raises ``UserError`` for an unknown run, checkpoint, target or
+    measure, and for a measure that the run does not hold.
+    """
+    started = time.monotonic()
+    run = workspace.open_run(name)
+    at = get_checkpoint(run, options.checkpoint)
+    if not 0 < options.budget <= 1:
+        raise UserError(
+            f"a budget of {options.budget} is no share", "--budget", "give a number above 0, up to 1"
+        )
+    unit = options.unit or ("span" if options.by in BY_SPAN else "sample")
+    if unit == "span" and options.by in NEED_TARGET:
+        raise UserError(f"{options.by} is measured by sample", "--unit span", "use --unit sample")
+    stage = progress.stage("selecting", len(MEASURES), "measures")
+    table, _ = compute_span_table(run, at)
+    sizes = (table["token_end"] - table["token_start"]).to_numpy(np.int64)
+    ids = list(pd.unique(table["sample"]))
+    owners = pd.Categorical(table["sample"], categories=ids).codes.astype(np.int64)
+    target = _find_target(workspace, run, table, ids, options) if options.target else None
+    scores: dict[str, np.ndarray] = {}
+    chosen: dict[str, np.ndarray] = {}
+    for measure in MEASURES:
+        found = _score(run, at, table, owners, sizes, ids, target, measure, options.seed)
+        stage.advance()
+        if found is None:
+            if measure == options.by:
+                raise _explain_missing(run, at, measure, options)
+            continue
+        by_span = unit == "span" and found.shape == (len(table),)
+        scores[measure], chosen[measure] = _pick(found, by_span, owners, sizes, target, options)
+    kept = chosen[options.by]
+    if not kept.any():
+        raise UserError(
+            f"the budget of {options.budget:g} holds not one {unit}", "--budget", "give a larger share"
+        )
+    n_samples = _write(run, table, kept, scores[options.by], ids, options.out)
+    score = scores[options.by]
+    return {
+        "run": name,
+        "checkpoint": at,
+        "by": options.by,
+        "unit": unit,
+        "n_samples": n_samples,
+        "n_spans_kept": int(kept.sum()),
+        "n_spans": len(table),
+        "token_share": float(sizes[kept].sum() / sizes.sum()),
+        "score_kept": float(np.nanmean(score[kept])),
+        "score_all": float(np.nanmean(score)),
+        "agreement": [
+            {"by": other, "tokens_shared": compute_agreement(kept, chosen[other], sizes)}
+            for other in chosen
+            if other != options.by
+        ],
+        "out": str(options.out),
+        "seconds": time.monotonic() - started,
+    }
+
+
+def _find_target(
+    workspace: Workspace, run: Run, table: pd.DataFrame, ids: list[str], options: SelectOptions
+) -> tuple[np.ndarray, Run | None]:
+    """(N,) bool of target samples in this run, or all False and the run that is the target."""
+    assert options.target is not None
+    field, sign, value = options.target.partition("=")
+    if not sign:
+        other = workspace.open_run(options.target)
+        own, its = ((each.manifest.get("sketch") or {}) for each in (run, other))
+        if any(own.get(part) != its.get(part) for part in ("width", "rank", "seed", "modules")):
+            raise UserError(
+                f"its sketch is another than that of run {run.name}",
+                f"--target {other.name}",
+                "capture both with the same tier, model, --sketch-width and --seed",
+            )
+        return np.zeros(len(ids), dtype=bool), other
+    if field not in table.columns:
+        known = ", ".join(column for column in table.columns if column.startswith("meta."))
+        raise UserError(f"no field {field!r}", "--target", f"run {run.name} has {known or 'no meta fields'}")
+    is_value = table[field].map(to_text) == value
+    held = set(table.loc[is_value, "sample"])
+    if not held:
+        raise UserError(
+            f"no sample has {options.target}", "--target", f"look at gsd export {run.name} --what spans"
+        )
+    return np.array([sample in held for sample in ids]), None
+
+
+def _score(
+    run: Run,
+    checkpoint: str,
+    table: pd.DataFrame,
+    owners: np.ndarray,
+    sizes: np.ndarray,
+    ids: list[str],
+    target: tuple[np.ndarray, Run | None] | None,
+    measure: str,
+    seed: int,
+) -> np.ndarray | None:
+    """Scores by span (n,) or by sample (N,); None where the run does not hold the measure."""
+    if measure in BY_SPAN:
+        values = table[measure].to_numpy(np.float64)
+        return None if np.isnan(values).all() else values
+    if measure == "random":
+        return np.random.default_rng(seed).random(len(ids))
+    if measure == "segments" or target is None:
+        return None
+    is_target, other = target
+    if measure == "semantic":
+        rows = read_question_rows(run, ids)
+        more = read_question_rows(other, other.read_samples()["sample"].tolist()) if other else rows[:0]
+        if more.shape[1] != rows.shape[1]:
+            return None  # another sentence encoder
+    else:
+        mean, top = _read_centring(run, checkpoint)
+        rows = compute_sample_means(apply_centring(run.read_vectors(checkpoint), mean, top), owners, sizes)
+        more = _read_rows(other, checkpoint, mean, top) if other else rows[:0]
+    marks = np.concatenate([is_target, np.ones(len(more), dtype=bool)])
+    scored = compute_target_scores(np.concatenate([rows, more]), marks)[: len(rows)]
+    return None if not np.any(rows) else scored
+
+
+def _read_centring(run: Run, checkpoint: str) -> tuple[np.ndarray, np.ndarray | None]:
+    if run.has_analysis(checkpoint):
+        arrays = run.read_arrays(checkpoint)
+        return arrays["mean"], arrays.get("top")
+    centred = compute_centred(run.read_vectors(checkpoint))
+    return centred.mean, centred.top
+
+
+def _read_rows(run: Run, checkpoint: str, mean: np.ndarray, top: np.ndarray | None) -> np.ndarray:
+    """Rows of another run's samples, centred as the first run's are."""
+    at = checkpoint if checkpoint in run.checkpoints else get_checkpoint(run, None)
+    spans = run.read_spans(at, columns=["sample", "token_start", "token_end"])
+    sizes = (spans["token_end"] - spans["token_start"]).to_numpy(np.int64)
+    return compute_sample_means(
+        apply_centring(run.read_vectors(at), mean, top), pd.factorize(spans["sample"])[0], sizes
+    )
+
+
+def _pick(
+    values: np.ndarray,
+    by_span: bool,
+    owners: np.ndarray,
+    sizes: np.ndarray,
+    target: tuple[np.ndarray, Run | None] | None,
+    options: SelectOptions,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and choice, both by span (n,)."""
+    is_target = target[0] if target else np.zeros(int(owners.max()) + 1, dtype=bool)
+    if by_span:
+        scores = np.where(is_target[owners], np.nan, values)
+        return scores, pick(scores, sizes, options.budget, options.seed)
+    if len(values) == len(owners) and len(values) != len(is_target):
+        values = compute_sample_means(values, owners, sizes)
+    scores = np.where(is_target, np.nan, values)
+    held = np.bincount(owners, sizes, minlength=len(scores))
+    return scores[owners], pick(scores, held, options.budget, options.seed)[owners]
+
+
+def _explain_missing(run: Run, checkpoint: str, measure: str, options: SelectOptions) -> UserError:
+    if measure in NEED_TARGET and options.target is None:
+        return UserError(
+            f"{measure} needs something to be like",
+            "--target",
+            "give --target meta.FIELD=VALUE, or a run captured from the target's samples",
+        )
+    if measure == "segments":
+        return UserError(
+            "no integrated gradients are stored, and this version does not compute them",
+            f"run {run.name}",
+            "select by alignment, semantic, spectral, grace or random",
+        )
+    return UserError(
+        f"{measure} was not captured",
+        f"run {run.name}, checkpoint {checkpoint}",
+        "capture it again without --no-measures"
+        if measure in BY_SPAN
+        else "use the same --encoder for both runs",
+    )
+
+
+def _write(
+    run: Run, table: pd.DataFrame, kept: np.ndarray, scores: np.ndarray, ids: list[str], out: Path
+) -> int:
+    """One JSON line a sample that keeps something, in the run's order; returns how many."""
+    frame = table[["sample", "char_start", "char_end", "token_start", "token_end"]].assign(
+        kept=kept, score=scores
+    )
+    groups = dict(iter(frame.groupby("sample", sort=False)))
+    wanted = [sample for sample in ids if groups[sample]["kept"].any()]
+    samples = run.read_samples(wanted).set_index("sample")
+    with whole_file(out) as partial, partial.open("w", encoding="utf-8") as file:
+        for sample in wanted:
+            rows, own = groups[sample], samples.loc[sample]
+            held = rows[rows["kept"]]
+            line = {
+                "sample": sample,
+                **{key: own[key] for key in ("question", "reasoning", "answer")},
+                "score": float(np.nanmean(held["score"])),
+                "mask": [bool(each) for each in rows["kept"]],
+                "kept": held[["char_start", "char_end"]].to_numpy().tolist(),
+                "kept_tokens": held[["token_start", "token_end"]].to_numpy().tolist(),
+                "meta": dict(own["meta"] or {}),
+            }
+            file.write(json.dumps(compute_json_value(line), ensure_ascii=False) + "\n")
+    return len(wanted)

@@ -1,0 +1,216 @@
+"""Stresses and twins: the structure step of ``gsd analyze``, and ``gsd stresses`` and ``gsd twins`` that read it.
+
+store_structure       the structure of one analysed checkpoint, computed and stored whole, or kept
+run_twins             structurally similar, semantically different samples
+run_stresses          recurring aligned span sequences
+compute_twin_table, compute_stress_table   the same as tables for export
+read_semantics        embeddings of the questions, or of the spans where a question has none
+
+The mathematics is in ``gsd_core.analysis.structure``.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from gsd_core import __version__
+from gsd_core.comparison.centring import apply_centring, center_directions
+from gsd_core.console.progress import Progress
+from gsd_core.errors import UserError
+from gsd_core.stages.analyze_stage import (
+    CONTROL_NAMES,
+    get_checkpoint,
+    read_controls,
+    read_directions,
+    report_step,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gsd_core.store import Run, RunReader, Workspace
+
+COUNTS = ("n_stresses", "n_twins", "n_rewordings")
+
+
+def store_structure(
+    run: Run, reader: RunReader, checkpoint: str, *, seed: int, again: bool, progress: Progress, title: str
+) -> dict[str, Any]:
+    """Compute and store the structure of ``checkpoint``, which is analysed; ``reader`` is the moment that was.
+
+    Kept where seed, spans and version are the same, unless ``again``. Returns ``n_stresses``, ``n_twins``,
+    ``n_rewordings`` (twins in other words; all with q < 0.05) and ``seconds`` (0.0 where it was kept).
+    """
+    started = time.monotonic()
+    spans = reader.read_spans(checkpoint, columns=["span", "sample", "index", "text"])
+    same = {"seed": seed, "n_spans": len(spans), "gsd_version": __version__}
+    kept = run.structure_info(checkpoint) if run.has_structure(checkpoint) else {}
+    is_whole = all(key in kept for key in COUNTS)
+    if is_whole and not again and all(kept.get(key) == value for key, value in same.items()):
+        return {**{key: kept[key] for key in COUNTS}, "seconds": 0.0}
+
+    stage = progress.stage(f"structure {title}", unit="steps")
+    # Only here: its compiled kernels cost seconds that a kept structure need not pay.
+    from gsd_core.analysis.structure import STAGES, analyze_structure
+
+    def report(step: str, done: int, total: int) -> None:
+        report_step(stage, STAGES, step, done, total)
+
+    arrays = run.read_arrays(checkpoint)
+    clusters = run.read_clusters(checkpoint)
+    samples = spans["sample"].to_numpy(dtype=object)
+    embeddings, source = read_semantics(run, list(pd.unique(samples)))
+    layers = (run.manifest.get("sketch") or {}).get("layers") or []
+    found = analyze_structure(
+        center_directions(read_directions(reader, checkpoint), arrays["mean"], arrays.get("top")),
+        samples,
+        spans["index"].to_numpy(),
+        run.read_points(checkpoint)["cluster"].to_numpy(),
+        embeddings,
+        [(str(layer[0]), int(layer[1]), int(layer[2])) for layer in layers],
+        seed,
+        report,
+        names=dict(zip(clusters["cluster"].tolist(), clusters["label"].tolist(), strict=True)),
+        null=arrays["null"],
+        controls={
+            CONTROL_NAMES.get(kind, kind): (
+                apply_centring(vectors, arrays["mean"], arrays.get("top")),
+                owners,
+            )
+            for kind, (vectors, owners) in read_controls(reader, checkpoint).items()
+        },
+        texts=spans["text"].tolist(),
+    )
+    seconds = time.monotonic() - started
+    info = {**found.info, **same, "semantic_source": source, "seconds": seconds}
+    run.write_structure(checkpoint, found.tables, info)
+    return {**{key: found.info[key] for key in COUNTS}, "seconds": seconds}
+
+
+def run_twins(
+    workspace: Workspace,
+    name: str,
+    *,
+    top: int = 10,
+    checkpoint: str | None = None,
+    other_words: bool = False,
+) -> dict[str, Any]:
+    """The ``top`` twins of run ``name``; with ``other_words`` those whose reasonings are in other words, by structural
+    score.
+
+    Returns ``run, checkpoint, n_twins`` (q < 0.05), ``n_pairs_tested, semantic_median`` and ``twins: [{rank, a, b,
+    structural, semantic, z_structural, z_semantic, score, p_value, q_value, pattern, wording, aligned: [{a, b,
+    cosine}]}]``, where ``wording`` is the mean cosine of the aligned spans' words and the ends of an aligned pair
+    are span ids. Raises ``UserError`` for an unknown run or checkpoint and for one that is not analysed.
+    """
+    run = workspace.open_run(name)
+    at = get_checkpoint(run, checkpoint)
+    info = run.structure_info(at)
+    table = _read_twins(run, at, other_words)
+    count, tested = ("n_rewordings", "n_pairs_other_words") if other_words else ("n_twins", "n_pairs_tested")
+    twins = []
+    for row in table.head(top).to_dict("records"):
+        aligned = [
+            {"a": f"{row['a']}#{i}", "b": f"{row['b']}#{j}", "cosine": cosine}
+            for i, j, cosine in json.loads(row.pop("aligned"))
+        ]
+        if pd.isna(row.get("wording")):
+            row["wording"] = None
+        twins.append({**row, "aligned": aligned})
+    return {
+        "run": name,
+        "checkpoint": at,
+        "n_twins": info[count],
+        "n_pairs_tested": info["twins"][tested],
+        "semantic_median": info["twins"]["semantic_median"],
+        "twins": twins,
+    }
+
+
+def run_stresses(
+    workspace: Workspace, name: str, *, top: int = 10, checkpoint: str | None = None
+) -> dict[str, Any]:
+    """The ``top`` stresses of run ``name``.
+
+    Returns ``run, checkpoint, n_stresses`` (q < 0.05), ``min_support`` and ``stresses: [{stress, pattern, labels,
+    length, support, lift, p_value, q_value, n_occurrences, occurrences: [{sample, indices}]}]``; ``pattern`` are
+    clusters. Raises ``UserError`` for an unknown run or checkpoint and for one that is not analysed.
+    """
+    run = workspace.open_run(name)
+    at = get_checkpoint(run, checkpoint)
+    table, info = compute_stress_table(run, at, top), run.structure_info(at)
+    return {
+        "run": name,
+        "checkpoint": at,
+        "n_stresses": info["n_stresses"],
+        "min_support": info["stresses"]["min_support"],
+        "stresses": table.drop(columns="checkpoint").to_dict("records"),
+    }
+
+
+def _read_twins(run: Run, checkpoint: str, other_words: bool) -> pd.DataFrame:
+    if other_words and run.has_structure(checkpoint) and "rewordings" not in run.structure_tables(checkpoint):
+        raise UserError(
+            "it was analysed before other words were sought",
+            f"run {run.name}, checkpoint {checkpoint}",
+            f"gsd analyze {run.name} --again",
+        )
+    return run.read_structure(checkpoint, "rewordings" if other_words else "twins")
+
+
+def compute_twin_table(run: Run, checkpoint: str, other_words: bool = False) -> pd.DataFrame:
+    """Twins of one checkpoint by rank, or those in other words, with ``aligned`` as lists ``[k_a, k_b, cosine]``.
+    ``UserError`` where not analysed."""
+    table = _read_twins(run, checkpoint, other_words)
+    table["aligned"] = _parse(table["aligned"])
+    table.insert(0, "checkpoint", checkpoint)
+    return table
+
+
+def compute_stress_table(run: Run, checkpoint: str, top: int | None = None) -> pd.DataFrame:
+    """Stresses of one checkpoint, best first, each with its ``occurrences``. ``UserError`` where not analysed."""
+    table = run.read_structure(checkpoint, "stresses").head(top)
+    found = run.read_structure(checkpoint, "occurrences")
+    found = found[found["stress"].isin(table["stress"])]
+    held: dict[int, list[dict[str, Any]]] = {number: [] for number in table["stress"].tolist()}
+    for stress, sample, indices in found.itertuples(index=False, name=None):
+        held[stress].append({"sample": sample, "indices": json.loads(indices)})
+    table = table.assign(pattern=_parse(table["pattern"]), labels=_parse(table["labels"]))
+    table["occurrences"] = pd.Series(list(held.values()), dtype=object, index=table.index)
+    table.insert(0, "checkpoint", checkpoint)
+    return table
+
+
+def read_semantics(run: Run, samples: Sequence[str]) -> tuple[np.ndarray, str]:
+    """(N, E) float32 embeddings of ``samples``, and where from.
+
+    A question without an embedding takes the mean of its spans' embeddings, which are of the same encoder; a
+    sample that has neither stays zero. ``"questions"``, ``"questions and spans"``, ``"spans"`` or ``"none"``.
+    """
+    places = {sample: at for at, sample in enumerate(samples)}
+    out = np.zeros((len(samples), run.embedding_width), dtype=np.float32)
+    ids, vectors = run.read_question_embeddings()
+    for sample, vector in zip(ids, vectors, strict=True):
+        if sample in places:
+            out[places[sample]] = vector
+    is_missing: np.ndarray = ~np.any(out, axis=1)
+    n_questions = int((~is_missing).sum())
+    if is_missing.any():
+        spans, vectors = run.read_embeddings()
+        owners = np.array([places.get(span.rpartition("#")[0], -1) for span in spans], dtype=np.int64)
+        wanted = np.flatnonzero(owners >= 0)
+        wanted = wanted[is_missing[owners[wanted]]]
+        # The direction is all that counts: a sum is as good as a mean.
+        np.add.at(out, owners[wanted], vectors[wanted])
+    n_spans = int(out.any(axis=1).sum()) - n_questions
+    used = [word for word, n in (("questions", n_questions), ("spans", n_spans)) if n]
+    return out, " and ".join(used) or "none"
+
+
+def _parse(cells: pd.Series) -> pd.Series:
+    return pd.Series([json.loads(cell) for cell in cells], dtype=object, index=cells.index)
