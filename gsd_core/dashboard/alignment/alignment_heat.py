@@ -20,9 +20,9 @@ from gsd_core.dashboard.components.relay import take_picks
 from gsd_core.dashboard.frame import run_cache
 from gsd_core.dashboard.frame.address import read_address, write_address
 from gsd_core.dashboard.frame.charts import offer_files
-from gsd_core.dashboard.frame.page_text import shorten
 from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.look.figure_frame import color_pair, name_pair
+from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.dashboard.reading.structure_queries import PairView
 from gsd_core.dashboard.spans.two_spans import name_kind, show_two_spans
 

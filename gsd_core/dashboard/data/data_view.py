@@ -17,10 +17,11 @@ from gsd_core.dashboard.data import uploads
 from gsd_core.dashboard.data.uploads import Preview
 from gsd_core.dashboard.frame import snippets, workspaces
 from gsd_core.dashboard.frame.address import read_address, write_address
-from gsd_core.dashboard.frame.page_text import escape, shorten, show_error
+from gsd_core.dashboard.frame.page_text import escape, show_error
 from gsd_core.dashboard.frame.snippets import Number
 from gsd_core.dashboard.jobs import commands, job_view
 from gsd_core.dashboard.jobs.commands import SEGMENTERS, TIERS, WINDOWS, CaptureChoice
+from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.errors import UserError
 
 ROLES = ("question", "reasoning", "answer")

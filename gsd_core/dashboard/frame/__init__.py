@@ -1,1 +1,1 @@
-"""What every page stands in: address, session, choices."""
+"""What every page stands in: address, workspace, cache, charts."""

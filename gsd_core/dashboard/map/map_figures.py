@@ -47,7 +47,7 @@ def list_color_choices(view: RunView) -> dict[str, ColorBy]:
         choices.append(ColorBy("cluster", "cluster", "cluster", "Cluster"))
     choices += [ColorBy(label.name, label.name, label.kind, label.name) for label in view.labels]
     choices += [
-        ColorBy("position", "place", "number", "Position in trace (0 first, 1 last)"),
+        ColorBy("position", "position", "number", "Position in trace (0 first, 1 last)"),
     ]
     choices += [  # of an imported run some are unknown everywhere
         ColorBy(name, name, "number", title)

@@ -16,8 +16,9 @@ from gsd_core.dashboard.components.clusters import ClusterRow, plot_clusters
 from gsd_core.dashboard.frame import snippets
 from gsd_core.dashboard.frame.address import read_address, write_address
 from gsd_core.dashboard.frame.downloads import compute_csv
-from gsd_core.dashboard.frame.page_text import escape, shorten
+from gsd_core.dashboard.frame.page_text import escape
 from gsd_core.dashboard.frame.run_cache import Chosen
+from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.dashboard.reading.run_view import RunView
 from gsd_core.dashboard.spans import span_panel
 

@@ -16,11 +16,12 @@ import streamlit as st
 
 from gsd_core.dashboard.frame import workspaces
 from gsd_core.dashboard.frame.address import PAGES
-from gsd_core.dashboard.frame.page_text import escape, shorten, show_error
+from gsd_core.dashboard.frame.page_text import escape, show_error
 from gsd_core.dashboard.frame.snippets import Number, format_when, make_numbers, show
 from gsd_core.dashboard.jobs import job_view
 from gsd_core.dashboard.jobs.commands import analyze_commands, base_command
 from gsd_core.dashboard.look.colors import NOISE_MARK, compute_marks
+from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.dashboard.reading.run_view import stamp_of
 from gsd_core.errors import UserError
 from gsd_core.store import DatasetInfo, RunInfo

@@ -25,8 +25,9 @@ from gsd_core.dashboard.frame import run_cache, snippets
 from gsd_core.dashboard.frame.address import PAGES, SEPARATOR, address_of, read_address, write_address
 from gsd_core.dashboard.frame.charts import show_chart
 from gsd_core.dashboard.frame.downloads import compute_csv
-from gsd_core.dashboard.frame.page_text import escape, shorten
+from gsd_core.dashboard.frame.page_text import escape
 from gsd_core.dashboard.frame.run_cache import Chosen
+from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.dashboard.reading.run_view import RunView
 from gsd_core.dashboard.spans.span_figures import make_matrix_table, plot_matrix
 

@@ -21,11 +21,12 @@ from gsd_core.dashboard.components.aligned import AlignedSpan, plot_aligned
 from gsd_core.dashboard.components.trace import TraceSegment, plot_trace
 from gsd_core.dashboard.frame import run_cache, snippets, workspaces
 from gsd_core.dashboard.frame.address import PAGES, address_of, read_address, write_address
-from gsd_core.dashboard.frame.page_text import escape, shorten
+from gsd_core.dashboard.frame.page_text import escape
 from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.frame.snippets import MEASURES, Number
 from gsd_core.dashboard.jobs import job_view
 from gsd_core.dashboard.jobs.commands import exact_commands
+from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.dashboard.reading.cosine_queries import Null, load_exact
 from gsd_core.dashboard.reading.run_view import RunView, compute_trace
 from gsd_core.dashboard.spans import pins

@@ -15,10 +15,11 @@ from gsd_core.dashboard.components.rings import plot_rings
 from gsd_core.dashboard.frame import run_cache, snippets
 from gsd_core.dashboard.frame.address import read_address, write_address
 from gsd_core.dashboard.frame.charts import selected_rows, show_chart
-from gsd_core.dashboard.frame.page_text import escape, shorten
+from gsd_core.dashboard.frame.page_text import escape
 from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.frame.snippets import Number
 from gsd_core.dashboard.jobs.analysis_offer import open_structure
+from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.dashboard.reading.run_view import RunView
 from gsd_core.dashboard.reading.structure_queries import (
     SIGNIFICANT,

@@ -15,10 +15,11 @@ import streamlit as st
 from gsd_core.dashboard.frame import run_cache, workspaces
 from gsd_core.dashboard.frame.address import PAGES, address_of, pick_many, read_address, write_address
 from gsd_core.dashboard.frame.charts import selected_rows, show_chart
-from gsd_core.dashboard.frame.page_text import escape, shorten
+from gsd_core.dashboard.frame.page_text import escape
 from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.jobs import job_view
 from gsd_core.dashboard.jobs.commands import analyze_commands, base_command
+from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.dashboard.reading.run_view import RunView
 from gsd_core.dashboard.spans import pins
 from gsd_core.dashboard.timeline import timeline_figures

@@ -18,9 +18,10 @@ from gsd_core.dashboard.components.relay import take_picks
 from gsd_core.dashboard.components.trace import plot_trace
 from gsd_core.dashboard.frame import run_cache, snippets, workspaces
 from gsd_core.dashboard.frame.address import read_address, write_address
-from gsd_core.dashboard.frame.page_text import escape, shorten, show_error
+from gsd_core.dashboard.frame.page_text import escape, show_error
 from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.frame.sample_choice import choose_sample, list_samples
+from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.dashboard.reading.run_view import RunView
 from gsd_core.dashboard.spans import span_panel
 from gsd_core.errors import UserError
