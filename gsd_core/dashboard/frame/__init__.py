@@ -1,1 +1,1 @@
-"""What every page stands in: address, workspace, cache, charts."""
+"""What every page uses: address, workspace, cache, charts."""

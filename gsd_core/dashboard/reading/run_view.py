@@ -4,13 +4,14 @@ RunView        spans with layout, clusters and labels
 load_run_view  read a RunView
 Piece          a stretch of a trace
 compute_trace  a sample's reasoning in pieces
+describe_tier  tier and window of a run in words
 stamp_of       a text that changes whenever what is stored of a run changes
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,12 @@ SPAN_COLUMNS = [
     "grace",
 ]
 SAMPLE_COLUMNS = ["sample", "question", "reasoning", "answer", "meta", "reasoning_start"]
+
+
+def describe_tier(manifest: Mapping[str, Any]) -> str:
+    """Tier and window of a run: ``"tier span, window all"``."""
+    window = manifest.get("window")
+    return f"tier {manifest.get('tier', '?')}" + (f", window {window}" if window not in (None, "") else "")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 ClusterRow      one cluster
 plot_clusters   mount the list; returns the cluster that was opened last
 
-It stands beside the map when the page opens. Streamlit's own table would bring 1.5 MB of scripts, which the browser
+The list is beside the map when the page opens. Streamlit's own table would bring 1.5 MB of scripts, which the browser
 would read before it draws the map.
 """
 

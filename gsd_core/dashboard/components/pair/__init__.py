@@ -63,7 +63,7 @@ class PairSpan:
 
 @dataclass(frozen=True)
 class PairLink:
-    """``letter`` tells pairs apart where colours do not; ``value`` stands on the line."""
+    """``letter`` tells pairs apart where colours do not; ``value`` is written on the line."""
 
     color: str
     letter: str

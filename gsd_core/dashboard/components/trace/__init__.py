@@ -4,8 +4,8 @@ TraceSegment   a stretch of text; with an id it is a span
 plot_trace     mount the viewer
 
 The text is untrusted: the browser side writes it with ``textContent`` only. Keys: Tab reaches the trace, arrows
-move from span to span, Home and End jump, Enter or Space choose. In the search box Enter goes on, Shift+Enter back,
-Escape ends the search.
+move from span to span, Home and End jump, Enter or Space choose. In the search box Enter and Shift+Enter go to the next
+and the previous match, Escape ends the search.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gsd_core.dashboard.components import declare, read_sent
 _SHELL = """
 <div class="gsd-trace">
   <div class="tools" hidden>
-    <input type="search" placeholder="Search in trace" aria-label="Search in trace; Enter goes to the next place" />
+    <input type="search" placeholder="Search in trace" aria-label="Search in trace; Enter goes to the next match" />
     <output aria-live="polite"></output>
     <button type="button">Copy</button>
   </div>
