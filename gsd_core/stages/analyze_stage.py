@@ -31,7 +31,8 @@ from gsd_core import __version__
 from gsd_core.comparison.centring import HELD_BYTES
 from gsd_core.console.progress import Progress, Stage
 from gsd_core.errors import UserError
-from gsd_core.store import TIMELINE, LazyVectors
+from gsd_core.methods.timeline_method import TIMELINE
+from gsd_core.store import MAP, LazyVectors
 
 if TYPE_CHECKING:
     from gsd_core.store import Run, RunReader, Workspace
@@ -93,7 +94,7 @@ def run_analyze(
     from gsd_core.stages.timeline_stage import update_timeline  # it needs this module
 
     # An analysis of one checkpoint leaves the others as they were; a timeline that is there must not grow stale.
-    has_timeline = (checkpoint is None or run.has_structure(TIMELINE)) and update_timeline(
+    has_timeline = (checkpoint is None or run.results.has(TIMELINE)) and update_timeline(
         workspace, name, seed=seed, progress=progress
     )
     shown = next(row for row in rows if row["checkpoint"] == (checkpoint or run.default_checkpoint))
@@ -186,7 +187,7 @@ def _analyze_map(
         )
     keys = ("n_spans", "n_clusters", "noise_share")
     same = {"seed": seed, "n_spans": len(spans), "gsd_version": __version__}
-    kept = (run.manifest.get("analysis") or {}).get(checkpoint) if run.has_analysis(checkpoint) else None
+    kept = run.results.info(MAP, checkpoint) if run.has_analysis(checkpoint) else None
     if kept and not again and all(kept.get(key) == value for key, value in same.items()):
         return {"checkpoint": checkpoint, **{key: kept.get(key) for key in keys}, "seconds": 0.0}
 

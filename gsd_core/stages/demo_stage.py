@@ -20,6 +20,7 @@ from gsd_core import __version__
 from gsd_core.console.progress import Progress
 from gsd_core.dataset.demo import generate_corpus
 from gsd_core.errors import Interrupted, UserError
+from gsd_core.methods.evaluate_method import EVIDENCE
 from gsd_core.stages.analyze_stage import run_analyze
 from gsd_core.types import Sample
 
@@ -102,10 +103,9 @@ def run_demo(
 def _add_evidence(workspace: Workspace, checkpoints: list[str], seed: int, progress: Progress) -> None:
     """The benchmark of the page Evidence against the planted procedures; kept where every checkpoint has it."""
     from gsd_core.stages.evaluate_stage import EvaluateOptions, run_evaluate
-    from gsd_core.store import EVIDENCE
 
     run = workspace.open_run(DEMO_NAME)
-    known = set(run.read_structure(EVIDENCE, "rows")["checkpoint"]) if run.has_structure(EVIDENCE) else set()
+    known = set(run.results.read(EVIDENCE, "rows")["checkpoint"]) if run.results.has(EVIDENCE) else set()
     if set(checkpoints) <= known:
         return
     options = EvaluateOptions(

@@ -34,6 +34,8 @@ from gsd_core.comparison.verdict import compute_verdict
 from gsd_core.comparison.wording import Wording, make_wording
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
+from gsd_core.methods.analyze_method import STRUCTURE
+from gsd_core.methods.evaluate_method import EVIDENCE
 from gsd_core.stages.analyze_stage import get_checkpoint
 from gsd_core.stages.control_queries import ControlQueries, aggregate_controls, make_control_queries
 from gsd_core.stages.representations import (
@@ -45,7 +47,6 @@ from gsd_core.stages.representations import (
     to_text,
 )
 from gsd_core.stages.run_tables import compute_span_table
-from gsd_core.store import EVIDENCE
 
 if TYPE_CHECKING:
     from gsd_core.store import Run, Workspace
@@ -328,21 +329,21 @@ def _describe_twins(
     run: Run, checkpoint: str, chosen: pd.DataFrame, options: EvaluateOptions
 ) -> list[dict[str, Any]]:
     by_sample = chosen.groupby("sample")["label"]
-    if not run.has_structure(checkpoint) or (by_sample.nunique() > 1).any():
+    if not run.results.has(STRUCTURE, checkpoint) or (by_sample.nunique() > 1).any():
         return []
     labels = by_sample.first()
     # Twins are sought among distant questions only, so chance is that of pairs as distant.
     a, b = _draw_pairs(len(labels), options.seed)
     questions = read_question_rows(run, list(labels.index))
-    limit = run.structure_info(checkpoint)["twins"]["semantic_median"]
+    limit = run.results.info(STRUCTURE, checkpoint)["twins"]["semantic_median"]
     is_distant = (questions[a] * questions[b]).sum(1) <= limit
     is_same = (labels.to_numpy()[a] == labels.to_numpy()[b]).astype(float)
     chance = _mean(is_same[is_distant])
     rows: list[dict[str, Any]] = []
     for table, words in (("twins", ""), ("rewordings", " in other words")):
-        if table not in run.structure_tables(checkpoint):
+        if table not in run.results.tables(STRUCTURE, checkpoint):
             continue
-        twins = run.read_structure(checkpoint, table).head(N_TWINS)
+        twins = run.results.read(STRUCTURE, table, checkpoint).head(N_TWINS)
         twins = twins[twins["a"].isin(labels.index) & twins["b"].isin(labels.index)]
         if not len(twins):
             continue
@@ -362,9 +363,9 @@ def _describe_twins(
 
 def _store(run: Run, rows: pd.DataFrame, options: EvaluateOptions) -> None:
     info: dict[str, Any] = {"k": K, "questions": {}}
-    if run.has_structure(EVIDENCE):
-        old = run.read_structure(EVIDENCE, "rows")
-        info = run.structure_info(EVIDENCE)
+    if run.results.has(EVIDENCE):
+        old = run.results.read(EVIDENCE, "rows")
+        info = run.results.info(EVIDENCE)
         # One question is answered by one evaluation: rows of an earlier one must not stand between the new.
         asked = ["checkpoint", "label", "level", "where"]
         new = set(map(tuple, rows[asked].astype(str).to_numpy()))
@@ -372,4 +373,4 @@ def _store(run: Run, rows: pd.DataFrame, options: EvaluateOptions) -> None:
         rows = pd.concat([old[keep], rows], ignore_index=True)
     question = {"differ": options.differ, "wording": options.wording, "against": options.against}
     info["questions"][f"{options.label} {options.level}"] = {**question, "seed": options.seed}
-    run.write_structure(EVIDENCE, {"rows": rows}, info)
+    run.results.write(EVIDENCE, {"rows": rows}, info)

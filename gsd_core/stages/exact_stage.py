@@ -18,8 +18,8 @@ from gsd_core.capture.exact import DenseGradient, compute_dense, compute_product
 from gsd_core.capture.models import compute_model_hash, load_model, resolve_checkpoints
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
+from gsd_core.methods.neighbors_method import EXACT
 from gsd_core.stages.neighbors_stage import run_neighbors
-from gsd_core.store import EXACT
 from gsd_core.types import TokenizedSample, TokenSpan
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def _store(
     rows = pd.DataFrame(
         {"checkpoint": checkpoint, "a": span, "b": others, "cosine_exact": exact, "raw_exact": raw_exact}
     )
-    if run.has_structure(EXACT):
-        old = run.read_structure(EXACT, "pairs")
+    if run.results.has(EXACT):
+        old = run.results.read(EXACT, "pairs")
         rows = pd.concat([old, rows]).drop_duplicates(["checkpoint", "a", "b"], keep="last")
-    run.write_structure(EXACT, {"pairs": rows.reset_index(drop=True)}, {})
+    run.results.write(EXACT, {"pairs": rows.reset_index(drop=True)}, {})

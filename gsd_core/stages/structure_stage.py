@@ -11,7 +11,6 @@ The mathematics is in ``gsd_core.analysis.structure``.
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from gsd_core import __version__
 from gsd_core.comparison.centring import apply_centring, center_directions
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
+from gsd_core.methods.analyze_method import STRUCTURE
 from gsd_core.stages.analyze_stage import (
     CONTROL_NAMES,
     get_checkpoint,
@@ -49,7 +49,7 @@ def store_structure(
     started = time.monotonic()
     spans = reader.read_spans(checkpoint, columns=["span", "sample", "index", "text"])
     same = {"seed": seed, "n_spans": len(spans), "gsd_version": __version__}
-    kept = run.structure_info(checkpoint) if run.has_structure(checkpoint) else {}
+    kept = run.results.info(STRUCTURE, checkpoint) if run.results.has(STRUCTURE, checkpoint) else {}
     is_whole = all(key in kept for key in COUNTS)
     if is_whole and not again and all(kept.get(key) == value for key, value in same.items()):
         return {**{key: kept[key] for key in COUNTS}, "seconds": 0.0}
@@ -88,7 +88,7 @@ def store_structure(
     )
     seconds = time.monotonic() - started
     info = {**found.info, **same, "semantic_source": source, "seconds": seconds}
-    run.write_structure(checkpoint, found.tables, info)
+    run.results.write(STRUCTURE, found.tables, info, checkpoint)
     return {**{key: found.info[key] for key in COUNTS}, "seconds": seconds}
 
 
@@ -110,14 +110,14 @@ def run_twins(
     """
     run = workspace.open_run(name)
     at = get_checkpoint(run, checkpoint)
-    info = run.structure_info(at)
+    info = run.results.info(STRUCTURE, at)
     table = _read_twins(run, at, other_words)
     count, tested = ("n_rewordings", "n_pairs_other_words") if other_words else ("n_twins", "n_pairs_tested")
     twins = []
     for row in table.head(top).to_dict("records"):
         aligned = [
             {"a": f"{row['a']}#{i}", "b": f"{row['b']}#{j}", "cosine": cosine}
-            for i, j, cosine in json.loads(row.pop("aligned"))
+            for i, j, cosine in row.pop("aligned")
         ]
         if pd.isna(row.get("wording")):
             row["wording"] = None
@@ -143,7 +143,7 @@ def run_stresses(
     """
     run = workspace.open_run(name)
     at = get_checkpoint(run, checkpoint)
-    table, info = compute_stress_table(run, at, top), run.structure_info(at)
+    table, info = compute_stress_table(run, at, top), run.results.info(STRUCTURE, at)
     return {
         "run": name,
         "checkpoint": at,
@@ -154,33 +154,32 @@ def run_stresses(
 
 
 def _read_twins(run: Run, checkpoint: str, other_words: bool) -> pd.DataFrame:
-    if other_words and run.has_structure(checkpoint) and "rewordings" not in run.structure_tables(checkpoint):
+    stored = run.results.tables(STRUCTURE, checkpoint)
+    if other_words and stored and "rewordings" not in stored:
         raise UserError(
             "it was analysed before other words were sought",
             f"run {run.name}, checkpoint {checkpoint}",
             f"gsd analyze {run.name} --again",
         )
-    return run.read_structure(checkpoint, "rewordings" if other_words else "twins")
+    return run.results.read(STRUCTURE, "rewordings" if other_words else "twins", checkpoint)
 
 
 def compute_twin_table(run: Run, checkpoint: str, other_words: bool = False) -> pd.DataFrame:
     """Twins of one checkpoint by rank, or those in other words, with ``aligned`` as lists ``[k_a, k_b, cosine]``.
     ``UserError`` where not analysed."""
     table = _read_twins(run, checkpoint, other_words)
-    table["aligned"] = _parse(table["aligned"])
     table.insert(0, "checkpoint", checkpoint)
     return table
 
 
 def compute_stress_table(run: Run, checkpoint: str, top: int | None = None) -> pd.DataFrame:
     """Stresses of one checkpoint, best first, each with its ``occurrences``. ``UserError`` where not analysed."""
-    table = run.read_structure(checkpoint, "stresses").head(top)
-    found = run.read_structure(checkpoint, "occurrences")
+    table = run.results.read(STRUCTURE, "stresses", checkpoint).head(top)
+    found = run.results.read(STRUCTURE, "occurrences", checkpoint)
     found = found[found["stress"].isin(table["stress"])]
     held: dict[int, list[dict[str, Any]]] = {number: [] for number in table["stress"].tolist()}
     for stress, sample, indices in found.itertuples(index=False, name=None):
-        held[stress].append({"sample": sample, "indices": json.loads(indices)})
-    table = table.assign(pattern=_parse(table["pattern"]), labels=_parse(table["labels"]))
+        held[stress].append({"sample": sample, "indices": indices})
     table["occurrences"] = pd.Series(list(held.values()), dtype=object, index=table.index)
     table.insert(0, "checkpoint", checkpoint)
     return table
@@ -210,7 +209,3 @@ def read_semantics(run: Run, samples: Sequence[str]) -> tuple[np.ndarray, str]:
     n_spans = int(out.any(axis=1).sum()) - n_questions
     used = [word for word, n in (("questions", n_questions), ("spans", n_spans)) if n]
     return out, " and ".join(used) or "none"
-
-
-def _parse(cells: pd.Series) -> pd.Series:
-    return pd.Series([json.loads(cell) for cell in cells], dtype=object, index=cells.index)

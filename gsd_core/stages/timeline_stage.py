@@ -21,9 +21,9 @@ from gsd_core import __version__
 from gsd_core.comparison.centring import HELD_BYTES, center_directions, compute_centring
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
+from gsd_core.methods.timeline_method import TIMELINE
 from gsd_core.stages.analyze_stage import keep_threads, read_directions, use_numba_cache
 from gsd_core.stages.run_tables import compute_meta_columns
-from gsd_core.store import TIMELINE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -69,7 +69,7 @@ def run_timeline(
         "asked": {"labels": wanted, "reference": reference},
         "source": _fingerprint(run, reader, names),
     }
-    kept = run.structure_info(TIMELINE) if run.has_structure(TIMELINE) else {}
+    kept = run.results.info(TIMELINE) if run.results.has(TIMELINE) else {}
     if kept and not again and all(kept.get(key) == value for key, value in same.items()):
         return _describe(run, kept, seconds=0.0)
 
@@ -129,7 +129,7 @@ def run_timeline(
         "labels": list(codes),
         "seconds": seconds,
     }
-    run.write_structure(TIMELINE, {"curves": curves, "drift": drift, "layouts": layouts}, info)
+    run.results.write(TIMELINE, {"curves": curves, "drift": drift, "layouts": layouts}, info)
     return _describe(run, info, seconds)
 
 
@@ -141,7 +141,7 @@ def update_timeline(workspace: Workspace, name: str, *, seed: int, progress: Pro
     run = workspace.open_run(name)
     if len(run.checkpoints) < 2 or not all(run.has_analysis(each) for each in run.checkpoints):
         return False
-    asked = run.structure_info(TIMELINE)["asked"] if run.has_structure(TIMELINE) else {}
+    asked = run.results.info(TIMELINE)["asked"] if run.results.has(TIMELINE) else {}
     try:
         run_timeline(
             workspace,
@@ -173,7 +173,7 @@ def _check(run: Run, names: list[str], reference: str | None) -> None:
 
 def _fingerprint(run: Run, reader: RunReader, names: list[str]) -> str:
     """Changes with every analysis and captured span that the timeline was made from."""
-    analyses = run.manifest.get("analysis") or {}
+    analyses = run.results.infos("map")
     held = [[each, reader.count_spans(each), analyses.get(each)] for each in names]
     return hashlib.sha256(json.dumps(held, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -265,7 +265,7 @@ def _iter_moments(run: Run, reader: RunReader, order: dict[str, int], ids: np.nd
 
 
 def _describe(run: Run, info: dict[str, Any], seconds: float) -> dict[str, Any]:
-    curves = run.read_structure(TIMELINE, "curves")
+    curves = run.results.read(TIMELINE, "curves")
     checkpoints = []
     for (checkpoint, step), part in curves.groupby(["checkpoint", "step"], sort=False):
         columns = ["value", "ci_low", "ci_high", "n", "chance"]

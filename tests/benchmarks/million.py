@@ -189,7 +189,7 @@ def measure_analysis(folder: Path) -> list[Row]:
     started, cpu = time.perf_counter(), time.process_time()
     with Progress(quiet=False) as progress:
         done = run_analyze(Workspace.open(folder), RUN, again=True, progress=progress)
-    info = Workspace.open(folder).open_run(RUN).manifest["analysis"]["final"]
+    info = Workspace.open(folder).open_run(RUN).results.infos("map")["final"]
     return [
         (
             "analyze (s, CPU s)",
