@@ -1,7 +1,7 @@
 """Alignment: two traces span by span, in which layers they agree, and how far clusters are apart."""
 
 from gsd_core.dashboard.alignment import alignment_view
-from gsd_core.dashboard.frame.run_page import show_run_page
+from gsd_core.dashboard.shell.run_page import show_run_page
 
 show_run_page(
     "Alignment",

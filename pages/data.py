@@ -3,8 +3,8 @@
 import streamlit as st
 
 from gsd_core.dashboard.data import data_view
-from gsd_core.dashboard.frame import router
 from gsd_core.dashboard.jobs import job_view
+from gsd_core.dashboard.shell import router
 
 router.enter_by_door()
 

@@ -1,7 +1,7 @@
 """Evidence: do directions bring together what labels say belongs together, and do baselines do it better?"""
 
 from gsd_core.dashboard.evidence import evidence_view
-from gsd_core.dashboard.frame.run_page import show_run_page
+from gsd_core.dashboard.shell.run_page import show_run_page
 
 show_run_page(
     "Evidence",

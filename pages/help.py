@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from gsd_core.dashboard.frame import router
 from gsd_core.dashboard.help import help_view
+from gsd_core.dashboard.shell import router
 
 router.enter_by_door()
 

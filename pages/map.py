@@ -1,7 +1,7 @@
 """Map: directions of span gradients, laid out; a click shows a span and the spans aligned with it."""
 
-from gsd_core.dashboard.frame.run_page import show_run_page
 from gsd_core.dashboard.map import map_view
+from gsd_core.dashboard.shell.run_page import show_run_page
 
 show_run_page(
     "Map",

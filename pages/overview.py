@@ -2,13 +2,14 @@
 
 import streamlit as st
 
-from gsd_core.dashboard.frame import router, session
+from gsd_core.dashboard.frame import workspaces
 from gsd_core.dashboard.jobs import job_view
 from gsd_core.dashboard.overview import overview_view
+from gsd_core.dashboard.shell import router
 
 router.enter_by_door()
 
-runs, datasets = session.list_runs(), session.list_datasets()
+runs, datasets = workspaces.list_runs(), workspaces.list_datasets()
 st.title("How reasoning spans pull the model", anchor=False)
 st.caption(
     "Each point is a span of a chain of thought; spans whose gradients point the same way lie together. "

@@ -1,6 +1,6 @@
 """Stresses: sequences of aligned spans that recur across samples, and every place where one occurs."""
 
-from gsd_core.dashboard.frame.run_page import show_run_page
+from gsd_core.dashboard.shell.run_page import show_run_page
 from gsd_core.dashboard.stresses import stresses_view
 
 show_run_page(

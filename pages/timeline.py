@@ -1,6 +1,6 @@
 """Timeline: when in training did structure appear, and which spans turned?"""
 
-from gsd_core.dashboard.frame.run_page import show_run_page
+from gsd_core.dashboard.shell.run_page import show_run_page
 from gsd_core.dashboard.timeline import timeline_view
 
 show_run_page(

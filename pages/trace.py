@@ -1,6 +1,6 @@
 """Trace: one sample's reasoning with its spans; a click shows the aligned spans of other samples."""
 
-from gsd_core.dashboard.frame.run_page import show_run_page
+from gsd_core.dashboard.shell.run_page import show_run_page
 from gsd_core.dashboard.trace import trace_view
 
 show_run_page(

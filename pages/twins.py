@@ -1,6 +1,6 @@
 """Twins: samples whose reasoning is aligned while their questions speak of different things."""
 
-from gsd_core.dashboard.frame.run_page import show_run_page
+from gsd_core.dashboard.shell.run_page import show_run_page
 from gsd_core.dashboard.twins import twins_view
 
 show_run_page(

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gsd_core.dashboard.components.scatter import encoding
+from gsd_core.dashboard.components.scatter.polygons import MOST_CORNERS, find_inside, read_polygon
 from gsd_core.dashboard.map import big_map, map_figures
-from gsd_core.dashboard.map.polygons import MOST_CORNERS, find_inside, read_polygon
 from gsd_core.dashboard.reading import run_view
 from gsd_core.dashboard.reading.row_index import RowIndex
 from gsd_core.store import Workspace

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gsd_core.dashboard.frame.session import escape
+from gsd_core.dashboard.frame.page_text import escape
 from gsd_core.dashboard.frame.snippets import MEASURES
 from gsd_core.dashboard.help import help_view
 from gsd_core.store import Workspace

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gsd_core.dashboard.data import uploads
-from gsd_core.dashboard.drawing.colors import PALETTE, compute_marks
-from gsd_core.dashboard.drawing.downloads import FORMULA_STARTS, compute_csv
+from gsd_core.dashboard.frame.charts import selected_rows
+from gsd_core.dashboard.frame.downloads import FORMULA_STARTS, compute_csv
 from gsd_core.dashboard.jobs.commands import map_flag
+from gsd_core.dashboard.look.colors import PALETTE, compute_marks
 from gsd_core.dashboard.map import map_figures
 from gsd_core.dashboard.map.span_filters import Filter, compute_mask
 from gsd_core.dashboard.reading import cosine_queries, run_view
@@ -262,7 +263,7 @@ def test_plotly_is_given_no_markup_from_data(view):
     ],
 )
 def test_selection_from_a_browser_is_not_trusted(event, rows):
-    assert map_figures.selected_rows(event) == rows
+    assert selected_rows(event) == rows
 
 
 def test_marks_are_distinct_before_they_repeat():

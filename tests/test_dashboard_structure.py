@@ -10,11 +10,13 @@ import pandas as pd
 import pytest
 
 from gsd_core.dashboard.alignment import alignment_figures
-from gsd_core.dashboard.drawing import structure_figures
-from gsd_core.dashboard.frame.session import escape
+from gsd_core.dashboard.frame.page_text import escape
+from gsd_core.dashboard.look.figure_frame import name_pair
 from gsd_core.dashboard.reading import cosine_queries, run_view
 from gsd_core.dashboard.reading import structure_queries as sq
 from gsd_core.dashboard.reading.row_index import RowIndex
+from gsd_core.dashboard.stresses import stresses_figures
+from gsd_core.dashboard.twins import twins_figures
 from gsd_core.store import Workspace
 from tests.page_support import list_loaded, open_page, words
 from tests.synthetic import ORDERS, PLANTED, WIDTH, build_workspace
@@ -273,7 +275,7 @@ def test_a_stress_is_found_by_its_pattern(structure):
 
 
 def test_only_twins_can_be_opened_and_their_rows_are_right(view, structure):
-    figure = structure_figures.plot_quadrants(view, structure, sq.compute_reference(structure, "semantic"))
+    figure = twins_figures.plot_quadrants(view, structure, sq.compute_reference(structure, "semantic"))
     opened = {}
     for trace in figure.data:
         for row, x, y in zip(
@@ -295,7 +297,7 @@ def test_a_lift_that_has_no_logarithm_is_left_out(structure):
     stresses = structure.stresses.copy()
     stresses.loc[0, "lift"] = 0.0
     stresses.loc[1, "lift"] = np.inf
-    drawn = [int(row) for trace in structure_figures.plot_stresses(stresses).data for row in trace.customdata]
+    drawn = [int(row) for trace in stresses_figures.plot_stresses(stresses).data for row in trace.customdata]
     assert sorted(drawn) == [2, 3, 4]
 
 
@@ -303,14 +305,14 @@ def test_hover_texts_hold_no_tags_from_data(view, structure):
     """Plotly reads a few HTML tags, among them links."""
     samples = view.samples.assign(question="<b>q</b>")
     hostile = run_view.RunView(**{**view.__dict__, "samples": samples})
-    twins = structure_figures.plot_quadrants(
+    twins = twins_figures.plot_quadrants(
         hostile, structure, sq.compute_reference(structure, "semantic")
     ).data[-1]
     assert not any("<b>q" in text for text in twins.hovertext)
 
 
 def test_every_aligned_pair_has_a_name_of_its_own():
-    names = [alignment_figures.name_pair(place) for place in range(200)]
+    names = [name_pair(place) for place in range(200)]
     assert len(set(names)) == 200
 
 

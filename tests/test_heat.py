@@ -13,7 +13,7 @@ from streamlit.dataframe_util import convert_anything_to_arrow_bytes
 
 from gsd_core.dashboard.alignment import alignment_heat
 from gsd_core.dashboard.components import heat
-from gsd_core.dashboard.drawing import colors
+from gsd_core.dashboard.look import colors
 from tests.page_support import mount
 
 

@@ -2,7 +2,6 @@
 
 show_cells       the heat map, a fragment
 show_spans       the chosen cell's spans below it, a fragment
-show_two_spans   two spans side by side, their cosine beside its null
 has_drawn        whether this session's browser has drawn a heat map, and may be sent what takes it longer
 """
 
@@ -15,18 +14,17 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from gsd_core.dashboard.alignment.alignment_figures import color_pair, name_pair
+from gsd_core.dashboard.alignment.alignment_figures import make_cells_table
 from gsd_core.dashboard.components.heat import HeatPair, plot_heat, read_cell
 from gsd_core.dashboard.components.relay import take_picks
-from gsd_core.dashboard.drawing.charts import offer_files
-from gsd_core.dashboard.drawing.colors import NOISE_MARK, Mark
-from gsd_core.dashboard.drawing.figure_tables import make_cells_table
-from gsd_core.dashboard.frame import session, snippets
+from gsd_core.dashboard.frame import run_cache
 from gsd_core.dashboard.frame.address import read_address, write_address
-from gsd_core.dashboard.frame.session import Chosen
-from gsd_core.dashboard.reading.run_view import RunView
+from gsd_core.dashboard.frame.charts import offer_files
+from gsd_core.dashboard.frame.page_text import shorten
+from gsd_core.dashboard.frame.run_cache import Chosen
+from gsd_core.dashboard.look.figure_frame import color_pair, name_pair
 from gsd_core.dashboard.reading.structure_queries import PairView
-from gsd_core.dashboard.spans import span_panel
+from gsd_core.dashboard.spans.two_spans import name_kind, show_two_spans
 
 CELLS, SPANS = "alignment_cells", "alignment_spans"  # keys of the two fragments
 CAPTION, LAYERS, RUN = (
@@ -95,38 +93,13 @@ def _numbered() -> None:
     st.rerun([CELLS, SPANS])
 
 
-def _name_kind(pair: PairView) -> str:
-    return "aligned pair" if pair.is_run else "mutual best"
-
-
-def show_two_spans(chosen: Chosen, view: RunView, pair: PairView, cell: tuple[int, int]) -> None:
-    """Two spans side by side, their cosine beside its null, each with a link to its trace.
-
-    ``cell`` is the place in ``pair.a`` and in ``pair.b``; q is adjusted over all cells of the two traces.
-    """
-    null = session.get_directions(chosen).null
-    q_values = session.get_pair_q_values(chosen, pair)
-    place = next((at for at, (i, j, _) in enumerate(pair.aligned) if (i, j) == cell), None)
-    mark, name = NOISE_MARK, ""
-    if place is not None:
-        # Outside a twin's run a best cell may still be chance, as its q says.
-        mark, name = Mark(color_pair(place), "circle"), f"{_name_kind(pair)} {name_pair(place)}"
-    snippets.show_cosine(float(pair.cosines[cell]), null, float(q_values[cell]), mark, name)
-    rows = (int(pair.rows_a[cell[0]]), int(pair.rows_b[cell[1]]))
-    for column, row in zip(st.columns(2, gap="medium"), rows, strict=True):
-        span = view.spans.iloc[row]
-        with column, st.container(border=True, height="stretch"):
-            span_panel.show_heading(view, span, text=str(span["text"]).strip())
-            span_panel.link_to_trace(chosen, str(span["sample"]), str(span["span"]), "Open in its trace")
-
-
 @st.fragment(key=CELLS)
 def show_cells(chosen: Chosen, a: str, b: str) -> None:
     """Cosines of all spans of sample ``a`` with all of ``b``."""
-    view, pair = session.get_view(chosen), session.get_pair(chosen, a, b)
+    view, pair = run_cache.get_view(chosen), run_cache.get_pair(chosen, a, b)
     cell = _chosen_cell(pair)
     texts = [
-        [session.shorten(str(text), _TEXT) for text in view.spans["text"].iloc[rows]]
+        [shorten(str(text), _TEXT) for text in view.spans["text"].iloc[rows]]
         for rows in (pair.rows_a, pair.rows_b)
     ]
     with offer_files(
@@ -144,8 +117,8 @@ def show_cells(chosen: Chosen, a: str, b: str) -> None:
             key=_HEAT,
             chosen=cell,
             turn=_hold(cell),
-            threshold=session.get_directions(chosen).null.p95,
-            pair_kind=_name_kind(pair),
+            threshold=run_cache.get_directions(chosen).null.p95,
+            pair_kind=name_kind(pair),
             on_choose=partial(_picked, pair),
             relay=SPANS,
             on_drawn=None if has_drawn() else _draw_later,
@@ -157,7 +130,7 @@ def show_spans(chosen: Chosen, a: str, b: str) -> None:
     """The two spans of the chosen cell."""
     if not has_drawn():
         return
-    view, pair = session.get_view(chosen), session.get_pair(chosen, a, b)
+    view, pair = run_cache.get_view(chosen), run_cache.get_pair(chosen, a, b)
     take_picks(SPANS, partial(_take_cell, pair))
     i, j = _chosen_cell(pair)
     st.session_state["alignment_i"], st.session_state["alignment_j"] = i + 1, j + 1

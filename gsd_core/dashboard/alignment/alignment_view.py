@@ -1,7 +1,6 @@
 """The alignment page: two traces span by span, layer by layer, and the clusters among each other.
 
-show_alignment     the page of an analysed run
-open_structure     stresses and twins of a run, or what to do to get them
+show_alignment   the page of an analysed run
 """
 
 from __future__ import annotations
@@ -10,8 +9,7 @@ from functools import partial
 
 import streamlit as st
 
-from gsd_core.dashboard.alignment import alignment_figures
-from gsd_core.dashboard.alignment.alignment_figures import name_pair
+from gsd_core.dashboard.alignment import alignment_figures as figures
 from gsd_core.dashboard.alignment.alignment_heat import (
     CAPTION,
     LAYERS,
@@ -20,14 +18,14 @@ from gsd_core.dashboard.alignment.alignment_heat import (
     show_cells,
     show_spans,
 )
-from gsd_core.dashboard.drawing.charts import show_chart
-from gsd_core.dashboard.drawing.figure_tables import make_clusters_table, make_layers_table
-from gsd_core.dashboard.frame import session
-from gsd_core.dashboard.frame.address import address_of, write_address
+from gsd_core.dashboard.frame import run_cache
+from gsd_core.dashboard.frame.address import PAGES, address_of, write_address
+from gsd_core.dashboard.frame.charts import show_chart
+from gsd_core.dashboard.frame.page_text import escape
+from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.frame.sample_choice import choose_sample, list_samples
-from gsd_core.dashboard.frame.session import Chosen, escape
-from gsd_core.dashboard.jobs import job_view
-from gsd_core.dashboard.jobs.commands import analyze_commands
+from gsd_core.dashboard.jobs.analysis_offer import open_structure
+from gsd_core.dashboard.look.figure_frame import name_pair
 from gsd_core.dashboard.reading.run_view import RunView
 from gsd_core.dashboard.reading.structure_queries import (
     PairView,
@@ -36,30 +34,8 @@ from gsd_core.dashboard.reading.structure_queries import (
     find_twin,
     list_layers,
 )
-from gsd_core.errors import UserError
 
 _PAIR = "alignment_pair"
-
-
-def open_structure(chosen: Chosen) -> Structure | None:
-    """Stresses and twins of an analysed run; where they were not computed yet, None, and the page offers that."""
-    try:
-        structure = session.get_structure(chosen)
-    except UserError as error:
-        session.show_error(error)
-        return None
-    if structure is None:
-        with st.container(border=True):
-            st.markdown("### This run is laid out, but its traces are not compared yet")
-            st.caption(
-                f"gsd analyze {escape(chosen.info.name)} keeps the layout and adds stresses and twins. "
-                "The button does the same."
-            )
-            if st.button("Find stresses and twins", type="primary", icon=":material/auto_awesome:"):
-                commands = analyze_commands(session.workspace_uri(), chosen.info.name)
-                job_view.start_and_show(f"Analyse {chosen.info.name}", commands, run=chosen.info.name)
-        job_view.show_jobs(limit=1)
-    return structure
 
 
 def _choose_samples(view: RunView, structure: Structure) -> tuple[str, str]:
@@ -95,15 +71,15 @@ def _describe(structure: Structure, pair: PairView, run: str) -> str:
 @st.fragment(key=CAPTION)
 def _show_caption(chosen: Chosen, a: str, b: str) -> None:
     """What is framed, how to choose, and the way to the texts."""
-    structure = session.get_structure(chosen)
+    structure = run_cache.get_structure(chosen)
     if structure is None or not has_drawn():
         return
     st.caption(
-        escape(_describe(structure, session.get_pair(chosen, a, b), chosen.info.name))
+        escape(_describe(structure, run_cache.get_pair(chosen, a, b), chosen.info.name))
         + " Click a cell, or go there with the arrow keys and press Enter: its two spans are shown below."
     )
     st.page_link(
-        session.PAGES["twins"],
+        PAGES["twins"],
         label="Read the two traces side by side",
         icon=":material/compare_arrows:",
         query_params=address_of(run=chosen.info.name, checkpoint=chosen.checkpoint, a=a, b=b),
@@ -112,25 +88,25 @@ def _show_caption(chosen: Chosen, a: str, b: str) -> None:
 
 @st.fragment(key=LAYERS)
 def _show_layers(chosen: Chosen, a: str, b: str) -> None:
-    structure = session.get_structure(chosen)
+    structure = run_cache.get_structure(chosen)
     if structure is None or not has_drawn():
         return
     st.markdown("##### In which layers")
-    view, pair = session.get_view(chosen), session.get_pair(chosen, a, b)
+    view, pair = run_cache.get_view(chosen), run_cache.get_pair(chosen, a, b)
     layers = list_layers(view)
     if not layers:
         st.info("This run's sketch has no block for each layer.", icon=":material/info:")
         return
     rows = [(int(pair.rows_a[i]), int(pair.rows_b[j])) for i, j, _ in pair.aligned]
     names = [f"{name_pair(place)}<br>{i + 1}↔{j + 1}" for place, (i, j, _) in enumerate(pair.aligned)]
-    cosines = compute_layer_cosines(session.get_directions(chosen), rows, layers)
+    cosines = compute_layer_cosines(run_cache.get_directions(chosen), rows, layers)
     blocks = [name for name, _, _ in layers]
     show_chart(
-        alignment_figures.plot_layers(cosines, names, blocks, structure.layers),
+        figures.plot_layers(cosines, names, blocks, structure.layers),
         key="alignment_layers",
         alt="Cosines of aligned pairs by layer",
         name=f"{view.name} {view.checkpoint} {pair.a} {pair.b} layers",
-        table=partial(make_layers_table, cosines, pair, blocks, structure.layers),
+        table=partial(figures.make_layers_table, cosines, pair, blocks, structure.layers),
     )
     st.caption(
         "Left: cosine of each framed pair within one layer's block of the sketch, early layers below. Right: means "
@@ -141,11 +117,11 @@ def _show_layers(chosen: Chosen, a: str, b: str) -> None:
 @st.fragment(key=RUN)
 def _show_run(chosen: Chosen) -> None:
     """What holds for the whole run: clusters among each other, and figure A."""
-    structure = session.get_structure(chosen)
+    structure = run_cache.get_structure(chosen)
     if structure is None or not has_drawn():
         return
     st.divider()
-    view = session.get_view(chosen)
+    view = run_cache.get_view(chosen)
     left, right = st.columns(2, gap="large")
     with left:
         st.markdown("##### Clusters among each other")
@@ -153,20 +129,25 @@ def _show_run(chosen: Chosen) -> None:
             st.info("No two clusters to compare.", icon=":material/info:")
         else:
             show_chart(
-                alignment_figures.plot_clusters(view, structure.edges),
+                figures.plot_clusters(view, structure.edges),
                 key="alignment_clusters",
                 alt="Cosines between clusters",
                 name=f"{view.name} {view.checkpoint} clusters",
-                table=partial(make_clusters_table, view, structure.edges, alignment_figures.MAX_CLUSTERS),
+                table=partial(
+                    figures.make_clusters_table,
+                    view,
+                    structure.edges,
+                    figures.MAX_CLUSTERS,
+                ),
             )
             st.caption(
                 "Mean centred cosine of spans of two clusters, from different samples only. The diagonal is high by "
-                f"construction. The {alignment_figures.MAX_CLUSTERS} biggest clusters at most."
+                f"construction. The {figures.MAX_CLUSTERS} biggest clusters at most."
             )
     with right:
         st.markdown("##### Cosines across samples (figure A)")
         show_chart(
-            alignment_figures.plot_cosines(structure.cosines, session.get_directions(chosen).null.p95),
+            figures.plot_cosines(structure.cosines, run_cache.get_directions(chosen).null.p95),
             key="alignment_cosines",
             alt="Distributions of cosines by kind",
             name=f"{view.name} {view.checkpoint} cosines",
@@ -183,7 +164,7 @@ def show_alignment(chosen: Chosen) -> None:
     structure = open_structure(chosen)
     if structure is None:
         return
-    view = session.get_view(chosen)
+    view = run_cache.get_view(chosen)
     if view.spans.empty:
         st.info("This checkpoint has no captured spans.", icon=":material/info:")
         return
@@ -192,7 +173,7 @@ def show_alignment(chosen: Chosen) -> None:
     if st.session_state.get(_PAIR, shown) != shown:
         write_address("cell", None)  # it was a cell of two other traces
     st.session_state[_PAIR] = shown
-    pair = session.get_pair(chosen, a, b)
+    pair = run_cache.get_pair(chosen, a, b)
     if not pair.cosines.size:
         st.info("One of these samples has no direction at this checkpoint.", icon=":material/info:")
         return

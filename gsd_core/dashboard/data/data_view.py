@@ -15,8 +15,9 @@ import streamlit as st
 
 from gsd_core.dashboard.data import uploads
 from gsd_core.dashboard.data.uploads import Preview
-from gsd_core.dashboard.frame import session, snippets
+from gsd_core.dashboard.frame import snippets, workspaces
 from gsd_core.dashboard.frame.address import read_address, write_address
+from gsd_core.dashboard.frame.page_text import escape, shorten, show_error
 from gsd_core.dashboard.frame.snippets import Number
 from gsd_core.dashboard.jobs import commands, job_view
 from gsd_core.dashboard.jobs.commands import SEGMENTERS, TIERS, WINDOWS, CaptureChoice
@@ -35,11 +36,11 @@ def _preview(uri: str, file: str, mapping: tuple[tuple[str, str], ...], changed:
 
 def show_data() -> None:
     """Source, preview, and capture settings, from top to bottom."""
-    if not session.can_run_jobs():
-        st.info(f"{session.find_obstacle()}: add data with `gsd datasets add`.", icon=":material/lock:")
+    if not workspaces.can_run_jobs():
+        st.info(f"{workspaces.find_obstacle()}: add data with `gsd datasets add`.", icon=":material/lock:")
         return
-    datasets = {info.name: info for info in session.list_datasets()}
-    brought = uploads.list_uploads(session.workspace_uri())
+    datasets = {info.name: info for info in workspaces.list_datasets()}
+    brought = uploads.list_uploads(workspaces.workspace_uri())
     ways = ["Upload a file"]
     if brought:
         ways.append("A file brought before")
@@ -72,7 +73,7 @@ def show_data() -> None:
 
 
 def _choose_file(way: str, brought: list[str]) -> Path | None:
-    workspace = session.workspace_uri()
+    workspace = workspaces.workspace_uri()
     if way == "Upload a file":
         sent = st.file_uploader(
             "Chains of thought", type=uploads.UPLOAD_TYPES, label_visibility="collapsed", key="data_upload"
@@ -83,7 +84,7 @@ def _choose_file(way: str, brought: list[str]) -> Path | None:
             try:
                 saved = uploads.save_upload(workspace, sent.name, sent)
             except UserError as error:
-                session.show_error(error)
+                show_error(error)
                 return None
             st.session_state["data_saved"] = sent.file_id
             st.session_state["data_saved_name"] = saved.name
@@ -97,7 +98,7 @@ def _choose_file(way: str, brought: list[str]) -> Path | None:
     try:
         return uploads.find_upload(workspace, name)
     except UserError as error:
-        session.show_error(error)
+        show_error(error)
         return None
 
 
@@ -117,12 +118,12 @@ def _show_file(file: Path) -> None:
     changed = file.stat().st_mtime
     stored = st.session_state.setdefault("data_mappings", {})
     mapping: dict[str, str] = stored.get(file.name, {})
-    uri = session.workspace_uri()
+    uri = workspaces.workspace_uri()
     try:
         with st.spinner("Reading the first rows …"):
             preview = _preview(uri, str(file), tuple(sorted(mapping.items())), changed)
     except UserError as error:
-        session.show_error(error)
+        show_error(error)
         if mapping and st.button("Take the corrections back", icon=":material/undo:"):
             stored.pop(file.name, None)
             st.rerun()
@@ -141,7 +142,7 @@ def _show_file(file: Path) -> None:
             )
         )
         for warning in preview.warnings:
-            st.warning(session.escape(warning))
+            st.warning(escape(warning))
         _show_samples(preview)
         _show_rejected(preview)
     with right:
@@ -177,7 +178,7 @@ def _correct(
             chosen[role] = value
     layout = preview.fields.get("layout")
     if layout:
-        st.caption(session.escape(f"Layout: {layout}. Every other column is kept as a label."))
+        st.caption(escape(f"Layout: {layout}. Every other column is kept as a label."))
     if chosen != mapping:
         stored[file.name] = chosen
         st.rerun()
@@ -200,8 +201,8 @@ def _sample_html(sample: dict[str, Any]) -> str:
     else:
         text = reasoning if len(reasoning) <= 700 else reasoning[:700] + " …"
         body = f'<div style="white-space:pre-wrap">{html.escape(text)}</div>'
-    question = session.shorten(str(sample.get("question") or ""), 400)
-    answer = session.shorten(str(sample.get("answer") or ""), 160)
+    question = shorten(str(sample.get("question") or ""), 400)
+    answer = shorten(str(sample.get("answer") or ""), 160)
     name = html.escape(str(sample.get("id", "")))
     small = 'style="font-size:.75rem;opacity:.65;margin-top:.3rem"'
     return (
@@ -274,18 +275,18 @@ def _show_settings(
     )
     if st.button("Capture and analyse", type="primary", icon=":material/play_arrow:", key=f"start_{key}"):
         try:
-            lines = commands.capture_commands(session.workspace_uri(), choice)
-            if any(info.name == run for info in session.list_runs()):
+            lines = commands.capture_commands(workspaces.workspace_uri(), choice)
+            if any(info.name == run for info in workspaces.list_runs()):
                 raise UserError("a run of this name exists", run, "choose another name")
         except UserError as error:
-            session.show_error(error)
+            show_error(error)
             return
         job_view.start_and_show(f"Capture {name} as {run}", lines, run=run, dataset=name)
 
 
 def _free_run_name(dataset: str) -> str:
     """A run name that is not taken yet."""
-    taken = {info.name for info in session.list_runs()}
+    taken = {info.name for info in workspaces.list_runs()}
     number = 1
     while (name := dataset if number == 1 else f"{dataset}-{number}") in taken:
         number += 1

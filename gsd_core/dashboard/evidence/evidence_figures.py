@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from gsd_core.dashboard.drawing.colors import NOISE, PALETTE, SYMBOLS
-from gsd_core.dashboard.drawing.plot_text import plain
+from gsd_core.dashboard.look.colors import NOISE, PALETTE, SYMBOLS
+from gsd_core.dashboard.look.plot_text import plain
 
 KIND_COLORS = {"gradient": PALETTE[0], "baseline": PALETTE[1], "control": NOISE}
 KIND_SYMBOLS = {"gradient": "circle", "baseline": "diamond", "control": "x"}

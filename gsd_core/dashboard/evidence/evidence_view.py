@@ -14,7 +14,6 @@ import streamlit as st
 from gsd_core.comparison.verdict import compute_verdict
 from gsd_core.dashboard.alignment import alignment_figures
 from gsd_core.dashboard.alignment.alignment_figures import COSINE_KINDS
-from gsd_core.dashboard.drawing.charts import show_chart
 from gsd_core.dashboard.evidence import evidence_figures
 from gsd_core.dashboard.evidence.evidence_queries import (
     QUESTION,
@@ -22,9 +21,11 @@ from gsd_core.dashboard.evidence.evidence_queries import (
     list_metrics,
     load_evidence,
 )
-from gsd_core.dashboard.frame import session
+from gsd_core.dashboard.frame import run_cache, workspaces
 from gsd_core.dashboard.frame.address import choose, pick_many
-from gsd_core.dashboard.frame.session import Chosen, escape
+from gsd_core.dashboard.frame.charts import show_chart
+from gsd_core.dashboard.frame.page_text import escape
+from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.jobs import job_view
 from gsd_core.dashboard.jobs.commands import evaluate_commands
 
@@ -34,7 +35,7 @@ COLORS = {"above": "green", "below": "orange", "even": "gray"}
 def load_cosines(chosen: Chosen, table: str = "cosines") -> pd.DataFrame:
     """Table ``cosines`` or ``best`` of the chosen checkpoint, kinds in the order of claim figure A; empty where there
     is none."""
-    run = session.open_workspace().open_run(chosen.info.name)
+    run = workspaces.open_workspace().open_run(chosen.info.name)
     if table not in run.structure_tables(chosen.checkpoint):
         return pd.DataFrame()
     cosines = run.read_structure(chosen.checkpoint, table)
@@ -46,7 +47,7 @@ def load_cosines(chosen: Chosen, table: str = "cosines") -> pd.DataFrame:
 
 def show_evidence(chosen: Chosen) -> None:
     """Verdict, dot plot, curve over training, figure A; or how to get them."""
-    run = session.open_workspace().open_run(chosen.info.name)
+    run = workspaces.open_workspace().open_run(chosen.info.name)
     rows = load_evidence(run)
     if len(rows):
         _show_benchmark(chosen, rows)
@@ -107,7 +108,7 @@ def _show_benchmark(chosen: Chosen, rows: pd.DataFrame) -> None:
 
 
 def _show_form(chosen: Chosen) -> None:
-    view = session.get_view(chosen)
+    view = run_cache.get_view(chosen)
     labels = [label.name for label in view.labels]
     if not labels:
         st.caption(
@@ -120,8 +121,8 @@ def _show_form(chosen: Chosen) -> None:
         level = middle.selectbox("Level", ["span", "sample"])
         differ = right.multiselect("Neighbours must differ in", labels)
         sent = st.form_submit_button("Evaluate all checkpoints", type="primary")
-    if sent and session.can_run_jobs():
-        commands = evaluate_commands(session.workspace_uri(), chosen.info.name, label, level, differ)
+    if sent and workspaces.can_run_jobs():
+        commands = evaluate_commands(workspaces.workspace_uri(), chosen.info.name, label, level, differ)
         job_view.start_and_show(f"Evaluate {chosen.info.name}", commands, run=chosen.info.name)
     st.caption(
         f"The same from a shell, with other tiers and controls beside it: `gsd evaluate {chosen.info.name} "

@@ -6,6 +6,7 @@ choose          a select box whose value is such a choice
 write_text      a text box whose text is such a choice
 pick_many       a multiple choice kept likewise
 address_of      the address's parameters for a link
+PAGES           the pages' files by name
 
 The address is the truth: a widget takes its value from it before it is drawn, and a change goes there before the rerun.
 """
@@ -18,6 +19,13 @@ from typing import Any
 
 import streamlit as st
 
+PAGES = {
+    name: f"pages/{name}.py"
+    for name in (
+        *("overview", "map", "trace", "alignment", "stresses", "twins"),
+        *("timeline", "evidence", "data", "help"),
+    )
+}
 _REMEMBERED = "gsd_remembered"
 SEPARATOR = "\x1f"  # a label may hold any sign that people write
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from gsd_core.dashboard.frame import address, session
-from gsd_core.dashboard.frame.session import Chosen
+from gsd_core.dashboard.frame import address, workspaces
+from gsd_core.dashboard.frame.page_text import escape
+from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.store import RunInfo
 
 _KEYS, _OFF = "keys", "off"  # in the address
@@ -39,12 +40,12 @@ def choose_run() -> Chosen | None:
 
     Two buttons with a key each go to the checkpoints before and after it.
     """
-    runs = {info.name: info for info in session.list_runs() if info.status != "broken"}
+    runs = {info.name: info for info in workspaces.list_runs() if info.status != "broken"}
     if not runs:
         return None
     wanted = st.query_params.get("run")
     if wanted and wanted not in runs:
-        st.warning(f"There is no run “{session.escape(wanted)}” in this workspace; showing another.")
+        st.warning(f"There is no run “{escape(wanted)}” in this workspace; showing another.")
     name = address.choose(
         "Run",
         "run",
@@ -76,9 +77,7 @@ def _show_steps(info: RunInfo, at: int) -> None:
             "",
             key=f"checkpoint_{word.lower()}",
             icon=f":material/{icon}:",
-            help=f"{word} checkpoint: {session.escape(name)}"
-            if is_there
-            else f"No {word.lower()} checkpoint",
+            help=f"{word} checkpoint: {escape(name)}" if is_there else f"No {word.lower()} checkpoint",
             disabled=not is_there,
             shortcut=key if has_keys() else None,
             on_click=address.write_address,

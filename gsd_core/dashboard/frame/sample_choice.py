@@ -11,8 +11,8 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from gsd_core.dashboard.frame import session
 from gsd_core.dashboard.frame.address import read_address, write_address
+from gsd_core.dashboard.frame.page_text import escape, shorten
 from gsd_core.dashboard.reading.run_view import RunView
 
 MANY = 2_000  # beyond, the list travels for seconds whenever the page is drawn
@@ -27,7 +27,7 @@ def list_samples(view: RunView) -> list[str]:
 
 def _name(questions: pd.Series, sample: str) -> str:
     """A sample and the beginning of its question."""
-    question = session.shorten(str(questions.get(sample, "")), _TEXT)
+    question = shorten(str(questions.get(sample, "")), _TEXT)
     return f"{sample}  ·  {question}" if question else sample
 
 
@@ -38,7 +38,7 @@ def _changed(view: RunView, key: str, name: str, default: str) -> None:
         write_address(name, None if value == default else value)
     else:
         st.toast(
-            f"This run holds no spans of a sample “{session.escape(session.shorten(value, 60))}”.",
+            f"This run holds no spans of a sample “{escape(shorten(value, 60))}”.",
             icon=":material/search_off:",
         )
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import streamlit as st
 
-from gsd_core.dashboard.drawing.colors import Mark
+from gsd_core.dashboard.look.colors import Mark
 from gsd_core.dashboard.reading.cosine_queries import Null
 
 MEASURES = {

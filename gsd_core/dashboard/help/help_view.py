@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from gsd_core.dashboard.frame import session
+from gsd_core.dashboard.frame.address import PAGES
+from gsd_core.dashboard.frame.page_text import escape
 from gsd_core.dashboard.frame.run_choice import choose_keys
 from gsd_core.dashboard.frame.snippets import MEASURES
 
@@ -103,20 +104,20 @@ def show_help() -> None:
     for start in range(0, len(TOUR), 3):
         for column, (page, title, text) in zip(st.columns(3), TOUR[start : start + 3], strict=True):
             with column.container(border=True, height="stretch"):
-                st.page_link(session.PAGES[page], label=f"**{title}**")
+                st.page_link(PAGES[page], label=f"**{title}**")
                 st.caption(text)
     left, right = st.columns(2, gap="large")
     with left:
         st.markdown("#### Words")
         for word, meaning in WORDS.items():
-            st.markdown(f"**{word}** — {session.escape(meaning)}")
+            st.markdown(f"**{word}** — {escape(meaning)}")
     with right:
         st.markdown("#### Measures")
         for key, name in MEASURE_NAMES.items():
-            st.markdown(f"**{name}** — {session.escape(MEASURES[key])}")
+            st.markdown(f"**{name}** — {escape(MEASURES[key])}")
         st.markdown("#### Keys")
         for place, keys, what in KEYS:
-            st.markdown(f"{place}: **{session.escape(keys)}** — {session.escape(what)}")
+            st.markdown(f"{place}: **{escape(keys)}** — {escape(what)}")
         choose_keys()
         st.markdown("#### What is not claimed")
         st.markdown(

@@ -10,8 +10,9 @@ import time
 
 import streamlit as st
 
-from gsd_core.dashboard.frame import session
-from gsd_core.dashboard.frame.session import escape
+from gsd_core.dashboard.frame import workspaces
+from gsd_core.dashboard.frame.address import PAGES
+from gsd_core.dashboard.frame.page_text import escape, show_error
 from gsd_core.dashboard.frame.snippets import format_bytes, format_duration, format_when
 from gsd_core.dashboard.jobs import job_store
 from gsd_core.dashboard.jobs.job_store import Job
@@ -39,7 +40,7 @@ def show_jobs(limit: int = 6, only: str | None = None) -> None:
 
 
 def _find(only: str | None) -> list[Job]:
-    found = job_store.list_jobs(session.workspace_uri()) if session.can_run_jobs() else []
+    found = job_store.list_jobs(workspaces.workspace_uri()) if workspaces.can_run_jobs() else []
     return [job for job in found if only is None or job.id == only]
 
 
@@ -48,7 +49,7 @@ def _poll(limit: int, only: str | None) -> None:
     for job in found:
         show_job(job)
     if not any(job.is_active for job in found):
-        session.forget_listings()
+        workspaces.forget_listings()
         st.rerun()  # the whole page: what the job made is to be seen, and the polling ends
 
 
@@ -115,17 +116,17 @@ def _show_actions(job: Job) -> None:
         elif job.status == "done":
             if job.run:
                 st.page_link(
-                    session.PAGES["map"],
+                    PAGES["map"],
                     label="Open the map",
                     icon=":material/scatter_plot:",
                     query_params={"run": job.run},
                 )
         elif st.button("Go on from here", key=f"resume_{job.id}", icon=":material/resume:"):
             try:
-                job_store.restart_job(session.workspace_uri(), job)
+                job_store.restart_job(workspaces.workspace_uri(), job)
                 st.rerun()
             except UserError as error:
-                session.show_error(error)
+                show_error(error)
         if not job.is_active and st.button(
             "Forget", key=f"forget_{job.id}", type="tertiary", icon=":material/delete:"
         ):
@@ -137,13 +138,13 @@ def start_and_show(
     title: str, commands: list[list[str]], run: str | None, dataset: str | None = None
 ) -> None:
     """Start a job and show the page again with it; an error is shown in place."""
-    if not session.can_run_jobs():
-        st.info(f"{session.find_obstacle()}: start the stage with the command line.")
+    if not workspaces.can_run_jobs():
+        st.info(f"{workspaces.find_obstacle()}: start the stage with the command line.")
         return
     try:
-        job = job_store.start_job(session.workspace_uri(), title, commands, run=run, dataset=dataset)
+        job = job_store.start_job(workspaces.workspace_uri(), title, commands, run=run, dataset=dataset)
     except UserError as error:
-        session.show_error(error)
+        show_error(error)
         return
     st.session_state["gsd_last_job"] = job.id
     st.rerun(scope="app")

@@ -20,8 +20,8 @@ from plotly.colors import sample_colorscale
 
 from gsd_core.dashboard.components.scatter import ScatterLook
 from gsd_core.dashboard.components.scatter.encoding import Block, encode_places, encode_values
-from gsd_core.dashboard.drawing.colors import NOISE, SEQUENTIAL, compute_marks
-from gsd_core.dashboard.drawing.plot_text import shorten
+from gsd_core.dashboard.look.colors import NOISE, SEQUENTIAL, compute_marks
+from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.dashboard.map.map_figures import MAX_IN_LEGEND, MAX_NAMED, OTHER, ColorBy
 from gsd_core.dashboard.reading.run_view import RunView
 

@@ -16,13 +16,12 @@ import streamlit as st
 
 from gsd_core.dashboard.components.scatter import ScatterLook, plot_scatter
 from gsd_core.dashboard.components.scatter.encoding import Block, encode_mask
-from gsd_core.dashboard.drawing.charts import offer_files
-from gsd_core.dashboard.drawing.figure_tables import make_map_table
-from gsd_core.dashboard.frame import session
-from gsd_core.dashboard.frame.session import Chosen
+from gsd_core.dashboard.components.scatter.polygons import find_inside
+from gsd_core.dashboard.frame import workspaces
+from gsd_core.dashboard.frame.charts import offer_files
+from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.map import big_map, map_figures
 from gsd_core.dashboard.map.map_figures import ColorBy
-from gsd_core.dashboard.map.polygons import find_inside
 from gsd_core.dashboard.reading.run_view import RunView
 
 _MISSING = "map_without_webgl"
@@ -68,13 +67,13 @@ def show_big_map(
     def missing() -> None:
         st.session_state[_MISSING] = True
 
-    stamp = f"{session.workspace_uri()} {view.name} {chosen.stamp} {view.checkpoint}"
+    stamp = f"{workspaces.workspace_uri()} {view.name} {chosen.stamp} {view.checkpoint}"
     name = f"Map of {len(view.spans):,} spans coloured by {color.title}"
     with offer_files(
         key=key,
         alt=name,
         name=f"{view.name} {view.checkpoint} map {color.name}",
-        table=partial(make_map_table, view, mask, color.column),
+        table=partial(map_figures.make_map_table, view, mask, color.column),
         formats=("png",),
     ):
         plot_scatter(

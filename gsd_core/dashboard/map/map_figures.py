@@ -1,9 +1,9 @@
-"""Plotly figures.
+"""Figure of the map page, and its table.
 
-ColorBy        what the points of a map are coloured by
-list_color_choices   the choices for a run
-plot_map       the layout of span directions
-selected_rows  rows of the frame behind a selection that the browser sent
+ColorBy             what the points of a map are coloured by
+list_color_choices  the choices for a run
+plot_map            the layout of span directions
+make_map_table      the same spans as a table to save
 
 Points carry their row number only; texts stay on the server until they are asked for.
 """
@@ -11,7 +11,6 @@ Points carry their row number only; texts stay on the server until they are aske
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,8 +18,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from gsd_core.dashboard.drawing.colors import NOISE, NOISE_MARK, SEQUENTIAL, Mark, compute_marks
-from gsd_core.dashboard.drawing.plot_text import keep_apart, name_in_plot, plain, shorten
+from gsd_core.dashboard.look.colors import NOISE, NOISE_MARK, SEQUENTIAL, Mark, compute_marks
+from gsd_core.dashboard.look.plot_text import keep_apart, name_in_plot, plain, shorten
 from gsd_core.dashboard.reading.run_view import RunView
 
 MAX_NAMED = 24  # categories with a colour of their own; the rest share grey
@@ -249,17 +248,9 @@ def plot_map(
     return figure
 
 
-def selected_rows(event: Mapping[str, Any] | None) -> list[int]:
-    """Rows behind the points of a selection, in the order the browser sent them, each once.
-
-    Whatever a browser may send instead of numbers is left out.
-    """
-    points = ((event or {}).get("selection") or {}).get("points") or []
-    rows: dict[int, None] = {}
-    for point in points:
-        value = point.get("customdata")
-        if isinstance(value, list | tuple):
-            value = value[0] if value else None
-        if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
-            rows[int(value)] = None
-    return list(rows)
+def make_map_table(view: RunView, mask: np.ndarray, column: str) -> pd.DataFrame:
+    """Spans that ``mask`` (n,) keeps and that have a place: ``span, sample, index, text, x, y, cluster,
+    cluster_label`` and ``column``, what they are coloured by."""
+    columns = ["span", "sample", "index", "text", "x", "y", "cluster", "cluster_label"]
+    known = view.spans["x"].notna().to_numpy()
+    return view.spans.loc[mask & known, list(dict.fromkeys([*columns, column]))]

@@ -13,10 +13,11 @@ import numpy as np
 import streamlit as st
 
 from gsd_core.dashboard.components.clusters import ClusterRow, plot_clusters
-from gsd_core.dashboard.drawing.downloads import compute_csv
-from gsd_core.dashboard.frame import session, snippets
+from gsd_core.dashboard.frame import snippets
 from gsd_core.dashboard.frame.address import read_address, write_address
-from gsd_core.dashboard.frame.session import Chosen, escape
+from gsd_core.dashboard.frame.downloads import compute_csv
+from gsd_core.dashboard.frame.page_text import escape, shorten
+from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.reading.run_view import RunView
 from gsd_core.dashboard.spans import span_panel
 
@@ -77,7 +78,7 @@ def show_clusters(chosen: Chosen, view: RunView, on_open: Callable[[str], None])
         with st.container(border=True, gap="xsmall"):
             snippets.show(snippets.make_quote(str(found["text"]).strip(), view.mark(cluster).color))
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-                name = escape(session.shorten(str(found["sample"]), 34))
+                name = escape(shorten(str(found["sample"]), 34))
                 span_panel.link_to_trace(
                     chosen,
                     str(found["sample"]),

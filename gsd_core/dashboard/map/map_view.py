@@ -1,7 +1,6 @@
 """The map page: controls, figure, and the panel beside it.
 
-show_map          the page of an analysed run
-show_unanalyzed   the page of a run without a layout
+show_map   the page of an analysed run
 """
 
 from __future__ import annotations
@@ -18,13 +17,11 @@ import streamlit as st
 from gsd_core.dashboard.components.relay import take_picks
 from gsd_core.dashboard.components.rings import plot_rings
 from gsd_core.dashboard.components.scatter import read_row
-from gsd_core.dashboard.drawing.charts import show_chart
-from gsd_core.dashboard.drawing.figure_tables import make_map_table
-from gsd_core.dashboard.frame import session
+from gsd_core.dashboard.frame import run_cache
 from gsd_core.dashboard.frame.address import choose, read_address, write_address, write_text
-from gsd_core.dashboard.frame.session import Chosen, escape
-from gsd_core.dashboard.jobs import job_view
-from gsd_core.dashboard.jobs.commands import analyze_commands
+from gsd_core.dashboard.frame.charts import selected_rows, show_chart
+from gsd_core.dashboard.frame.page_text import escape
+from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.map import big_map_view, map_figures
 from gsd_core.dashboard.map.big_map import is_big
 from gsd_core.dashboard.map.map_filter import choose_filter
@@ -39,30 +36,6 @@ RINGED_NEIGHBORS = 5
 TABS = ("Span", "Clusters", "Selection")
 _SELECTION, _TAB = "map_selection", "map_tab"
 _PANEL = "map_panel"
-
-
-def show_unanalyzed(chosen: Chosen) -> None:
-    """A run whose spans have no layout yet: say what there is, offer the analysis."""
-    info = chosen.info
-    with st.container(border=True):
-        if info.status == "capturing" and not info.n_spans:
-            st.markdown("### The capture has not stored any span yet")
-        else:
-            st.markdown(f"### {info.n_spans:,} spans are captured, and not laid out yet")
-        st.caption(
-            "The analysis centres the directions, lays them out and finds clusters; minutes at most for 10,000 spans."
-        )
-        with st.container(horizontal=True):
-            if info.n_spans and st.button("Analyse this run", type="primary", icon=":material/auto_awesome:"):
-                commands = analyze_commands(session.workspace_uri(), info.name)
-                job_view.start_and_show(f"Analyse {info.name}", commands, run=info.name)
-            st.page_link(
-                session.PAGES["trace"],
-                label="Read its traces meanwhile",
-                icon=":material/notes:",
-                query_params={"run": info.name},
-            )
-    job_view.show_jobs(limit=1)
 
 
 def _known_span(view: RunView) -> str:
@@ -105,7 +78,7 @@ def _read_selection(chosen: Chosen, view: RunView) -> np.ndarray:
         return np.zeros(0, dtype=np.int64)
     if checkpoint == view.checkpoint:
         return rows
-    before = session.get_view(chosen._replace(checkpoint=checkpoint)).spans["span"].iloc[rows]
+    before = run_cache.get_view(chosen._replace(checkpoint=checkpoint)).spans["span"].iloc[rows]
     return np.array([view.row_of[span] for span in before if span in view.row_of], dtype=np.int64)
 
 
@@ -113,7 +86,7 @@ def _show_rings(chosen: Chosen, view: RunView, span: str) -> None:
     """Ring the chosen span and those best aligned with it."""
     rows: list[int] = []
     if span:
-        near = session.get_neighbors(chosen, span, RINGED_NEIGHBORS, bool(read_address(span_panel.WORDS)))
+        near = run_cache.get_neighbors(chosen, span, RINGED_NEIGHBORS, bool(read_address(span_panel.WORDS)))
         rows = [view.row_of[span], *near.index.tolist()]
     places = view.spans.loc[rows, ["x", "y"]].dropna()
     plot_rings(_chart_key(view), list(places.itertuples(index=False, name=None)), key="map_rings")
@@ -126,7 +99,7 @@ def _chart_key(view: RunView) -> str:
 
 @st.fragment(key="map_figure")
 def _figure(chosen: Chosen) -> None:
-    view = session.get_view(chosen)
+    view = run_cache.get_view(chosen)
     choices = map_figures.list_color_choices(view)
     left, middle, right = st.columns([2, 2, 1], vertical_alignment="bottom")
     with left:
@@ -162,7 +135,7 @@ def _draw(chosen: Chosen, view: RunView, mask: np.ndarray, color: map_figures.Co
         figure = map_figures.plot_map(view, mask, color, is_dark=is_dark, height=HEIGHT)
 
     def selected() -> None:
-        rows = map_figures.selected_rows(st.session_state.get(key))
+        rows = selected_rows(st.session_state.get(key))
         if rows:
             _picked(view, rows)
 
@@ -171,7 +144,7 @@ def _draw(chosen: Chosen, view: RunView, mask: np.ndarray, color: map_figures.Co
         key=key,
         alt=f"Map of {len(view.spans)} spans coloured by {color.name}",
         name=f"{view.name} {view.checkpoint} map {color.name}",
-        table=partial(make_map_table, view, mask, color.column),
+        table=partial(map_figures.make_map_table, view, mask, color.column),
         on_select=selected,
         modes=("points", "box", "lasso"),
         has_tools=True,
@@ -206,7 +179,7 @@ def _caption(view: RunView, mask: np.ndarray) -> None:
 
 @st.fragment(key=_PANEL)
 def _panel(chosen: Chosen) -> None:
-    view = session.get_view(chosen)
+    view = run_cache.get_view(chosen)
     take_picks(_PANEL, partial(_take_row, view))
     span = _known_span(view)
     # Set anew in every run: of a tab that a component's callback has set, Streamlit would not tell the browser.
@@ -231,7 +204,7 @@ def _panel(chosen: Chosen) -> None:
 
 def show_map(chosen: Chosen) -> None:
     """Figure on the left, what was clicked on the right."""
-    view = session.get_view(chosen)
+    view = run_cache.get_view(chosen)
     if _known_span(view):
         st.session_state.setdefault(_TAB, TABS[0])
     left, right = st.columns([31, 19], gap="medium")

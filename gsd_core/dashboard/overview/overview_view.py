@@ -14,12 +14,13 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from gsd_core.dashboard.drawing.colors import NOISE_MARK, compute_marks
-from gsd_core.dashboard.frame import session
-from gsd_core.dashboard.frame.session import escape
+from gsd_core.dashboard.frame import workspaces
+from gsd_core.dashboard.frame.address import PAGES
+from gsd_core.dashboard.frame.page_text import escape, shorten, show_error
 from gsd_core.dashboard.frame.snippets import Number, format_when, make_numbers, show
 from gsd_core.dashboard.jobs import job_view
 from gsd_core.dashboard.jobs.commands import analyze_commands, base_command
+from gsd_core.dashboard.look.colors import NOISE_MARK, compute_marks
 from gsd_core.dashboard.reading.run_view import stamp_of
 from gsd_core.errors import UserError
 from gsd_core.store import DatasetInfo, RunInfo
@@ -63,14 +64,14 @@ def show_first_steps(has_datasets: bool) -> None:
             column.caption(text)
         with st.container(horizontal=True):
             if st.button("Bring your own data", type="primary", icon=":material/upload_file:"):
-                st.switch_page(session.PAGES["data"])
-            st.page_link(session.PAGES["help"], label="What is this?", icon=":material/help:")
+                st.switch_page(PAGES["data"])
+            st.page_link(PAGES["help"], label="What is this?", icon=":material/help:")
             if st.button(
                 "Build the demo",
                 icon=":material/science:",
                 help="Captures the bundled corpus with the bundled model; a few minutes.",
             ):
-                command = [*base_command(session.workspace_uri()), "demo", "--no-serve"]
+                command = [*base_command(workspaces.workspace_uri()), "demo", "--no-serve"]
                 job_view.start_and_show("Build the demo", [command], run="demo")
 
 
@@ -100,7 +101,7 @@ def compute_thumbnail(points: pd.DataFrame) -> str:
 @st.cache_data(max_entries=64, show_spinner=False)
 def _thumbnail(uri: str, run: str, checkpoint: str, stamp: str) -> tuple[str, int]:
     """Picture and number of clusters of a run."""
-    opened = session.open_workspace().open_run(run)
+    opened = workspaces.open_workspace().open_run(run)
     return compute_thumbnail(opened.read_points(checkpoint)), len(
         opened.read_clusters(checkpoint).query("cluster >= 0")
     )
@@ -113,7 +114,7 @@ def _describe(manifest: dict[str, Any]) -> str:
     tier = f"tier {manifest.get('tier', '?')}" + (f", window {window}" if window not in (None, "") else "")
     words = [
         str(dataset.get("name", "")),
-        f"model {session.shorten(str(model.get('source', '?')), 30)}",
+        f"model {shorten(str(model.get('source', '?')), 30)}",
         tier,
     ]
     return " · ".join(word for word in words if word)
@@ -133,12 +134,12 @@ def _show_card(info: RunInfo) -> None:
         if checkpoint in (info.manifest.get("analysis") or {}):
             try:
                 picture, n_clusters = _thumbnail(
-                    session.workspace_uri(), info.name, checkpoint, stamp_of(info, checkpoint)
+                    workspaces.workspace_uri(), info.name, checkpoint, stamp_of(info, checkpoint)
                 )
                 st.image(picture, width="stretch", alt=f"Map of run {info.name}, small")
                 numbers.append(Number("clusters", f"{n_clusters:,}"))
             except UserError as error:
-                session.show_error(error)
+                show_error(error)
         if len(info.checkpoints) > 1:
             numbers.append(Number("checkpoints", str(len(info.checkpoints))))
         show(make_numbers(numbers))
@@ -147,17 +148,15 @@ def _show_card(info: RunInfo) -> None:
             parameters = {"run": info.name}
             if info.status == "analyzed":
                 st.page_link(
-                    session.PAGES["map"], label="Map", icon=":material/scatter_plot:", query_params=parameters
+                    PAGES["map"], label="Map", icon=":material/scatter_plot:", query_params=parameters
                 )
             elif info.status == "captured" and st.button(
                 "Analyse", key=f"analyse_{info.name}", type="primary", icon=":material/auto_awesome:"
             ):
-                commands = analyze_commands(session.workspace_uri(), info.name)
+                commands = analyze_commands(workspaces.workspace_uri(), info.name)
                 job_view.start_and_show(f"Analyse {info.name}", commands, run=info.name)
             if info.n_spans:
-                st.page_link(
-                    session.PAGES["trace"], label="Traces", icon=":material/notes:", query_params=parameters
-                )
+                st.page_link(PAGES["trace"], label="Traces", icon=":material/notes:", query_params=parameters)
 
 
 def show_runs(runs: list[RunInfo]) -> None:
@@ -183,4 +182,4 @@ def show_datasets(datasets: list[DatasetInfo]) -> None:
         }
     )
     st.dataframe(table, hide_index=True, alt="Data sets of this workspace")
-    st.page_link(session.PAGES["data"], label="Bring or capture data", icon=":material/upload_file:")
+    st.page_link(PAGES["data"], label="Bring or capture data", icon=":material/upload_file:")

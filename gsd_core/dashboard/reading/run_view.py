@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gsd_core.dashboard.drawing.colors import NOISE_MARK, Mark, compute_marks
+from gsd_core.dashboard.look.colors import NOISE_MARK, Mark, compute_marks
 from gsd_core.dashboard.reading.labels import LabelColumn, compute_label_columns, compute_label_frame
 from gsd_core.dashboard.reading.row_index import RowIndex
 from gsd_core.store import Run, RunInfo, RunReader

@@ -23,12 +23,13 @@ from plotly.offline import get_plotlyjs
 
 from gsd_core.comparison.verdict import compute_verdict
 from gsd_core.dashboard.alignment import alignment_figures
-from gsd_core.dashboard.drawing import structure_figures
 from gsd_core.dashboard.evidence import evidence_figures
 from gsd_core.dashboard.evidence.evidence_queries import choose_default_rows, load_evidence
 from gsd_core.dashboard.map import map_figures
 from gsd_core.dashboard.reading.run_view import RunView, load_run_view
 from gsd_core.dashboard.reading.structure_queries import Structure, compute_reference, load_structure
+from gsd_core.dashboard.stresses import stresses_figures
+from gsd_core.dashboard.twins import twins_figures
 from gsd_core.errors import UserError
 from gsd_core.store import Run, Workspace
 
@@ -141,7 +142,7 @@ def _show_map(view: RunView) -> list[str]:
 
 
 def _show_twins(view: RunView, structure: Structure) -> list[str]:
-    figure = structure_figures.plot_quadrants(view, structure, compute_reference(structure, "semantic"))
+    figure = twins_figures.plot_quadrants(view, structure, compute_reference(structure, "semantic"))
     questions = view.samples.set_index("sample")["question"].to_dict() if "question" in view.samples else {}
     parts = [
         "<h2>Structural twins</h2>",
@@ -190,7 +191,7 @@ def _show_stresses(structure: Structure) -> list[str]:
     return [
         "<h2>Aligned sequential stresses</h2>",
         _embed(
-            structure_figures.plot_stresses(structure.stresses),
+            stresses_figures.plot_stresses(structure.stresses),
             "Recurring sequences of clusters: samples that have them, against their lift over shuffled order.",
         ),
         _table(("clusters in order", "samples", "lift", "q"), rows, numbers=(1, 2, 3)),

@@ -21,14 +21,14 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from gsd_core.dashboard.alignment.alignment_figures import plot_matrix
-from gsd_core.dashboard.drawing.charts import show_chart
-from gsd_core.dashboard.drawing.downloads import compute_csv
-from gsd_core.dashboard.drawing.figure_tables import make_matrix_table
-from gsd_core.dashboard.frame import session, snippets
-from gsd_core.dashboard.frame.address import SEPARATOR, address_of, read_address, write_address
-from gsd_core.dashboard.frame.session import Chosen, escape
+from gsd_core.dashboard.frame import run_cache, snippets
+from gsd_core.dashboard.frame.address import PAGES, SEPARATOR, address_of, read_address, write_address
+from gsd_core.dashboard.frame.charts import show_chart
+from gsd_core.dashboard.frame.downloads import compute_csv
+from gsd_core.dashboard.frame.page_text import escape, shorten
+from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.reading.run_view import RunView
+from gsd_core.dashboard.spans.span_figures import make_matrix_table, plot_matrix
 
 MOST_PINS = 24  # an address stays short enough to be sent
 MOST_RECENT = 12
@@ -99,7 +99,7 @@ def read_recent(view: RunView) -> list[str]:
 def show_pins(chosen: Chosen) -> None:
     """A button with the number of pinned spans; behind it these and the recent ones."""
     # Without a pin the run need not be read.
-    pins = read_pins(session.get_view(chosen)) if read_address(_ADDRESS) else []
+    pins = read_pins(run_cache.get_view(chosen)) if read_address(_ADDRESS) else []
     label, icon = (f"Pinned ({len(pins)})", ":material/keep:") if pins else ("Recent", ":material/history:")
     if st.button(label, key="pins_open", icon=icon, help="Pinned spans, and those looked at last"):
         _show_dialog(chosen)
@@ -107,7 +107,7 @@ def show_pins(chosen: Chosen) -> None:
 
 @st.dialog("Pinned and recent spans", width="medium", icon=":material/keep:")
 def _show_dialog(chosen: Chosen) -> None:
-    view = session.get_view(chosen)
+    view = run_cache.get_view(chosen)
     pins = read_pins(view)
     if pins:
         _show_pinned(chosen, view, pins)
@@ -124,9 +124,9 @@ def _show_pinned(chosen: Chosen, view: RunView, pins: list[str]) -> None:
     """How alike the pinned spans are, which these are, and files of them."""
     if len(pins) > 1:
         rows = [view.row_of[span] for span in pins]
-        matrix = session.get_directions(chosen).matrix
+        matrix = run_cache.get_directions(chosen).matrix
         cosines = np.asarray(matrix[rows] @ matrix[rows].T)
-        texts = [session.shorten(str(text).strip(), 60) for text in view.spans["text"].iloc[rows]]
+        texts = [shorten(str(text).strip(), 60) for text in view.spans["text"].iloc[rows]]
         show_chart(
             plot_matrix(cosines, texts),
             key="pins_matrix",
@@ -160,10 +160,10 @@ def _show_listed(chosen: Chosen, view: RunView, span: str, head: str, key: str) 
             snippets.make_quote(head + str(row["text"]).strip(), view.mark(int(row["cluster"])).color)
         )
         with st.container(horizontal=True, vertical_alignment="center"):
-            in_trace = f"In its trace: {escape(session.shorten(str(row['sample']), 34))}"
+            in_trace = f"In its trace: {escape(shorten(str(row['sample']), 34))}"
             for page, label in (("trace", in_trace), ("map", "On the map")):
                 st.page_link(
-                    session.PAGES[page],
+                    PAGES[page],
                     label=label,
                     query_params=address_of(
                         run=chosen.info.name,

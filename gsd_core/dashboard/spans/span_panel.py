@@ -19,9 +19,10 @@ import streamlit as st
 
 from gsd_core.dashboard.components.aligned import AlignedSpan, plot_aligned
 from gsd_core.dashboard.components.trace import TraceSegment, plot_trace
-from gsd_core.dashboard.frame import session, snippets
-from gsd_core.dashboard.frame.address import address_of, read_address, write_address
-from gsd_core.dashboard.frame.session import Chosen, escape
+from gsd_core.dashboard.frame import run_cache, snippets, workspaces
+from gsd_core.dashboard.frame.address import PAGES, address_of, read_address, write_address
+from gsd_core.dashboard.frame.page_text import escape, shorten
+from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.frame.snippets import MEASURES, Number
 from gsd_core.dashboard.jobs import job_view
 from gsd_core.dashboard.jobs.commands import exact_commands
@@ -37,7 +38,7 @@ DESCRIBED = ["index", "n_in_trace", "cluster", "loss", "norm", "coherence"]
 def link_to_trace(chosen: Chosen, sample: str, span: str, label: str) -> None:
     """A link that opens a sample's trace at a span."""
     st.page_link(
-        session.PAGES["trace"],
+        PAGES["trace"],
         label=label,
         icon=":material/arrow_forward:",
         icon_position="right",
@@ -50,7 +51,7 @@ def link_to_trace(chosen: Chosen, sample: str, span: str, label: str) -> None:
 def link_to_map(chosen: Chosen, span: str, label: str) -> None:
     """A link that opens the map with a span chosen."""
     st.page_link(
-        session.PAGES["map"],
+        PAGES["map"],
         label=label,
         icon=":material/scatter_plot:",
         query_params=address_of(run=chosen.info.name, checkpoint=_checkpoint(chosen), span=span),
@@ -144,7 +145,7 @@ def show_heading(view: RunView, row: pd.Series, fragment: str = "", text: str = 
     """
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         st.markdown(
-            f"**{escape(session.shorten(row['sample'], 60))}**  ·  span {row['index'] + 1} of {row['n_in_trace']}",
+            f"**{escape(shorten(row['sample'], 60))}**  ·  span {row['index'] + 1} of {row['n_in_trace']}",
             width="content",
         )
         if fragment:
@@ -183,11 +184,11 @@ def show_aligned(
     top = count.segmented_control(
         "How many", TOP_CHOICES, default=TOP_CHOICES[0], key=f"{key}_top", label_visibility="collapsed"
     )
-    null = session.get_directions(chosen).null
-    wording = session.get_wording(chosen) if choose_words(key, MEASURES["words"]) else None
+    null = run_cache.get_directions(chosen).null
+    wording = run_cache.get_wording(chosen) if choose_words(key, MEASURES["words"]) else None
     if wording is None and read_address(WORDS):
         st.caption("The words of this run's spans cannot be compared here: there are too many, or none.")
-    found = session.get_neighbors(chosen, span, int(top or TOP_CHOICES[0]), wording is not None)
+    found = run_cache.get_neighbors(chosen, span, int(top or TOP_CHOICES[0]), wording is not None)
     if found.empty:
         st.info(
             "No aligned spans: this span's gradient is zero, or no other sample has a span to compare.",
@@ -199,7 +200,7 @@ def show_aligned(
         f"samples ({null.p95:.2f}). {_name_windows(null)}q is adjusted over all spans of other "
         f"samples{' in other words' if wording is not None else ''}. Alignment correlates; it is no proof of cause."
     )
-    exact = load_exact(session.open_workspace().open_run(chosen.info.name), chosen.checkpoint, span)
+    exact = load_exact(workspaces.open_workspace().open_run(chosen.info.name), chosen.checkpoint, span)
     known = found["span"].map(exact)
     if known.notna().all():
         found = found.assign(known=known).sort_values("known", ascending=False, kind="stable")
@@ -211,7 +212,7 @@ def show_aligned(
         on_show=on_open,
     )
     if opened is not None and opened in view.row_of:
-        st.switch_page(session.PAGES["trace"], query_params=_address_of_trace(chosen, view, opened))
+        st.switch_page(PAGES["trace"], query_params=_address_of_trace(chosen, view, opened))
     if not known.notna().all():
         _offer_exact(chosen, span, len(found), key)
 
@@ -235,10 +236,10 @@ def _make_aligned(
         beside=bar.beside,
         glyph=snippets.GLYPHS.get(mark.symbol, "●"),
         color=mark.color,
-        name=session.shorten(view.cluster_name(int(row.cluster)), 26),
+        name=shorten(view.cluster_name(int(row.cluster)), 26),
         text=str(row.text).strip(),
         exact=f"exact {exact[span]:.2f}" if span in exact else "",
-        link=f"{session.shorten(str(row.sample), 34)} · {row.index + 1}/{row.n_in_trace}",
+        link=f"{shorten(str(row.sample), 34)} · {row.index + 1}/{row.n_in_trace}",
         address=f"trace?{urlencode(_address_of_trace(chosen, view, span))}",
     )
 
@@ -264,14 +265,14 @@ def choose_words(key: str, explained: str) -> bool:
 
 def _offer_exact(chosen: Chosen, span: str, top: int, key: str) -> None:
     """A button that ranks the neighbours by gradients without a sketch, and its job while it runs."""
-    if chosen.info.manifest.get("tier") != "span" or not session.can_run_jobs():
+    if chosen.info.manifest.get("tier") != "span" or not workspaces.can_run_jobs():
         return
     running = f"{key}_exact_job"
     if st.button(
         "Check without the sketch", key=f"{key}_exact", icon=":material/target:", help=MEASURES["exact"]
     ):
         st.session_state[running] = True
-        commands = exact_commands(session.workspace_uri(), chosen.info.name, chosen.checkpoint, span, top)
+        commands = exact_commands(workspaces.workspace_uri(), chosen.info.name, chosen.checkpoint, span, top)
         job_view.start_and_show(f"Exact cosines of {span}", commands, run=chosen.info.name)
     if st.session_state.get(running):
         job_view.show_jobs(limit=1)
@@ -285,7 +286,7 @@ def show_span(chosen: Chosen, view: RunView, span: str, on_open: Callable[[str],
     if sample in view.samples.index:
         question = str(view.samples.loc[sample, "question"])
         if question.strip():
-            with st.expander(f"Question: {escape(session.shorten(question, 90))}"):
+            with st.expander(f"Question: {escape(shorten(question, 90))}"):
                 st.text(question)
     plot_trace(
         trace_segments(view, sample),

@@ -11,15 +11,14 @@ import math
 import pandas as pd
 import streamlit as st
 
-from gsd_core.dashboard.alignment.alignment_view import open_structure
 from gsd_core.dashboard.components.rings import plot_rings
-from gsd_core.dashboard.drawing import structure_figures
-from gsd_core.dashboard.drawing.charts import show_chart
-from gsd_core.dashboard.frame import session, snippets
+from gsd_core.dashboard.frame import run_cache, snippets
 from gsd_core.dashboard.frame.address import read_address, write_address
-from gsd_core.dashboard.frame.session import Chosen, escape
+from gsd_core.dashboard.frame.charts import selected_rows, show_chart
+from gsd_core.dashboard.frame.page_text import escape, shorten
+from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.frame.snippets import Number
-from gsd_core.dashboard.map import map_figures
+from gsd_core.dashboard.jobs.analysis_offer import open_structure
 from gsd_core.dashboard.reading.run_view import RunView
 from gsd_core.dashboard.reading.structure_queries import (
     SIGNIFICANT,
@@ -28,6 +27,7 @@ from gsd_core.dashboard.reading.structure_queries import (
     name_pattern,
 )
 from gsd_core.dashboard.spans import span_panel
+from gsd_core.dashboard.stresses import stresses_figures
 
 HEIGHT = 430
 SHOWN = (8, 25, 100)
@@ -45,7 +45,7 @@ def _open_stress(structure: Structure, row: int, fragments: list[str]) -> None:
 
 def _clicked(structure: Structure) -> None:
     """Callback: a pattern was clicked in the plot."""
-    rows = map_figures.selected_rows(st.session_state.get(_PLOT))
+    rows = selected_rows(st.session_state.get(_PLOT))
     if rows:
         st.session_state[_CLICKS] = st.session_state.get(_CLICKS, 0) + 1
         _open_stress(structure, rows[0], ["stresses_list", "stresses_rows"])
@@ -60,7 +60,7 @@ def _picked(structure: Structure, key: str) -> None:
 
 @st.fragment(key="stresses_list")
 def _show_list(chosen: Chosen) -> None:
-    view, structure = session.get_view(chosen), session.get_structure(chosen)
+    view, structure = run_cache.get_view(chosen), run_cache.get_structure(chosen)
     if structure is None:  # analysed anew meanwhile
         return
     stresses = structure.stresses
@@ -108,7 +108,7 @@ def _pale(color: str) -> str:
 
 
 def _cell(text: str, color: str) -> str:
-    short = html.escape(session.shorten(text, CELL_CHARACTERS))
+    short = html.escape(shorten(text, CELL_CHARACTERS))
     return (
         f'<div title="{html.escape(text)}" style="border-left:3px solid {color};background:{color}1c;'
         "border-radius:.3rem;padding:.25rem .55rem;font-size:.88rem;line-height:1.4;min-width:0;"
@@ -138,7 +138,7 @@ def _show_occurrences(
         left, right = st.columns([2, 9], vertical_alignment="center")
         with left:
             more = f" · {row.n}×" if row.n > 1 else ""
-            name = escape(session.shorten(str(row.sample), 22)) + more
+            name = escape(shorten(str(row.sample), 22)) + more
             span_panel.link_to_trace(chosen, str(row.sample), str(spans["span"].iloc[0]), name)
         with right:
             _show_grid(
@@ -164,12 +164,12 @@ def _head(view: RunView, place: int, cluster: int) -> str:
 
 @st.fragment(key="stresses_rows")
 def _show_chosen(chosen: Chosen) -> None:
-    view, structure = session.get_view(chosen), session.get_structure(chosen)
+    view, structure = run_cache.get_view(chosen), run_cache.get_structure(chosen)
     if structure is None:
         return
     stress = structure.stresses.iloc[find_stress(structure, read_address("stress"))]
     pattern = [int(cluster) for cluster in stress["pattern"]]
-    found = session.get_occurrences(chosen, int(stress["stress"]))
+    found = run_cache.get_occurrences(chosen, int(stress["stress"]))
     lift = float(stress["lift"])
     # The overlay counts as the axis does, which is in powers of ten.
     ring = [(float(stress["support"]), math.log10(lift))] if 0 < lift < math.inf else []
@@ -178,10 +178,7 @@ def _show_chosen(chosen: Chosen) -> None:
     st.markdown(f"#### Pattern {escape(' → '.join(name.split(' · ')[0] for name in names))}")
     snippets.show(
         snippets.make_chips(
-            *(
-                (view.mark(cluster), session.shorten(name, 36))
-                for cluster, name in zip(pattern, names, strict=True)
-            )
+            *((view.mark(cluster), shorten(name, 36)) for cluster, name in zip(pattern, names, strict=True))
         )
     )
     n_samples = view.row_of.n_samples
@@ -233,11 +230,11 @@ def show_stresses(chosen: Chosen) -> None:
     left, right = st.columns([10, 10], gap="large")
     with left:
         show_chart(
-            structure_figures.plot_stresses(structure.stresses, HEIGHT),
+            stresses_figures.plot_stresses(structure.stresses, HEIGHT),
             key=_PLOT,
             alt=f"{len(structure.stresses)} patterns by support and lift",
             name=f"{chosen.info.name} {chosen.checkpoint} stresses",
-            table=lambda: structure_figures.keep_drawn(structure.stresses),
+            table=lambda: stresses_figures.keep_drawn(structure.stresses),
             on_select=lambda: _clicked(structure),
             has_tools=True,
         )

@@ -4,6 +4,7 @@ plot_curves       every measure over training as a small picture of its own, wit
 plot_moment       the aligned map of one checkpoint
 plot_drift        how far spans turned between checkpoints, as histograms
 plot_span         one span's own drift over training
+make_span_table   the same drift as a table to save
 DEFAULT_MEASURES  the measures shown first
 """
 
@@ -18,8 +19,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from gsd_core.dashboard.drawing.colors import ACCENT, NOISE, NOISE_MARK, PALETTE, Mark
-from gsd_core.dashboard.drawing.plot_text import keep_apart, name_in_plot, plain, shorten
+from gsd_core.dashboard.look.colors import ACCENT, NOISE, NOISE_MARK, PALETTE, Mark
+from gsd_core.dashboard.look.plot_text import keep_apart, name_in_plot, plain, shorten
 
 COLUMNS = 4
 CELL_HEIGHT, GAP = 190, 62  # pixels
@@ -273,3 +274,9 @@ def _name_clusters(places: pd.DataFrame, names: Mapping[int, str], is_dark: bool
 
 def _wrap(text: str) -> str:
     return "<br>".join(map(plain, textwrap.wrap(text, 48, max_lines=3, placeholder=" …")))
+
+
+def make_span_table(own: pd.DataFrame, everyone: pd.DataFrame) -> pd.DataFrame:
+    """``of, checkpoint, to_previous, to_first``: cosines of the span ``own`` with itself, then the median of all."""
+    columns = ["of", "checkpoint", "to_previous", "to_first"]
+    return pd.concat([own.assign(of=own["span"]), everyone.assign(of="median of all spans")])[columns]

@@ -12,14 +12,13 @@ from functools import partial
 import numpy as np
 import streamlit as st
 
-from gsd_core.dashboard.drawing.charts import show_chart
-from gsd_core.dashboard.drawing.figure_tables import make_span_table
-from gsd_core.dashboard.frame import session
-from gsd_core.dashboard.frame.address import address_of, pick_many, read_address, write_address
-from gsd_core.dashboard.frame.session import Chosen, escape
+from gsd_core.dashboard.frame import run_cache, workspaces
+from gsd_core.dashboard.frame.address import PAGES, address_of, pick_many, read_address, write_address
+from gsd_core.dashboard.frame.charts import selected_rows, show_chart
+from gsd_core.dashboard.frame.page_text import escape, shorten
+from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.jobs import job_view
 from gsd_core.dashboard.jobs.commands import analyze_commands, base_command
-from gsd_core.dashboard.map import map_figures
 from gsd_core.dashboard.reading.run_view import RunView
 from gsd_core.dashboard.spans import pins
 from gsd_core.dashboard.timeline import timeline_figures
@@ -38,7 +37,7 @@ _CHART, _SLIDER = "timeline_chart", "timeline_step"
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the timeline …")
 def _timeline(uri: str, name: str, stamp: str) -> Timeline:
-    return load_timeline(session.open_workspace().open_run(name))
+    return load_timeline(workspaces.open_workspace().open_run(name))
 
 
 def describe_emergence(timeline: Timeline) -> str:
@@ -64,14 +63,14 @@ def describe_emergence(timeline: Timeline) -> str:
 
 def show_timeline(chosen: Chosen) -> None:
     """Curves, slider, map and drift; or how to get them."""
-    run = session.open_workspace().open_run(chosen.info.name)
+    run = workspaces.open_workspace().open_run(chosen.info.name)
     if not run.has_structure(TIMELINE):
         _show_missing(chosen)
         return
     stamp = json.dumps(run.structure_info(TIMELINE), sort_keys=True, default=str)
-    timeline = _timeline(session.workspace_uri(), chosen.info.name, stamp)
+    timeline = _timeline(workspaces.workspace_uri(), chosen.info.name, stamp)
     reference = str(timeline.info["reference"])
-    view = session.get_view(Chosen(chosen.info, reference))
+    view = run_cache.get_view(Chosen(chosen.info, reference))
     order = list(timeline.ticks)
     at = chosen.checkpoint if chosen.checkpoint in order else reference
     _show_curves(chosen.info.name, timeline, at)
@@ -101,7 +100,7 @@ def _show_missing(chosen: Chosen) -> None:
             "whole run does it too."
         )
         analyses = chosen.info.manifest.get("analysis") or {}
-        uri = session.workspace_uri()
+        uri = workspaces.workspace_uri()
         is_analyzed = any(each in analyses for each in names)
         commands = (
             [[*base_command(uri), "timeline", chosen.info.name]]
@@ -191,7 +190,7 @@ def _show_map(timeline: Timeline, view: RunView, at: str) -> None:
     )
 
     def picked() -> None:
-        rows = map_figures.selected_rows(st.session_state.get(_CHART))
+        rows = selected_rows(st.session_state.get(_CHART))
         if rows and rows[0] < len(view.spans):
             write_address("span", str(view.spans["span"].iloc[rows[0]]))
 
@@ -264,7 +263,7 @@ def _show_span(chosen: Chosen, timeline: Timeline, view: RunView, order: list[st
     pins.note_span(view.name, span)
     with st.container(border=True):
         st.markdown(f"**{escape(span)}**  ·  {escape(view.cluster_name(int(row['cluster'])))}")
-        st.text(session.shorten(str(row["text"]), 400))
+        st.text(shorten(str(row["text"]), 400))
         everyone = timeline.drift.groupby("checkpoint")[["to_previous", "to_first"]].median().reset_index()
         places = {checkpoint: place for place, checkpoint in enumerate(order)}
         curves = [
@@ -276,15 +275,11 @@ def _show_span(chosen: Chosen, timeline: Timeline, view: RunView, order: list[st
             key="timeline_span",
             alt="Drift of the chosen span",
             name=f"{view.name} drift of {span}",
-            table=partial(make_span_table, *curves),
+            table=partial(timeline_figures.make_span_table, *curves),
         )
         if not np.any(timeline.layouts["span"] == span):
             st.caption("This span is not among those drawn on the map.")
         with st.container(horizontal=True):
             address = address_of(run=chosen.info.name, checkpoint=at, sample=str(row["sample"]), span=span)
-            st.page_link(
-                session.PAGES["trace"], label="Its trace", icon=":material/notes:", query_params=address
-            )
-            st.page_link(
-                session.PAGES["map"], label="On the map", icon=":material/map:", query_params=address
-            )
+            st.page_link(PAGES["trace"], label="Its trace", icon=":material/notes:", query_params=address)
+            st.page_link(PAGES["map"], label="On the map", icon=":material/map:", query_params=address)

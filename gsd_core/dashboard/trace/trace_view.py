@@ -16,10 +16,11 @@ import streamlit as st
 
 from gsd_core.dashboard.components.relay import take_picks
 from gsd_core.dashboard.components.trace import plot_trace
-from gsd_core.dashboard.frame import session, snippets
+from gsd_core.dashboard.frame import run_cache, snippets, workspaces
 from gsd_core.dashboard.frame.address import read_address, write_address
+from gsd_core.dashboard.frame.page_text import escape, shorten, show_error
+from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.frame.sample_choice import choose_sample, list_samples
-from gsd_core.dashboard.frame.session import Chosen
 from gsd_core.dashboard.reading.run_view import RunView
 from gsd_core.dashboard.spans import span_panel
 from gsd_core.errors import UserError
@@ -57,7 +58,7 @@ def _choose_sample(view: RunView) -> str:
             write_address("sample", owner)
     wanted = st.query_params.get("sample")
     if wanted and wanted not in samples:
-        st.warning(f"This run holds no spans of sample “{session.escape(wanted)}”; showing another.")
+        st.warning(f"This run holds no spans of sample “{escape(wanted)}”; showing another.")
     middle, left, right = st.columns([12, 1, 1], vertical_alignment="bottom")
     with middle:
         sample = choose_sample(view, "Sample", "sample")
@@ -112,7 +113,7 @@ def _show_legend(view: RunView, sample: str) -> None:
         view.spans["cluster"].to_numpy()[view.row_of.trace_of(sample)].astype(int).tolist()
     )
     named = [(view.mark(cluster), view.cluster_name(cluster)) for cluster in clusters]
-    snippets.show(snippets.make_chips(*((mark, session.shorten(name, 40)) for mark, name in named if name)))
+    snippets.show(snippets.make_chips(*((mark, shorten(name, 40)) for mark, name in named if name)))
 
 
 def _show_meta(meta: Any) -> None:
@@ -132,15 +133,15 @@ def _show_meta(meta: Any) -> None:
 
 def _read_tokens(chosen: Chosen, sample: str) -> pd.DataFrame | None:
     try:
-        return session.open_workspace().open_run(chosen.info.name).read_tokens(sample, chosen.checkpoint)
+        return workspaces.open_workspace().open_run(chosen.info.name).read_tokens(sample, chosen.checkpoint)
     except UserError as error:
-        session.show_error(error)
+        show_error(error)
         return None
 
 
 @st.fragment(key=_PANEL)
 def _panel(chosen: Chosen, sample: str) -> None:
-    view = session.get_view(chosen)
+    view = run_cache.get_view(chosen)
     take_picks(_PANEL, partial(_take_span, view))
     span = _default_span(view, sample)
     if not span:
@@ -148,7 +149,7 @@ def _panel(chosen: Chosen, sample: str) -> None:
         return
     row = view.spans.iloc[view.row_of[span]]
     with st.container(border=True):
-        span_panel.show_heading(view, row, _PANEL, session.shorten(str(row["text"]), 280))
+        span_panel.show_heading(view, row, _PANEL, shorten(str(row["text"]), 280))
         if view.is_analyzed:
             span_panel.link_to_map(chosen, span, "Show it on the map")
     span_panel.show_aligned(chosen, view, span, key="trace")
@@ -156,7 +157,7 @@ def _panel(chosen: Chosen, sample: str) -> None:
 
 def show_trace(chosen: Chosen) -> None:
     """Question, reasoning with its spans and answer on the left; what is aligned with the chosen span on the right."""
-    view = session.get_view(chosen)
+    view = run_cache.get_view(chosen)
     if view.samples.empty:
         st.info("The capture has not stored any sample yet.", icon=":material/hourglass_top:")
         return

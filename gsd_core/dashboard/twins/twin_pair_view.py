@@ -13,16 +13,16 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from gsd_core.dashboard.alignment.alignment_figures import color_pair, name_pair
-from gsd_core.dashboard.alignment.alignment_heat import show_two_spans
 from gsd_core.dashboard.components.pair import PairLink, PairSpan, plot_pair
-from gsd_core.dashboard.drawing.colors import ACCENT
-from gsd_core.dashboard.frame import session
-from gsd_core.dashboard.frame.address import address_of, read_address, write_address
-from gsd_core.dashboard.frame.session import Chosen, escape
+from gsd_core.dashboard.frame.address import PAGES, address_of, read_address, write_address
+from gsd_core.dashboard.frame.page_text import escape
+from gsd_core.dashboard.frame.run_cache import Chosen
+from gsd_core.dashboard.look.colors import ACCENT
+from gsd_core.dashboard.look.figure_frame import color_pair, name_pair
 from gsd_core.dashboard.reading.run_view import RunView, compute_trace
 from gsd_core.dashboard.reading.structure_queries import PairView, Reference, Structure, compute_reference
 from gsd_core.dashboard.spans import span_panel
+from gsd_core.dashboard.spans.two_spans import show_two_spans
 
 
 def show_pair(
@@ -33,7 +33,7 @@ def show_pair(
         rank = f"Twin {twin['rank']}: " if twin is not None else ""
         st.markdown(f"#### {rank}{escape(pair.a)} ↔ {escape(pair.b)}", width="content")
         st.page_link(
-            session.PAGES["alignment"],
+            PAGES["alignment"],
             label="Every cosine of these two",
             icon=":material/grid_on:",
             query_params=address_of(run=chosen.info.name, checkpoint=chosen.checkpoint, a=pair.a, b=pair.b),
@@ -62,7 +62,7 @@ def show_pair(
     if opened is not None and opened in view.row_of:
         sample = str(view.spans["sample"].iloc[view.row_of[opened]])
         choices = address_of(run=chosen.info.name, checkpoint=chosen.checkpoint, sample=sample, span=opened)
-        st.switch_page(session.PAGES["trace"], query_params=choices)
+        st.switch_page(PAGES["trace"], query_params=choices)
     st.caption(
         f"Spans of one colour and letter are {'aligned' if pair.is_run else 'the closest'}; the number on a line is "
         "the cosine of their centred directions, a number beside a span opens it in its trace. Click a span to see it "

@@ -11,15 +11,12 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from gsd_core.dashboard.alignment.alignment_view import open_structure
 from gsd_core.dashboard.components.rings import plot_rings
-from gsd_core.dashboard.drawing import structure_figures
-from gsd_core.dashboard.drawing.charts import show_chart
-from gsd_core.dashboard.drawing.figure_tables import make_quadrants_table
-from gsd_core.dashboard.frame import session
+from gsd_core.dashboard.frame import run_cache
 from gsd_core.dashboard.frame.address import read_address, write_address
-from gsd_core.dashboard.frame.session import Chosen
-from gsd_core.dashboard.map import map_figures
+from gsd_core.dashboard.frame.charts import selected_rows, show_chart
+from gsd_core.dashboard.frame.run_cache import Chosen
+from gsd_core.dashboard.jobs.analysis_offer import open_structure
 from gsd_core.dashboard.reading.run_view import RunView
 from gsd_core.dashboard.reading.structure_queries import (
     SIGNIFICANT,
@@ -29,6 +26,7 @@ from gsd_core.dashboard.reading.structure_queries import (
     find_twin,
 )
 from gsd_core.dashboard.spans import span_panel
+from gsd_core.dashboard.twins import twins_figures
 from gsd_core.dashboard.twins.twin_pair_view import show_pair
 
 HEIGHT = 470
@@ -44,7 +42,7 @@ _CLICKS = "twins_clicks"  # a click in the plot makes the list anew, with the ro
 
 def _open(chosen: Chosen) -> Structure | None:
     """The structure whose ``twins`` are those that are looked at: all, or those in other words."""
-    structure = session.get_structure(chosen)
+    structure = run_cache.get_structure(chosen)
     if structure is None or not read_address(span_panel.WORDS) or structure.rewordings.empty:
         return structure
     tested = structure.info.get("twins") or {}
@@ -76,7 +74,7 @@ def _open_twin(structure: Structure, row: int, fragments: list[str]) -> None:
 
 def _clicked(structure: Structure) -> None:
     """Callback: a twin was clicked in the plot."""
-    rows = map_figures.selected_rows(st.session_state.get(_QUADRANTS))
+    rows = selected_rows(st.session_state.get(_QUADRANTS))
     if rows:
         st.session_state[_CLICKS] = st.session_state.get(_CLICKS, 0) + 1
         _open_twin(structure, rows[0], ["twins_list", "twins_pair"])
@@ -97,7 +95,7 @@ def _row_of(structure: Structure, a: str, b: str) -> int | None:
 
 @st.fragment(key="twins_list")
 def _show_list(chosen: Chosen) -> None:
-    view, structure = session.get_view(chosen), _open(chosen)
+    view, structure = run_cache.get_view(chosen), _open(chosen)
     if structure is None:  # analysed anew meanwhile
         return
     twins = structure.twins.head(TABLE_ROWS)
@@ -132,12 +130,12 @@ def _show_list(chosen: Chosen) -> None:
 
 @st.fragment(key="twins_pair")
 def _show_pair(chosen: Chosen) -> None:
-    view, structure = session.get_view(chosen), _open(chosen)
+    view, structure = run_cache.get_view(chosen), _open(chosen)
     if structure is None:
         return
     a, b = _chosen_pair(view, structure)
     twin = find_twin(structure, a, b)
-    pair = compute_pair(view, session.get_directions(chosen), structure, a, b)
+    pair = compute_pair(view, run_cache.get_directions(chosen), structure, a, b)
     place = (float(twin["semantic"]), float(twin["structural"])) if twin is not None else (np.nan, np.nan)
     plot_rings(_QUADRANTS, [place] if np.isfinite(place).all() else [], key="twins_ring")
     show_pair(chosen, view, structure, pair, twin)
@@ -149,7 +147,7 @@ def show_twins(chosen: Chosen) -> None:
     if whole is None:
         return
     structure = _open(chosen) or whole
-    view = session.get_view(chosen)
+    view = run_cache.get_view(chosen)
     if structure.twins.empty:
         st.info(
             "No two samples hold an aligned run while their questions are further apart than the median. More samples, "
@@ -159,7 +157,7 @@ def show_twins(chosen: Chosen) -> None:
         return
     left, right = st.columns([11, 9], gap="large")
     with left:
-        figure = structure_figures.plot_quadrants(
+        figure = twins_figures.plot_quadrants(
             view, structure, compute_reference(structure, "semantic"), HEIGHT
         )
         show_chart(
@@ -167,7 +165,7 @@ def show_twins(chosen: Chosen) -> None:
             key=_QUADRANTS,
             alt=f"{len(structure.twins)} twins by semantic and structural similarity",
             name=f"{view.name} {view.checkpoint} twins",
-            table=lambda: make_quadrants_table(structure, structure_figures.MAX_TWINS_DRAWN),
+            table=lambda: twins_figures.make_quadrants_table(structure, twins_figures.MAX_TWINS_DRAWN),
             on_select=lambda: _clicked(structure),
             has_tools=True,
         )

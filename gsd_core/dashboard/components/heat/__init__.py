@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gsd_core.dashboard.components import declare, read_sent
-from gsd_core.dashboard.drawing.colors import COSINES
+from gsd_core.dashboard.look.colors import COSINES
 
 UNKNOWN = -128
 _SHELL = """

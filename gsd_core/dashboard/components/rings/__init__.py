@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gsd_core.dashboard.components import declare
-from gsd_core.dashboard.drawing.colors import ACCENT
+from gsd_core.dashboard.look.colors import ACCENT
 
 _rings = declare("rings", '<div class="gsd-rings" hidden></div>', "rings.js")
 

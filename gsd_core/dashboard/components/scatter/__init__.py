@@ -25,8 +25,8 @@ from streamlit import runtime
 
 from gsd_core.dashboard.components import declare, read_sent
 from gsd_core.dashboard.components.scatter.encoding import Block
-from gsd_core.dashboard.drawing.colors import ACCENT
-from gsd_core.dashboard.map.polygons import read_polygon
+from gsd_core.dashboard.components.scatter.polygons import read_polygon
+from gsd_core.dashboard.look.colors import ACCENT
 
 _SOURCES = (
     "../dom.js",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from gsd_core.dashboard.frame.session import PAGES
+from gsd_core.dashboard.frame.address import PAGES
 from gsd_core.dashboard.frame.sign_in import require_sign_in
 
 _ROUTED = "gsd_routed"

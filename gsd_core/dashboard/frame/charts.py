@@ -2,15 +2,16 @@
 
 show_chart    a Plotly figure with the menu that saves it
 offer_files   the menu alone, around a figure of another kind
+selected_rows rows behind the points that the browser sent as a selection
 name_file     a file name that every system takes
 
-The menu's place, and that Plotly's own camera is not seen beside it, is in ``router`` with the page's style.
+The style in ``router`` places the menu and hides Plotly's own camera.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,8 +20,8 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from gsd_core.dashboard.components.save import plot_save
-from gsd_core.dashboard.drawing.downloads import compute_csv
-from gsd_core.dashboard.frame.session import escape
+from gsd_core.dashboard.frame.downloads import compute_csv
+from gsd_core.dashboard.frame.page_text import escape
 
 LONGEST_NAME = 120
 
@@ -106,3 +107,19 @@ def offer_files(
                 width="stretch",
                 help="The numbers that the figure draws.",
             )
+
+
+def selected_rows(event: Mapping[str, Any] | None) -> list[int]:
+    """Rows behind the points of a selection, in the order the browser sent them, each once.
+
+    Whatever a browser may send instead of numbers is left out.
+    """
+    points = ((event or {}).get("selection") or {}).get("points") or []
+    rows: dict[int, None] = {}
+    for point in points:
+        value = point.get("customdata")
+        if isinstance(value, list | tuple):
+            value = value[0] if value else None
+        if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+            rows[int(value)] = None
+    return list(rows)

@@ -9,10 +9,12 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from gsd_core.dashboard.frame import router, session
+from gsd_core.dashboard.frame import run_cache
+from gsd_core.dashboard.frame.page_text import show_nothing_yet
+from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.frame.run_choice import choose_run
-from gsd_core.dashboard.frame.session import Chosen
-from gsd_core.dashboard.map import map_view
+from gsd_core.dashboard.jobs.analysis_offer import show_unanalyzed
+from gsd_core.dashboard.shell import router
 from gsd_core.dashboard.spans import pins
 
 
@@ -39,9 +41,9 @@ def show_run_page(
             top = st.container(width="content")
             chosen = choose_run()
     if chosen is None:
-        session.show_nothing_yet(*nothing)
-    elif needs_layout and session.needs_analysis(chosen):
-        map_view.show_unanalyzed(chosen)
+        show_nothing_yet(*nothing)
+    elif needs_layout and run_cache.needs_analysis(chosen):
+        show_unanalyzed(chosen)
     else:
         with top:
             pins.show_pins(chosen)

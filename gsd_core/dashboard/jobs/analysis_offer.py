@@ -1,0 +1,63 @@
+"""What a page offers where a run is not analysed yet.
+
+show_unanalyzed   a run without a layout, and a button that analyses it
+open_structure    stresses and twins of a run, or a button that finds them
+"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from gsd_core.dashboard.frame import run_cache, workspaces
+from gsd_core.dashboard.frame.address import PAGES
+from gsd_core.dashboard.frame.page_text import escape, show_error
+from gsd_core.dashboard.frame.run_cache import Chosen
+from gsd_core.dashboard.jobs import job_view
+from gsd_core.dashboard.jobs.commands import analyze_commands
+from gsd_core.dashboard.reading.structure_queries import Structure
+from gsd_core.errors import UserError
+
+
+def show_unanalyzed(chosen: Chosen) -> None:
+    """A run whose spans have no layout yet: say what there is, offer the analysis."""
+    info = chosen.info
+    with st.container(border=True):
+        if info.status == "capturing" and not info.n_spans:
+            st.markdown("### The capture has not stored any span yet")
+        else:
+            st.markdown(f"### {info.n_spans:,} spans are captured, and not laid out yet")
+        st.caption(
+            "The analysis centres the directions, lays them out and finds clusters; minutes at most for 10,000 spans."
+        )
+        with st.container(horizontal=True):
+            if info.n_spans and st.button("Analyse this run", type="primary", icon=":material/auto_awesome:"):
+                commands = analyze_commands(workspaces.workspace_uri(), info.name)
+                job_view.start_and_show(f"Analyse {info.name}", commands, run=info.name)
+            st.page_link(
+                PAGES["trace"],
+                label="Read its traces meanwhile",
+                icon=":material/notes:",
+                query_params={"run": info.name},
+            )
+    job_view.show_jobs(limit=1)
+
+
+def open_structure(chosen: Chosen) -> Structure | None:
+    """Stresses and twins of an analysed run; where they were not computed yet, None, and the page offers that."""
+    try:
+        structure = run_cache.get_structure(chosen)
+    except UserError as error:
+        show_error(error)
+        return None
+    if structure is None:
+        with st.container(border=True):
+            st.markdown("### This run is laid out, but its traces are not compared yet")
+            st.caption(
+                f"gsd analyze {escape(chosen.info.name)} keeps the layout and adds stresses and twins. "
+                "The button does the same."
+            )
+            if st.button("Find stresses and twins", type="primary", icon=":material/auto_awesome:"):
+                commands = analyze_commands(workspaces.workspace_uri(), chosen.info.name)
+                job_view.start_and_show(f"Analyse {chosen.info.name}", commands, run=chosen.info.name)
+        job_view.show_jobs(limit=1)
+    return structure
