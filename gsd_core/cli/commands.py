@@ -97,7 +97,7 @@ def run_datasets_remove_command(context: Context, flags: argparse.Namespace) -> 
 
 def run_capture_command(context: Context, flags: argparse.Namespace) -> None:
     """``gsd capture``."""
-    from gsd_core.stages.datasets_stage import resolve_dataset
+    from gsd_core.driver.stored_data import resolve_dataset
 
     context.resume_flag = "--resume"
     workspace = context.open_workspace(create=True)

@@ -17,11 +17,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gsd_core import __version__
 from gsd_core.errors import UserError
 from gsd_core.types import TokenizedSample, name_is_valid
+
+if TYPE_CHECKING:
+    from gsd_core.capture.embeddings import SentenceEncoder
+    from gsd_core.store import DatasetInfo
 
 DEFAULT_SKETCH_WIDTH = 2048
 AFFORDABLE_FORWARDS = 8.0  # a run costing more forward passes than this takes window 1 unless told otherwise
@@ -153,20 +157,26 @@ def make_run_name(options: CaptureOptions, dataset: str) -> str:
 def make_manifest(
     options: CaptureOptions,
     *,
-    dataset: dict[str, Any],
+    dataset: DatasetInfo,
+    n_samples: int,
     model: dict[str, Any],
     tier: str,
     window: int | None,
     sketch: dict[str, Any],
-    encoder: dict[str, Any],
+    encoder: SentenceEncoder,
 ) -> dict[str, Any]:
-    """Everything needed to do the run again, as JSON."""
+    """Everything needed to do the run again, as JSON; `n_samples` were taken from the data set."""
     versions: dict[str, str | None] = {"gsd": __version__, "python": platform.python_version()}
     versions |= {name: _version_of(name) for name in VERSIONED}
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "gsd_version": versions["gsd"],
-        "dataset": dataset,
+        "dataset": {
+            "name": dataset.name,
+            "source": dataset.source,
+            "data_hash": dataset.data_hash,
+            "n_samples": n_samples,
+        },
         "model": model,
         "tier": tier,
         "window": "all" if tier == "span" and window is None else window,
@@ -177,7 +187,11 @@ def make_manifest(
         "limit": options.limit,
         "truncate": options.truncate,
         "batch_tokens": options.batch_tokens,
-        "encoder": encoder,
+        "encoder": {
+            "name": encoder.name,
+            "source": encoder.source,
+            "weights_hash": encoder.weights_hash,
+        },
         "flags": asdict(options),
         "versions": versions,
         "platform": platform.platform(),

@@ -5,40 +5,23 @@ run_datasets_preview  what the reader understands of a source; stores nothing
 run_datasets_list     the workspace's data sets
 run_datasets_show     one data set with its first samples
 run_datasets_remove   delete one
-resolve_dataset       NAME or FILE → the name of a stored data set
-make_dataset_name     a valid name from a file's or hub id's stem
+compute_sample_view   a sample as JSON shows it
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gsd_core.console.progress import Progress
 from gsd_core.dataset.fields import parse_map_flag
-from gsd_core.dataset.hub import looks_like_hub_id
-from gsd_core.dataset.load import LoadedDataset, load_dataset, preview_dataset
-from gsd_core.errors import UserError
-from gsd_core.types import Sample, name_is_valid
+from gsd_core.dataset.load import preview_dataset
+from gsd_core.driver.stored_data import add_dataset
+from gsd_core.types import Sample
 
 if TYPE_CHECKING:
     from gsd_core.store import Workspace
-
-_FILE_ENDINGS = (
-    ".gz",
-    ".zst",
-    ".zstd",
-    ".jsonl",
-    ".ndjson",
-    ".json",
-    ".csv",
-    ".tsv",
-    ".txt",
-    ".parquet",
-    ".pq",
-)
 
 
 def run_datasets_add(
@@ -51,25 +34,21 @@ def run_datasets_add(
     replace: bool = False,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Read ``source`` and store its samples whole.
+    """Read ``source`` and store all of its samples, or none.
 
-    Returns ``dataset, format, fields, columns, n_samples, n_rejected, rejected, warnings``. Raises ``UserError`` for a
-    source that cannot be read, holds no usable row, or whose name is taken by other content.
+    Returns ``dataset, format, fields, columns, n_samples, n_rejected, rejected, warnings``. Raises as `add_dataset`.
     """
-    if name is not None and not name_is_valid(name):
-        raise UserError(
-            f"{name!r} is not a valid name", "--name", "letters, digits, '.', '_' and '-', at most 64"
-        )
-    chosen = name or make_dataset_name(str(source))
-    stage = progress.stage("reading", unit="rows")
-    loaded = load_dataset(
-        source, map=parse_map_flag(map_flag) if map_flag else None, strict=strict, on_progress=stage.update
+    dataset, loaded = add_dataset(
+        workspace,
+        source,
+        name=name,
+        map_flag=map_flag,
+        strict=strict,
+        replace=replace,
+        progress=progress,
     )
-    stage.update(len(loaded.samples) + len(loaded.rejected))
-    stage.finish()
-    info = workspace.write_dataset(chosen, loaded.samples, _make_info(loaded), replace=replace)
     return {
-        "dataset": info.name,
+        "dataset": dataset,
         "format": loaded.format,
         "fields": loaded.fields,
         "columns": loaded.columns,
@@ -151,44 +130,6 @@ def run_datasets_remove(workspace: Workspace, name: str) -> dict[str, Any]:
     return {"dataset": name, "removed": True}
 
 
-def resolve_dataset(
-    workspace: Workspace, name_or_file: str, *, map_flag: str | None = None, progress: Progress
-) -> str:
-    """Name of the stored data set that ``name_or_file`` means.
-
-    A stored data set's name comes first, then a file (added under its stem), then a hub id. Raises
-    ``UserError`` naming both readings where none fits.
-    """
-    known = [info.name for info in workspace.list_datasets()]
-    if name_or_file in known and map_flag is None:
-        return name_or_file
-    if Path(name_or_file).exists() or looks_like_hub_id(name_or_file):
-        return str(run_datasets_add(workspace, name_or_file, map_flag=map_flag, progress=progress)["dataset"])
-    if name_or_file in known:
-        raise UserError(
-            "--map corrects a file's columns", f"--dataset {name_or_file}", "add the file again with it"
-        )
-    raise UserError(
-        "no data set and no file of this name",
-        name_or_file,
-        f"data sets here: {', '.join(known)}" if known else "gsd datasets add FILE stores one",
-    )
-
-
-def make_dataset_name(source: str) -> str:
-    """A valid data set name from the stem of a path or the last part of a hub id."""
-    is_hub = source.startswith("hub:")
-    stem = source.removeprefix("hub:").split("@")[0].rstrip("/").replace("\\", "/").rsplit("/", 1)[-1]
-    if is_hub:
-        stem = stem.split(":")[0]
-    while stem.lower().endswith(_FILE_ENDINGS):
-        stem = stem[: stem.rindex(".")]
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:64]
-    if not name_is_valid(name):
-        raise UserError("no data set name can be made of this", source, "give one with --name")
-    return name
-
-
 def compute_sample_view(sample: Sample) -> dict[str, Any]:
     """A sample as JSON shows it: ``id, question, reasoning, answer, steps`` (texts) ``, meta``."""
     return {
@@ -198,16 +139,4 @@ def compute_sample_view(sample: Sample) -> dict[str, Any]:
         "answer": sample.answer,
         "steps": [sample.reasoning[start:end] for start, end in sample.steps],
         "meta": sample.meta,
-    }
-
-
-def _make_info(loaded: LoadedDataset) -> dict[str, Any]:
-    return {
-        "format": loaded.format,
-        "fields": loaded.fields,
-        "columns": loaded.columns,
-        "data_hash": loaded.data_hash,
-        "source": loaded.source,
-        "n_rejected": len(loaded.rejected),
-        "rejected": [asdict(rejection) for rejection in loaded.rejected],
     }
