@@ -23,7 +23,7 @@ from gsd_core.dashboard.jobs.commands import analyze_commands, base_command
 from gsd_core.dashboard.look.colors import NOISE_MARK, compute_marks
 from gsd_core.dashboard.reading.run_view import stamp_of
 from gsd_core.errors import UserError
-from gsd_core.store import DatasetInfo, RunInfo
+from gsd_core.store import MAP, DatasetInfo, RunInfo
 
 THUMBNAIL_POINTS = 900
 CARDS_A_ROW = 3
@@ -131,7 +131,7 @@ def _show_card(info: RunInfo) -> None:
             return
         checkpoint = info.first_look
         numbers = [Number("samples", f"{info.n_samples:,}"), Number("spans", f"{info.n_spans:,}")]
-        if checkpoint in (info.manifest.get("analysis") or {}):
+        if checkpoint in (info.results.get(MAP.name) or {}):
             try:
                 picture, n_clusters = _thumbnail(
                     workspaces.workspace_uri(), info.name, checkpoint, stamp_of(info, checkpoint)

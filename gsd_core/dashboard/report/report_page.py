@@ -31,6 +31,7 @@ from gsd_core.dashboard.reading.structure_queries import Structure, compute_refe
 from gsd_core.dashboard.stresses import stresses_figures
 from gsd_core.dashboard.twins import twins_figures
 from gsd_core.errors import UserError
+from gsd_core.methods.analyze_method import STRUCTURE
 from gsd_core.store import Run, Workspace
 
 MAX_ROWS = 12
@@ -53,7 +54,7 @@ dt { color: #6b7280; } dd { margin: 0; }
 def make_report(run: Run, checkpoint: str) -> str:
     """The whole file. Parts that were not computed for the checkpoint are left out, and the report says which."""
     view = load_run_view(run, checkpoint)
-    structure = load_structure(run, checkpoint) if run.has_structure(checkpoint) else None
+    structure = load_structure(run, checkpoint) if run.results.has(STRUCTURE, checkpoint) else None
     evidence = load_evidence(run)
     parts, missing = [_describe_run(run, view)], []
     if view.is_analyzed:
