@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from gsd_core.cli.command_parser import make_parser
+from gsd_core.cli.command_parser import make_parser, parse_arguments
 from tests.cli_support import ROOT, run_gsd
 from tests.foreign_support import SIZES, write_bergson, write_less
 
@@ -83,7 +83,7 @@ def test_every_flag_is_told() -> None:
 )
 def test_every_command_line_parses(page: str, words: list[str]) -> None:
     # Also those that cannot run here: they name a reader's own files, a bucket, a cluster.
-    assert make_parser().parse_args(words).function, f"{page} shows gsd {shlex.join(words)}"
+    assert parse_arguments(make_parser(), words).command, f"{page} shows gsd {shlex.join(words)}"
 
 
 def test_every_link_leads_somewhere() -> None:

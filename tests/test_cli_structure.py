@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gsd_core.methods.analyze_method import STRUCTURE
-from gsd_core.store import MAP, Run, Workspace
+from gsd_core.methods.analyze_method import MAP, STRUCTURE
+from gsd_core.store import Run, Workspace
 from tests.cli_support import run_gsd, run_gsd_json, write_run
 
 STEPS, SAMPLES = 6, 24

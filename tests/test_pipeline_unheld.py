@@ -12,11 +12,11 @@ from gsd_core.analysis import analyze as analysis
 from gsd_core.analysis import structure
 from gsd_core.console.progress import Progress
 from gsd_core.dashboard.reading import cosine_queries
-from gsd_core.methods.analyze_method import STRUCTURE
+from gsd_core.methods.analyze_method import MAP, STRUCTURE, AnalyzeOptions
 from gsd_core.methods.timeline_method import TIMELINE
 from gsd_core.stages import analyze_stage
 from gsd_core.stages.analyze_stage import run_analyze
-from gsd_core.store import MAP, LazyVectors, Run, Workspace
+from gsd_core.store import LazyVectors, Run, Workspace
 from tests.page_support import open_page, words
 from tests.synthetic import WIDTH, make_samples, write_run
 
@@ -25,7 +25,7 @@ ARRAYS = ("mean", "top", "null")
 
 def run_quietly(folder: Path, **options: object) -> dict[str, object]:
     with Progress(quiet=True) as progress:
-        return run_analyze(Workspace.open(folder), "r", again=True, progress=progress, **options)  # type: ignore[arg-type]
+        return run_analyze(Workspace.open(folder), AnalyzeOptions("r", again=True, **options), progress)  # type: ignore[arg-type]
 
 
 @pytest.fixture

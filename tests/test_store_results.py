@@ -14,12 +14,12 @@ import pandas as pd
 import pytest
 
 from gsd_core.errors import UserError
-from gsd_core.methods.analyze_method import STRUCTURE
+from gsd_core.methods.analyze_method import MAP, STRUCTURE
 from gsd_core.methods.evaluate_method import EVIDENCE
 from gsd_core.methods.neighbors_method import EXACT
 from gsd_core.methods.timeline_method import TIMELINE
 from gsd_core.registry.result_kind import ResultKind, make_columns
-from gsd_core.store import MAP, Run, Workspace, results
+from gsd_core.store import Run, Workspace, results
 from tests.cli_support import ROOT, run_gsd_json, write_run
 
 PLAIN = make_columns("""

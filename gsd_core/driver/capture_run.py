@@ -72,7 +72,7 @@ def tokenize_samples(
             "no sample is left to capture"
             + (f"; the first: {first.sample}: {first.reason}" if first else ""),
             f"data set {options.dataset}",
-            "check the segmenter, the model and whether samples may be cut (truncate)",
+            "check --segmenter, --truncate and the model",
         )
     return found
 

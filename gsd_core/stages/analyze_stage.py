@@ -29,10 +29,12 @@ import platformdirs
 
 from gsd_core import __version__
 from gsd_core.comparison.centring import HELD_BYTES
+from gsd_core.console.output import format_seconds, format_table
 from gsd_core.console.progress import Progress, Stage
 from gsd_core.errors import UserError
+from gsd_core.methods.analyze_method import MAP, AnalyzeOptions
 from gsd_core.methods.timeline_method import TIMELINE
-from gsd_core.store import MAP, LazyVectors
+from gsd_core.store import LazyVectors
 
 if TYPE_CHECKING:
     from gsd_core.store import Run, RunReader, Workspace
@@ -63,16 +65,8 @@ def keep_threads() -> Iterator[None]:
 
 
 @keep_threads()
-def run_analyze(
-    workspace: Workspace,
-    name: str,
-    *,
-    checkpoint: str | None = None,
-    seed: int = 0,
-    again: bool = False,
-    progress: Progress,
-) -> dict[str, Any]:
-    """Analyse run ``name``.
+def run_analyze(workspace: Workspace, options: AnalyzeOptions, progress: Progress) -> dict[str, Any]:
+    """Analyse a run.
 
     A checkpoint that is analysed already, with the same seed and spans, is kept unless ``again``.
     Returns ``run, n_spans, n_clusters, noise_share, n_stresses, n_twins, n_rewordings, has_timeline, seconds,
@@ -81,6 +75,7 @@ def run_analyze(
     run without spans; an interruption keeps the checkpoints that were finished.
     """
     started = time.monotonic()
+    name, checkpoint, seed = options.run, options.checkpoint, options.seed
     run = workspace.open_run(name)
     names = [get_checkpoint(run, checkpoint)] if checkpoint else list(run.checkpoints)
     if not names:
@@ -88,7 +83,7 @@ def run_analyze(
             "nothing is captured yet", f"run {name}", f"gsd capture --run {name} --resume goes on with it"
         )
     rows = [
-        _analyze_checkpoint(run, each, seed, again, progress, f"{each} ({step}/{len(names)})")
+        _analyze_checkpoint(run, each, seed, options.again, progress, f"{each} ({step}/{len(names)})")
         for step, each in enumerate(names, start=1)
     ]
     from gsd_core.stages.timeline_stage import update_timeline  # it needs this module
@@ -211,3 +206,14 @@ def _analyze_map(
     info = {**analysis.info, **same, "seconds": time.monotonic() - started}
     run.write_analysis(checkpoint, analysis.points(ids), analysis.clusters(ids), analysis.arrays(), info)
     return {"checkpoint": checkpoint, **{key: info[key] for key in (*keys, "seconds")}}
+
+
+def describe_analysis(result: dict[str, Any]) -> str:
+    """``gsd analyze``: a row a checkpoint."""
+    keys = ("checkpoint", "n_spans", "n_clusters", "noise_share", "n_stresses", "n_twins", "n_rewordings")
+    rows = [[*(each[key] for key in keys), format_seconds(each["seconds"])] for each in result["checkpoints"]]
+    names = ("checkpoint", "spans", "clusters", "noise share", "stresses", "twins", "in other words", "time")
+    lines = [format_table(names, rows), "stresses and twins: those with q < 0.05"]
+    if any(each["seconds"] == 0 for each in result["checkpoints"]):
+        lines.append("0.0 s: analysed before and kept; --again does it anew")
+    return "\n".join([*lines, f"next: gsd serve shows the map of run {result['run']}"])

@@ -21,10 +21,10 @@ from gsd_core.analysis import baselines
 from gsd_core.analysis.baselines import Representation
 from gsd_core.driver.run_sentences import read_embeddings_of
 from gsd_core.errors import UserError
+from gsd_core.methods.evaluate_method import EvaluateOptions
 from gsd_core.stages.analyze_stage import get_checkpoint
 
 if TYPE_CHECKING:
-    from gsd_core.stages.evaluate_stage import EvaluateOptions
     from gsd_core.store import Run
 
 

@@ -9,7 +9,6 @@ RunSample         one sample of a run, as given and as the model reads it
 DatasetInfo       what a workspace tells about a data set
 RunInfo           what a workspace tells about a run
 Results           what methods keep of a run; ResultWriter grows a result by batches
-MAP               the result that layout and clusters are
 SPAN_COLUMNS      columns of ``Run.read_spans``
 WORKSPACE_VERSION, RUN_VERSION   layout versions this program writes
 
@@ -24,11 +23,10 @@ from gsd_core.store.lazy import LazyVectors
 from gsd_core.store.reading import RunReader
 from gsd_core.store.results import Results, ResultWriter
 from gsd_core.store.run import Run
-from gsd_core.store.schema import MAP, RUN_VERSION, SPAN_COLUMNS, WORKSPACE_VERSION
+from gsd_core.store.schema import RUN_VERSION, SPAN_COLUMNS, WORKSPACE_VERSION
 from gsd_core.store.workspace import Workspace
 
 __all__ = [
-    "MAP",
     "RUN_VERSION",
     "SPAN_COLUMNS",
     "WORKSPACE_VERSION",

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gsd_core.errors import UserError
+from gsd_core.methods.analyze_method import MAP
 from gsd_core.store import index
 from gsd_core.store.document import RunDocument
 from gsd_core.store.files import Folder
@@ -29,7 +30,6 @@ from gsd_core.store.schema import (
     CAPTURED_TABLE,
     CHECKPOINTS_FOLDER,
     CONTROLS_TABLE,
-    MAP,
     RECORDS_TABLE,
     SPAN_COLUMNS,
     captured_schema,

@@ -21,6 +21,7 @@ import pandas as pd
 import pyarrow as pa
 
 from gsd_core.errors import UserError
+from gsd_core.methods.analyze_method import MAP
 from gsd_core.store import index
 from gsd_core.store.batch_rows import encode_batch
 from gsd_core.store.files import Folder
@@ -33,7 +34,6 @@ from gsd_core.store.results import pack_arrays, take_out
 from gsd_core.store.samples import check_ids, iter_run_sample_batches
 from gsd_core.store.schema import (
     GROWING_KEY,
-    MAP,
     RECORDS_TABLE,
     RESULTS_KEY,
     STORE_KEY,

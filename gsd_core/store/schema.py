@@ -4,7 +4,6 @@ WORKSPACE_VERSION, RUN_VERSION     layout versions this program writes (see ``mi
 WORKSPACE_FILE, DATASET_FILE, RUN_FILE   the documents whose presence says that a thing is whole
 STORE_KEY, RESULTS_KEY, GROWING_KEY                 sections of a run's document
 CHECKPOINTS_FOLDER, RESULTS_FOLDER, RECORDS_TABLE, CAPTURED_TABLE, CONTROLS_TABLE   names inside a run
-MAP                                the result that layout and clusters are
 SPAN_COLUMNS                       columns of ``Run.read_spans``, in order
 sample_schema                      samples of a data set
 run_sample_schema                  samples of a run, with the model's input
@@ -22,8 +21,6 @@ E embedding width, T tokens of a sample.
 from __future__ import annotations
 
 import pyarrow as pa
-
-from gsd_core.registry.result_kind import ResultKind, make_columns
 
 WORKSPACE_VERSION = 1
 RUN_VERSION = 3
@@ -187,30 +184,3 @@ def embeddings_schema(embedding_width: int) -> pa.Schema:
             _column("embedding", pa.list_(pa.float32(), embedding_width), "(E,) unit norm"),
         ]
     )
-
-
-MAP = ResultKind(
-    "map",
-    "analyze",
-    {
-        "points": make_columns("""
-            span text            span id, in capture order
-            x,y float32          coordinates on the map
-            cluster int32        cluster number, -1 is noise
-            probability float32  how surely the span belongs to its cluster, in [0, 1]
-        """),
-        "clusters": make_columns("""
-            cluster int32          cluster number
-            size int32             spans in it
-            label text             its name
-            terms list<text>       words that set it apart, best first
-            exemplars list<text>   ids of spans nearest to its mean direction
-        """),
-        "arrays": make_columns("""
-            name text        name of the array
-            dtype text       numpy dtype: bool, integer or float
-            shape list<int>  lengths of the axes
-            data bytes       values in C order, little-endian
-        """),
-    },
-)

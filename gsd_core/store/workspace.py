@@ -15,13 +15,14 @@ from typing import Any
 from pyarrow.lib import ArrowException
 
 from gsd_core.errors import UserError
+from gsd_core.methods.analyze_method import MAP
 from gsd_core.store import datasets, migrations
 from gsd_core.store.document import RunDocument
 from gsd_core.store.files import STORAGE_HELP, Folder
 from gsd_core.store.infos import DatasetInfo, RunInfo
 from gsd_core.store.locks import acquire_writer, document_lock, release_writer
 from gsd_core.store.run import Run
-from gsd_core.store.schema import DATASET_FILE, MAP, RUN_FILE, WORKSPACE_FILE
+from gsd_core.store.schema import DATASET_FILE, RUN_FILE, WORKSPACE_FILE
 from gsd_core.types import Sample, name_is_valid
 
 _OWN_NAMES = {"datasets", "runs", "jobs", "uploads", WORKSPACE_FILE}

@@ -40,8 +40,8 @@ from gsd_core.dashboard.reading.structure_queries import (
     list_occurrences,
     load_structure,
 )
-from gsd_core.methods.analyze_method import STRUCTURE
-from gsd_core.store import MAP, RunInfo
+from gsd_core.methods.analyze_method import MAP, STRUCTURE
+from gsd_core.store import RunInfo
 
 
 class Chosen(NamedTuple):

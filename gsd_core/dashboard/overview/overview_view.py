@@ -23,7 +23,8 @@ from gsd_core.dashboard.jobs.commands import analyze_commands, base_command
 from gsd_core.dashboard.look.colors import NOISE_MARK, compute_marks
 from gsd_core.dashboard.reading.run_view import stamp_of
 from gsd_core.errors import UserError
-from gsd_core.store import MAP, DatasetInfo, RunInfo
+from gsd_core.methods.analyze_method import MAP
+from gsd_core.store import DatasetInfo, RunInfo
 
 THUMBNAIL_POINTS = 900
 CARDS_A_ROW = 3

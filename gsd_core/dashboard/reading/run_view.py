@@ -21,7 +21,8 @@ import pandas as pd
 from gsd_core.dashboard.look.colors import NOISE_MARK, Mark, compute_marks
 from gsd_core.dashboard.reading.labels import LabelColumn, compute_label_columns, compute_label_frame
 from gsd_core.dashboard.reading.row_index import RowIndex
-from gsd_core.store import MAP, Run, RunInfo, RunReader
+from gsd_core.methods.analyze_method import MAP
+from gsd_core.store import Run, RunInfo, RunReader
 
 SPAN_COLUMNS = [
     "span",

@@ -28,8 +28,8 @@ from gsd_core.dashboard.timeline.timeline_queries import (
     list_label_measures,
     load_timeline,
 )
+from gsd_core.methods.analyze_method import MAP
 from gsd_core.methods.timeline_method import TIMELINE
-from gsd_core.store import MAP
 
 HEIGHT = 600
 SHOWN = 8  # two rows of pictures
