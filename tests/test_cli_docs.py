@@ -108,7 +108,7 @@ def test_every_screenshot_is_made_by_the_script() -> None:
 
 
 def _anchors(page: Path) -> set[str]:
-    """What a link can lead to: the page's own anchors, and GitHub's names of headings (lower case, no signs, hyphens)."""
+    """What a link can lead to: a page's anchors, and GitHub's names of its headings (lower case, no signs, hyphens)."""
     text = page.read_text(encoding="utf-8")
     titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     named = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
