@@ -108,9 +108,11 @@ def test_every_screenshot_is_made_by_the_script() -> None:
 
 
 def _anchors(page: Path) -> set[str]:
-    """What GitHub calls the headings of a page: lower case, no signs, hyphens for spaces."""
-    titles = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+    """What a link can lead to: a page's anchors, and GitHub's names of its headings (lower case, no signs, hyphens)."""
+    text = page.read_text(encoding="utf-8")
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    named = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+    return named | set(re.findall(r'^<a id="([^"]+)"></a>$', text, re.MULTILINE))
 
 
 def _bring_less(folder: Path, _: pytest.FixtureRequest) -> None:
