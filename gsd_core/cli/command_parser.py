@@ -18,8 +18,8 @@ from typing import Any, NoReturn
 
 from gsd_core import __version__
 from gsd_core.errors import UserError
+from gsd_core.tiers import ALIASES, TIERS
 
-TIERS = ("hidden", "head", "position", "span", "local", "exact", "state")
 SELECTION_MEASURES = ("alignment", "semantic", "spectral", "grace", "random", "segments")
 EXPORTS = ("spans", "clusters", "twins", "rewordings", "stresses", "vectors", "tokens", "report")
 _ABSENT = argparse.SUPPRESS
@@ -209,7 +209,9 @@ def _add_capture(commands: Any) -> None:
     add("--dataset", required=True, metavar="NAME|FILE", help="a FILE is added first, under its stem")
     add("--model", required=True, metavar="demo|PATH|HUB_ID")
     add("--checkpoints", nargs="+", default=_ABSENT, metavar="PATH")
-    add("--tier", choices=TIERS, default=_ABSENT)
+    told = [f"{tier.name}: {tier.help[0].lower()}{tier.help[1:-1]}" for tier in TIERS.values()]
+    told += [f"{name}: {tier} with --window {window}" for name, (tier, window) in ALIASES.items()]
+    add("--tier", choices=(*TIERS, *ALIASES), default=_ABSENT, help="; ".join(told))
     add(
         "--window",
         type=_window,
