@@ -22,6 +22,7 @@ from gsd_core import __version__
 from gsd_core.errors import UserError
 from gsd_core.methods.capture_method import CaptureOptions
 from gsd_core.registry.options import to_words
+from gsd_core.tiers import ALIASES, DEFAULT_TIER, PREFIX_SHARE, TIERS, find_tier, get_tier, join_tiers
 from gsd_core.types import TokenizedSample, name_is_valid
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 DEFAULT_SKETCH_WIDTH = 2048
 AFFORDABLE_FORWARDS = 8.0  # a run costing more forward passes than this takes window 1 unless told otherwise
-PREFIX_SHARE = 0.58  # mean share of the sequence before a span's end (methods §1.1: 0.55–0.62)
 CHECKPOINTED_SPAN = 2.0  # a whole forward and a whole backward pass a span
 MUST_MATCH = (
     "dataset",
@@ -61,17 +61,16 @@ def resolve_tier(
     UserError
         A window beside a tier that has none.
     """
-    aliases = {"local": "0", "exact": "all"}
-    if tier in aliases:
-        if window not in (None, aliases[tier]):
-            raise UserError(
-                f"tier {tier} means window {aliases[tier]}", "--window", "leave one of the flags out"
-            )
-        tier, window = "span", aliases[tier]
-    tier = tier or "span"
-    if tier != "span":
+    name, meant = ALIASES.get(tier or "", (tier or DEFAULT_TIER, None))
+    if meant is not None:
+        if window not in (None, meant):
+            raise UserError(f"tier {tier} means window {meant}", "--window", "leave one of the flags out")
+        window = meant
+    tier = get_tier(name).name
+    if not TIERS[tier].has_window:
         if window is not None:
-            raise UserError(f"tier {tier} has no window", "--window", "leave it out, or use --tier span")
+            others = join_tiers(each for each in TIERS.values() if each.has_window)
+            raise UserError(f"tier {tier} has no window", "--window", f"leave it out, or use --tier {others}")
         return tier, None
     if window == "all":
         return tier, None
@@ -93,7 +92,7 @@ def make_run_name(options: CaptureOptions, dataset: str) -> str:
             )
         return options.run
     model = options.model.rstrip("/").rsplit("/", 1)[-1]
-    raw = f"{dataset}-{model}-{options.tier or 'span'}"
+    raw = f"{dataset}-{model}-{options.tier or DEFAULT_TIER}"
     return re.sub(r"[^A-Za-z0-9._-]+", "-", raw).strip("-._")[:64]
 
 
@@ -109,6 +108,7 @@ def make_manifest(
     encoder: SentenceEncoder,
 ) -> dict[str, Any]:
     """Everything needed to do the run again, as JSON; `n_samples` were taken from the data set."""
+    kind = find_tier(tier)
     versions: dict[str, str | None] = {"gsd": __version__, "python": platform.python_version()}
     versions |= {name: _version_of(name) for name in VERSIONED}
     return {
@@ -122,7 +122,7 @@ def make_manifest(
         },
         "model": model,
         "tier": tier,
-        "window": "all" if tier == "span" and window is None else window,
+        "window": "all" if window is None and kind is not None and kind.has_window else window,
         "segmenter": options.segmenter,
         "seed": options.seed,
         "sketch": sketch,

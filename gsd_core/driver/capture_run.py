@@ -25,6 +25,7 @@ from gsd_core.driver.capture_plan import DEFAULT_SKETCH_WIDTH, CaptureOptions, r
 from gsd_core.driver.run_sentences import embed_texts, read_known_vectors
 from gsd_core.errors import UserError
 from gsd_core.store import Run, RunSample, Workspace
+from gsd_core.tiers import get_tier
 from gsd_core.types import Sample, Skipped, TokenizedSample
 
 
@@ -72,7 +73,7 @@ def tokenize_samples(
             "no sample is left to capture"
             + (f"; the first: {first.sample}: {first.reason}" if first else ""),
             f"data set {options.dataset}",
-            "check --segmenter, --truncate and the model",
+            "check the segmenter and the model, or let samples be cut with --truncate (truncate=True)",
         )
     return found
 
@@ -138,6 +139,6 @@ def write_tables(
 def measure_window_cosine(run: Run, config: CaptureConfig) -> tuple[float | None, int]:
     """Mean cosine of the windowed directions to the exact ones (None: not audited), and over how many spans."""
     audited = run.read_spans(run.default_checkpoint, columns=["window_cosine"])["window_cosine"].dropna()
-    if config.tier == "span" and config.window is None:
+    if get_tier(config.tier).has_window and config.window is None:
         return 1.0, len(audited)  # the exact gradient is its own reference
     return (float(audited.mean()) if len(audited) else None), len(audited)

@@ -26,6 +26,7 @@ from gsd_core.driver.stored_data import resolve_dataset
 from gsd_core.driver.tracked_run import TrackedRun
 from gsd_core.errors import UserError
 from gsd_core.store import Workspace
+from gsd_core.tiers import RIDE_TIER
 from gsd_core.types import name_is_valid
 
 CHOICES = "segmenter", "sketch_width", "batch_tokens", "limit", "truncate", "seed", "encoder", "lora", "map"
@@ -93,7 +94,7 @@ def open_ride(
     if group < 1:
         raise UserError(f"{group} is no number of steps", "group=", "give 1 or more")
     choices = {"sketch_rank": RIDE_RANK, **choices}
-    return _open(dataset, (model, tokenizer), run, workspace, {"tier": "position"}, choices, group)
+    return _open(dataset, (model, tokenizer), run, workspace, {"tier": RIDE_TIER}, choices, group)
 
 
 def _open(

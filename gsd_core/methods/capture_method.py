@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from gsd_core.methods.datasets_method import MAP_FORM
 from gsd_core.registry.method import Export, Job, Method, Page
 from gsd_core.registry.options import option
+from gsd_core.tiers import ALIASES, TIERS
 
-TIER_NAMES = ("hidden", "head", "position", "span", "local", "exact", "state")
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 _TABLES = "gsd_core.stages.run_tables"
 
@@ -27,7 +27,7 @@ class CaptureOptions:
     """The model: the bundled one, a folder, or an id on a hub."""
     checkpoints: list[str] = option([], metavar="PATH")
     """Folders, or names inside the model, of one fine-tune; all takes every one. Default: the model itself."""
-    tier: str | None = option(None, choices=TIER_NAMES)
+    tier: str | None = option(None, choices=(*TIERS, *ALIASES))
     """What a direction is. Default: span; local is span with window 0, exact is span with window all."""
     window: str | None = option(None, metavar="N|all", check="window")
     """How many spans before a span keep gradients. Default: all where that is affordable, else 1."""

@@ -20,6 +20,7 @@ from gsd_core.capture.models import compute_model_hash, load_model, resolve_chec
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
 from gsd_core.methods.neighbors_method import EXACT
+from gsd_core.tiers import TIERS, find_tier, join_tiers
 from gsd_core.types import TokenizedSample, TokenSpan
 
 if TYPE_CHECKING:
@@ -30,11 +31,12 @@ POOL = 2  # candidates re-ranked for each neighbour shown
 
 def check_exact(run: Run) -> None:
     """Raise ``UserError`` where the run's directions are no gradients of the spans' own losses."""
-    if run.manifest.get("tier") != "span":
+    tier = find_tier(run.manifest.get("tier"))
+    if tier is None or not tier.has_exact:
         raise UserError(
             f"tier {run.manifest.get('tier')} is not the gradient of a span's own loss in all captured weights",
             "--exact",
-            "capture with --tier span for exact cosines",
+            f"capture with --tier {join_tiers(each for each in TIERS.values() if each.has_exact)} for exact cosines",
         )
 
 
@@ -114,7 +116,7 @@ def _load(run: Run, checkpoint: str, progress: Progress) -> Capturer:
     return Capturer(
         model,
         CaptureConfig(
-            tier="span",
+            tier=str(run.manifest.get("tier")),
             sketch_width=8,  # only the choice of modules is used
             sketch_rank=1,
             seed=int(sketch.get("seed", 0)),

@@ -23,6 +23,7 @@ from gsd_core.driver.run_sentences import read_embeddings_of
 from gsd_core.errors import UserError
 from gsd_core.methods.evaluate_method import EvaluateOptions
 from gsd_core.stages.analyze_stage import get_checkpoint
+from gsd_core.tiers import find_tier
 
 if TYPE_CHECKING:
     from gsd_core.store import Run
@@ -62,9 +63,9 @@ def make_representations(
         at = match_checkpoint(each, checkpoint)
         vectors = _take(each, at, chosen["span"].tolist())
         is_control = _model_hash(each, at) != own_hash
-        tier = str(each.manifest.get("tier"))
+        tier = find_tier(each.manifest.get("tier"))
         other = f", other model ({each.name})" if is_control else ""
-        if tier == "state":
+        if tier is not None and not tier.is_gradient:
             states = [baselines.make_state(vectors)]
             if options.wording:
                 states.append(baselines.make_state(vectors, [to_text(w) for w in chosen[options.wording]]))
@@ -117,14 +118,13 @@ def get_step(run: Run, checkpoint: str) -> int | None:
 
 def _describe_gradient(run: Run) -> str:
     manifest = run.manifest
+    tier = find_tier(manifest.get("tier"))
     details = []
-    if manifest.get("tier") == "span":
+    if tier is not None and tier.has_window:
         window = manifest.get("window")
         details.append("exact" if window in (None, "all") else f"window {window}")
     modules = (manifest.get("sketch") or {}).get("layers") or []
-    if manifest.get("tier") in ("span", "position") and not any(
-        layer[0] == "output head" for layer in modules
-    ):
+    if tier is not None and tier.has_optional_head and all(layer[0] != "output head" for layer in modules):
         details.append("without head")
     return f"{manifest.get('tier')} gradient" + (f" ({', '.join(details)})" if details else "")
 

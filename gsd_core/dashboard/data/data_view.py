@@ -20,8 +20,9 @@ from gsd_core.dashboard.frame.address import read_address, write_address
 from gsd_core.dashboard.frame.page_text import escape, shorten, show_error
 from gsd_core.dashboard.frame.snippets import Number
 from gsd_core.dashboard.jobs import commands, job_view
-from gsd_core.dashboard.jobs.commands import SEGMENTERS, TIERS, WINDOWS, CaptureChoice
+from gsd_core.dashboard.jobs.commands import SEGMENTERS, WINDOWS, CaptureChoice
 from gsd_core.errors import UserError
+from gsd_core.tiers import TIERS
 
 ROLES = ("question", "reasoning", "answer")
 AS_UNDERSTOOD = ""
@@ -250,11 +251,11 @@ def _show_settings(
         )
     with second:
         tier = st.selectbox("Gradient tier", list(TIERS), key=f"set_tier_{key}")
-        st.caption(TIERS[tier])
+        st.caption(TIERS[tier].help)
         window = st.selectbox(
             "Window (spans before it)",
             WINDOWS,
-            disabled=tier != "span",
+            disabled=not TIERS[tier].has_window,
             key=f"set_window_{key}",
             help="all is exact; a small window costs the same whatever the number of spans, and is audited.",
         )
