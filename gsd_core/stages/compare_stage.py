@@ -15,7 +15,8 @@ import numpy as np
 from gsd_core.comparison.centring import apply_centring, compute_centred
 from gsd_core.comparison.nulls import compute_null_cosines
 from gsd_core.errors import UserError
-from gsd_core.stages.analyze_stage import get_checkpoint, use_numba_cache
+from gsd_core.stages.numba_threads import use_numba_cache
+from gsd_core.stages.run_reading import get_checkpoint
 from gsd_core.stages.structure_stage import read_semantics
 
 if TYPE_CHECKING:

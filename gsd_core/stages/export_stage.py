@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 from gsd_core.console.output import compute_json_value
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
-from gsd_core.stages.analyze_stage import get_checkpoint
+from gsd_core.stages.run_reading import get_checkpoint
 from gsd_core.stages.run_tables import compute_cluster_table, compute_span_table, compute_token_table
 from gsd_core.stages.structure_stage import compute_stress_table, compute_twin_table
 

@@ -19,7 +19,7 @@ from gsd_core.comparison.nearest import compute_neighbors
 from gsd_core.comparison.nulls import compute_joint_q_values, compute_null_cosines
 from gsd_core.comparison.wording import make_wording
 from gsd_core.errors import UserError
-from gsd_core.stages.analyze_stage import get_checkpoint
+from gsd_core.stages.run_reading import get_checkpoint
 
 if TYPE_CHECKING:
     import pandas as pd

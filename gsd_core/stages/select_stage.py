@@ -23,9 +23,9 @@ from gsd_core.comparison.centring import apply_centring, compute_centred
 from gsd_core.console.output import compute_json_value
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
-from gsd_core.stages.analyze_stage import get_checkpoint
 from gsd_core.stages.export_stage import whole_file
 from gsd_core.stages.representations import read_question_rows, to_text
+from gsd_core.stages.run_reading import get_checkpoint
 from gsd_core.stages.run_tables import compute_span_table
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from gsd_core.comparison.centring import apply_centring, center_directions
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
 from gsd_core.methods.analyze_method import STRUCTURE
-from gsd_core.stages.analyze_stage import (
+from gsd_core.stages.run_reading import (
     CONTROL_NAMES,
     get_checkpoint,
     read_controls,
