@@ -18,7 +18,8 @@ from gsd_core.console.output import format_table, format_text
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
 from gsd_core.methods.structure_method import CompareOptions
-from gsd_core.stages.analyze_stage import get_checkpoint, use_numba_cache
+from gsd_core.stages.numba_threads import use_numba_cache
+from gsd_core.stages.run_reading import get_checkpoint
 from gsd_core.stages.structure_stage import read_semantics
 
 if TYPE_CHECKING:

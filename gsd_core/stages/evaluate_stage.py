@@ -36,16 +36,15 @@ from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
 from gsd_core.methods.analyze_method import STRUCTURE
 from gsd_core.methods.evaluate_method import EVIDENCE, EvaluateOptions
-from gsd_core.stages.analyze_stage import get_checkpoint
 from gsd_core.stages.control_queries import ControlQueries, aggregate_controls, make_control_queries
 from gsd_core.stages.representations import (
     check_same_data,
-    get_step,
     make_representations,
     match_checkpoint,
     read_question_rows,
     to_text,
 )
+from gsd_core.stages.run_reading import get_checkpoint, get_step
 from gsd_core.stages.run_tables import compute_span_table
 
 if TYPE_CHECKING:
@@ -117,7 +116,15 @@ def _evaluate_checkpoint(
             "choose another --label, or drop --where",
         )
     chosen = chosen.reset_index(drop=True)
-    representations = make_representations(run, others, checkpoint, chosen, options)
+    representations = make_representations(
+        run,
+        others,
+        checkpoint,
+        chosen,
+        removed=options.remove,
+        with_layers=options.layers,
+        wordings=[to_text(each) for each in chosen[options.wording]] if options.wording else None,
+    )
     controls = make_control_queries(run, checkpoint, chosen)
     sample_ids = list(pd.unique(chosen["sample"]))
     owners = pd.Categorical(chosen["sample"], categories=sample_ids).codes.astype(np.int64)

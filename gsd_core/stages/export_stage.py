@@ -29,7 +29,7 @@ from gsd_core.errors import UserError
 from gsd_core.methods.export_method import ExportOptions
 from gsd_core.registry.catalog import list_exports, load
 from gsd_core.registry.method import Export, Method
-from gsd_core.stages.analyze_stage import get_checkpoint
+from gsd_core.stages.run_reading import get_checkpoint
 
 if TYPE_CHECKING:
     from gsd_core.store import Run, Workspace

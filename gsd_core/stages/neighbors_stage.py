@@ -24,7 +24,7 @@ from gsd_core.console.output import format_table, format_text
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
 from gsd_core.methods.neighbors_method import NeighborsOptions
-from gsd_core.stages.analyze_stage import get_checkpoint
+from gsd_core.stages.run_reading import get_checkpoint
 
 if TYPE_CHECKING:
     import pandas as pd

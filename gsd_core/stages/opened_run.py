@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gsd_core.console.place import choose_workspace
-from gsd_core.stages.analyze_stage import get_checkpoint
+from gsd_core.stages.run_reading import get_checkpoint
 from gsd_core.stages.run_tables import compute_span_table
 from gsd_core.store import LazyVectors, Workspace
 

@@ -22,8 +22,8 @@ from gsd_core.console.output import compute_json_value, format_table
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
 from gsd_core.methods.select_method import MEASURES, SelectOptions
-from gsd_core.stages.analyze_stage import get_checkpoint
 from gsd_core.stages.representations import read_question_rows, to_text
+from gsd_core.stages.run_reading import get_checkpoint
 from gsd_core.stages.run_tables import compute_span_table
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
 from gsd_core.methods.analyze_method import STRUCTURE
 from gsd_core.methods.structure_method import StressesOptions, TwinsOptions
-from gsd_core.stages.analyze_stage import (
+from gsd_core.stages.run_reading import (
     CONTROL_NAMES,
     get_checkpoint,
     read_controls,

@@ -23,7 +23,8 @@ from gsd_core.console.output import format_table
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
 from gsd_core.methods.timeline_method import TIMELINE, TimelineOptions
-from gsd_core.stages.analyze_stage import keep_threads, read_directions, use_numba_cache
+from gsd_core.stages.numba_threads import keep_threads, use_numba_cache
+from gsd_core.stages.run_reading import read_directions
 from gsd_core.stages.run_tables import compute_meta_columns
 
 if TYPE_CHECKING:
