@@ -40,6 +40,7 @@ _ROOMS = frozenset(
         "execution",
         "stages",
         "store",
+        "tiers",
         "training",
         "types",
         "errors",

@@ -5,12 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import MambaConfig, MambaForCausalLM, MixtralConfig, MixtralForCausalLM
 
 from gsd_core.capture.capture import CaptureConfig, Capturer
 from gsd_core.errors import UserError
 from tests.tiny_models import (
-    SIZES,
     dense_gradients,
     make_model,
     make_samples,
@@ -63,16 +61,9 @@ def test_sides_no_wider_than_the_rank_are_kept_whole() -> None:
             assert module.q == 4
 
 
-def make_mamba() -> MambaForCausalLM:
-    torch.manual_seed(1)
-    return MambaForCausalLM(
-        MambaConfig(vocab_size=97, hidden_size=32, state_size=4, num_hidden_layers=2, time_step_rank=4)
-    ).float()
-
-
 def test_a_recurrent_model_is_refused_by_span_and_served_by_the_others() -> None:
-    model = make_mamba()
-    with pytest.raises(UserError, match=r"key-value cache.*--tier position or --tier hidden"):
+    model = make_model("mamba")
+    with pytest.raises(UserError, match=r"key-value cache.*--tier position, head or hidden"):
         Capturer(model, CaptureConfig(tier="span"))
     for tier in ("position", "hidden"):
         results = Capturer(model, CaptureConfig(tier=tier, sketch_width=64)).capture(make_samples()[:1])
@@ -80,10 +71,9 @@ def test_a_recurrent_model_is_refused_by_span_and_served_by_the_others() -> None
 
 
 def test_fused_experts_are_refused_by_name_and_served_by_hidden() -> None:
-    torch.manual_seed(1)
-    model = MixtralForCausalLM(MixtralConfig(**SIZES, num_local_experts=2, num_experts_per_tok=1)).float()
+    model = make_model("mixtral")
     for tier in ("span", "position"):
-        with pytest.raises(UserError, match=r"experts are fused.*--tier hidden"):
+        with pytest.raises(UserError, match=r"experts are fused.*--tier head or hidden"):
             Capturer(model, CaptureConfig(tier=tier))
     results = Capturer(model, CaptureConfig(tier="hidden")).capture(make_samples())
     assert all(r.norm > 0 for s in results for r in s.records)
@@ -113,5 +103,5 @@ def test_skipped_modules_are_listed_with_reasons() -> None:
 
 
 def test_an_unknown_tier_names_the_known_ones() -> None:
-    with pytest.raises(UserError, match="hidden, head, position, span, state"):
+    with pytest.raises(UserError, match="span, position, head, hidden, state"):
         Capturer(make_model("llama"), CaptureConfig(tier="dense"))

@@ -69,7 +69,7 @@ def test_no_layer_keeps_its_inner_values_through_the_forward_pass(tier: str) -> 
     for capturer, expected in zip(
         make_pair(model, tier, window=1), (len(model.model.layers), 0), strict=True
     ):
-        capturer.shares_passes = True  # the check of the model is not what is looked at
+        capturer.implementation.shares_passes = True  # the check of the model is not what is looked at
         inner.clear()
         alive.clear()
         capturer.capture([make_sample("one", 60, [(2, 20), (20, 58)])])

@@ -54,7 +54,7 @@ def test_padding_side_changes_no_vector(tier: str) -> None:
     right = capturer.compute_gradients(samples)
     with FrozenModel(model):
         if tier == "hidden":
-            left = compute_hidden_batch(model, capturer.hidden_sketch, samples, padding="left")
+            left = compute_hidden_batch(model, capturer.sketch, samples, padding="left")
         else:
             with ModuleTap(capturer.selection, capturer.sketch) as tap:
                 left = position_tier.compute_position_batch(
@@ -109,7 +109,7 @@ def test_head_tier_is_the_output_heads_weight_gradient(kind: str) -> None:
     head = model.get_output_embeddings()
     head.weight = torch.nn.Parameter(head.weight.detach().clone())
     capturer = Capturer(model, CaptureConfig(tier="head", sketch_width=300))
-    sketch = capturer.head_sketch
+    sketch = capturer.sketch
     assert sketch.width == capturer.width <= 300
     samples = make_samples()
     batch = capturer.compute_gradients(samples)

@@ -137,7 +137,7 @@ def test_a_shared_window_equals_autograd_with_a_constant_past(kind: str, window:
     model, samples = make(kind).eval(), make_ragged()
     capturer = Capturer(model, CaptureConfig(sketch_width=300))
     batch = capturer.compute_gradients(samples, window)
-    assert capturer.shares_passes, f"{kind} was captured in chunks"
+    assert capturer.implementation.shares_passes, f"{kind} was captured in chunks"
     for i, sample in enumerate(samples):
         for k in range(len(sample.spans)):
             error = relative_error(batch.gradients[i][k], compute_reference(capturer, sample, k, window))
@@ -176,7 +176,7 @@ def test_half_precision_stays_close_to_single() -> None:
     exact = Capturer(make("llama-gqa"), CaptureConfig(sketch_width=300)).compute_gradients(make_ragged(), 1)
     capturer = Capturer(make("llama-gqa").to(torch.bfloat16), CaptureConfig(sketch_width=300))
     half = capturer.compute_gradients(make_ragged(), 1)
-    assert capturer.shares_passes
+    assert capturer.implementation.shares_passes
     rounded = capture_in_chunks(capturer, make_ragged(), 1)
     for i in range(len(exact.gradients)):
         own, other = (relative_error(b.gradients[i], exact.gradients[i]) for b in (half, rounded))
@@ -189,7 +189,7 @@ def test_attention_that_is_not_ordinary_is_captured_in_chunks(kind: str) -> None
     model, samples = make(kind).eval(), make_ragged()
     capturer = Capturer(model, CaptureConfig(sketch_width=300))
     batch = capturer.compute_gradients(samples, 1)
-    assert not capturer.shares_passes
+    assert not capturer.implementation.shares_passes
     for one, two in zip(batch.gradients, capture_in_chunks(capturer, samples, 1).gradients, strict=True):
         np.testing.assert_array_equal(one, two)
     if kind == "gemma2":
@@ -205,7 +205,7 @@ def test_a_model_that_mixes_positions_outside_attention_is_not_shared() -> None:
     capturer = Capturer(model, CaptureConfig(sketch_width=100))
     with pytest.raises(UserError, match="differs from the plain one"):
         capturer.compute_gradients(make_samples(), 0)
-    assert not capturer.shares_passes
+    assert not capturer.implementation.shares_passes
 
 
 def test_the_model_attends_as_before_afterwards_whatever_happens() -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from gsd_core.cli.command_parser import make_parser
+from gsd_core.cli.command_parser import make_parser, parse_arguments
 from tests.cli_support import ROOT, run_gsd
 from tests.foreign_support import SIZES, write_bergson, write_less
 
@@ -83,7 +83,7 @@ def test_every_flag_is_told() -> None:
 )
 def test_every_command_line_parses(page: str, words: list[str]) -> None:
     # Also those that cannot run here: they name a reader's own files, a bucket, a cluster.
-    assert make_parser().parse_args(words).function, f"{page} shows gsd {shlex.join(words)}"
+    assert parse_arguments(make_parser(), words).command, f"{page} shows gsd {shlex.join(words)}"
 
 
 def test_every_link_leads_somewhere() -> None:
@@ -108,9 +108,11 @@ def test_every_screenshot_is_made_by_the_script() -> None:
 
 
 def _anchors(page: Path) -> set[str]:
-    """What GitHub calls the headings of a page: lower case, no signs, hyphens for spaces."""
-    titles = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+    """What a link can lead to: a page's anchors, and GitHub's names of its headings (lower case, no signs, hyphens)."""
+    text = page.read_text(encoding="utf-8")
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    named = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+    return named | set(re.findall(r'^<a id="([^"]+)"></a>$', text, re.MULTILINE))
 
 
 def _bring_less(folder: Path, _: pytest.FixtureRequest) -> None:

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gsd_core.methods.analyze_method import STRUCTURE
+from gsd_core.methods.evaluate_method import EVIDENCE
 from gsd_core.store import Workspace
 from tests.cli_support import run_gsd, run_gsd_json, write_run
 
@@ -41,14 +43,14 @@ def test_planted_steps_are_found_and_random_labels_are_not(workspace: Path) -> N
 
 def test_all_checkpoints_make_a_curve_and_are_stored(workspace: Path) -> None:
     run_gsd_json("evaluate", "planted", "--label", "meta.kinds", "--checkpoint", "all", workspace=workspace)
-    stored = Workspace.open(workspace).open_run("planted").read_structure("*evidence*", "rows")
+    stored = Workspace.open(workspace).open_run("planted").results.read(EVIDENCE, "rows")
     kinds = stored[stored["label"] == "meta.kinds"]
     assert set(kinds["checkpoint"]) == {"step-1", "step-2"}
     assert sorted(set(kinds["step"])) == [0, 1]
     # Another label stands beside it, the same question replaces its rows.
     run_gsd_json("evaluate", "planted", "--label", "meta.family", "--level", "sample", workspace=workspace)
     run_gsd_json("evaluate", "planted", "--label", "meta.kinds", "--checkpoint", "all", workspace=workspace)
-    after = Workspace.open(workspace).open_run("planted").read_structure("*evidence*", "rows")
+    after = Workspace.open(workspace).open_run("planted").results.read(EVIDENCE, "rows")
     assert len(after[after["label"] == "meta.kinds"]) == len(kinds)
     assert (after["label"] == "meta.family").any()
 
@@ -78,7 +80,9 @@ def test_chance_of_twins_is_that_of_questions_as_distant(tmp_path: Path) -> None
         workspace=place,
     )
     row = next(row for row in result["rows"] if row["metric"] == "precision of twins")
-    limit = Workspace.open(place).open_run("sided").structure_info("step-1")["twins"]["semantic_median"]
+    limit = (
+        Workspace.open(place).open_run("sided").results.info(STRUCTURE, "step-1")["twins"]["semantic_median"]
+    )
     other = ~np.eye(60, dtype=bool)
     is_distant, is_same = other & (unit @ unit.T <= limit), sides[:, None] == sides[None, :]
     assert is_same[other].mean() - is_same[is_distant].mean() > 0.08, "the fixture must make the two differ"

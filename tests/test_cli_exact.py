@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from gsd_core.dashboard.reading.cosine_queries import load_exact
+from gsd_core.methods.neighbors_method import EXACT
 from gsd_core.store import Workspace
 from tests.cli_support import make_rows, run_gsd, run_gsd_json, save_tiny_model, write_rows
 
@@ -55,7 +56,7 @@ def test_neighbours_are_in_the_order_of_exact_cosines_and_kept(place: Path) -> N
     assert len(kept) == 8
     assert kept[found["neighbors"][0]["span"]] == exact[0]
     assert ask(place, "fine", "--exact")["neighbors"] == found["neighbors"]
-    assert len(run.read_structure("*exact*", "pairs")) == 8, "asked again, kept twice"
+    assert len(run.results.read(EXACT, "pairs")) == 8, "asked again, kept twice"
 
 
 def test_without_the_run_s_own_weights_or_a_fitting_tier_nothing_is_claimed(place: Path) -> None:

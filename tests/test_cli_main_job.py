@@ -193,7 +193,7 @@ def test_as_a_process_standard_output_is_one_object(folder: Path) -> None:
 
 def test_json_output_survives_what_libraries_print(folder: Path) -> None:
     code = (
-        "import os, sys, gsd_core.cli.commands as c\n"
+        "import os, sys, gsd_core.cli.doctor_command as c\n"
         "from gsd_core.cli.command_line import main\n"
         "def noisy(context, flags):\n"
         "    print('from Python'); os.write(1, b'from C\\n'); os.system('echo from a child')\n"

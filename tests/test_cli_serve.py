@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import uvicorn
 
+from gsd_core.cli import serve_command as serve_stage
 from gsd_core.errors import UserError
-from gsd_core.stages import serve_stage
 from tests.cli_support import run_gsd, run_gsd_json, start_gsd
 
 

@@ -17,7 +17,7 @@ from gsd_core.errors import Interrupted
 from tests.cli_support import ROOT, make_rows, run_gsd_json, save_tiny_model, start_gsd, write_rows
 
 WAITS = """
-import signal, sys, gsd_core.cli.commands as commands
+import signal, sys, gsd_core.cli.doctor_command as commands
 from gsd_core.cli.command_line import main
 def wait(context, flags):
     context.progress.stage("waiting")
@@ -52,7 +52,7 @@ def test_a_signal_ends_a_command_with_130(number: signal.Signals, is_background:
 
 
 def test_the_stages_own_resume_line_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    import gsd_core.cli.commands as commands
+    import gsd_core.cli.doctor_command as commands
 
     def stop(*_: object) -> None:
         raise Interrupted("gsd capture --resume")

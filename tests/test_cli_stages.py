@@ -9,7 +9,7 @@ import pytest
 
 import gsd_core as gsd
 from gsd_core.comparison.wording import make_wording
-from gsd_core.stages.analyze_stage import use_numba_cache
+from gsd_core.stages.numba_threads import use_numba_cache
 from gsd_core.store import Workspace
 from tests.cli_support import run_gsd, run_gsd_json, write_run
 from tests.synthetic import build_workspace

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gsd_core.errors import UserError
+from gsd_core.methods.analyze_method import MAP, STRUCTURE
 from gsd_core.store import Run, Workspace
 from tests.cli_support import run_gsd, run_gsd_json, write_run
 
@@ -39,8 +39,8 @@ def test_analyze_counts_the_structure_and_keeps_it(workspace: Path) -> None:
     assert again["n_twins"] >= 1
     assert {"n_stresses", "n_twins"} <= set(again["checkpoints"][0])
     run = open_run(workspace)
-    assert all(run.has_structure(each) for each in run.checkpoints)
-    info = run.structure_info(run.default_checkpoint)
+    assert all(run.results.has(STRUCTURE, each) for each in run.checkpoints)
+    info = run.results.info(STRUCTURE)
     assert (info["n_twins"], info["semantic_source"]) == (again["n_twins"], "questions")
 
 
@@ -51,12 +51,12 @@ def test_analyze_makes_a_missing_structure_without_a_new_map(tmp_path: Path) -> 
     points = run.read_points("only")
     arrays = run.read_arrays("only")
     # As after a kill between the two steps: a new map drops the structure that was found in the old one.
-    run.write_analysis("only", points, run.read_clusters("only"), arrays, run.manifest["analysis"]["only"])
-    assert not run.has_structure("only")
+    run.write_analysis("only", points, run.read_clusters("only"), arrays, run.results.info(MAP, "only"))
+    assert not run.results.has(STRUCTURE, "only")
     result = run_gsd_json("analyze", "planted", workspace=tmp_path / "w")
     assert result["n_stresses"] >= 1
     pd.testing.assert_frame_equal(open_run(tmp_path / "w").read_points("only"), points)
-    assert len(list((tmp_path / "w" / "runs" / "planted" / "structure").iterdir())) == 1, "old tables stayed"
+    assert len(list((tmp_path / "w" / "runs" / "planted" / "results").iterdir())) == 2, "old tables stayed"
 
 
 def test_stresses_follow_the_planted_order_and_list_their_spans(workspace: Path) -> None:
@@ -160,7 +160,7 @@ def test_exports_hold_the_same_rows_in_every_format(workspace: Path, tmp_path: P
     csv, parquet = pd.read_csv(rows["csv"]), pd.read_parquet(rows["parquet"])
     assert list(csv.columns) == list(parquet.columns) == list(lines[0])
     run = open_run(workspace)
-    assert len(csv) == len(parquet) == len(lines) == len(run.read_structure(run.default_checkpoint, what))
+    assert len(csv) == len(parquet) == len(lines) == len(run.results.read(STRUCTURE, what))
     nested = "aligned" if what == "twins" else "occurrences"
     assert isinstance(lines[0][nested], list)
     assert [json.loads(cell) for cell in csv[nested]] == [line[nested] for line in lines]
@@ -191,42 +191,3 @@ def test_questions_without_embedding_take_their_spans(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found[1], original()[1][0])
     run.read_embeddings = run.read_question_embeddings = lambda: ([], np.zeros((0, 8), np.float32))  # type: ignore
     assert read_semantics(run, ["s0"])[1] == "none"
-
-
-def test_structure_comes_back_as_it_was_written_and_is_replaced_whole(tmp_path: Path) -> None:
-    write_run(tmp_path / "w", n_samples=3)
-    run = open_run(tmp_path / "w")
-    frame = pd.DataFrame({"text": ["ä", ""], "n": [1, 2], "x": [0.5, float("nan")], "is_it": [True, False]})
-    empty = pd.DataFrame({"text": pd.Series(dtype=object), "n": pd.Series(dtype="int64")})
-    run.write_structure("*timeline*", {"one": frame, "empty": empty}, {"note": np.float32(1.5)})
-    other = open_run(tmp_path / "w")
-    assert other.structure_info("*timeline*") == {"note": 1.5}
-    back = other.read_structure("*timeline*", "one")
-    pd.testing.assert_frame_equal(back, frame, check_dtype=False)
-    assert [kind.kind for kind in back.dtypes[1:]] == ["i", "f", "b"]
-    assert other.read_structure("*timeline*", "empty").columns.tolist() == ["text", "n"]
-    run.write_structure("*timeline*", {"two": frame}, {})
-    with pytest.raises(UserError, match="it has two"):
-        other.read_structure("*timeline*", "one")
-    assert len(list((tmp_path / "w" / "runs" / "planted" / "structure").iterdir())) == 1
-    with pytest.raises(UserError, match="gsd evaluate planted"):
-        other.read_structure("*evidence*", "rows")
-
-
-@pytest.mark.parametrize(
-    ("tables", "said"),
-    [
-        ({"a": pd.DataFrame({"x": [[1], [2]]})}, "nested"),
-        ({"a": pd.DataFrame({"x": pd.Series([1, "a"], dtype=object)})}, "mixes"),
-        ({"../a": pd.DataFrame({"x": [1]})}, "called"),
-        ({"a": pd.DataFrame()}, "columns"),
-    ],
-)
-def test_structure_refuses_what_no_column_holds(
-    tmp_path: Path, tables: dict[str, pd.DataFrame], said: str
-) -> None:
-    write_run(tmp_path / "w", n_samples=3)
-    run = open_run(tmp_path / "w")
-    with pytest.raises(ValueError, match=said):
-        run.write_structure("step-1", tables, {})
-    assert not run.has_structure("step-1")

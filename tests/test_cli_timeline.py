@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from gsd_core.methods.timeline_method import TIMELINE
 from gsd_core.store import Workspace
 from tests.cli_support import run_gsd, run_gsd_json, write_run
 from tests.store_rows import make_batches, make_run
 
 STEPS, SAMPLES = 4, 24
-TIMELINE = "*timeline*"
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_analyze_leaves_a_timeline_that_the_command_shows(workspace: Path) -> No
 
 def test_tables_hold_every_span_at_every_checkpoint(workspace: Path) -> None:
     run = Workspace.open(str(workspace)).open_run("planted")
-    drift, layouts = run.read_structure(TIMELINE, "drift"), run.read_structure(TIMELINE, "layouts")
+    drift, layouts = run.results.read(TIMELINE, "drift"), run.results.read(TIMELINE, "layouts")
     assert list(drift.columns) == ["span", "checkpoint", "to_previous", "to_first"]
     assert len(drift) == len(layouts) == 3 * STEPS * SAMPLES
     late = drift[drift["checkpoint"] == "late"]
@@ -57,16 +57,16 @@ def test_choices_are_kept_through_another_analysis(workspace: Path) -> None:
     )
     assert (chosen["labels"], chosen["reference"]) == (["meta.topic"], "middle")
     run_gsd_json("analyze", "planted", "--again", workspace=workspace)
-    info = Workspace.open(str(workspace)).open_run("planted").structure_info(TIMELINE)
+    info = Workspace.open(str(workspace)).open_run("planted").results.info(TIMELINE)
     assert info["asked"] == {"labels": ["meta.topic"], "reference": "middle"}
     assert run_gsd_json("timeline", "planted", workspace=workspace)["labels"] == ["meta.kinds"]
 
 
 def test_an_analysis_of_one_checkpoint_does_not_leave_a_stale_timeline(workspace: Path) -> None:
     run = Workspace.open(str(workspace)).open_run("planted")
-    before = run.structure_info(TIMELINE)["source"]
+    before = run.results.info(TIMELINE)["source"]
     run_gsd_json("analyze", "planted", "--checkpoint", "late", "--again", workspace=workspace)
-    assert run.structure_info(TIMELINE)["source"] != before
+    assert run.results.info(TIMELINE)["source"] != before
     assert run_gsd_json("timeline", "planted", workspace=workspace)["seconds"] == 0
 
 
@@ -83,7 +83,7 @@ def test_only_spans_that_every_checkpoint_holds_are_followed(tmp_path: Path) -> 
     counts = [run.count_spans(each) for each in ("step-10", "final")]
     assert counts[1] < counts[0], "the fixture must leave spans out"
     assert result["n_spans"] == counts[1]
-    info = run.structure_info(TIMELINE)
+    info = run.results.info(TIMELINE)
     assert (info["n_left_out"], info["has_steps"]) == (counts[0] - counts[1], False)
     assert [each["step"] for each in result["checkpoints"]] == [0, 1]
     assert all(each["measures"]["norm"]["n"] == counts[1] for each in result["checkpoints"])
@@ -108,4 +108,4 @@ def test_what_cannot_be_is_said_in_one_line(workspace: Path, words: list[str], n
 
 def test_one_checkpoint_is_analysed_without_a_timeline(workspace: Path) -> None:
     assert not run_gsd_json("analyze", "single", workspace=workspace)["has_timeline"]
-    assert not Workspace.open(str(workspace)).open_run("single").has_structure(TIMELINE)
+    assert not Workspace.open(str(workspace)).open_run("single").results.has(TIMELINE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from gsd_core.dashboard.reading import structure_queries as sq
 from gsd_core.dashboard.reading.row_index import RowIndex
 from gsd_core.dashboard.stresses import stresses_figures
 from gsd_core.dashboard.twins import twins_figures
+from gsd_core.methods.analyze_method import STRUCTURE
 from gsd_core.store import Workspace
 from tests.page_support import list_loaded, open_page, words
 from tests.synthetic import ORDERS, PLANTED, WIDTH, build_workspace
@@ -53,7 +53,7 @@ def plant_structure(folder: Path, run: str = "planted", checkpoint: str = "step-
         twins[column] = value
     twins["q_value"] = np.where(twins.index < 5, 0.01, 0.2)
     twins["n_aligned"] = twins["n"]
-    twins["aligned"] = [json.dumps([[k, k, 0.9] for k in range(n)]) for n in twins["n"]]
+    twins["aligned"] = [[[k, k, 0.9] for k in range(n)] for n in twins["n"]]
     twins["pattern"] = "4-0-1"
     twins["wording"] = np.where(twins.index % 2, 0.7, -0.1)
     rewordings = twins[twins["wording"] < 0].drop(columns="n").reset_index(drop=True)
@@ -68,13 +68,13 @@ def plant_structure(folder: Path, run: str = "planted", checkpoint: str = "step-
             sequence = [KINDS.index(kind) for kind in meta[sample]["step_kind"]]
             if [each for each in sequence if each in pattern] == pattern:
                 places = [sequence.index(each) for each in pattern]
-                occurrences.append({"stress": number, "sample": sample, "indices": json.dumps(places)})
+                occurrences.append({"stress": number, "sample": sample, "indices": places})
                 found += 1
         stresses.append(
             {
                 "stress": number,
-                "pattern": json.dumps(pattern),
-                "labels": json.dumps([KINDS[each] for each in pattern]),
+                "pattern": pattern,
+                "labels": [KINDS[each] for each in pattern],
                 "length": len(pattern),
                 "support": found,
                 "n_occurrences": found,
@@ -121,7 +121,7 @@ def plant_structure(folder: Path, run: str = "planted", checkpoint: str = "step-
         ),
     }
     info = {"n_twins": 5, "n_stresses": 4, "twins": {"n_pairs_tested": 500, "semantic_median": 0.3}}
-    store.write_structure(checkpoint, tables, info)
+    store.results.write(STRUCTURE, tables, info, checkpoint)
 
 
 @pytest.fixture(scope="module")
@@ -412,9 +412,9 @@ def test_a_new_analysis_is_seen(tmp_path, monkeypatch):
     run = Workspace.open(folder).open_run("planted")
     at = open_page(folder, "twins", monkeypatch, run="planted", checkpoint="step-20")
     assert "**5 of" in words(at)
-    tables = {name: run.read_structure("step-20", name) for name in sq.TABLES}
+    tables = {name: run.results.read(STRUCTURE, name, "step-20") for name in sq.TABLES}
     tables["twins"] = tables["twins"].assign(q_value=0.5)
-    run.write_structure("step-20", tables, {"n_twins": 0, "n_stresses": 4})
+    run.results.write(STRUCTURE, tables, {"n_twins": 0, "n_stresses": 4}, "step-20")
     at.run()
     assert not at.exception
     assert "**0 of" in words(at)
@@ -440,8 +440,10 @@ def test_a_run_analysed_before_other_words_were_sought_still_opens(tmp_path, mon
     folder = build_workspace(tmp_path, n_samples=20)
     plant_structure(folder)
     run = Workspace.open(folder).open_run("planted")
-    tables = {name: run.read_structure("step-20", name) for name in sq.TABLES if name != "rewordings"}
-    run.write_structure("step-20", tables, run.structure_info("step-20"))
+    tables = {
+        name: run.results.read(STRUCTURE, name, "step-20") for name in sq.TABLES if name != "rewordings"
+    }
+    run.results.write(STRUCTURE, tables, run.results.info(STRUCTURE, "step-20"), "step-20")
     assert sq.load_structure(run, "step-20").rewordings.empty
     at = open_page(folder, "twins", monkeypatch, run="planted", checkpoint="step-20", words="other")
     assert not at.exception
@@ -452,8 +454,8 @@ def test_a_run_without_any_stress_or_twin_says_so(tmp_path, monkeypatch):
     folder = build_workspace(tmp_path, n_samples=12)
     plant_structure(folder)
     run = Workspace.open(folder).open_run("planted")
-    tables = {name: run.read_structure("step-20", name) for name in sq.TABLES}
-    run.write_structure("step-20", {name: table.iloc[:0] for name, table in tables.items()}, {})
+    tables = {name: run.results.read(STRUCTURE, name, "step-20") for name in sq.TABLES}
+    run.results.write(STRUCTURE, {name: table.iloc[:0] for name, table in tables.items()}, {}, "step-20")
     for page, said in {
         "twins": "No two samples",
         "stresses": "No sequence",

@@ -181,7 +181,7 @@ def test_old_workspaces_end_like_new_ones(tmp_path: Path, monkeypatch: pytest.Mo
             raise KeyboardInterrupt
         return {**document, "note": "added"}
 
-    later = migrations.Migration(3, "a note", add_note)
+    later = migrations.Migration(4, "a note", add_note)
     monkeypatch.setattr(migrations, "WORKSPACE_MIGRATIONS", [*migrations.WORKSPACE_MIGRATIONS, later])
     monkeypatch.setattr(migrations, "RUN_MIGRATIONS", [*migrations.RUN_MIGRATIONS, later])
     with pytest.raises(KeyboardInterrupt):
@@ -193,11 +193,11 @@ def test_old_workspaces_end_like_new_ones(tmp_path: Path, monkeypatch: pytest.Mo
     for name in ("old", "new"):
         workspace = Workspace.open(tmp_path / name)
         run = workspace.open_run("r")
-        assert workspace.version == 3
+        assert workspace.version == 4
         assert run.manifest["note"] == "added"
         document = json.loads((tmp_path / name / "workspace.json").read_text())
         found.append((document, read_everything(run), json.loads((Path(run.uri) / "note.json").read_text())))
-        assert json.loads((Path(run.uri) / "run.json").read_text())["store"]["version"] == 3
+        assert json.loads((Path(run.uri) / "run.json").read_text())["store"]["version"] == 4
     assert found[0] == found[1]
 
 
@@ -207,7 +207,7 @@ def test_runs_from_before_the_measures_are_read_and_captured_on(tmp_path: Path) 
     document = Path(run.uri) / "run.json"
     for records in Path(run.uri).glob("checkpoints/*/records.lance"):
         Table(str(records), schema.records_schema(WIDTH)).open().drop_columns(["spectral", "grace"])
-    document.write_text(document.read_text().replace('"version": 2', '"version": 1'))
+    document.write_text(document.read_text().replace('"version": 3', '"version": 1'))
     old = Workspace.open(tmp_path).open_run("r")
     assert old.read_spans()[["spectral", "grace"]].isna().all().all()
     old.repair()

@@ -9,6 +9,10 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
     PreTrainedModel,
     Qwen2Config,
     Qwen2ForCausalLM,
@@ -33,8 +37,27 @@ SIZES = dict(
 )
 
 
+LACKS: dict[str, set[str]] = {
+    "mamba": {"cache"},
+    "mixtral": {"modules"},
+    "bent-head": {"linear head"},
+}
+"""Kinds of models that lack what some tiers need, as ``gsd_core.tiers.NEEDS`` calls it."""
+
+
+class BentHead(torch.nn.Module):
+    """An output head that is more than one matrix."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        return 8 * torch.tanh(self.inner(states) / 8)
+
+
 def make_model(kind: str) -> PreTrainedModel:
-    """A seeded random model: llama, llama-gqa, llama-eager, qwen2, qwen2-sliding, qwen3, gpt2."""
+    """A seeded random model: llama, llama-gqa, llama-eager, qwen2, qwen2-sliding, qwen3, gpt2, or one of ``LACKS``."""
     torch.manual_seed(7)
     grouped = SIZES | {"num_key_value_heads": 2}
     if kind == "llama":
@@ -63,6 +86,17 @@ def make_model(kind: str) -> PreTrainedModel:
                 tie_word_embeddings=False,  # autograd's gradient of a shared weight has the embedding's part too
             )
         )
+    elif kind == "mamba":
+        model = MambaForCausalLM(
+            MambaConfig(
+                vocab_size=VOCABULARY, hidden_size=32, state_size=4, num_hidden_layers=2, time_step_rank=4
+            )
+        )
+    elif kind == "mixtral":
+        model = MixtralForCausalLM(MixtralConfig(**SIZES, num_local_experts=2, num_experts_per_tok=1))
+    elif kind == "bent-head":
+        model = LlamaForCausalLM(LlamaConfig(**SIZES))
+        model.set_output_embeddings(BentHead(model.get_output_embeddings()))
     else:
         raise ValueError(kind)
     # Random weights of the usual size give nearly equal logits; larger ones make every path count.

@@ -25,7 +25,6 @@ from gsd_core.analysis.align import Traces, compute_match_scale, group_traces
 from gsd_core.analysis.stresses import find_stresses, make_sequences
 from gsd_core.analysis.structure_tables import (
     make_frame,
-    name_floats,
     tabulate_occurrences,
     tabulate_pairs,
     tabulate_stresses,
@@ -44,7 +43,7 @@ _BATCH = 8192
 
 @dataclass(frozen=True)
 class Structure:
-    """``tables`` name → frame with the columns of `structure_tables.TABLES`; ``info`` plain numbers, among
+    """``tables`` name → frame with the columns that ``STRUCTURE`` declares; ``info`` plain numbers, among
     them ``n_stresses``, ``n_twins`` and ``n_rewordings`` (all with q < 0.05)."""
 
     tables: dict[str, pd.DataFrame]
@@ -257,7 +256,7 @@ def _compare_cosines(
                 numbers = {"mean": mean, "ci_low": low, "ci_high": high, "n": len(pairs)}
                 layers.append({"layer": str(name), "set": kind, **numbers})
     return {
-        "layers": make_frame("layers", layers, {**name_floats("layers", 2, 5), "n": "int64"}),
+        "layers": make_frame("layers", layers),
         "cosines": cosines,
     }
 
@@ -271,7 +270,7 @@ def _compare_best(
     whether units of a kind find their like. A larger pool has better partners, so all kinds are drawn to one size.
     """
     if not controls:
-        return make_frame("best", [], name_floats("best", 1, 2))
+        return make_frame("best", [])
     sampled = set().union(*(samples for _, samples in controls.values()))
     inside = np.flatnonzero([owner in sampled for owner in owners])
     pools = {**controls, "spans": (rows[inside], owners[inside])}

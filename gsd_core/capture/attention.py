@@ -99,10 +99,10 @@ class WindowedAttention:
         attention_mask: torch.Tensor | None,
         scaling: float | None = None,
         dropout: float = 0.0,
-        is_causal: bool | None = None,
         **others: Any,
     ) -> tuple[torch.Tensor, None]:
         """What transformers calls: queries (B, H, T, d), keys and values (B, K, past + T, d) → (B, T, H, d)."""
+        is_causal = others.pop("is_causal", None)
         strange = [name for name, given in others.items() if given is not None and name not in HARMLESS]
         if attention_mask is None:
             ordinary = getattr(module, "is_causal", True) if is_causal is None else is_causal

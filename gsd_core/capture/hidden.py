@@ -3,10 +3,10 @@
 HiddenSketch           the one block of tier hidden: identity, or a random projection where the model is wider
 compute_token_gradients  a batch of samples → every token's gradient at the final normed hidden state
 compute_hidden_batch   the same averaged over every span's tokens
-get_head_sizes         vocabulary and width of the output head
 HeadSketch             the one block of tier head: two-sided random projection of the output head's weight gradient
 compute_head_batch     a batch of samples → sketched gradient of every span's loss in the output head's weight
 compute_state_batch    a batch of samples → mean final normed hidden state of every span's tokens: no gradient
+HiddenTier, StateTier, HeadTier   the implementations of the three tiers
 
 For token ``t`` the gradient is ``W_Uᵀ(softmax(z_t) − onehot(x_t))`` (``methods`` §1.1). It is taken by autograd over
 the output head only, so that heads with a scale or a soft cap are exact too. Tier head [ours] keeps the outer product
@@ -30,10 +30,11 @@ from transformers import PreTrainedModel
 
 from gsd_core.capture.accumulate import token_losses_of
 from gsd_core.capture.batches import PaddedChunk
-from gsd_core.capture.modules import OUTPUT_HEAD
+from gsd_core.capture.devices import input_device
+from gsd_core.capture.modules import OUTPUT_HEAD, ModuleSelection
 from gsd_core.capture.position import forward_whole, gather_rows, make_span_batch, span_rows
 from gsd_core.capture.sketch import LayerBlock, compute_projection
-from gsd_core.capture.span import SpanBatch
+from gsd_core.capture.tier_capture import CaptureConfig, SpanBatch, get_pad_id
 from gsd_core.errors import UserError
 from gsd_core.types import TokenizedSample
 
@@ -108,18 +109,6 @@ class _HeadInput:
 
     def _keep_output(self, module: nn.Module, args: tuple[Any, ...], output: torch.Tensor) -> None:
         self.output = output
-
-
-def get_head_sizes(model: PreTrainedModel) -> tuple[int, int]:
-    """(V, D) of the output head. Raises ``UserError`` where it has none or is no plain linear module."""
-    head = _HeadInput(model).head
-    if not isinstance(head, nn.Linear):
-        raise UserError(
-            "its output head is no linear module",
-            f"model {type(model).__name__}",
-            "use --tier hidden, position or span",
-        )
-    return int(head.out_features), int(head.in_features)
 
 
 def compute_token_gradients(
@@ -216,3 +205,44 @@ def _average_tokens(
     norms = of_span.norm(dim=-1).sum(2).clamp_min(1e-30)
     mean = total / real.sum(2).clamp_min(1)[..., None]
     return make_span_batch(sketch.project(mean), total.norm(dim=-1) / norms, chunk, losses, samples)
+
+
+class HiddenTier:
+    """Mean gradients at the final hidden state; a ``TierCapture``."""
+
+    selection: ModuleSelection | None = None
+    _compute = staticmethod(compute_hidden_batch)
+
+    def __init__(self, model: PreTrainedModel, config: CaptureConfig) -> None:
+        text_config: Any = model.config.get_text_config()
+        self.model, self.pad_id = model, get_pad_id(model)
+        self.sketch = HiddenSketch(
+            text_config.hidden_size, config.sketch_width, config.seed, input_device(model)
+        )
+
+    def __call__(self, samples: Sequence[TokenizedSample], window: int | None = None) -> SpanBatch:
+        """See ``compute_hidden_batch`` and ``compute_state_batch``."""
+        return self._compute(self.model, self.sketch, samples, self.pad_id)
+
+
+class StateTier(HiddenTier):
+    """Mean final hidden states; a ``TierCapture``."""
+
+    _compute = staticmethod(compute_state_batch)
+
+
+class HeadTier:
+    """Gradients in the output head's weight; a ``TierCapture``."""
+
+    selection: ModuleSelection | None = None
+
+    def __init__(self, model: PreTrainedModel, config: CaptureConfig) -> None:
+        self.model, self.pad_id = model, get_pad_id(model)
+        head: Any = model.get_output_embeddings()
+        self.sketch = HeadSketch(
+            head.out_features, head.in_features, config.sketch_width, config.seed, input_device(model)
+        )
+
+    def __call__(self, samples: Sequence[TokenizedSample], window: int | None = None) -> SpanBatch:
+        """See ``compute_head_batch``."""
+        return compute_head_batch(self.model, self.sketch, samples, self.pad_id)

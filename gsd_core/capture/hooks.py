@@ -174,7 +174,7 @@ class ModuleTap:
             if activation.ndim != 3:
                 raise UserError(
                     f"it regroups tokens before a linear module (input shape {tuple(activation.shape)}), "
-                    "so tiers span and position cannot tell the samples apart",
+                    "so the samples' shares of the module's gradient cannot be told apart",
                     f"module {name}",
                     "use --tier hidden",
                 )

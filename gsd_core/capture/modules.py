@@ -3,7 +3,8 @@
 CapturedModule     one linear module: name, layer, sizes
 ModuleSelection    the captured modules, and what is left out with the reason
 select_modules     the selection for a model
-check_no_fused_experts  refuses models whose experts share one weight tensor
+OUTPUT_HEAD        name of the layer that is the output head
+find_fused_experts  the weight that all experts of a layer share, where there is one
 
 Captured are the ``nn.Linear`` and GPT-2 ``Conv1D`` modules of the decoder layers and the output head, where "what
 was expected instead of what was said" shows most plainly (docs/structure-benchmark.md). A head that shares its weight
@@ -72,9 +73,8 @@ def select_modules(model: PreTrainedModel, lora: str = "adapters", with_head: bo
     Raises
     ------
     UserError
-        No linear module is left to capture, or the model holds fused experts.
+        No linear module is left to capture.
     """
-    check_no_fused_experts(model)
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
     has_lora = any(LORA_LEAF.search(name + ".") for name, _ in model.named_modules())
     captured: list[CapturedModule] = []
@@ -108,20 +108,10 @@ def select_modules(model: PreTrainedModel, lora: str = "adapters", with_head: bo
     return ModuleSelection(tuple(captured), skipped)
 
 
-def check_no_fused_experts(model: PreTrainedModel) -> None:
-    """Refuse models that keep all experts in one weight tensor: no module sees one token's input and output.
-
-    Raises
-    ------
-    UserError
-        Names the module and the tier that works.
-    """
+def find_fused_experts(model: PreTrainedModel) -> str:
+    """Name of a weight that holds all experts of a layer, so that no module sees each token's values; "" for none."""
     for name, module in model.named_modules():
         fused = [key for key, value in module.named_parameters(recurse=False) if value.ndim == 3]
         if fused and "expert" in f"{name} {type(module).__name__}".lower():
-            raise UserError(
-                f"the experts are fused into one weight ({fused[0]}), so tiers span and position cannot see "
-                "each expert's input and output",
-                f"module {name} of {type(model).__name__}",
-                "use --tier hidden",
-            )
+            return f"{name}.{fused[0]}"
+    return ""

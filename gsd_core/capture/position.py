@@ -5,6 +5,8 @@ span_rows, place_spans, place_ranges   positions of every span in a padded batch
 gather_rows              values at these positions
 make_span_batch          padded vectors and coherence → one array a sample
 PositionSum              running ``Σ_t (P δ_t)(Q a_t)ᵀ`` of every span of a batch, module by module
+unpad_losses             losses of a padded batch → one array a sample
+PositionTier             the implementation of the tier
 compute_position_batch   a batch of samples → sketched shares of all their spans
 
 The loss is the sample's mean over its targets, everything after the prompt, as in supervised fine-tuning. Position
@@ -27,7 +29,7 @@ from gsd_core.capture.batches import PaddedChunk, build_chunk
 from gsd_core.capture.devices import input_device
 from gsd_core.capture.hooks import ModuleTap, TappedCall
 from gsd_core.capture.sketch import Sketch
-from gsd_core.capture.span import SpanBatch
+from gsd_core.capture.tier_capture import ModuleTier, SpanBatch
 from gsd_core.types import TokenizedSample
 
 MAX_WAITING = 2**23  # numbers (32 MiB) that a ``PositionSum`` keeps before it works them off
@@ -211,3 +213,12 @@ def compute_position_batch(
     with tap.watching(calls, total.receive):
         loss.backward()  # parameters are frozen: only the embeddings' output gets a gradient
     return make_span_batch(*total.finish(), chunk, losses, samples)
+
+
+class PositionTier(ModuleTier):
+    """Shares of the ordinary training gradient; a ``TierCapture``."""
+
+    def __call__(self, samples: Sequence[TokenizedSample], window: int | None = None) -> SpanBatch:
+        """See ``compute_position_batch``."""
+        with ModuleTap(self.selection, self.sketch) as tap:
+            return compute_position_batch(self.model, tap, self.sketch, samples, self.pad_id)

@@ -1,6 +1,5 @@
 """Tier ``span``: the exact gradient of each span's own loss, or the same through a window of spans.
 
-check_span_tier       refuses architectures that have no cache to differentiate through
 compute_span_batch    a batch of samples → sketched gradients of all their spans
 
 One forward pass, in chunks over a cache whose past is differentiable; the output head once for all spans; then one walk
@@ -14,10 +13,7 @@ Shapes: B batch, t chunk length, T columns of all chunks, D model width, S spans
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -33,44 +29,9 @@ from gsd_core.capture.deferred_head import DeferredHead
 from gsd_core.capture.devices import input_device
 from gsd_core.capture.hooks import ModuleTap
 from gsd_core.capture.sketch import Sketch
+from gsd_core.capture.tier_capture import SpanBatch
 from gsd_core.errors import UserError
 from gsd_core.types import TokenizedSample
-
-SUPPORTED_ATTENTION = {"full_attention", "sliding_attention"}
-
-
-def check_span_tier(model: PreTrainedModel) -> None:
-    """Refuse a model without a key-value cache that gradients can pass.
-
-    Raises
-    ------
-    UserError
-        Names what is missing and the tiers that work.
-    """
-    config: Any = model.config.get_text_config()
-    kinds = set(getattr(config, "layer_types", None) or ())
-    takes_cache = "past_key_values" in inspect.signature(_inner(model).forward).parameters
-    recurrent = bool(kinds - SUPPORTED_ATTENTION) or bool(getattr(model, "_is_stateful", False))
-    if recurrent or not takes_cache:
-        reason = ", ".join(sorted(kinds - SUPPORTED_ATTENTION)) or "its state is not a key-value cache"
-        raise UserError(
-            f"tier span needs a differentiable key-value cache, and this architecture has none ({reason})",
-            f"model {type(model).__name__}",
-            "use --tier position or --tier hidden",
-        )
-
-
-def _inner(model: Any) -> Any:
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
-@dataclass(frozen=True, slots=True)
-class SpanBatch:
-    """``gradients[i]`` (S_i, P) float32, ``coherence[i]`` (S_i,), ``token_losses[i]`` (T_i,) float32 nats."""
-
-    gradients: list[np.ndarray]
-    coherence: list[np.ndarray]
-    token_losses: list[np.ndarray]
 
 
 def compute_span_batch(

@@ -32,7 +32,7 @@ from gsd_core.capture.devices import input_device
 from gsd_core.capture.hooks import ModuleTap
 from gsd_core.capture.position import PositionSum, place_ranges
 from gsd_core.capture.sketch import Sketch
-from gsd_core.capture.span import SpanBatch
+from gsd_core.capture.tier_capture import SpanBatch
 from gsd_core.types import TokenizedSample
 
 PAST_SHARE = 0.05  # a forward pass of its own for fewer positions would cost more than it saves

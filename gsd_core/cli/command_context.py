@@ -9,6 +9,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from gsd_core.console.output import compute_json_value
@@ -51,6 +52,13 @@ class Context:
         from gsd_core.store import Workspace
 
         return Workspace.open(self.workspace_uri, create=create)
+
+    def find_workspace(self, needs: str) -> Workspace | None:
+        """The workspace as a command ``needs`` it (``registry.method.Command``); None where it needs none."""
+        is_missing = "://" not in self.workspace_uri and not Path(self.workspace_uri).exists()
+        if needs == "nothing" or (needs == "workspace if there" and is_missing):
+            return None
+        return self.open_workspace(create=needs == "new workspace")
 
     def emit(self, result: dict[str, Any], text: Callable[[], str] | str = "") -> None:
         """Hand over the command's one result: JSON with ``--json``, else ``text`` for a person."""

@@ -16,17 +16,14 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from collections.abc import Iterator, Sequence
+from typing import TextIO
 
 from gsd_core.cli.command_context import Context
-from gsd_core.cli.command_parser import make_parser, parse_arguments
+from gsd_core.cli.command_parser import Parsed, make_parser, parse_arguments
+from gsd_core.console.place import choose_workspace
 from gsd_core.errors import Interrupted, UserError
-
-if TYPE_CHECKING:
-    pass
-
-DEFAULT_WORKSPACE = "./gsd-workspace"
+from gsd_core.registry.catalog import load
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -81,14 +78,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str], context: Context) -> int:
-    flags = parse_arguments(make_parser(), words)
-    context.is_json, context.quiet, context.debug = flags.json, flags.quiet, flags.debug
-    context.workspace_uri = flags.workspace or os.environ.get("GSD_WORKSPACE") or DEFAULT_WORKSPACE
-    # A command's rooms (and their libraries) are loaded only when it runs: `gsd --help` stays quick.
-    from gsd_core.cli import commands
+    asked = parse_arguments(make_parser(), words)
+    context.is_json, context.quiet, context.debug = asked.is_json, asked.is_quiet, asked.is_debug
+    context.workspace_uri = choose_workspace(asked.workspace)
+    context.resume_flag = asked.command.job.resume if asked.command.job else ""
+    if asked.command.needs == "context":
+        return load(asked.command.run)(context, asked.options) or 0
+    return _run_stage(asked, context)
 
-    run: Callable[[Context, Any], int | None] = getattr(commands, flags.function)
-    return run(context, flags) or 0
+
+def _run_stage(asked: Parsed, context: Context) -> int:
+    """Run a command that gives back its result. Its rooms, and their libraries, are loaded only now."""
+    workspace = context.find_workspace(asked.command.needs)
+    result = load(asked.command.run)(workspace, asked.options, context.progress)
+    describe = load(asked.command.describe)
+    context.emit(result, lambda: describe(result))
+    return 0
 
 
 def _command_line(words: Sequence[str], more: str = "") -> str:

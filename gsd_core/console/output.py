@@ -1,5 +1,6 @@
 """What leaves the command line: numbers a person can read, values that JSON can hold.
 
+SHOWN_ROWS          rows that a person is shown of a long list
 compute_json_value  numpy, pandas, paths, NaN → plain JSON values (NaN and infinities become null)
 format_table        rows of cells → one aligned text table
 format_count        12345.6 → "12,346"
@@ -17,6 +18,8 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
+
+SHOWN_ROWS = 20  # of a list whose whole is in the JSON
 
 
 def compute_json_value(value: Any) -> Any:

@@ -1,6 +1,5 @@
 """What a capture is about to do: options made definite, and what must be equal for a resumed run.
 
-CaptureOptions     the flags of ``gsd capture``
 resolve_tier       tier and window flags → (tier, window)
 make_run_name      a valid name from data set, model and tier
 make_manifest      everything needed to do the run again
@@ -14,18 +13,24 @@ import platform
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gsd_core import __version__
 from gsd_core.errors import UserError
+from gsd_core.methods.capture_method import CaptureOptions
+from gsd_core.registry.options import to_words
+from gsd_core.tiers import ALIASES, DEFAULT_TIER, PREFIX_SHARE, TIERS, find_tier, get_tier, join_tiers
 from gsd_core.types import TokenizedSample, name_is_valid
+
+if TYPE_CHECKING:
+    from gsd_core.capture.embeddings import SentenceEncoder
+    from gsd_core.store import DatasetInfo
 
 DEFAULT_SKETCH_WIDTH = 2048
 AFFORDABLE_FORWARDS = 8.0  # a run costing more forward passes than this takes window 1 unless told otherwise
-PREFIX_SHARE = 0.58  # mean share of the sequence before a span's end (methods §1.1: 0.55–0.62)
 CHECKPOINTED_SPAN = 2.0  # a whole forward and a whole backward pass a span
 MUST_MATCH = (
     "dataset",
@@ -42,64 +47,6 @@ MUST_MATCH = (
 VERSIONED = ("torch", "transformers", "tokenizers", "numpy", "pylance", "sentence-transformers", "peft")
 
 
-@dataclass(frozen=True, slots=True)
-class CaptureOptions:
-    """Flags of ``gsd capture``; see ``docs/commands.md`` for their meaning."""
-
-    dataset: str
-    """Name of a stored data set, or a file."""
-    model: str
-    """``demo``, a folder or a hub id."""
-    checkpoints: list[str] = field(default_factory=list)
-    """Folders or names inside `model`; ``all``; empty takes the model itself."""
-    tier: str | None = None
-    """hidden, head, position, span, local (span, window 0), exact (span, window all), state; None is span."""
-    window: str | None = None
-    """Whole number of spans or ``all``; None chooses by cost."""
-    segmenter: str = "steps"
-    """Rule that cuts reasoning into spans."""
-    sketch_width: int | None = None
-    """Numbers in a direction; None is 2,048."""
-    dtype: str = "auto"
-    """Weights' dtype."""
-    device: str = "auto"
-    """Where the model runs."""
-    batch_tokens: int = 4096
-    """Padded tokens a batch."""
-    device_map: str | None = None
-    """How a model larger than one device is laid over several; None keeps it on `device`."""
-    executor: str = "local"
-    """``local`` or ``ray``."""
-    workers: int = 1
-    """Workers of the executor; ``local`` has one."""
-    run: str | None = None
-    """Name of the run; None makes one."""
-    resume: bool = False
-    """Go on with an interrupted run of the same settings."""
-    limit: int | None = None
-    """Only the first samples."""
-    truncate: bool = False
-    """Cut samples that do not fit, instead of reporting them."""
-    seed: int = 0
-    """Of the sketch and of the audit's choice."""
-    encoder: str = "sentence-transformers/all-MiniLM-L6-v2"
-    """Sentence encoder of questions and span texts."""
-    lora: str = "adapters"
-    """Which weights of a peft model: adapters or base."""
-    no_head: bool = False
-    """Leave the output head's weight out of tiers span and position."""
-    no_measures: bool = False
-    """Leave out spectral strength and the GRACE-like score of every span (they cost a forward pass)."""
-    gradient_checkpointing: bool = False
-    """Compute layers again in each backward pass of tiers span and position: less memory, more time."""
-    no_controls: bool = False
-    """Leave out the random windows and single tokens that alignment is compared with."""
-    map: str | None = None
-    """Column mapping for a file."""
-    trust_remote_code: bool = False
-    """Run code that comes with a model."""
-
-
 def resolve_tier(
     tier: str | None, window: str | None, samples: Sequence[TokenizedSample], checkpointed: bool = False
 ) -> tuple[str, int | None]:
@@ -114,17 +61,16 @@ def resolve_tier(
     UserError
         A window beside a tier that has none.
     """
-    aliases = {"local": "0", "exact": "all"}
-    if tier in aliases:
-        if window not in (None, aliases[tier]):
-            raise UserError(
-                f"tier {tier} means window {aliases[tier]}", "--window", "leave one of the flags out"
-            )
-        tier, window = "span", aliases[tier]
-    tier = tier or "span"
-    if tier != "span":
+    name, meant = ALIASES.get(tier or "", (tier or DEFAULT_TIER, None))
+    if meant is not None:
+        if window not in (None, meant):
+            raise UserError(f"tier {tier} means window {meant}", "--window", "leave one of the flags out")
+        window = meant
+    tier = get_tier(name).name
+    if not TIERS[tier].has_window:
         if window is not None:
-            raise UserError(f"tier {tier} has no window", "--window", "leave it out, or use --tier span")
+            others = join_tiers(each for each in TIERS.values() if each.has_window)
+            raise UserError(f"tier {tier} has no window", "--window", f"leave it out, or use --tier {others}")
         return tier, None
     if window == "all":
         return tier, None
@@ -146,30 +92,37 @@ def make_run_name(options: CaptureOptions, dataset: str) -> str:
             )
         return options.run
     model = options.model.rstrip("/").rsplit("/", 1)[-1]
-    raw = f"{dataset}-{model}-{options.tier or 'span'}"
+    raw = f"{dataset}-{model}-{options.tier or DEFAULT_TIER}"
     return re.sub(r"[^A-Za-z0-9._-]+", "-", raw).strip("-._")[:64]
 
 
 def make_manifest(
     options: CaptureOptions,
     *,
-    dataset: dict[str, Any],
+    dataset: DatasetInfo,
+    n_samples: int,
     model: dict[str, Any],
     tier: str,
     window: int | None,
     sketch: dict[str, Any],
-    encoder: dict[str, Any],
+    encoder: SentenceEncoder,
 ) -> dict[str, Any]:
-    """Everything needed to do the run again, as JSON."""
+    """Everything needed to do the run again, as JSON; `n_samples` were taken from the data set."""
+    kind = find_tier(tier)
     versions: dict[str, str | None] = {"gsd": __version__, "python": platform.python_version()}
     versions |= {name: _version_of(name) for name in VERSIONED}
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "gsd_version": versions["gsd"],
-        "dataset": dataset,
+        "dataset": {
+            "name": dataset.name,
+            "source": dataset.source,
+            "data_hash": dataset.data_hash,
+            "n_samples": n_samples,
+        },
         "model": model,
         "tier": tier,
-        "window": "all" if tier == "span" and window is None else window,
+        "window": "all" if window is None and kind is not None and kind.has_window else window,
         "segmenter": options.segmenter,
         "seed": options.seed,
         "sketch": sketch,
@@ -177,7 +130,11 @@ def make_manifest(
         "limit": options.limit,
         "truncate": options.truncate,
         "batch_tokens": options.batch_tokens,
-        "encoder": encoder,
+        "encoder": {
+            "name": encoder.name,
+            "source": encoder.source,
+            "weights_hash": encoder.weights_hash,
+        },
         "flags": asdict(options),
         "versions": versions,
         "platform": platform.platform(),
@@ -218,19 +175,8 @@ def check_resumable(
 
 def make_resume_line(workspace_uri: str, options: CaptureOptions, run: str) -> str:
     """The whole ``gsd capture`` line that goes on with `run`: every option that differs from its default."""
-    words = ["gsd", "--workspace", str(workspace_uri), "capture", "--dataset", options.dataset]
-    words += ["--model", options.model, "--run", run, "--resume"]
-    plain = CaptureOptions(dataset="", model="")
-    for option in fields(CaptureOptions):
-        value = getattr(options, option.name)
-        if option.name in ("dataset", "model", "run", "resume") or value == getattr(plain, option.name):
-            continue
-        words.append(f"--{option.name.replace('_', '-')}")
-        if isinstance(value, list):
-            words += [str(part) for part in value]
-        elif value is not True:
-            words.append(str(value))
-    return shlex.join(words)
+    asked = replace(options, run=run, resume=True)
+    return shlex.join(["gsd", "--workspace", str(workspace_uri), "capture", *to_words(asked)])
 
 
 def _essence(key: str, value: Any) -> Any:

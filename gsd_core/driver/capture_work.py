@@ -21,6 +21,7 @@ from gsd_core.capture.controls import CONTROL_KINDS, choose_controls
 from gsd_core.capture.models import Checkpoint
 from gsd_core.console.progress import Progress, Stage
 from gsd_core.driver.capture_plan import CaptureOptions
+from gsd_core.driver.capture_run import RunSamples
 from gsd_core.driver.capture_worker import (
     AnswerT,
     CaptureControls,
@@ -34,7 +35,6 @@ from gsd_core.driver.capture_worker import (
 from gsd_core.errors import UserError
 from gsd_core.execution import BatchesLost, Executor, LocalExecutor, RayExecutor
 from gsd_core.store import FragmentWriter, Run
-from gsd_core.types import Skipped, TokenizedSample
 
 SAMPLES_A_JOB = 8  # of which one worker captures the controls
 COMPACT_FROM = 200  # fragments of a checkpoint that are joined at its end; fewer do little harm to reads
@@ -101,18 +101,12 @@ class Work:
     """What a capture is made of; ``seconds`` and ``peak_memory_bytes`` are what it has cost so far."""
 
     def __init__(
-        self,
-        run: Run,
-        crew: Crew,
-        config: CaptureConfig,
-        tokenized: Sequence[TokenizedSample],
-        skipped: Sequence[Skipped],
-        first_hash: str,
+        self, run: Run, crew: Crew, config: CaptureConfig, samples: RunSamples, first_hash: str
     ) -> None:
         self.run, self.crew, self.config = run, crew, config
-        self.tokenized, self.skipped, self.first_hash = tokenized, skipped, first_hash
-        self.plan = plan_batches(tokenized, config.batch_tokens)
-        self.audited = choose_audited(tokenized, config.audit_share, config.seed)
+        self.tokenized, self.skipped, self.first_hash = samples.tokenized, samples.skipped, first_hash
+        self.plan = plan_batches(self.tokenized, config.batch_tokens)
+        self.audited = choose_audited(self.tokenized, config.audit_share, config.seed)
         self.n_tokens, self.seconds, self.peak_memory_bytes = 0, 0.0, 0
 
     def size(self, batch: int) -> int:

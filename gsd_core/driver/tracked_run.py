@@ -13,11 +13,11 @@ from gsd_core.capture.capture import CaptureConfig, Capturer
 from gsd_core.capture.embeddings import load_sentence_encoder
 from gsd_core.console.progress import Progress
 from gsd_core.driver.capture_plan import CaptureOptions, check_resumable, make_manifest
+from gsd_core.driver.capture_run import RunSamples, create_run, measure_window_cosine
 from gsd_core.driver.capture_worker import describe_model, describe_sketch
 from gsd_core.errors import UserError
-from gsd_core.stages.capture_stage import create_run, measure_window_cosine
 from gsd_core.store import Run, Workspace
-from gsd_core.types import Sample, SampleRecords, Skipped, TokenizedSample
+from gsd_core.types import SampleRecords, Skipped, TokenizedSample
 
 if TYPE_CHECKING:
     from gsd_core.training.overhead import Overhead
@@ -41,14 +41,14 @@ class TrackedRun:
         workspace: Workspace,
         options: CaptureOptions,
         config: CaptureConfig,
-        data: tuple[list[Sample], list[TokenizedSample], list[Skipped]],
+        samples: RunSamples,
         progress: Progress,
         group: int | None,
         replace: bool,
     ) -> None:
         assert options.run is not None
         self.name, self.config = options.run, config
-        self._samples, self._tokenized, self.skipped = data
+        self._samples, self.skipped = samples, samples.skipped
         self._workspace, self._options, self._progress = workspace, options, progress
         self._group, self._replace = group, replace
         self._run: Run | None = None
@@ -60,7 +60,7 @@ class TrackedRun:
     @property
     def samples(self) -> Sequence[TokenizedSample]:
         """Tokenized samples in the data set's order, without those left out."""
-        return self._tokenized
+        return self._samples.tokenized
 
     @property
     def is_ride(self) -> bool:
@@ -92,17 +92,7 @@ class TrackedRun:
             else:
                 self._check_goes_on(run, manifest, step, is_known)
         if not exists:
-            run = create_run(
-                self._workspace,
-                self.name,
-                manifest,
-                capturer.width,
-                encoder,
-                self._tokenized,
-                self._samples,
-                self._progress,
-                self.skipped,
-            )
+            run = create_run(self._workspace, self.name, manifest, encoder, self._samples, self._progress)
         run.repair()
         self._run, self._open_checkpoint = run, ""
         earlier = run.manifest.get("tracking_overhead") or {}
@@ -174,20 +164,15 @@ class TrackedRun:
         return step if self._group is None else step // self._group * self._group
 
     def _make_manifest(self, capturer: Capturer, encoder: Any) -> dict[str, Any]:
-        info = self._workspace.open_dataset(self._options.dataset)
         manifest = make_manifest(
             self._options,
-            dataset={
-                "name": info.name,
-                "source": info.source,
-                "data_hash": info.data_hash,
-                "n_samples": len(self._samples),
-            },
+            dataset=self._workspace.open_dataset(self._options.dataset),
+            n_samples=len(self._samples.read),
             model={"source": self._options.model, **describe_model(capturer.model)},
             tier=self.config.tier,
             window=self.config.window,
             sketch=describe_sketch(capturer),
-            encoder={"name": encoder.name, "source": encoder.source, "weights_hash": encoder.weights_hash},
+            encoder=encoder,
         )
         manifest["tracking"] = {"kind": "ride" if self.is_ride else "probe", "group": self._group}
         return manifest

@@ -11,23 +11,25 @@ says more: ``tracking`` (how it came to be) and ``tracking_overhead`` (what that
 
 from __future__ import annotations
 
-import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gsd_core.capture.capture import SKETCH_RANK, CaptureConfig
+from gsd_core.capture.capture import SKETCH_RANK
 from gsd_core.capture.models import max_positions
+from gsd_core.console.place import choose_workspace
 from gsd_core.console.progress import Progress
 from gsd_core.dataset.segmenters import make_segmenter
-from gsd_core.dataset.tokenization import check_tokenizer
-from gsd_core.driver.capture_plan import DEFAULT_SKETCH_WIDTH, CaptureOptions, resolve_tier
+from gsd_core.driver.capture_plan import CaptureOptions
+from gsd_core.driver.capture_run import make_config, tokenize_samples
+from gsd_core.driver.stored_data import resolve_dataset
 from gsd_core.driver.tracked_run import TrackedRun
 from gsd_core.errors import UserError
-from gsd_core.stages.capture_stage import tokenize_samples
-from gsd_core.stages.datasets_stage import resolve_dataset
 from gsd_core.store import Workspace
+from gsd_core.tiers import RIDE_TIER
 from gsd_core.types import name_is_valid
 
+CHOICES = "segmenter", "sketch_width", "batch_tokens", "limit", "truncate", "seed", "encoder", "lora", "map"
 RIDE_RANK = 16  # cosines a sixth to a quarter less sure than with 32, for two thirds of the cost
 
 
@@ -68,7 +70,8 @@ def open_probe(
     UserError
         Unknown data set, no sample to capture, an invalid name, or a choice that does not exist.
     """
-    return _open(dataset, model, tokenizer, run, workspace, tier, window, None, choices)
+    gradient = {"tier": tier, "window": None if window is None else str(window)}
+    return _open(dataset, (model, tokenizer), run, workspace, gradient, choices)
 
 
 def open_ride(
@@ -91,35 +94,24 @@ def open_ride(
     if group < 1:
         raise UserError(f"{group} is no number of steps", "group=", "give 1 or more")
     choices = {"sketch_rank": RIDE_RANK, **choices}
-    return _open(dataset, model, tokenizer, run, workspace, "position", None, group, choices)
+    return _open(dataset, (model, tokenizer), run, workspace, {"tier": RIDE_TIER}, choices, group)
 
 
 def _open(
     dataset: str | Path,
-    model: Any,
-    tokenizer: Any,
+    trained: tuple[Any, Any],
     run: str,
     workspace: str | Path | None,
-    tier: str | None,
-    window: int | str | None,
-    group: int | None,
+    gradient: dict[str, Any],
     choices: dict[str, Any],
+    group: int | None = None,
 ) -> TrackedRun:
-    replace, quiet = choices.pop("replace", False), choices.pop("quiet", True)
+    """A sink for what is `trained` (model, tokenizer); `gradient` holds the flags tier and window; `group`: a ride."""
+    model, tokenizer = trained
+    is_replacing, quiet = choices.pop("replace", False), choices.pop("quiet", True)
     with_head, rank = choices.pop("with_head", True), choices.pop("sketch_rank", SKETCH_RANK)
-    known = [
-        "segmenter",
-        "sketch_width",
-        "batch_tokens",
-        "limit",
-        "truncate",
-        "seed",
-        "encoder",
-        "lora",
-        "map",
-    ]
-    if group is None:  # a ride has no passes of its own
-        known.append("gradient_checkpointing")
+    # A ride has no passes of its own, so there is nothing to checkpoint in them.
+    known = (*CHOICES, *(("gradient_checkpointing",) if group is None else ()))
     for name in choices:
         if name not in known:
             raise UserError(f"unknown choice {name!r}", "open_probe", f"there are {', '.join(known)}")
@@ -127,38 +119,24 @@ def _open(
         raise UserError(
             f"{run!r} is not a valid name", "run=", "letters, digits, '.', '_' and '-', at most 64"
         )
-    store = Workspace.open(workspace or os.environ.get("GSD_WORKSPACE") or "./gsd-workspace")
+    store = Workspace.open(choose_workspace(workspace))
     progress = Progress(quiet=quiet)
     source = str(getattr(model, "name_or_path", "") or "") or f"a {type(model).__name__} in memory"
-    stored = resolve_dataset(store, str(dataset), map_flag=choices.get("map"), progress=progress)
     options = CaptureOptions(
-        dataset=stored,
+        dataset=resolve_dataset(store, str(dataset), map_flag=choices.get("map"), progress=progress),
         model=source,
-        tier=tier,
-        window=None if window is None else str(window),
         run=run,
         no_head=not with_head,
+        **gradient,
         **{**choices, "map": None},
     )
-    samples = store.read_samples(stored, head=options.limit)
-    check_tokenizer(tokenizer)
-    segmenter = make_segmenter(options.segmenter)
-    tokenized, skipped = tokenize_samples(
-        samples, tokenizer, segmenter, max_positions(model), options, progress
+    samples = tokenize_samples(
+        store.read_samples(options.dataset, head=options.limit),
+        tokenizer,
+        make_segmenter(options.segmenter),
+        max_positions(model),
+        options,
+        progress,
     )
-    if not tokenized:
-        reason = f"; the first: {skipped[0].sample}: {skipped[0].reason}" if skipped else ""
-        raise UserError(f"no sample is left to capture{reason}", f"data set {stored}", "check segmenter=")
-    chosen, spans_back = resolve_tier(options.tier, options.window, tokenized, options.gradient_checkpointing)
-    config = CaptureConfig(
-        tier=chosen,
-        window=spans_back,
-        sketch_width=options.sketch_width or DEFAULT_SKETCH_WIDTH,
-        sketch_rank=rank,
-        seed=options.seed,
-        batch_tokens=options.batch_tokens,
-        lora=options.lora,
-        with_head=with_head,
-        gradient_checkpointing=options.gradient_checkpointing,
-    )
-    return TrackedRun(store, options, config, (samples, tokenized, skipped), progress, group, replace)
+    config = replace(make_config(options, samples.tokenized), sketch_rank=rank, measures=False)
+    return TrackedRun(store, options, config, samples, progress, group, is_replacing)

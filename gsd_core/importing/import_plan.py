@@ -1,6 +1,5 @@
 """What an import is about to do: options, checkpoints, which stored row belongs to which sample, the manifest.
 
-ImportOptions         the flags of ``gsd import``
 name_checkpoints      a name and a step for every store
 match_rows            the stored row of every sample
 make_import_manifest  everything that is known of where the gradients come from
@@ -11,46 +10,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gsd_core.driver.capture_plan import CaptureOptions, make_manifest, make_run_name
+from gsd_core.driver.capture_plan import make_manifest, make_run_name
 from gsd_core.errors import UserError
+from gsd_core.methods.capture_method import CaptureOptions
+from gsd_core.methods.import_method import ImportOptions
+
+if TYPE_CHECKING:
+    from gsd_core.capture.embeddings import SentenceEncoder
+    from gsd_core.importing.foreign_rows import DirectionLayout, ForeignStore
+    from gsd_core.store import DatasetInfo
 
 WHOLE = "whole"  # the segmenter's name where a span is a sample's whole reasoning
 NAMED_STEP = re.compile(r"(?:ckpt|checkpoint|step|epoch)[-_]?(\d{1,12})", re.IGNORECASE)
 MAX_CHECKPOINT_NAME = 100
-
-
-@dataclass(frozen=True, slots=True)
-class ImportOptions:
-    """Flags of ``gsd import``; see ``docs/importing.md``."""
-
-    paths: list[str]
-    """Stores; several are checkpoints of one run, in this order."""
-    format: str = "auto"
-    """``auto``, ``bergson`` or ``less``."""
-    dataset: str | None = None
-    """Name of a stored data set, or a file; None takes the rows that the store holds itself."""
-    run: str | None = None
-    """Name of the run; None makes one."""
-    checkpoint: list[str] = field(default_factory=list)
-    """A name for each store; empty finds them in the paths."""
-    tokenizer: str | None = None
-    """``demo``, a folder or a hub id: cuts rows by token into spans."""
-    segmenter: str = "steps"
-    """Rule that cuts reasoning into spans; only where rows are by token."""
-    sketch_width: int | None = None
-    """Rows wider than this are folded; None is ``capture.foreign.MAX_WIDTH``."""
-    seed: int = 0
-    """Of the fold."""
-    encoder: str = "sentence-transformers/all-MiniLM-L6-v2"
-    """Sentence encoder of questions and span texts."""
-    map: str | None = None
-    """Column mapping for a file."""
 
 
 def name_checkpoints(paths: Sequence[Path], names: Sequence[str]) -> list[tuple[str, int | None]]:
@@ -123,28 +101,46 @@ def make_import_name(options: ImportOptions, dataset: str, format: str) -> str:
 
 def make_import_manifest(
     options: ImportOptions,
-    *,
-    dataset: dict[str, Any],
-    model: str,
-    tier: str,
-    segmenter: str,
-    sketch: dict[str, Any],
-    encoder: dict[str, Any],
-    imported: dict[str, Any],
+    dataset: DatasetInfo,
+    n_samples: int,
+    stores: Sequence[ForeignStore],
+    layout: DirectionLayout,
+    encoder: SentenceEncoder,
+    is_by_span: bool,
+    notes: list[str],
 ) -> dict[str, Any]:
-    """The manifest of a captured run, with ``imported``: format, paths, what the store tells of itself, notes.
+    """The manifest of a captured run, with ``imported``: format, paths, what the stores tell of themselves, notes.
 
     ``tier`` is "sequence" (a row is the gradient of a whole sequence's loss) or "position" (a span's share of it).
     """
+    first = stores[0]
+    model = str(first.details.get("model") or "unknown")
+    segmenter = options.segmenter if is_by_span else WHOLE
     manifest = make_manifest(
         CaptureOptions(dataset=options.dataset or "", model=model, segmenter=segmenter, seed=options.seed),
         dataset=dataset,
+        n_samples=n_samples,
         model={"source": model, "hash": None},
-        tier=tier,
+        tier="position" if is_by_span else "sequence",
         window=None,
-        sketch=sketch,
+        sketch={
+            "width": layout.width,
+            "rank": None,
+            "seed": layout.seed if layout.is_folded else None,
+            "layers": [[block.layer, block.start, block.stop] for block in layout.blocks],
+            "modules": [module.name for module in first.modules],
+            "skipped_modules": {},
+        },
         encoder=encoder,
     )
-    # Settings of a capture that never happened must not look like known ones.
+    # No capture has taken place, so these settings are unknown, not the defaults.
     manifest |= dict.fromkeys(("lora", "batch_tokens", "limit", "truncate"))
+    imported = {
+        "format": first.format,
+        "stores": [{"path": str(store.path), **store.details} for store in stores],
+        "unit": "token rows, summed over spans" if is_by_span else "one row a sequence",
+        "stored_width": layout.stored_width,
+        "is_folded": layout.is_folded,
+        "notes": notes,
+    }
     return {**manifest, "imported": imported, "flags": asdict(options)}

@@ -11,21 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from gsd_core.capture.embeddings import SentenceEncoder, load_sentence_encoder
+from gsd_core.capture.embeddings import load_sentence_encoder
+from gsd_core.console.output import SHOWN_ROWS, format_seconds, format_table
 from gsd_core.console.progress import Progress
 from gsd_core.dataset.saved import MACHINE_COLUMNS
 from gsd_core.dataset.segmenters import make_segmenter
+from gsd_core.driver.capture_run import RunSamples, write_tables
 from gsd_core.driver.capture_worker import peak_memory_bytes
-from gsd_core.driver.run_sentences import embed_texts, read_known_vectors
+from gsd_core.driver.run_sentences import read_known_vectors
+from gsd_core.driver.stored_data import add_dataset, make_dataset_name, resolve_dataset
 from gsd_core.errors import UserError
-from gsd_core.importing.foreign_rows import (
-    MAX_WIDTH,
-    DirectionLayout,
-    ForeignStore,
-)
+from gsd_core.importing.foreign_rows import MAX_WIDTH, DirectionLayout, ForeignStore
 from gsd_core.importing.foreign_stores import check_alike, open_store
 from gsd_core.importing.import_plan import (
-    WHOLE,
     ImportOptions,
     make_import_manifest,
     make_import_name,
@@ -34,8 +32,7 @@ from gsd_core.importing.import_plan import (
 )
 from gsd_core.importing.import_records import Placed, iter_span_batches, iter_whole_batches
 from gsd_core.importing.import_tokens import load_tokenizer, open_rows, place_sample, whole_sample
-from gsd_core.stages.datasets_stage import make_dataset_name, resolve_dataset, run_datasets_add
-from gsd_core.store import Run, RunSample, Workspace
+from gsd_core.store import Run, Workspace
 from gsd_core.types import Sample, Skipped
 
 
@@ -64,9 +61,8 @@ def run_import(workspace: Workspace, options: ImportOptions, progress: Progress)
     _check_free(workspace, name)
     info = workspace.open_dataset(dataset)
     samples = workspace.read_samples(dataset)
-    items, notes = match_rows(
-        first.n_items, len(samples), [int(each["row"]) for each in info.rejected], str(first.path), dataset
-    )
+    rejected = [int(each["row"]) for each in info.rejected]
+    items, notes = match_rows(first.n_items, len(samples), rejected, str(first.path), dataset)
     notes = [*(note for store in stores for note in store.notes), *notes]
     placed, skipped, is_by_span = _place(first, samples, items, options, notes, progress)
     encoder = load_sentence_encoder(options.encoder)
@@ -74,39 +70,18 @@ def run_import(workspace: Workspace, options: ImportOptions, progress: Progress)
         notes.append(
             f"rows of {layout.stored_width:,} numbers were folded to {layout.width:,} (seeded sparse sign projection)"
         )
-    manifest = make_import_manifest(
-        options,
-        dataset={
-            "name": dataset,
-            "source": info.source,
-            "data_hash": info.data_hash,
-            "n_samples": len(samples),
-        },
-        model=str(first.details.get("model") or "unknown"),
-        tier="position" if is_by_span else "sequence",
-        segmenter=options.segmenter if is_by_span else WHOLE,
-        sketch=_describe_sketch(layout, first),
-        encoder={"name": encoder.name, "source": encoder.source, "weights_hash": encoder.weights_hash},
-        imported={
-            "format": first.format,
-            "stores": [{"path": str(store.path), **store.details} for store in stores],
-            "unit": "token rows, summed over spans" if is_by_span else "one row a sequence",
-            "stored_width": layout.stored_width,
-            "is_folded": layout.is_folded,
-            "notes": notes,
-        },
-    )
-    described = [{"name": each, "step": step, "hash": ""} for each, step in checkpoints]
-    run = workspace.create_run(name, {**manifest, "checkpoints": described}, layout.width, encoder.width)
+    manifest = make_import_manifest(options, info, len(samples), stores, layout, encoder, is_by_span, notes)
+    manifest["checkpoints"] = [{"name": each, "step": step, "hash": ""} for each, step in checkpoints]
+    run = workspace.create_run(name, manifest, layout.width, encoder.width)
     try:
         with run:
-            _write_tables(
-                run, placed, skipped, encoder, read_known_vectors(workspace, name, manifest), progress
-            )
+            known = read_known_vectors(workspace, name, manifest)
+            tables = RunSamples(samples, [one for one, _, _ in placed], skipped)
+            write_tables(run, tables, encoder, known, progress)
+            iter_batches = iter_span_batches if is_by_span else iter_whole_batches
             for store, (checkpoint, step) in zip(stores, checkpoints, strict=True):
-                batches = iter_span_batches if is_by_span else iter_whole_batches
                 with progress.stage(f"importing {checkpoint}", len(placed), "samples") as stage:
-                    for batch, results in enumerate(batches(store, layout, placed)):
+                    for batch, results in enumerate(iter_batches(store, layout, placed)):
                         run.append_batch(checkpoint, step, batch, results)
                         stage.advance(len(results))
             run.flush()
@@ -114,14 +89,18 @@ def run_import(workspace: Workspace, options: ImportOptions, progress: Progress)
     except BaseException:  # half a run would be taken for a whole one
         workspace.remove_run(name)
         raise
-    left_out = run.read_skipped()
+    return {**_describe_run(run, layout), "n_samples": len(placed), "seconds": time.monotonic() - started}
+
+
+def _describe_run(run: Run, layout: DirectionLayout) -> dict[str, Any]:
+    manifest, left_out = run.manifest, run.read_skipped()
+    imported = manifest["imported"]
     return {
-        "run": name,
-        "dataset": dataset,
-        "format": first.format,
+        "run": run.name,
+        "dataset": manifest["dataset"]["name"],
+        "format": imported["format"],
         "tier": manifest["tier"],
-        "checkpoints": [each for each, _ in checkpoints],
-        "n_samples": len(placed),
+        "checkpoints": run.checkpoints,
         "n_spans": run.count_spans(run.default_checkpoint),
         "n_skipped": int(left_out["sample"].nunique()),
         "skipped": left_out.drop_duplicates("sample")[["sample", "reason"]].to_dict("records"),
@@ -129,8 +108,7 @@ def run_import(workspace: Workspace, options: ImportOptions, progress: Progress)
         "sketch_width": layout.width,
         "is_folded": layout.is_folded,
         "layers": [block.layer for block in layout.blocks],
-        "notes": notes,
-        "seconds": time.monotonic() - started,
+        "notes": imported["notes"],
         "peak_memory_bytes": peak_memory_bytes(),
     }
 
@@ -150,8 +128,7 @@ def _find_dataset(
             "add --dataset with the file that it was made of",
         )
     name = options.run or make_dataset_name(str(store.path.absolute()))
-    added = run_datasets_add(workspace, saved.folder, name=name, map_flag=options.map, progress=progress)
-    return str(added["dataset"])
+    return add_dataset(workspace, saved.folder, name=name, map_flag=options.map, progress=progress)[0]
 
 
 def _check_free(workspace: Workspace, name: str) -> None:
@@ -224,31 +201,17 @@ def _place(
     return found, skipped, True
 
 
-def _write_tables(
-    run: Run,
-    placed: Placed,
-    skipped: Sequence[Skipped],
-    encoder: SentenceEncoder,
-    known: dict[str, np.ndarray],
-    progress: Progress,
-) -> None:
-    texts = [sample.question for _, sample, _ in placed] + [s.text for one, _, _ in placed for s in one.spans]
-    embedded = embed_texts(texts, encoder, known, progress)
-    run.write_samples(
-        [RunSample(one, sample, embedded[i]) for i, (one, sample, _) in enumerate(placed)], skipped
-    )
-    run.write_embeddings(
-        [f"{one.id}#{s.index}" for one, _, _ in placed for s in one.spans], embedded[len(placed) :]
-    )
-    run.update_manifest(has_tables=True)
-
-
-def _describe_sketch(layout: DirectionLayout, store: ForeignStore) -> dict[str, Any]:
-    return {
-        "width": layout.width,
-        "rank": None,
-        "seed": layout.seed if layout.is_folded else None,
-        "layers": [[block.layer, block.start, block.stop] for block in layout.blocks],
-        "modules": [module.name for module in store.modules],
-        "skipped_modules": {},
-    }
+def describe_import(result: dict[str, Any]) -> str:
+    """``gsd import``: counts, the folding, notes, samples that have no usable row."""
+    fold = f"folded from {result['stored_width']:,} to" if result["is_folded"] else "of"
+    lines = [
+        f"run {result['run']}: {result['n_spans']:,} spans of {result['n_samples']:,} samples from {result['format']}, "
+        f"directions {fold} {result['sketch_width']:,} numbers in {len(result['layers']):,} layers, "
+        f"checkpoints {', '.join(result['checkpoints'])}, {format_seconds(result['seconds'])}",
+        *(f"note: {note}" for note in result["notes"]),
+    ]
+    if result["n_skipped"]:
+        rows = [[each["sample"], each["reason"]] for each in result["skipped"][:SHOWN_ROWS]]
+        lines.append(f"{result['n_skipped']:,} samples skipped:")
+        lines.append(format_table(("sample", "reason"), rows, wide="reason"))
+    return "\n".join([*lines, f"next: gsd analyze {result['run']}"])

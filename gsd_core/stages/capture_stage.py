@@ -1,43 +1,39 @@
 """``gsd capture``: read samples → cut and tokenize → span gradients, a batch at a time, into the store.
 
 run_capture  the stage; whole batches are stored as they come, and a killed run goes on where it stopped
-
-Parts that a training's tracking shares (``gsd_core.driver.tracking``):
-
-tokenize_samples   samples → tokenized ones, and those left out
-describe_model, describe_sketch   what a manifest says of them
-create_run         a run with its static tables
-measure_window_cosine   mean cosine of a run's window to the exact gradient
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from gsd_core.capture.capture import CaptureConfig
 from gsd_core.capture.embeddings import SentenceEncoder, load_sentence_encoder
 from gsd_core.capture.models import pick_device, resolve_checkpoints
+from gsd_core.console.output import SHOWN_ROWS, format_bytes, format_count, format_seconds, format_table
 from gsd_core.console.progress import Progress
 from gsd_core.dataset.segmenters import make_segmenter
-from gsd_core.dataset.tokenization import check_tokenizer, tokenize_sample
 from gsd_core.driver.capture_plan import (
-    DEFAULT_SKETCH_WIDTH,
     CaptureOptions,
     check_resumable,
     make_manifest,
     make_resume_line,
     make_run_name,
-    resolve_tier,
+)
+from gsd_core.driver.capture_run import (
+    RunSamples,
+    create_run,
+    make_config,
+    measure_window_cosine,
+    tokenize_samples,
 )
 from gsd_core.driver.capture_work import Crew, Work, capture_checkpoints, make_executor
 from gsd_core.driver.capture_worker import DescribeModel, DescribeSketch, ModelFacts, SketchFacts
-from gsd_core.driver.run_sentences import embed_texts, read_known_vectors
+from gsd_core.driver.stored_data import resolve_dataset
 from gsd_core.errors import Interrupted, UserError
-from gsd_core.stages.datasets_stage import resolve_dataset
-from gsd_core.store import Run, RunSample, Workspace
-from gsd_core.types import Sample, Skipped, TokenizedSample
+from gsd_core.store import Run, Workspace
 
 
 def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progress) -> dict[str, Any]:
@@ -67,55 +63,28 @@ def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progres
             "the run exists already", f"run {name}", "add --resume to go on, or choose another --run name"
         )
     info = workspace.open_dataset(dataset)
-    samples = workspace.read_samples(dataset, head=options.limit)
+    stored = workspace.read_samples(dataset, head=options.limit)
     with make_executor(options) as executor:
         crew = Crew(executor, options)
         with progress.stage("loading model", len(checkpoints), "checkpoints"):
             model = crew.ask(checkpoints[0], DescribeModel())
-        check_tokenizer(model.tokenizer)
-        tokenized, skipped = tokenize_samples(
-            samples, model.tokenizer, segmenter, model.max_tokens, options, progress
-        )
-        if not tokenized:
-            reason = f"; the first: {skipped[0].sample}: {skipped[0].reason}" if skipped else ""
-            raise UserError(
-                f"no sample is left to capture{reason}",
-                f"data set {dataset}",
-                "check --segmenter, --truncate and the model",
-            )
-        tier, window = resolve_tier(options.tier, options.window, tokenized, options.gradient_checkpointing)
-        config = CaptureConfig(
-            tier=tier,
-            window=window,
-            sketch_width=options.sketch_width or DEFAULT_SKETCH_WIDTH,
-            seed=options.seed,
-            batch_tokens=options.batch_tokens,
-            lora=options.lora,
-            with_head=not options.no_head,
-            measures=not options.no_measures,
-            gradient_checkpointing=options.gradient_checkpointing,
-        )
+        samples = tokenize_samples(stored, model.tokenizer, segmenter, model.max_tokens, options, progress)
+        config = make_config(options, samples.tokenized)
         sketch = crew.ask(checkpoints[0], DescribeSketch(config))
         encoder = load_sentence_encoder(options.encoder, device=_encoder_device(options, model))
         manifest = make_manifest(
             options,
-            dataset={
-                "name": dataset,
-                "source": info.source,
-                "data_hash": info.data_hash,
-                "n_samples": len(samples),
-            },
+            dataset=info,
+            n_samples=len(stored),
             model={"source": options.model, **model.description},
-            tier=tier,
-            window=window,
+            tier=config.tier,
+            window=config.window,
             sketch=sketch.description,
-            encoder={"name": encoder.name, "source": encoder.source, "weights_hash": encoder.weights_hash},
+            encoder=encoder,
         )
-        with _open_run(
-            workspace, name, manifest, sketch.width, encoder, exists, tokenized, samples, progress
-        ) as run:
+        with _open_run(workspace, name, manifest, encoder, samples, exists, progress) as run:
             resume_line = make_resume_line(workspace.uri, options, name)
-            work = Work(run, crew, config, tokenized, skipped, model.description["hash"])
+            work = Work(run, crew, config, samples, model.description["hash"])
             try:
                 capture_checkpoints(work, checkpoints, progress, resume_line, not options.no_controls)
             except KeyboardInterrupt:
@@ -132,41 +101,13 @@ def _encoder_device(options: CaptureOptions, model: ModelFacts) -> str:
     return str(pick_device("auto"))
 
 
-def tokenize_samples(
-    samples: Sequence[Sample],
-    tokenizer: Any,
-    segmenter: Any,
-    max_tokens: int | None,
-    options: CaptureOptions,
-    progress: Progress,
-) -> tuple[list[TokenizedSample], list[Skipped]]:
-    """Cut and tokenize; what cannot be captured is kept with its reason."""
-    tokenized: list[TokenizedSample] = []
-    skipped: list[Skipped] = []
-    with progress.stage("tokenizing", len(samples), "samples") as stage:
-        for sample in samples:
-            result = tokenize_sample(
-                sample, tokenizer, segmenter, max_tokens=max_tokens, truncate=options.truncate
-            )
-            if isinstance(result, Skipped):
-                skipped.append(result)
-            elif not result.spans:
-                skipped.append(Skipped(sample.id, "no span holds a token"))
-            else:
-                tokenized.append(result)
-            stage.advance()
-    return tokenized, skipped
-
-
 def _open_run(
     workspace: Workspace,
     name: str,
     manifest: dict[str, Any],
-    width: int,
     encoder: SentenceEncoder,
+    samples: RunSamples,
     exists: bool,
-    tokenized: list[TokenizedSample],
-    samples: list[Sample],
     progress: Progress,
 ) -> Run:
     """Make the run with its static tables, or open it for going on. A run without its tables starts over."""
@@ -177,33 +118,8 @@ def _open_run(
             run.repair()
             return run
         workspace.remove_run(name)
-    return create_run(workspace, name, manifest, width, encoder, tokenized, samples, progress)
-
-
-def create_run(
-    workspace: Workspace,
-    name: str,
-    manifest: dict[str, Any],
-    width: int,
-    encoder: SentenceEncoder,
-    tokenized: Sequence[TokenizedSample],
-    samples: Sequence[Sample],
-    progress: Progress,
-    skipped: Sequence[Skipped] = (),
-) -> Run:
-    """Make a run with its static tables: samples as the model reads them, and sentence embeddings of all texts.
-
-    ``has_tables`` in the manifest says that they are whole. `skipped` are samples left out of every batch.
-    """
-    run = workspace.create_run(name, manifest, sketch_width=width, embedding_width=encoder.width)
-    by_id = {sample.id: sample for sample in samples}
-    texts = [by_id[t.id].question for t in tokenized] + [s.text for t in tokenized for s in t.spans]
-    embedded = embed_texts(texts, encoder, read_known_vectors(workspace, name, manifest), progress)
-    run.write_samples([RunSample(t, by_id[t.id], embedded[i]) for i, t in enumerate(tokenized)], skipped)
-    ids = [f"{t.id}#{s.index}" for t in tokenized for s in t.spans]
-    run.write_embeddings(ids, embedded[len(tokenized) :])
-    run.update_manifest(has_tables=True)
-    return run
+    # Skipped samples are stored as a batch behind the last.
+    return create_run(workspace, name, manifest, encoder, replace(samples, skipped=[]), progress)
 
 
 def _finish(
@@ -242,9 +158,19 @@ def _finish(
     }
 
 
-def measure_window_cosine(run: Run, config: CaptureConfig) -> tuple[float | None, int]:
-    """Mean cosine of the windowed directions to the exact ones (None: not audited), and over how many spans."""
-    audited = run.read_spans(run.default_checkpoint, columns=["window_cosine"])["window_cosine"].dropna()
-    if config.tier == "span" and config.window is None:
-        return 1.0, len(audited)  # the exact gradient is its own reference
-    return (float(audited.mean()) if len(audited) else None), len(audited)
+def describe_capture(result: dict[str, Any]) -> str:
+    """``gsd capture``: counts, the window's cosine to exact, speed, skipped samples."""
+    window = "" if result.get("window") is None else f", window {result['window']}"
+    cosine = result.get("window_cosine")
+    rate = f"{format_count(result['tokens_per_s'])} tokens/s, " if result["tokens_per_s"] else ""
+    lines = [
+        f"run {result['run']}: {result['n_spans']:,} spans of {result['n_samples']:,} samples at tier "
+        f"{result['tier']}{window}, sketch width {result['sketch_width']:,}"
+        + (f", cosine of the window to exact {cosine:.3f}" if isinstance(cosine, float) else ""),
+        f"{format_seconds(result['seconds'])}, {rate}peak memory {format_bytes(result['peak_memory_bytes'] or 0)}",
+    ]
+    if result["n_skipped"]:
+        rows = [[each["sample"], each["reason"]] for each in result["skipped"][:SHOWN_ROWS]]
+        lines.append(f"{result['n_skipped']:,} samples skipped:")
+        lines.append(format_table(("sample", "reason"), rows, wide="reason"))
+    return "\n".join([*lines, f"next: gsd analyze {result['run']}"])

@@ -18,7 +18,7 @@ import pandas as pd
 
 from gsd_core.analysis.baselines import Representation, aggregate
 from gsd_core.comparison.centring import apply_centring, compute_centred
-from gsd_core.stages.analyze_stage import CONTROL_NAMES
+from gsd_core.stages.run_reading import CONTROL_NAMES
 
 if TYPE_CHECKING:
     from gsd_core.store import Run

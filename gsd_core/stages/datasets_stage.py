@@ -5,71 +5,49 @@ run_datasets_preview  what the reader understands of a source; stores nothing
 run_datasets_list     the workspace's data sets
 run_datasets_show     one data set with its first samples
 run_datasets_remove   delete one
-resolve_dataset       NAME or FILE → the name of a stored data set
-make_dataset_name     a valid name from a file's or hub id's stem
+compute_sample_view   a sample as JSON shows it
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gsd_core.console.output import SHOWN_ROWS, format_table, format_text
 from gsd_core.console.progress import Progress
 from gsd_core.dataset.fields import parse_map_flag
-from gsd_core.dataset.hub import looks_like_hub_id
-from gsd_core.dataset.load import LoadedDataset, load_dataset, preview_dataset
-from gsd_core.errors import UserError
-from gsd_core.types import Sample, name_is_valid
+from gsd_core.dataset.load import preview_dataset
+from gsd_core.driver.stored_data import add_dataset
+from gsd_core.methods.datasets_method import (
+    DatasetsAddOptions,
+    DatasetsListOptions,
+    DatasetsPreviewOptions,
+    DatasetsRemoveOptions,
+    DatasetsShowOptions,
+)
+from gsd_core.types import Sample
 
 if TYPE_CHECKING:
     from gsd_core.store import Workspace
 
-_FILE_ENDINGS = (
-    ".gz",
-    ".zst",
-    ".zstd",
-    ".jsonl",
-    ".ndjson",
-    ".json",
-    ".csv",
-    ".tsv",
-    ".txt",
-    ".parquet",
-    ".pq",
-)
 
+def run_datasets_add(workspace: Workspace, options: DatasetsAddOptions, progress: Progress) -> dict[str, Any]:
+    """Read a source and store all of its samples, or none.
 
-def run_datasets_add(
-    workspace: Workspace,
-    source: str | Path,
-    *,
-    name: str | None = None,
-    map_flag: str | None = None,
-    strict: bool = False,
-    replace: bool = False,
-    progress: Progress,
-) -> dict[str, Any]:
-    """Read ``source`` and store its samples whole.
-
-    Returns ``dataset, format, fields, columns, n_samples, n_rejected, rejected, warnings``. Raises ``UserError`` for a
-    source that cannot be read, holds no usable row, or whose name is taken by other content.
+    Returns ``dataset, format, fields, columns, n_samples, n_rejected, rejected, warnings``. Raises as `add_dataset`.
     """
-    if name is not None and not name_is_valid(name):
-        raise UserError(
-            f"{name!r} is not a valid name", "--name", "letters, digits, '.', '_' and '-', at most 64"
-        )
-    chosen = name or make_dataset_name(str(source))
-    stage = progress.stage("reading", unit="rows")
-    loaded = load_dataset(
-        source, map=parse_map_flag(map_flag) if map_flag else None, strict=strict, on_progress=stage.update
+    dataset, loaded = add_dataset(
+        workspace,
+        options.file,
+        name=options.name,
+        map_flag=options.map,
+        strict=options.strict,
+        replace=options.replace,
+        progress=progress,
     )
-    stage.update(len(loaded.samples) + len(loaded.rejected))
-    stage.finish()
-    info = workspace.write_dataset(chosen, loaded.samples, _make_info(loaded), replace=replace)
     return {
-        "dataset": info.name,
+        "dataset": dataset,
         "format": loaded.format,
         "fields": loaded.fields,
         "columns": loaded.columns,
@@ -81,17 +59,18 @@ def run_datasets_add(
 
 
 def run_datasets_preview(
-    source: str | Path, *, head: int = 20, map_flag: str | None = None
+    workspace: None, options: DatasetsPreviewOptions, progress: Progress
 ) -> dict[str, Any]:
     """What the reader makes of the first ``head`` rows.
 
     Returns ``format, columns, fields, n_samples, n_rejected, rejected, samples, warnings``; counts are of the
     rows read.
     """
-    loaded = preview_dataset(source, head=head, map=parse_map_flag(map_flag) if map_flag else None)
+    mapping = parse_map_flag(options.map) if options.map else None
+    loaded = preview_dataset(options.file, head=options.head, map=mapping)
     warnings = list(loaded.notes)
     if not loaded.samples:
-        warnings.append(f"none of the first {head} rows can be used; name the columns with --map")
+        warnings.append(f"none of the first {options.head} rows can be used; name the columns with --map")
     return {
         "format": loaded.format,
         "columns": loaded.columns,
@@ -104,7 +83,9 @@ def run_datasets_preview(
     }
 
 
-def run_datasets_list(workspace: Workspace) -> dict[str, Any]:
+def run_datasets_list(
+    workspace: Workspace | None, options: DatasetsListOptions, progress: Progress
+) -> dict[str, Any]:
     """Returns ``datasets: [{name, n_samples, n_tokens, n_words, n_rejected, format, source, created}]``."""
     keys = (
         "name",
@@ -118,13 +99,18 @@ def run_datasets_list(workspace: Workspace) -> dict[str, Any]:
         "problem",
     )
     return {
-        "datasets": [{key: getattr(info, key, None) for key in keys} for info in workspace.list_datasets()]
+        "datasets": [
+            {key: getattr(info, key, None) for key in keys}
+            for info in (workspace.list_datasets() if workspace else [])
+        ]
     }
 
 
-def run_datasets_show(workspace: Workspace, name: str, *, head: int = 3) -> dict[str, Any]:
+def run_datasets_show(
+    workspace: Workspace, options: DatasetsShowOptions, progress: Progress
+) -> dict[str, Any]:
     """One data set: what is known of it, its rejected rows, its first ``head`` samples."""
-    info = workspace.open_dataset(name)
+    info = workspace.open_dataset(options.name)
     keys = (
         "n_samples",
         "n_rejected",
@@ -140,53 +126,19 @@ def run_datasets_show(workspace: Workspace, name: str, *, head: int = 3) -> dict
         "dataset": info.name,
         **{key: getattr(info, key, None) for key in keys},
         "rejected": list(info.rejected),
-        "samples": [compute_sample_view(sample) for sample in workspace.read_samples(name, head=head)],
+        "samples": [
+            compute_sample_view(sample) for sample in workspace.read_samples(options.name, head=options.head)
+        ],
     }
 
 
-def run_datasets_remove(workspace: Workspace, name: str) -> dict[str, Any]:
+def run_datasets_remove(
+    workspace: Workspace, options: DatasetsRemoveOptions, progress: Progress
+) -> dict[str, Any]:
     """Delete the data set ``name``. Runs captured from it keep their own copy of the samples."""
-    workspace.open_dataset(name)
-    workspace.remove_dataset(name)
-    return {"dataset": name, "removed": True}
-
-
-def resolve_dataset(
-    workspace: Workspace, name_or_file: str, *, map_flag: str | None = None, progress: Progress
-) -> str:
-    """Name of the stored data set that ``name_or_file`` means.
-
-    A stored data set's name comes first, then a file (added under its stem), then a hub id. Raises
-    ``UserError`` naming both readings where none fits.
-    """
-    known = [info.name for info in workspace.list_datasets()]
-    if name_or_file in known and map_flag is None:
-        return name_or_file
-    if Path(name_or_file).exists() or looks_like_hub_id(name_or_file):
-        return str(run_datasets_add(workspace, name_or_file, map_flag=map_flag, progress=progress)["dataset"])
-    if name_or_file in known:
-        raise UserError(
-            "--map corrects a file's columns", f"--dataset {name_or_file}", "add the file again with it"
-        )
-    raise UserError(
-        "no data set and no file of this name",
-        name_or_file,
-        f"data sets here: {', '.join(known)}" if known else "gsd datasets add FILE stores one",
-    )
-
-
-def make_dataset_name(source: str) -> str:
-    """A valid data set name from the stem of a path or the last part of a hub id."""
-    is_hub = source.startswith("hub:")
-    stem = source.removeprefix("hub:").split("@")[0].rstrip("/").replace("\\", "/").rsplit("/", 1)[-1]
-    if is_hub:
-        stem = stem.split(":")[0]
-    while stem.lower().endswith(_FILE_ENDINGS):
-        stem = stem[: stem.rindex(".")]
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:64]
-    if not name_is_valid(name):
-        raise UserError("no data set name can be made of this", source, "give one with --name")
-    return name
+    workspace.open_dataset(options.name)
+    workspace.remove_dataset(options.name)
+    return {"dataset": options.name, "removed": True}
 
 
 def compute_sample_view(sample: Sample) -> dict[str, Any]:
@@ -201,13 +153,85 @@ def compute_sample_view(sample: Sample) -> dict[str, Any]:
     }
 
 
-def _make_info(loaded: LoadedDataset) -> dict[str, Any]:
-    return {
-        "format": loaded.format,
-        "fields": loaded.fields,
-        "columns": loaded.columns,
-        "data_hash": loaded.data_hash,
-        "source": loaded.source,
-        "n_rejected": len(loaded.rejected),
-        "rejected": [asdict(rejection) for rejection in loaded.rejected],
-    }
+def describe_add(result: dict[str, Any]) -> str:
+    """``gsd datasets add``: counts, what was understood, every rejected row (the first twenty)."""
+    return "\n".join(
+        [
+            f"data set {result['dataset']}: {result['n_samples']:,} samples from {result['format']}, "
+            f"{result['n_rejected']:,} rows rejected",
+            _fields_line(result["fields"]),
+            *_rejected_lines(result["rejected"]),
+            *(f"note: {each}" for each in result["warnings"]),
+        ]
+    )
+
+
+def describe_preview(result: dict[str, Any]) -> str:
+    """``gsd datasets preview``: columns, what was understood, the first samples."""
+    return "\n".join(
+        [
+            f"{result['format']}, columns {format_text(', '.join(result['columns']), 400)}",
+            _fields_line(result["fields"]),
+            _samples_table(result["samples"]),
+            *_rejected_lines(result["rejected"]),
+            *(f"note: {each}" for each in result["warnings"]),
+        ]
+    )
+
+
+def describe_list(result: dict[str, Any]) -> str:
+    """``gsd datasets list``: a table."""
+    if not result["datasets"]:
+        return "no data sets yet; gsd datasets add FILE stores one"
+    keys = ("name", "n_samples", "n_words", "n_rejected", "format")
+    rows = [[*(each[key] for key in keys), each["problem"] or each["source"]] for each in result["datasets"]]
+    return format_table(("name", "samples", "words", "rejected", "format", "source"), rows, wide="source")
+
+
+def describe_show(result: dict[str, Any]) -> str:
+    """``gsd datasets show``: where it is from, its first samples, its rejected rows."""
+    return "\n".join(
+        [
+            f"data set {result['dataset']}: {result['n_samples']:,} samples from {result['source']} "
+            f"({result['format']}, {str(result['created'])[:19]})",
+            _fields_line(result["fields"]),
+            _samples_table(result["samples"]),
+            *_rejected_lines(result["rejected"]),
+        ]
+    )
+
+
+def _fields_line(fields: dict[str, Any]) -> str:
+    parts = [f"{key} ← {value}" for key, value in fields.items() if value]
+    return f"understood: {format_text(', '.join(parts), 400)}  (correct it with --map)"
+
+
+def _samples_table(samples: Sequence[dict[str, Any]]) -> str:
+    rows = [
+        [
+            each["id"],
+            format_text(each["question"], 40),
+            format_text(each["reasoning"], 200),
+            format_text(each["answer"], 20),
+        ]
+        for each in samples
+    ]
+    return format_table(("id", "question", "reasoning", "answer"), rows, wide="reasoning")
+
+
+def _rejected_lines(rejected: Sequence[dict[str, Any]]) -> list[str]:
+    if not rejected:
+        return []
+    rows = [[each["row"], each["reason"]] for each in rejected[:SHOWN_ROWS]]
+    more = len(rejected) - len(rows)
+    table = format_table(("row", "reason"), rows, wide="reason")
+    return [
+        "rows that cannot be used:",
+        table,
+        *([f"… and {more:,} more; --json has them all"] if more else []),
+    ]
+
+
+def describe_removal(result: dict[str, Any]) -> str:
+    """``gsd datasets remove``: what is gone, and what stays."""
+    return f"data set {result['dataset']} removed (runs keep their own copy of its samples)"

@@ -1,6 +1,7 @@
 """``gsd neighbors --exact``: the best neighbours once more, with gradients that were never sketched.
 
-run_exact_neighbors   neighbours by sketch → exact cosines → a new order, kept in the run for the pages
+check_exact    whether a run can be ranked so
+rank_exactly   neighbours by sketch → exact cosines → a new order, kept in the run for the pages
 
 The sketch finds candidates; the exact product of the query's gradient with each of them comes from one forward-mode
 pass a sample (``gsd_core.capture.exact``), and their norms from one backward pass each.
@@ -18,50 +19,36 @@ from gsd_core.capture.exact import DenseGradient, compute_dense, compute_product
 from gsd_core.capture.models import compute_model_hash, load_model, resolve_checkpoints
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
-from gsd_core.stages.neighbors_stage import run_neighbors
-from gsd_core.store import EXACT
+from gsd_core.methods.neighbors_method import EXACT
+from gsd_core.tiers import TIERS, find_tier, join_tiers
 from gsd_core.types import TokenizedSample, TokenSpan
 
 if TYPE_CHECKING:
-    from gsd_core.store import Run, Workspace
+    from gsd_core.store import Run
 
 POOL = 2  # candidates re-ranked for each neighbour shown
 
 
-def run_exact_neighbors(
-    workspace: Workspace,
-    name: str,
-    *,
-    span: str,
-    top: int = 10,
-    checkpoint: str | None = None,
-    seed: int = 0,
-    other_words: bool = False,
-    progress: Progress,
-) -> dict[str, Any]:
-    """The result of `run_neighbors` over twice as many candidates, in the order of their exact cosines.
-
-    Every neighbour also has ``cosine_exact`` (the centred cosine whose product of the two gradients is exact; the
-    mean is still the sketch's) and ``raw_exact``, ``raw`` (not centred, exact and by sketch). The result also has
-    ``sketch_error``: root mean square of ``raw - raw_exact``. Raises ``UserError`` as `run_neighbors` does, for a tier
-    that is no gradient of the span's own loss, and where the model's weights are not those of the run.
-    """
-    run = workspace.open_run(name)
-    if run.manifest.get("tier") != "span":
+def check_exact(run: Run) -> None:
+    """Raise ``UserError`` where the run's directions are no gradients of the spans' own losses."""
+    tier = find_tier(run.manifest.get("tier"))
+    if tier is None or not tier.has_exact:
         raise UserError(
             f"tier {run.manifest.get('tier')} is not the gradient of a span's own loss in all captured weights",
             "--exact",
-            "capture with --tier span for exact cosines",
+            f"capture with --tier {join_tiers(each for each in TIERS.values() if each.has_exact)} for exact cosines",
         )
-    result = run_neighbors(
-        workspace,
-        name,
-        span=span,
-        top=POOL * top,
-        checkpoint=checkpoint,
-        seed=seed,
-        other_words=other_words,
-    )
+
+
+def rank_exactly(run: Run, result: dict[str, Any], top: int, progress: Progress) -> dict[str, Any]:
+    """``result`` of `neighbors_stage.find_neighbors`, with the ``top`` of its neighbours by their exact cosines.
+
+    Every neighbour also has ``cosine_exact`` (the centred cosine whose product of the two gradients is exact; the
+    mean is still the sketch's) and ``raw_exact``, ``raw`` (not centred, exact and by sketch). The result also has
+    ``sketch_error``: root mean square of ``raw - raw_exact``. Raises ``UserError`` where the model's weights are
+    not those of the run.
+    """
+    span = result["span"]
     at = result["checkpoint"]
     capturer = _load(run, at, progress)
     candidates = pd.DataFrame(result["neighbors"])
@@ -129,7 +116,7 @@ def _load(run: Run, checkpoint: str, progress: Progress) -> Capturer:
     return Capturer(
         model,
         CaptureConfig(
-            tier="span",
+            tier=str(run.manifest.get("tier")),
             sketch_width=8,  # only the choice of modules is used
             sketch_rank=1,
             seed=int(sketch.get("seed", 0)),
@@ -193,7 +180,7 @@ def _store(
     rows = pd.DataFrame(
         {"checkpoint": checkpoint, "a": span, "b": others, "cosine_exact": exact, "raw_exact": raw_exact}
     )
-    if run.has_structure(EXACT):
-        old = run.read_structure(EXACT, "pairs")
+    if run.results.has(EXACT):
+        old = run.results.read(EXACT, "pairs")
         rows = pd.concat([old, rows]).drop_duplicates(["checkpoint", "a", "b"], keep="last")
-    run.write_structure(EXACT, {"pairs": rows.reset_index(drop=True)}, {})
+    run.results.write(EXACT, {"pairs": rows.reset_index(drop=True)}, {})

@@ -1,6 +1,7 @@
 """``gsd neighbors``: the spans of other samples best aligned with one span, each beside its null.
 
-run_neighbors  the best centred cosines of one span with the spans of other samples, with q-values
+run_neighbors   the stage
+find_neighbors  the best centred cosines of one span with the spans of other samples, with q-values
 
 A cosine alone says little: its nulls are random pairs of spans from different samples and, where the run has controls,
 pairs of spans with windows at random places. q (Benjamini–Hochberg, ``methods`` §1.4) is that of the stricter null,
@@ -10,6 +11,7 @@ over all candidates and not only those that are shown; z is in standard deviatio
 from __future__ import annotations
 
 import difflib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +20,11 @@ from gsd_core.comparison.centring import apply_centring, compute_centred
 from gsd_core.comparison.nearest import compute_neighbors
 from gsd_core.comparison.nulls import compute_joint_q_values, compute_null_cosines
 from gsd_core.comparison.wording import make_wording
+from gsd_core.console.output import format_table, format_text
+from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
-from gsd_core.stages.analyze_stage import get_checkpoint
+from gsd_core.methods.neighbors_method import NeighborsOptions
+from gsd_core.stages.run_reading import get_checkpoint
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,16 +32,19 @@ if TYPE_CHECKING:
     from gsd_core.store import RunReader, Workspace
 
 
-def run_neighbors(
-    workspace: Workspace,
-    name: str,
-    *,
-    span: str,
-    top: int = 10,
-    checkpoint: str | None = None,
-    seed: int = 0,
-    other_words: bool = False,
-) -> dict[str, Any]:
+def run_neighbors(workspace: Workspace, options: NeighborsOptions, progress: Progress) -> dict[str, Any]:
+    """The result of `find_neighbors`; with ``options.exact`` ranked anew by `exact_stage.rank_exactly`."""
+    if not options.exact:
+        return find_neighbors(workspace, options)
+    from gsd_core.stages.exact_stage import POOL, check_exact, rank_exactly  # loads torch
+
+    run = workspace.open_run(options.run)
+    check_exact(run)
+    result = find_neighbors(workspace, replace(options, top=POOL * options.top))
+    return rank_exactly(run, result, options.top, progress)
+
+
+def find_neighbors(workspace: Workspace, options: NeighborsOptions) -> dict[str, Any]:
     """The ``top`` spans of other samples by centred cosine with ``span``; with ``other_words`` those that say it in
     other words (`gsd_core.comparison.wording`).
 
@@ -44,8 +52,9 @@ def run_neighbors(
     neighbors: [{span, sample, cosine, effect, z, q_value, text}]``; ``effect`` is the cosine less the null's mean.
     Raises ``UserError`` for an unknown run, checkpoint or span, and where words cannot be compared.
     """
+    name, span, top, other_words = options.run, options.span, options.top, options.other_words
     run = workspace.open_run(name)
-    at = get_checkpoint(run, checkpoint)
+    at = get_checkpoint(run, options.checkpoint)
     reader = run.snapshot()
     spans = reader.read_spans(at, columns=["span", "sample", "text"])
     ids = spans["span"].to_numpy(dtype=object)
@@ -68,7 +77,7 @@ def run_neighbors(
         null, windows = arrays["null"], arrays.get("null_windows", np.zeros(0))
     else:
         directions = compute_centred(reader.read_vectors(at)).directions
-        null, windows = compute_null_cosines(directions, samples, seed=seed), np.zeros(0)
+        null, windows = compute_null_cosines(directions, samples, seed=options.seed), np.zeros(0)
     indices, cosines = compute_neighbors(directions, query, samples, top=len(ids))
     if other_words:
         wording = make_wording(spans["text"].tolist(), samples)
@@ -151,3 +160,31 @@ def _describe_near(span: str, spans: pd.DataFrame) -> str:
     near = difflib.get_close_matches(span, spans["span"].head(5000).tolist(), n=1)
     example = near[0] if near else spans["span"].iloc[0] if len(spans) else "SAMPLE#K"
     return f"a span is SAMPLE#K, for example {example!r}; gsd export RUN --what spans lists them"
+
+
+def describe_neighbors(result: dict[str, Any]) -> str:
+    """``gsd neighbors``: a row a neighbour, and the null that its cosine stands beside."""
+    is_exact = "sketch_error" in result
+    rows = [
+        [
+            each["span"],
+            *([each["cosine_exact"]] if is_exact else []),
+            each["cosine"],
+            each["z"],
+            each["q_value"],
+            format_text(each["text"], 200),
+        ]
+        for each in result["neighbors"]
+    ]
+    columns = ("span", *(["exact"] if is_exact else []), "cosine", "z", "q", "text")
+    lines = [
+        f"{result['span']}: {format_text(result['text'], 200)}",
+        format_table(columns, rows, wide="text"),
+    ]
+    if is_exact and result["sketch_error"] is not None:
+        lines.append(f"the sketch is off by {result['sketch_error']:.3f} (root mean square, not centred)")
+    if result["null_p95"] is not None:
+        lines.append(f"95 % of random pairs of different samples lie below {result['null_p95']:.3f}")
+    if result["windows_p95"] is not None:
+        lines.append(f"95 % of spans with windows at random places lie below {result['windows_p95']:.3f}")
+    return "\n".join(lines)

@@ -1,6 +1,7 @@
 """The tables of a run that others may rely on.
 
 compute_span_table     one row a span, with cluster, place on the map and the sample's ``meta.*`` fields
+compute_exported_spans  the same as a file has it
 compute_cluster_table  one row a cluster
 compute_token_table    one row a token of one sample's input
 compute_meta_columns   ``meta`` of the samples → columns of the spans; a list with one entry a step gives it
@@ -56,6 +57,13 @@ def compute_span_table(run: Run, checkpoint: str) -> tuple[pd.DataFrame, dict[st
     samples = run.read_samples(spans["sample"].drop_duplicates().tolist())
     meta, unmatched = compute_meta_columns(spans[["sample", "index"]], samples)
     return pd.concat([spans[list(SPAN_COLUMNS)], meta], axis=1), unmatched
+
+
+def compute_exported_spans(run: Run, checkpoint: str) -> pd.DataFrame:
+    """`compute_span_table`; ``attrs["unmatched"]`` tells of samples that a list could not label."""
+    table, unmatched = compute_span_table(run, checkpoint)
+    table.attrs["unmatched"] = {name: n for name, n in unmatched.items() if n}
+    return table
 
 
 def compute_meta_columns(spans: pd.DataFrame, samples: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:

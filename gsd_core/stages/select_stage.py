@@ -1,8 +1,6 @@
 """``gsd select``: which samples or spans to train on, as JSONL with masks.
 
 run_select      score, pick within the budget, write whole; all other measures beside it at the same budget
-SelectOptions   the flags
-MEASURES        what can be selected by
 
 A measure correlates with what training does to a model; nothing here says that training on the chosen is better.
 """
@@ -11,7 +9,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,41 +17,24 @@ import pandas as pd
 
 from gsd_core.analysis.selection import compute_agreement, compute_sample_means, compute_target_scores, pick
 from gsd_core.comparison.centring import apply_centring, compute_centred
-from gsd_core.console.output import compute_json_value
+from gsd_core.console.files import whole_file
+from gsd_core.console.output import compute_json_value, format_table
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
-from gsd_core.stages.analyze_stage import get_checkpoint
-from gsd_core.stages.export_stage import whole_file
+from gsd_core.methods.select_method import MEASURES, SelectOptions
 from gsd_core.stages.representations import read_question_rows, to_text
+from gsd_core.stages.run_reading import get_checkpoint
 from gsd_core.stages.run_tables import compute_span_table
 
 if TYPE_CHECKING:
     from gsd_core.store import Run, Workspace
 
-MEASURES = ("alignment", "semantic", "spectral", "grace", "random", "segments")
 BY_SPAN = ("spectral", "grace")  # measures of steps; the others are of samples
 NEED_TARGET = ("alignment", "semantic")
 
 
-@dataclass(frozen=True, slots=True)
-class SelectOptions:
-    """Flags of ``gsd select``; see ``docs/commands.md``."""
-
-    by: str
-    budget: float
-    """Share of the spans' tokens, in (0, 1]."""
-    out: Path
-    target: str | None = None
-    """``meta.FIELD=VALUE``: the samples to be like (they are not selected themselves), or another run."""
-    unit: str | None = None
-    """``sample`` or ``span``; None: what the measure speaks of."""
-    checkpoint: str | None = None
-    seed: int = 0
-    """Of the random selection and of ties."""
-
-
-def run_select(workspace: Workspace, name: str, options: SelectOptions, progress: Progress) -> dict[str, Any]:
-    """Select from run ``name`` and write one JSON line a chosen sample.
+def run_select(workspace: Workspace, options: SelectOptions, progress: Progress) -> dict[str, Any]:
+    """Select from a run and write one JSON line a chosen sample.
 
     A line has ``sample, question, reasoning, answer, score, mask`` (one boolean a span), ``kept`` (their character
     ranges in the reasoning), ``kept_tokens`` (their token ranges in the model's input) and ``meta``.
@@ -64,7 +44,7 @@ def run_select(workspace: Workspace, name: str, options: SelectOptions, progress
     measure, and for a measure that the run does not hold.
     """
     started = time.monotonic()
-    run = workspace.open_run(name)
+    run = workspace.open_run(options.run)
     at = get_checkpoint(run, options.checkpoint)
     if not 0 < options.budget <= 1:
         raise UserError(
@@ -98,7 +78,7 @@ def run_select(workspace: Workspace, name: str, options: SelectOptions, progress
     n_samples = _write(run, table, kept, scores[options.by], ids, options.out)
     score = scores[options.by]
     return {
-        "run": name,
+        "run": options.run,
         "checkpoint": at,
         "by": options.by,
         "unit": unit,
@@ -163,7 +143,7 @@ def _score(
         return None if np.isnan(values).all() else values
     if measure == "random":
         return np.random.default_rng(seed).random(len(ids))
-    if measure == "segments" or target is None:
+    if target is None:
         return None
     is_target, other = target
     if measure == "semantic":
@@ -225,12 +205,6 @@ def _explain_missing(run: Run, checkpoint: str, measure: str, options: SelectOpt
             "--target",
             "give --target meta.FIELD=VALUE, or a run captured from the target's samples",
         )
-    if measure == "segments":
-        return UserError(
-            "no integrated gradients are stored, and this version does not compute them",
-            f"run {run.name}",
-            "select by alignment, semantic, spectral, grace or random",
-        )
     return UserError(
         f"{measure} was not captured",
         f"run {run.name}, checkpoint {checkpoint}",
@@ -265,3 +239,17 @@ def _write(
             }
             file.write(json.dumps(compute_json_value(line), ensure_ascii=False) + "\n")
     return len(wanted)
+
+
+def describe_selection(result: dict[str, Any]) -> str:
+    """``gsd select``: what was kept, and how much of it the other measures would keep too."""
+    rows = [[each["by"], f"{each['tokens_shared']:.0%}"] for each in result["agreement"]]
+    lines = [
+        f"{result['n_spans_kept']:,} of {result['n_spans']:,} spans of {result['n_samples']:,} samples, "
+        f"{result['token_share']:.1%} of the tokens, in {result['out']}",
+        f"mean {result['by']} score {result['score_kept']:.3f}, of all {result['score_all']:.3f}",
+    ]
+    if rows:
+        lines.append(format_table(("at the same budget", "tokens shared"), rows))
+    lines.append("The score correlates with what training does; it does not promise a better model.")
+    return "\n".join(lines)

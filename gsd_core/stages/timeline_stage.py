@@ -19,14 +19,16 @@ import pandas as pd
 
 from gsd_core import __version__
 from gsd_core.comparison.centring import HELD_BYTES, center_directions, compute_centring
+from gsd_core.console.output import format_table
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
-from gsd_core.stages.analyze_stage import keep_threads, read_directions, use_numba_cache
+from gsd_core.methods.timeline_method import TIMELINE, TimelineOptions
+from gsd_core.stages.numba_threads import keep_threads, use_numba_cache
+from gsd_core.stages.run_reading import read_directions
 from gsd_core.stages.run_tables import compute_meta_columns
-from gsd_core.store import TIMELINE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from gsd_core.analysis.timeline import Moment
     from gsd_core.store import Run, RunReader, Workspace
@@ -37,17 +39,8 @@ _NUMBERS = ("coherence", "norm", "loss")
 
 
 @keep_threads()
-def run_timeline(
-    workspace: Workspace,
-    name: str,
-    *,
-    label: Sequence[str] | None = None,
-    reference: str | None = None,
-    seed: int = 0,
-    again: bool = False,
-    progress: Progress,
-) -> dict[str, Any]:
-    """Curves, drift and aligned layouts of run ``name`` over its checkpoints.
+def run_timeline(workspace: Workspace, options: TimelineOptions, progress: Progress) -> dict[str, Any]:
+    """Curves, drift and aligned layouts of a run over its checkpoints.
 
     ``label`` are meta fields whose values are followed too; None takes those that label steps (at most four).
     ``reference`` is the checkpoint whose clusters are followed; None takes the one with most clustered spans. A
@@ -58,7 +51,8 @@ def run_timeline(
     one checkpoint only, and where nothing is analysed.
     """
     started = time.monotonic()
-    run = workspace.open_run(name)
+    label, reference, seed = options.label, options.reference, options.seed
+    run = workspace.open_run(options.run)
     reader = run.snapshot()
     names = [each for each in run.checkpoints if reader.count_spans(each)]
     _check(run, names, reference)
@@ -69,8 +63,8 @@ def run_timeline(
         "asked": {"labels": wanted, "reference": reference},
         "source": _fingerprint(run, reader, names),
     }
-    kept = run.structure_info(TIMELINE) if run.has_structure(TIMELINE) else {}
-    if kept and not again and all(kept.get(key) == value for key, value in same.items()):
+    kept = run.results.info(TIMELINE) if run.results.has(TIMELINE) else {}
+    if kept and not options.again and all(kept.get(key) == value for key, value in same.items()):
         return _describe(run, kept, seconds=0.0)
 
     order, has_steps = _order(reader, names)
@@ -129,7 +123,7 @@ def run_timeline(
         "labels": list(codes),
         "seconds": seconds,
     }
-    run.write_structure(TIMELINE, {"curves": curves, "drift": drift, "layouts": layouts}, info)
+    run.results.write(TIMELINE, {"curves": curves, "drift": drift, "layouts": layouts}, info)
     return _describe(run, info, seconds)
 
 
@@ -141,16 +135,10 @@ def update_timeline(workspace: Workspace, name: str, *, seed: int, progress: Pro
     run = workspace.open_run(name)
     if len(run.checkpoints) < 2 or not all(run.has_analysis(each) for each in run.checkpoints):
         return False
-    asked = run.structure_info(TIMELINE)["asked"] if run.has_structure(TIMELINE) else {}
+    asked = run.results.info(TIMELINE)["asked"] if run.results.has(TIMELINE) else {}
     try:
-        run_timeline(
-            workspace,
-            name,
-            label=asked.get("labels"),
-            reference=asked.get("reference"),
-            seed=seed,
-            progress=progress,
-        )
+        options = TimelineOptions(name, asked.get("labels"), asked.get("reference"), seed)
+        run_timeline(workspace, options, progress)
     except UserError as error:
         progress.note(f"no timeline: {error}")
         return False
@@ -173,7 +161,7 @@ def _check(run: Run, names: list[str], reference: str | None) -> None:
 
 def _fingerprint(run: Run, reader: RunReader, names: list[str]) -> str:
     """Changes with every analysis and captured span that the timeline was made from."""
-    analyses = run.manifest.get("analysis") or {}
+    analyses = run.results.infos("map")
     held = [[each, reader.count_spans(each), analyses.get(each)] for each in names]
     return hashlib.sha256(json.dumps(held, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -265,7 +253,7 @@ def _iter_moments(run: Run, reader: RunReader, order: dict[str, int], ids: np.nd
 
 
 def _describe(run: Run, info: dict[str, Any], seconds: float) -> dict[str, Any]:
-    curves = run.read_structure(TIMELINE, "curves")
+    curves = run.results.read(TIMELINE, "curves")
     checkpoints = []
     for (checkpoint, step), part in curves.groupby(["checkpoint", "step"], sort=False):
         columns = ["value", "ci_low", "ci_high", "n", "chance"]
@@ -278,3 +266,21 @@ def _describe(run: Run, info: dict[str, Any], seconds: float) -> dict[str, Any]:
         "seconds": seconds,
         "checkpoints": checkpoints,
     }
+
+
+def describe_timeline(result: dict[str, Any]) -> str:
+    """``gsd timeline``: a row a measure, a column a checkpoint."""
+    names = list(dict.fromkeys(name for each in result["checkpoints"] for name in each["measures"]))
+    rows = [
+        [name, *(each["measures"].get(name, {}).get("value", "") for each in result["checkpoints"])]
+        for name in names
+    ]
+    head = ("measure", *(each["checkpoint"] for each in result["checkpoints"]))
+    lines = [
+        format_table(head, rows),
+        f"{result['n_spans']:,} spans that every checkpoint holds; clusters of {result['reference']}, which flatters "
+        "its own alignment; --json has intervals and chance",
+    ]
+    if result["seconds"] == 0:
+        lines.append("computed before and kept; --again does it anew")
+    return "\n".join([*lines, f"next: gsd serve shows the timeline of run {result['run']}"])

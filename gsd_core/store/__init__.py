@@ -8,35 +8,33 @@ FragmentWriter    writes a batch's records from a worker of another process; Wri
 RunSample         one sample of a run, as given and as the model reads it
 DatasetInfo       what a workspace tells about a data set
 RunInfo           what a workspace tells about a run
-TIMELINE, EVIDENCE, EXACT   names of the structure that belongs to a run as a whole
+Results           what methods keep of a run; ResultWriter grows a result by batches
 SPAN_COLUMNS      columns of ``Run.read_spans``
 WORKSPACE_VERSION, RUN_VERSION   layout versions this program writes
 
 Inside: ``schema`` (tables), ``files`` (folders, JSON), ``tables`` (Lance), ``locks``, ``lease``, ``migrations``,
 ``document`` (run.json), ``samples`` and ``batch_rows`` (rows), ``writer`` (commits), ``fragments`` (what workers
-write), ``views`` (one checkpoint), ``index`` and ``cosines`` (search), ``reading``, ``findings`` (analysis),
-``structure`` (stresses, twins, timeline, evidence).
+write), ``views`` (one checkpoint), ``index`` and ``cosines`` (search), ``reading``, ``results`` (what methods keep).
 """
 
 from gsd_core.store.fragments import FragmentWriter, WrittenBatch
 from gsd_core.store.infos import DatasetInfo, RunInfo, RunSample
 from gsd_core.store.lazy import LazyVectors
 from gsd_core.store.reading import RunReader
+from gsd_core.store.results import Results, ResultWriter
 from gsd_core.store.run import Run
 from gsd_core.store.schema import RUN_VERSION, SPAN_COLUMNS, WORKSPACE_VERSION
-from gsd_core.store.structure import EVIDENCE, EXACT, TIMELINE
 from gsd_core.store.workspace import Workspace
 
 __all__ = [
-    "EVIDENCE",
-    "EXACT",
     "RUN_VERSION",
     "SPAN_COLUMNS",
-    "TIMELINE",
     "WORKSPACE_VERSION",
     "DatasetInfo",
     "FragmentWriter",
     "LazyVectors",
+    "ResultWriter",
+    "Results",
     "Run",
     "RunInfo",
     "RunReader",

@@ -3,8 +3,9 @@
 RunDocument   read (cached until it changes), change under a lock
 
 The user's manifest and the store's own section ``store`` share one JSON file, so that a change of both is one atomic
-replacement: ``{"version", "sketch_width", "embedding_width", "checkpoints": [{"name", "step", "folder"}],
-"analysis": {checkpoint: folder}}``.
+replacement: ``{"version", "sketch_width", "embedding_width", "checkpoints": [{"name", "step", "folder"}], "results":
+{name: {checkpoint: {"folder", "tables", "info", "needs"}}}, "growing": {name: {checkpoint: {"folder", "settings",
+"needs"}}}}``.
 """
 
 from __future__ import annotations
@@ -97,7 +98,6 @@ class RunDocument:
             "sketch_width": sketch_width,
             "embedding_width": embedding_width,
             "checkpoints": [],
-            "analysis": {},
         }
         document = {**manifest, STORE_KEY: section}
         last = max(migrations.RUN_MIGRATIONS, key=lambda step: step.number).number

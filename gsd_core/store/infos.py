@@ -61,6 +61,8 @@ class RunInfo:
     """Why a broken run cannot be read."""
     first_look: str = ""
     """The checkpoint to look at first (``RunReader.default_checkpoint``)."""
+    results: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    """Name of a result → checkpoint (``""``: the run as a whole) → what was stored beside its tables."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,14 @@ import pyarrow as pa
 
 from gsd_core.errors import UserError
 from gsd_core.store.files import Folder
-from gsd_core.store.schema import CHECKPOINTS_FOLDER, RECORDS_TABLE, STORE_KEY, measure_columns
+from gsd_core.store.schema import (
+    CHECKPOINTS_FOLDER,
+    GROWING_KEY,
+    RECORDS_TABLE,
+    RESULTS_KEY,
+    STORE_KEY,
+    measure_columns,
+)
 from gsd_core.store.tables import Table
 
 
@@ -44,10 +51,36 @@ def _add_measures(folder: Folder, document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
+def _fold_results(folder: Folder, document: dict[str, Any]) -> dict[str, Any]:
+    """Version 3: analyses and structures are results; what belongs to the run as a whole is no checkpoint any more."""
+    store = document[STORE_KEY]
+    analyses, structures = store.pop("analysis", {}), store.pop("structure", {})
+    infos = document.pop("analysis", None) or {}
+    results: dict[str, dict[str, Any]] = {}
+    for checkpoint, name in analyses.items():
+        results.setdefault("map", {})[checkpoint] = {
+            "folder": f"analysis/{name}",
+            "tables": ["points", "clusters", "arrays"],
+            "info": infos.get(checkpoint) or {},
+            "needs": [],
+        }
+    for scope, entry in structures.items():
+        whole = scope.strip("*") if scope in ("*timeline*", "*evidence*", "*exact*") else None
+        results.setdefault(whole or "structure", {})["" if whole else scope] = {
+            "folder": f"structure/{entry['folder']}",
+            "tables": entry["tables"],
+            "info": entry["info"],
+            "needs": [] if whole else ["map"],
+        }
+    store |= {RESULTS_KEY: results, GROWING_KEY: {}}
+    return document
+
+
 WORKSPACE_MIGRATIONS: list[Migration] = [Migration(1, "first layout", _begin)]
 RUN_MIGRATIONS: list[Migration] = [
     Migration(1, "first layout", _begin),
     Migration(2, "measures beside gradient records", _add_measures),
+    Migration(3, "analyses and structures are results", _fold_results),
 ]
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import uuid
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -21,15 +21,21 @@ import pandas as pd
 import pyarrow as pa
 
 from gsd_core.errors import UserError
-from gsd_core.store import findings, index, structure
+from gsd_core.methods.analyze_method import MAP
+from gsd_core.store import index
+from gsd_core.store.batch_rows import encode_batch
 from gsd_core.store.files import Folder
 from gsd_core.store.fragments import FragmentWriter, WrittenBatch
 from gsd_core.store.infos import RunSample
 from gsd_core.store.lease import check_lease, claim_lease, release_lease
 from gsd_core.store.locks import acquire_writer, is_writer, release_writer
 from gsd_core.store.reading import RunReader
+from gsd_core.store.results import pack_arrays, take_out
 from gsd_core.store.samples import check_ids, iter_run_sample_batches
 from gsd_core.store.schema import (
+    GROWING_KEY,
+    RECORDS_TABLE,
+    RESULTS_KEY,
     STORE_KEY,
     embeddings_schema,
     run_sample_schema,
@@ -116,7 +122,10 @@ class Run(RunReader):
             For a batch that is stored already.
         """
         self._become_writer()
-        if self._writer(checkpoint, step).append(batch, results):
+        writer = self._writer(checkpoint, step)
+        encoded = encode_batch(batch, results, self.sketch_width)
+        rows = {} if encoded.records is None else {RECORDS_TABLE: encoded.records}
+        if writer.append(batch, rows, encoded.marks):
             self.flush()
 
     def make_fragment_writer(self, checkpoint: str, step: int | None) -> FragmentWriter:
@@ -130,7 +139,9 @@ class Run(RunReader):
     def append_written(self, checkpoint: str, step: int | None, written: WrittenBatch) -> None:
         """Take in one whole batch that a worker wrote with ``make_fragment_writer``; otherwise as ``append_batch``."""
         self._become_writer()
-        if self._writer(checkpoint, step).take_written(written):
+        writer = self._writer(checkpoint, step)
+        part = (written.fragments, written.n_rows, written.marks)
+        if writer.append_fragments(written.batch, RECORDS_TABLE, *part):
             self.flush()
 
     def flush(self) -> None:
@@ -147,7 +158,7 @@ class Run(RunReader):
         folder = self._folder_of(checkpoint)
         if folder is None:
             return set()
-        return BatchWriter(*self._checkpoint_tables(folder), self.sketch_width).finished()
+        return self._open_writer(folder).finished()
 
     def repair(self) -> int:
         """Remove what a killed capture left of unfinished batches; returns how many spans. Starts a resumed capture.
@@ -167,26 +178,24 @@ class Run(RunReader):
         if folder is None or not any(batch >= first for batch in self.finished_batches(checkpoint)):
             return 0
         self._writers.pop(checkpoint, None)
-        old: list[Folder] = []
+        old: list[str] = []
 
         def drop(document: dict[str, Any]) -> None:
-            before = document[STORE_KEY]["analysis"].pop(checkpoint, None)
-            old.extend([self._folder.child("analysis", before)] if before else [])
-            stale = document[STORE_KEY].get(structure.STRUCTURE_KEY, {}).pop(checkpoint, None)
-            old.extend([self._folder.child("structure", stale["folder"])] if stale else [])
-            (document.get("analysis") or {}).pop(checkpoint, None)
+            for key in (RESULTS_KEY, GROWING_KEY):
+                entries = document[STORE_KEY][key]
+                old.extend(each for name in list(entries) for each in take_out(entries, name, checkpoint))
 
         self._document.change(drop)
-        for stale_folder in old:
-            stale_folder.remove_tree()
-        return BatchWriter(*self._checkpoint_tables(folder), self.sketch_width).forget(first)
+        for stale in old:
+            self.results.folder_of({"folder": stale}).remove_tree()
+        return self._open_writer(folder).forget(first)
 
     def compact(self, from_fragments: int = 2) -> None:
         """Join the fragments of many commits, for faster reads, where a table has at least so many; rows stay."""
         self._become_writer()
         self.flush()
         for entry in self._document.store()["checkpoints"]:
-            BatchWriter(*self._checkpoint_tables(entry["folder"]), self.sketch_width).compact(from_fragments)
+            self._open_writer(entry["folder"]).compact(from_fragments)
 
     def build_index(self, checkpoint: str, *, again: bool = False) -> dict[str, Any] | None:
         """Index a checkpoint's directions where that makes ``search`` quicker; what was built, None where nothing was.
@@ -253,8 +262,7 @@ class Run(RunReader):
     ) -> None:
         """Store an analysis of one checkpoint whole, in place of an earlier one.
 
-        ``info`` goes into ``manifest["analysis"]`` under the checkpoint's name. The checkpoint's structure, which was
-        found in the earlier clusters, is dropped with them.
+        Results that were found in the earlier clusters are dropped with them.
 
         ``points``: ``span, x, y, cluster, probability``, one row a span, stored in capture order. ``clusters``:
         ``cluster, size, label, terms, exemplars``. ``arrays``: booleans or numbers by name.
@@ -264,52 +272,8 @@ class Run(RunReader):
         if ranks.isna().any() or ranks.duplicated().any():
             raise ValueError("every point must be a captured span of its own")
         points = points.iloc[np.argsort(ranks.to_numpy(), kind="stable")]
-        home = self._folder.child("analysis")
-        new = findings.write_findings(home, points, clusters, arrays)
-        old: list[Folder] = []
-
-        def switch(document: dict[str, Any]) -> None:
-            before = document[STORE_KEY]["analysis"].get(checkpoint)
-            old.extend([home.child(before)] if before else [])
-            stale = document[STORE_KEY].get(structure.STRUCTURE_KEY, {}).pop(checkpoint, None)
-            old.extend([self._folder.child("structure", stale["folder"])] if stale else [])
-            document[STORE_KEY]["analysis"][checkpoint] = new
-            document["analysis"] = {**(document.get("analysis") or {}), checkpoint: info}
-
-        try:
-            self._document.change(switch)
-        except BaseException:
-            home.child(new).remove_tree()
-            raise
-        for folder in old:
-            folder.remove_tree()
-
-    # -- structure ------------------------------------------------------------------------------------------------
-
-    def write_structure(self, checkpoint: str, tables: dict[str, pd.DataFrame], info: dict[str, Any]) -> None:
-        """Store the structure of a checkpoint whole, in place of an earlier one; read it with ``read_structure``.
-
-        ``checkpoint`` is a checkpoint's name, or ``TIMELINE`` or its like for what belongs to the run as a whole.
-        Columns of ``tables`` hold str, int, float or bool (nested values as JSON text); ``info`` is anything JSON can
-        hold. Raises ``ValueError`` for other values.
-        """
-        home = self._folder.child("structure")
-        new = structure.write_tables(home, tables)
-        old: list[str] = []
-
-        def switch(document: dict[str, Any]) -> None:
-            entries = document[STORE_KEY].setdefault(structure.STRUCTURE_KEY, {})
-            before = entries.get(checkpoint)
-            old.extend([before["folder"]] if before else [])
-            entries[checkpoint] = {"folder": new, "tables": list(tables), "info": info}
-
-        try:
-            self._document.change(switch)
-        except BaseException:
-            home.child(new).remove_tree()
-            raise
-        for name in old:
-            home.child(name).remove_tree()
+        tables = {"points": points, "clusters": clusters, "arrays": pack_arrays(arrays)}
+        self.results.write(MAP, tables, info, checkpoint)
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
@@ -334,10 +298,13 @@ class Run(RunReader):
         return self._repair()
 
     def _repair(self) -> int:
-        tables: Iterable[str] = [entry["folder"] for entry in self._document.store()["checkpoints"]]
         return sum(
-            BatchWriter(*self._checkpoint_tables(folder), self.sketch_width).repair() for folder in tables
+            self._open_writer(each["folder"]).repair() for each in self._document.store()["checkpoints"]
         )
+
+    def _open_writer(self, folder: str) -> BatchWriter:
+        records, captured = self._checkpoint_tables(folder)
+        return BatchWriter({RECORDS_TABLE: records}, captured)
 
     def _folder_of(self, checkpoint: str) -> str | None:
         for entry in self._document.store()["checkpoints"]:
@@ -350,6 +317,8 @@ class Run(RunReader):
             return self._writers[checkpoint]
         if not checkpoint:
             raise ValueError("a checkpoint needs a name")
+        if not self.sketch_width:
+            raise ValueError(f"run {self.name} was made without directions")
         if self._folder_of(checkpoint) is None:
 
             def enter(document: dict[str, Any]) -> None:
@@ -369,7 +338,7 @@ class Run(RunReader):
             raise UserError(
                 "the checkpoint vanished from the run's document", f"run {self.name}", "start again"
             )
-        writer = BatchWriter(*self._checkpoint_tables(folder), self.sketch_width)
+        writer = self._open_writer(folder)
         self._writers[checkpoint] = writer
         return writer
 

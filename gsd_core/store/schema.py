@@ -2,7 +2,8 @@
 
 WORKSPACE_VERSION, RUN_VERSION     layout versions this program writes (see ``migrations``)
 WORKSPACE_FILE, DATASET_FILE, RUN_FILE   the documents whose presence says that a thing is whole
-STORE_KEY, CHECKPOINTS_FOLDER, RECORDS_TABLE, CAPTURED_TABLE, CONTROLS_TABLE   names inside a run
+STORE_KEY, RESULTS_KEY, GROWING_KEY                 sections of a run's document
+CHECKPOINTS_FOLDER, RESULTS_FOLDER, RECORDS_TABLE, CAPTURED_TABLE, CONTROLS_TABLE   names inside a run
 SPAN_COLUMNS                       columns of ``Run.read_spans``, in order
 sample_schema                      samples of a data set
 run_sample_schema                  samples of a run, with the model's input
@@ -12,8 +13,6 @@ captured_schema                    commit markers of one checkpoint
 controls_schema                    windows and tokens captured beside the spans
 skipped_schema                     samples that never reached a batch
 embeddings_schema                  sentence embeddings of span texts
-arrays_schema                      named arrays of an analysis
-POINTS_COLUMNS, CLUSTERS_COLUMNS   the required part of an analysis' two tables
 
 The comment beside a column is stored in the file too (field metadata ``comment``). Axes: P sketch width,
 E embedding width, T tokens of a sample.
@@ -24,12 +23,14 @@ from __future__ import annotations
 import pyarrow as pa
 
 WORKSPACE_VERSION = 1
-RUN_VERSION = 2
+RUN_VERSION = 3
 
 WORKSPACE_FILE = "workspace.json"
 DATASET_FILE = "dataset.json"
 RUN_FILE = "run.json"
 STORE_KEY = "store"  # the store's own section of a run's document
+RESULTS_KEY, GROWING_KEY = "results", "growing"  # inside it: name of a result → checkpoint → where it lies
+RESULTS_FOLDER = "results"
 CHECKPOINTS_FOLDER, RECORDS_TABLE, CAPTURED_TABLE = "checkpoints", "records.lance", "captured.lance"
 CONTROLS_TABLE = "controls.lance"
 
@@ -82,7 +83,7 @@ def sample_schema() -> pa.Schema:
 
 
 def run_sample_schema(embedding_width: int) -> pa.Schema:
-    """Samples of a run as the model reads them, in the order they were given; E = ``embedding_width``."""
+    """Samples of a run as the model reads them, in the order they were given; E = ``embedding_width``, 0 for none."""
     return pa.schema(
         [
             *_sample_columns(),
@@ -97,14 +98,14 @@ def run_sample_schema(embedding_width: int) -> pa.Schema:
             _column("span_end", _INTS, "end of each span's target tokens (exclusive)"),
             _column("n_spans_cut", pa.int32(), "spans lost because the sample was cut to the context"),
             _column("skipped_spans", _TEXT, "JSON list of [K, reason]: spans without tokens"),
-            _column(
-                "question_embedding",
-                pa.list_(pa.float32(), embedding_width),
-                "(E,) sentence embedding of the question, null where there is none",
-                nullable=True,
-            ),
+            *([_question_embedding(embedding_width)] if embedding_width else []),
         ]
     )
+
+
+def _question_embedding(width: int) -> pa.Field:
+    comment = "(E,) sentence embedding of the question, null where there is none"
+    return _column("question_embedding", pa.list_(pa.float32(), width), comment, nullable=True)
 
 
 def measure_columns() -> list[pa.Field]:
@@ -183,32 +184,3 @@ def embeddings_schema(embedding_width: int) -> pa.Schema:
             _column("embedding", pa.list_(pa.float32(), embedding_width), "(E,) unit norm"),
         ]
     )
-
-
-def arrays_schema() -> pa.Schema:
-    """Named arrays of one analysis, as raw little-endian bytes with dtype and shape."""
-    return pa.schema(
-        [
-            _column("name", pa.string(), "name of the array"),
-            _column("dtype", pa.string(), "numpy dtype, bool, integer or float"),
-            _column("shape", pa.list_(pa.int64()), "lengths of the axes"),
-            _column("data", pa.large_binary(), "values in C order"),
-        ]
-    )
-
-
-POINTS_COLUMNS: dict[str, pa.DataType] = {
-    "span": pa.string(),
-    "x": pa.float32(),
-    "y": pa.float32(),
-    "cluster": pa.int32(),
-    "probability": pa.float32(),
-}
-
-CLUSTERS_COLUMNS: dict[str, pa.DataType] = {
-    "cluster": pa.int32(),
-    "size": pa.int32(),
-    "label": pa.string(),
-    "terms": pa.list_(pa.string()),
-    "exemplars": pa.list_(pa.string()),
-}

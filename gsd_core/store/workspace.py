@@ -15,6 +15,7 @@ from typing import Any
 from pyarrow.lib import ArrowException
 
 from gsd_core.errors import UserError
+from gsd_core.methods.analyze_method import MAP
 from gsd_core.store import datasets, migrations
 from gsd_core.store.document import RunDocument
 from gsd_core.store.files import STORAGE_HELP, Folder
@@ -122,8 +123,12 @@ class Workspace:
         ]
         return sorted(infos, key=lambda info: (info.created, info.name), reverse=True)
 
-    def create_run(self, name: str, manifest: dict[str, Any], sketch_width: int, embedding_width: int) -> Run:
+    def create_run(
+        self, name: str, manifest: dict[str, Any], sketch_width: int = 0, embedding_width: int = 0
+    ) -> Run:
         """Make a run; ``manifest["created"]`` is set to now where it is missing.
+
+        A width of 0 says that the run keeps no directions, or no sentence embeddings: a method may need neither.
 
         Raises
         ------
@@ -131,8 +136,8 @@ class Workspace:
             An invalid name, or a run of that name.
         """
         _check_name(name, "run", "--run")
-        if sketch_width < 1 or embedding_width < 1:
-            raise ValueError("sketch_width and embedding_width must be positive")
+        if sketch_width < 0 or embedding_width < 0:
+            raise ValueError("sketch_width and embedding_width must not be negative")
         folder = self._runs.child(name)
         with document_lock(folder.path, folder.is_local):
             if folder.has(RUN_FILE):
@@ -184,15 +189,17 @@ class Workspace:
             run = Run(self._runs.child(name), name)
             manifest = run.manifest
             table = run._samples_table().open()
+            results = {each: run.results.infos(each) for each in run.results.names()}
             return RunInfo(
                 name,
-                _status(manifest),
+                _status(manifest, results),
                 manifest,
                 run.count_spans(run.checkpoints[-1]) if run.checkpoints else 0,
                 table.count_rows() if table is not None else 0,
                 run.checkpoints,
                 str(manifest.get("created", "")),
                 first_look=run.default_checkpoint,
+                results=results,
             )
         except Exception as error:  # whatever is wrong with one run, the others must still be listed
             problem = error.one_line() if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
@@ -208,11 +215,11 @@ class Workspace:
             )
 
 
-def _status(manifest: dict[str, Any]) -> str:
+def _status(manifest: dict[str, Any], results: dict[str, Any]) -> str:
     """A capture says when it is done by ``status="captured"``; an analysis shows by being there."""
     if manifest.get("status") != "captured":
         return "capturing"
-    return "analyzed" if manifest.get("analysis") else "captured"
+    return "analyzed" if results.get(MAP.name) else "captured"
 
 
 def _check_name(name: str, what: str, flag: str) -> None:

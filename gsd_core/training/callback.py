@@ -15,6 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from gsd_core.capture.capture import Capturer
 from gsd_core.errors import UserError
+from gsd_core.tiers import RIDE_TIER
 from gsd_core.training.overhead import Account, Overhead
 from gsd_core.training.probing import capture_probe, check_can_track, unchanged_training
 from gsd_core.training.riding import GradientRide
@@ -74,9 +75,11 @@ class SpanGradientCallback(TrainerCallback):
             raise UserError("a step below 0", f"steps={list(steps)}", "optimizer steps count from 0")
         if probe is None and ride is None:
             raise UserError("nothing to track", "SpanGradientCallback", "give a probe, a ride or both")
-        if ride is not None and ride.config.tier != "position":
+        if ride is not None and ride.config.tier != RIDE_TIER:
             raise UserError(
-                f"a ride is of tier position, not {ride.config.tier}", "ride=", "make it with gsd.open_ride"
+                f"a ride is of tier {RIDE_TIER}, not {ride.config.tier}",
+                "ride=",
+                "make it with gsd.open_ride",
             )
         self.probe, self.ride_sink = probe, ride
         self.every, self.steps, self.ride_every = every, frozenset(steps), ride_every

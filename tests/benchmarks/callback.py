@@ -51,6 +51,7 @@ class StoredSink:
     def __new__(cls, folder: Path, name: str, samples: list[Any], config: Any, group: int | None) -> Any:
         from gsd_core.console.progress import Progress
         from gsd_core.driver.capture_plan import CaptureOptions
+        from gsd_core.driver.capture_run import RunSamples
         from gsd_core.driver.tracked_run import TrackedRun
         from gsd_core.store import Workspace
         from gsd_core.types import Sample
@@ -67,7 +68,9 @@ class StoredSink:
             }
             store.write_dataset(name, rows, info)
         options = CaptureOptions(dataset=name, model="benchmark", run=name)
-        return TrackedRun(store, options, config, (rows, samples, []), Progress(quiet=True), group, True)
+        return TrackedRun(
+            store, options, config, RunSamples(rows, samples), Progress(quiet=True), group, True
+        )
 
 
 def train(way: str, folder: Path, flags: argparse.Namespace) -> dict[str, float]:

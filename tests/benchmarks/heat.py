@@ -12,7 +12,6 @@ its charts; *alone*: to the same map drawn on a page that holds nothing else; *h
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import shutil
@@ -27,6 +26,7 @@ import pandas as pd
 from playwright.sync_api import Page, sync_playwright
 
 from gsd_core.dashboard.reading.structure_queries import TABLES
+from gsd_core.methods.analyze_method import STRUCTURE
 from gsd_core.store import Workspace
 from tests.benchmarks.dashboard import QUIET, WIDTH, WITHIN, serving
 from tests.large_run import write_large_run
@@ -39,13 +39,6 @@ TWIN = {
     "q_value": 0.01,
     "z_structural": 3.0,
     "z_semantic": -1.0,
-}
-COLUMNS = {
-    "pairs": ["a", "b", "structural", "semantic", "is_candidate"],
-    "stresses": ["stress", "pattern", "labels"],
-    "occurrences": ["stress", "sample", "indices"],
-    "edges": ["cluster_a", "cluster_b", "cosine", "n"],
-    "layers": ["layer", "set", "mean", "ci_low", "ci_high", "n"],
 }
 HEAT_DRAWN = f"() => {WITHIN % '.gsd-heat[data-drawn]'}"
 HELP_DRAWN = "() => document.body.textContent.includes('What is not claimed')"
@@ -70,15 +63,15 @@ def write_traces(folder: Path, n: int) -> None:
     """A run of long traces; the first two are a stored twin with every fifth span aligned."""
     workspace = Workspace.open(folder)
     write_large_run(workspace, "large", N_TRACES * n, width=WIDTH, n_clusters=20, spans_a_sample=n)
-    aligned = json.dumps([[k, k, 0.5] for k in range(0, n, 5)])
+    aligned = [[k, k, 0.5] for k in range(0, n, 5)]
     twins = pd.DataFrame(
         [{**TWIN, "a": "s0", "b": "s1", "n_aligned": len(range(0, n, 5)), "aligned": aligned}]
-    )
-    tables = {name: pd.DataFrame(columns=COLUMNS.get(name, list(twins.columns))) for name in TABLES}
+    ).reindex(columns=STRUCTURE.names("twins"))
+    tables = {name: pd.DataFrame(columns=STRUCTURE.names(name)) for name in TABLES}
     cosines = pd.DataFrame({"kind": ["spans"] * 50, "cosine": np.linspace(-0.2, 0.2, 50)})
-    workspace.open_run("large").write_structure(
-        "final", {**tables, "twins": twins, "cosines": cosines}, {"n_twins": 1, "n_stresses": 0, "twins": {}}
-    )
+    info = {"n_twins": 1, "n_stresses": 0, "twins": {}}
+    run = workspace.open_run("large")
+    run.results.write(STRUCTURE, {**tables, "twins": twins, "cosines": cosines}, info, "final")
 
 
 def _open(browser: Any, address: str, drawn: str, rest: str) -> tuple[Page, float, float]:

@@ -12,8 +12,9 @@ import streamlit as st
 from gsd_core.dashboard.frame import workspaces
 from gsd_core.dashboard.frame.page_text import show_error
 from gsd_core.dashboard.jobs import commands, job_view
-from gsd_core.dashboard.jobs.commands import SEGMENTERS, TIERS, WINDOWS, CaptureChoice
+from gsd_core.dashboard.jobs.commands import SEGMENTERS, WINDOWS, CaptureChoice
 from gsd_core.errors import UserError
+from gsd_core.tiers import TIERS
 
 LARGEST_WITHOUT_LIMIT = 300
 DEMO_MODEL = "The bundled demo model"
@@ -51,11 +52,11 @@ def show_settings(
         )
     with second:
         tier = st.selectbox("Gradient tier", list(TIERS), key=f"set_tier_{key}")
-        st.caption(TIERS[tier])
+        st.caption(TIERS[tier].help)
         window = st.selectbox(
             "Window (spans before it)",
             WINDOWS,
-            disabled=tier != "span",
+            disabled=not TIERS[tier].has_window,
             key=f"set_window_{key}",
             help="all is exact. The cost of a small window does not grow with the number of spans; it is audited.",
         )

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import pandas as pd
 
-from gsd_core.store import EVIDENCE, Run
+from gsd_core.methods.evaluate_method import EVIDENCE
+from gsd_core.store import Run
 
 QUESTION = ["label", "level", "where"]
 
 
 def load_evidence(run: Run) -> pd.DataFrame:
     """Every stored row; empty where nothing was evaluated."""
-    return run.read_structure(EVIDENCE, "rows") if run.has_structure(EVIDENCE) else pd.DataFrame()
+    return run.results.read(EVIDENCE, "rows") if run.results.has(EVIDENCE) else pd.DataFrame()
 
 
 def list_metrics(rows: pd.DataFrame) -> tuple[list[str], str]:

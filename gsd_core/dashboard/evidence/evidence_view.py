@@ -28,6 +28,7 @@ from gsd_core.dashboard.frame.page_text import escape
 from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.jobs import job_view
 from gsd_core.dashboard.jobs.commands import evaluate_commands
+from gsd_core.methods.analyze_method import STRUCTURE
 
 COLORS = {"above": "green", "below": "orange", "even": "gray"}
 
@@ -36,9 +37,9 @@ def load_cosines(chosen: Chosen, table: str = "cosines") -> pd.DataFrame:
     """Table ``cosines`` or ``best`` of the chosen checkpoint, in the order of ``COSINE_KINDS``; empty where there is
     none."""
     run = workspaces.open_workspace().open_run(chosen.info.name)
-    if table not in run.structure_tables(chosen.checkpoint):
+    if table not in run.results.tables(STRUCTURE, chosen.checkpoint):
         return pd.DataFrame()
-    cosines = run.read_structure(chosen.checkpoint, table)
+    cosines = run.results.read(STRUCTURE, table, chosen.checkpoint)
     rank = {kind: at for at, kind in enumerate(COSINE_KINDS)}
     return cosines.sort_values(
         "kind", key=lambda kinds: kinds.map(lambda kind: rank.get(kind, len(rank))), kind="stable"

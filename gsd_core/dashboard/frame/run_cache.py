@@ -41,6 +41,7 @@ from gsd_core.dashboard.reading.structure_queries import (
     list_occurrences,
     load_structure,
 )
+from gsd_core.methods.analyze_method import MAP, STRUCTURE
 from gsd_core.store import RunInfo
 
 
@@ -77,7 +78,7 @@ def _key_of(chosen: Chosen, stamp: str = "") -> _Key:
 
 def needs_analysis(chosen: Chosen) -> bool:
     """Whether the chosen checkpoint has no layout yet."""
-    return chosen.checkpoint not in (chosen.info.manifest.get("analysis") or {})
+    return chosen.checkpoint not in (chosen.info.results.get(MAP.name) or {})
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the run …")
@@ -133,7 +134,7 @@ def _structure(key: _Key) -> Structure:
 def _structure_stamp(chosen: Chosen) -> str:
     """A text that changes whenever the stored structure changes; empty where there is none."""
     run = open_workspace().open_run(chosen.info.name)
-    if not run.has_structure(chosen.checkpoint):
+    if not run.results.has(STRUCTURE, chosen.checkpoint):
         return ""
     # The structure is stored after the layout, so the listing's stamp does not know of it.
     return chosen.stamp + describe_stamp(run, chosen.checkpoint)

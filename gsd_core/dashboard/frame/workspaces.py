@@ -16,6 +16,7 @@ import os
 
 import streamlit as st
 
+from gsd_core.console.place import choose_workspace
 from gsd_core.dashboard.frame.page_text import show_error
 from gsd_core.dashboard.frame.sign_in import find_group
 from gsd_core.errors import UserError
@@ -30,7 +31,7 @@ def workspace_uri() -> str:
     group = find_group()
     if group and group.workspace:
         return group.workspace
-    return os.environ.get("GSD_WORKSPACE") or "gsd-workspace"
+    return choose_workspace()
 
 
 def find_obstacle() -> str:

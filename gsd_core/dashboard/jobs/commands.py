@@ -4,10 +4,11 @@ CaptureChoice     what a person chose on the Data page
 base_command      ``python -m gsd_core`` on a workspace, printing JSON
 capture_commands  read a file (or take a stored data set), capture it, analyse it
 analyze_commands  analyse a run
+evaluate_commands  evaluate all checkpoints against a label
 exact_commands    rank a span's neighbours exactly
 preview_command   show what the reader understands of a file
 map_flag          ``question=COL,reasoning=COL,answer=COL``
-TIERS, SEGMENTERS what may be chosen, each with a sentence that explains it
+WINDOWS, SEGMENTERS what may be chosen; each segmenter with a sentence that explains it
 """
 
 from __future__ import annotations
@@ -17,15 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gsd_core.errors import UserError
+from gsd_core.tiers import DEFAULT_TIER, get_tier
 from gsd_core.types import name_is_valid
 
-TIERS = {
-    "span": "Exact gradient of each span's loss, through the window chosen below.",
-    "position": "Each span's share of the ordinary training gradient. It is not the gradient of the span's own loss.",
-    "head": "Gradient in the output head's weight, forward pass only: which word was expected instead, in which state.",
-    "hidden": "Gradient at the final hidden state, forward pass only: the cheapest first look at a big corpus.",
-    "state": "Mean final hidden state: no gradient, but the baseline that gradients have to beat.",
-}
 WINDOWS = ["all", "0", "1", "2", "4"]
 SEGMENTERS = {
     "steps": "The file's own list of steps, else its lines.",
@@ -41,7 +36,7 @@ SEGMENTERS = {
 class CaptureChoice:
     """What to capture. ``file`` is read into ``dataset`` first; None: the data set is stored already.
 
-    ``limit`` in samples, None for all; ``window`` "all" or a number of spans, used by tier ``span`` only.
+    ``limit`` in samples, None for all; ``window`` "all" or a number of spans, used by tiers with a window only.
     """
 
     dataset: str
@@ -49,7 +44,7 @@ class CaptureChoice:
     file: Path | None = None
     mapping: dict[str, str] = field(default_factory=dict)
     model: str = "demo"
-    tier: str = "span"
+    tier: str = DEFAULT_TIER
     window: str = "all"
     segmenter: str = "steps"
     limit: int | None = None
@@ -123,7 +118,7 @@ def capture_commands(workspace: str | Path, choice: CaptureChoice) -> list[list[
         commands.append(add + map_flag(choice.mapping))
     capture = [*base, "capture", "--dataset", choice.dataset, "--model", choice.model.strip()]
     capture += ["--tier", choice.tier, "--segmenter", choice.segmenter, "--run", choice.run]
-    if choice.tier == "span":
+    if get_tier(choice.tier).has_window:
         capture += ["--window", choice.window]
     if choice.limit:
         capture += ["--limit", str(choice.limit)]

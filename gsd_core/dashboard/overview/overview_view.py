@@ -24,6 +24,7 @@ from gsd_core.dashboard.look.colors import NOISE_MARK, compute_marks
 from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.dashboard.reading.run_view import describe_tier, stamp_of
 from gsd_core.errors import UserError
+from gsd_core.methods.analyze_method import MAP
 from gsd_core.store import DatasetInfo, RunInfo
 
 THUMBNAIL_POINTS = 900
@@ -130,7 +131,7 @@ def _show_card(info: RunInfo) -> None:
             return
         checkpoint = info.first_look
         numbers = [Number("samples", f"{info.n_samples:,}"), Number("spans", f"{info.n_spans:,}")]
-        if checkpoint in (info.manifest.get("analysis") or {}):
+        if checkpoint in (info.results.get(MAP.name) or {}):
             try:
                 picture, n_clusters = _thumbnail(
                     workspaces.workspace_uri(), info.name, checkpoint, stamp_of(info, checkpoint)

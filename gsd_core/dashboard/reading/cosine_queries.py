@@ -23,7 +23,8 @@ import pandas as pd
 from gsd_core.comparison.wording import Wording, make_wording
 from gsd_core.dashboard.reading.run_view import RunView
 from gsd_core.dashboard.reading.stored_rows import LARGEST_BYTES, StoredRows, read_sample
-from gsd_core.store import EXACT, Run, RunReader
+from gsd_core.methods.neighbors_method import EXACT
+from gsd_core.store import Run, RunReader
 
 NULL_PAIRS = 20_000
 NULL_SEED = 0
@@ -164,9 +165,9 @@ def _compute_q_against(cosines: np.ndarray, values: np.ndarray, n_tests: int) ->
 
 def load_exact(run: Run, checkpoint: str, span: str) -> dict[str, float]:
     """Other span → exact centred cosine with ``span``, for the pairs that ``gsd neighbors --exact`` computed."""
-    if not run.has_structure(EXACT):
+    if not run.results.has(EXACT):
         return {}
-    pairs = run.read_structure(EXACT, "pairs")
+    pairs = run.results.read(EXACT, "pairs")
     own = pairs[(pairs["checkpoint"] == checkpoint) & (pairs["a"] == span)]
     return dict(zip(own["b"], own["cosine_exact"].astype(float), strict=True))
 

@@ -21,6 +21,7 @@ import pandas as pd
 from gsd_core.dashboard.look.colors import NOISE_MARK, Mark, compute_marks
 from gsd_core.dashboard.reading.labels import LabelColumn, compute_label_columns, compute_label_frame
 from gsd_core.dashboard.reading.row_index import RowIndex
+from gsd_core.methods.analyze_method import MAP
 from gsd_core.store import Run, RunInfo, RunReader
 
 SPAN_COLUMNS = [
@@ -67,6 +68,8 @@ class RunView:
     names: dict[int, str]
     row_of: RowIndex
     is_analyzed: bool
+    map_info: dict[str, Any]
+    """What the analysis said beside layout and clusters; empty where there is none."""
 
     def cluster_name(self, cluster: int) -> str:
         """``"3 · divide · share"``, ``"noise"``, or ``""`` where nothing was analysed."""
@@ -75,7 +78,7 @@ class RunView:
     @property
     def n_fitted(self) -> int | None:
         """Number of spans that layout and clusters were fitted on; None where that is all of them."""
-        info = (self.manifest.get("analysis") or {}).get(self.checkpoint) or {}
+        info = self.map_info
         n_fitted, n_empty = info.get("n_fitted"), info.get("n_without_direction", 0)
         return n_fitted if n_fitted and n_fitted < info["n_spans"] - n_empty else None
 
@@ -86,7 +89,7 @@ class RunView:
 
 def stamp_of(info: RunInfo, checkpoint: str) -> str:
     """A text that changes whenever what is stored of this run and checkpoint changes: the key of our caches."""
-    analysis = info.manifest.get("analysis") or {}
+    analysis = info.results.get(MAP.name) or {}
     return json.dumps(
         [info.created, info.status, info.n_spans, info.n_samples, info.checkpoints, analysis.get(checkpoint)],
         sort_keys=True,
@@ -148,6 +151,7 @@ def load_run_view(run: Run, checkpoint: str) -> RunView:
         names=names,
         row_of=row_of,
         is_analyzed=points is not None,
+        map_info=run.results.infos(MAP.name).get(checkpoint, {}),
     )
 
 

@@ -30,16 +30,11 @@ import pandas as pd
 
 from gsd_core.dashboard.reading.cosine_queries import Directions
 from gsd_core.dashboard.reading.run_view import RunView
+from gsd_core.methods.analyze_method import STRUCTURE
 from gsd_core.store import Run
 
 SIGNIFICANT = 0.05
 TABLES = ("twins", "rewordings", "pairs", "stresses", "occurrences", "edges", "layers", "cosines")
-_NESTED = {
-    "twins": ("aligned",),
-    "rewordings": ("aligned",),
-    "stresses": ("pattern", "labels"),
-    "occurrences": ("indices",),
-}
 
 
 @dataclass(frozen=True)
@@ -64,23 +59,19 @@ class Structure:
 
 def describe_stamp(run: Run, checkpoint: str) -> str:
     """A text that changes whenever the stored structure changes. ``UserError`` where there is none."""
-    return json.dumps(run.structure_info(checkpoint), sort_keys=True, default=str)
+    return json.dumps(run.results.info(STRUCTURE, checkpoint), sort_keys=True, default=str)
 
 
 def load_structure(run: Run, checkpoint: str) -> Structure:
     """Read the structure of a checkpoint. ``UserError`` where there is none."""
     tables = {}
-    stored = run.structure_tables(checkpoint)
+    stored = run.results.tables(STRUCTURE, checkpoint)
     for name in TABLES:
         # Older analyses did not look for twins in other words.
         source = name if name in stored or name != "rewordings" else "twins"
-        table = run.read_structure(checkpoint, source).reset_index(drop=True)
-        if source != name:
-            table = table.iloc[:0]
-        for column in _NESTED.get(name, ()):
-            table[column] = pd.Series([json.loads(cell) for cell in table[column]], dtype=object)
-        tables[name] = table
-    return Structure(info=run.structure_info(checkpoint), **tables)
+        table = run.results.read(STRUCTURE, source, checkpoint)
+        tables[name] = table if source == name else table.iloc[:0]
+    return Structure(info=run.results.info(STRUCTURE, checkpoint), **tables)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A self-contained HTML report of a run: its interactive figures in one file that opens without a network.
 
 make_report   the report as text
-main          ``python -m gsd_core.dashboard.report.report_page WORKSPACE RUN CHECKPOINT OUT``, for ``gsd export``
+write_report  the report as a file, for ``gsd export``
 
 Figures and queries are those of the pages. Every text from data is escaped, and a content security policy forbids the
 file to load anything.
@@ -10,10 +10,7 @@ file to load anything.
 from __future__ import annotations
 
 import html
-import json
-import os
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +19,7 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from gsd_core.comparison.verdict import compute_verdict
+from gsd_core.console.files import whole_file
 from gsd_core.dashboard.alignment import alignment_figures
 from gsd_core.dashboard.evidence import evidence_figures
 from gsd_core.dashboard.evidence.evidence_queries import choose_default_rows, load_evidence
@@ -31,8 +29,8 @@ from gsd_core.dashboard.reading.run_view import RunView, describe_tier, load_run
 from gsd_core.dashboard.reading.structure_queries import Structure, compute_reference, load_structure
 from gsd_core.dashboard.stresses import stresses_figures
 from gsd_core.dashboard.twins import twins_figures
-from gsd_core.errors import UserError
-from gsd_core.store import Run, Workspace
+from gsd_core.methods.analyze_method import STRUCTURE
+from gsd_core.store import Run
 
 MAX_ROWS = 12
 MAX_TEXT = 280
@@ -54,7 +52,7 @@ dt { color: #6b7280; } dd { margin: 0; }
 def make_report(run: Run, checkpoint: str) -> str:
     """The whole file. It leaves out what was not computed for the checkpoint, and says so."""
     view = load_run_view(run, checkpoint)
-    structure = load_structure(run, checkpoint) if run.has_structure(checkpoint) else None
+    structure = load_structure(run, checkpoint) if run.results.has(STRUCTURE, checkpoint) else None
     evidence = load_evidence(run)
     parts, missing = [_describe_run(run, view)], []
     if view.is_analyzed:
@@ -85,24 +83,12 @@ def make_report(run: Run, checkpoint: str) -> str:
     )
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Write the report whole or not at all; prints one JSON object, or the error with exit code 2."""
-    uri, name, checkpoint, out = arguments
-    try:
-        run = Workspace.open(uri, create=False).open_run(name)
-        text = make_report(run, checkpoint)
-    except UserError as error:
-        sys.stderr.write(f"error: {error.one_line()}\n")
-        return 2
-    path = Path(out)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+def write_report(run: Run, checkpoint: str, path: Path, report: Callable[[int, int], None]) -> int:
+    """Write the report whole or not at all; returns the number of its spans."""
+    text = make_report(run, checkpoint)
+    with whole_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    sys.stdout.write(json.dumps({"rows": run.count_spans(checkpoint)}) + "\n")
-    return 0
+    return run.count_spans(checkpoint)
 
 
 def _describe_run(run: Run, view: RunView) -> str:
@@ -257,7 +243,3 @@ def _cut(text: object) -> str:
 
 def _escape(text: object) -> str:
     return html.escape(str(text))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -24,6 +24,7 @@ from gsd_core.dashboard.jobs.commands import exact_commands
 from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.dashboard.reading.cosine_queries import Null, load_exact
 from gsd_core.dashboard.reading.run_view import RunView
+from gsd_core.tiers import find_tier
 
 TOP_CHOICES = (5, 10, 25)
 WORDS = "words"
@@ -119,7 +120,8 @@ def choose_words(key: str, explained: str) -> bool:
 
 def _offer_exact(chosen: Chosen, span: str, top: int, key: str) -> None:
     """A button that ranks the neighbours without the sketch, and its job."""
-    if chosen.info.manifest.get("tier") != "span" or not workspaces.can_run_jobs():
+    tier = find_tier(chosen.info.manifest.get("tier"))
+    if tier is None or not tier.has_exact or not workspaces.can_run_jobs():
         return
     running = f"{key}_exact_job"
     if st.button(

@@ -14,7 +14,8 @@ from typing import Any
 import pandas as pd
 
 from gsd_core.dashboard.reading.run_view import RunView
-from gsd_core.store import TIMELINE, Run
+from gsd_core.methods.timeline_method import TIMELINE
+from gsd_core.store import Run
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class Timeline:
 
 def load_timeline(run: Run) -> Timeline:
     """Read the timeline of a run. ``UserError`` where there is none."""
-    info = run.structure_info(TIMELINE)
-    tables = {name: run.read_structure(TIMELINE, name) for name in ("curves", "drift", "layouts")}
+    info = run.results.info(TIMELINE)
+    tables = {name: run.results.read(TIMELINE, name) for name in ("curves", "drift", "layouts")}
     steps = tables["curves"].drop_duplicates("checkpoint").set_index("checkpoint")["step"]
     known = set(steps.index) if info["has_steps"] else set()  # a checkpoint without curves has no step
     ticks = {each: f"{int(steps[each]):,}" if each in known else each for each in info["checkpoints"]}

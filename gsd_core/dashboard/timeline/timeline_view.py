@@ -29,7 +29,8 @@ from gsd_core.dashboard.timeline.timeline_queries import (
     list_label_measures,
     load_timeline,
 )
-from gsd_core.store import TIMELINE
+from gsd_core.methods.analyze_method import MAP
+from gsd_core.methods.timeline_method import TIMELINE
 
 HEIGHT = 600
 SHOWN = 8  # two rows of small figures
@@ -65,10 +66,10 @@ def describe_emergence(timeline: Timeline) -> str:
 def show_timeline(chosen: Chosen) -> None:
     """Curves, slider, map and drift; or how to get them."""
     run = workspaces.open_workspace().open_run(chosen.info.name)
-    if not run.has_structure(TIMELINE):
+    if not run.results.has(TIMELINE):
         _show_missing(chosen)
         return
-    stamp = json.dumps(run.structure_info(TIMELINE), sort_keys=True, default=str)
+    stamp = json.dumps(run.results.info(TIMELINE), sort_keys=True, default=str)
     timeline = _timeline(workspaces.workspace_uri(), chosen.info.name, stamp)
     reference = str(timeline.info["reference"])
     view = run_cache.get_view(Chosen(chosen.info, reference))
@@ -100,7 +101,7 @@ def _show_missing(chosen: Chosen) -> None:
             f"`gsd timeline {chosen.info.name}` follows the same spans through all of them. The analysis of a "
             "run does it too."
         )
-        analyses = chosen.info.manifest.get("analysis") or {}
+        analyses = chosen.info.results.get(MAP.name) or {}
         uri = workspaces.workspace_uri()
         is_analyzed = any(each in analyses for each in names)
         commands = (

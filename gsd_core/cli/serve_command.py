@@ -24,7 +24,9 @@ from pathlib import Path
 from types import TracebackType
 
 import gsd_core
+from gsd_core.cli.command_context import Context
 from gsd_core.errors import UserError
+from gsd_core.methods.serve_method import ServeOptions
 
 FIRST_PORT, N_PORTS = 8501, 100
 START_TIMEOUT_S, STOP_TIMEOUT_S, POLL_S = 60.0, 5.0, 0.1
@@ -61,6 +63,17 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+def run_serve(context: Context, options: ServeOptions) -> int:
+    """``gsd serve``: start the dashboard, say where it is, and wait for its end."""
+    context.open_workspace(create=True)
+    with start_server(
+        context.workspace_uri, port=options.port, host=options.host, read_only=options.read_only
+    ) as server:
+        result = {"url": server.url, "workspace": context.workspace_uri}
+        context.emit(result, f"open {server.url}  (Ctrl-C ends it)")
+        return server.wait()
 
 
 def start_server(

@@ -20,8 +20,10 @@ from typing import Any
 import psutil
 
 from gsd_core import __version__
-from gsd_core.console.output import format_bytes
+from gsd_core.cli.command_context import Context
+from gsd_core.console.output import format_bytes, format_table, format_text
 from gsd_core.errors import UserError
+from gsd_core.methods.serve_method import DoctorOptions
 
 _INSTALL = "pip install -r requirements.txt"
 _NEEDED = (
@@ -33,6 +35,13 @@ _OPTIONAL = {
     "ray": "pip install -r requirements-ray.txt: captures on several processes or machines",
     "peft": "pip install peft: captures LoRA models",
 }
+
+
+def run_doctor_command(context: Context, options: DoctorOptions) -> int:
+    """``gsd doctor``: 1 where something is missing that the main job needs."""
+    result = run_doctor(context.workspace_uri)
+    context.emit(result, lambda: describe_doctor(result))
+    return 0 if result["ok"] else 1
 
 
 def run_doctor(workspace_uri: str) -> dict[str, Any]:
@@ -119,7 +128,7 @@ def _encoder() -> str:
 
 
 def _dashboard() -> str:
-    from gsd_core.stages.serve_stage import find_app
+    from gsd_core.cli.serve_command import find_app
 
     return str(find_app())
 
@@ -165,3 +174,19 @@ def _disk(uri: str) -> str:
     if usage.free < 2**30:
         raise UserError(f"only {format_bytes(usage.free)} free")
     return f"{format_bytes(usage.free)} free"
+
+
+def describe_doctor(result: dict[str, Any]) -> str:
+    """``gsd doctor``: a row a check."""
+    rows = [
+        [_mark(each), each["name"], format_text(each["value"], 60), format_text(each["fix"], 60)]
+        for each in result["checks"]
+    ]
+    end = "all is there" if result["ok"] else "something is missing: see the last column"
+    return format_table(("", "check", "found", "what to do"), rows) + f"\n{end}"
+
+
+def _mark(check: dict[str, Any]) -> str:
+    if check["ok"]:
+        return "ok"
+    return "MISSING" if check["is_needed"] else "hint"

@@ -1,0 +1,1 @@
+"""What a method is: declarations without torch, from which the command line, jobs, pages and documents follow."""
