@@ -1,4 +1,4 @@
-"""The dashboard's door: ``streamlit run app.py`` shows the pages on the workspace ``$GSD_WORKSPACE``."""
+"""Starts the dashboard: ``streamlit run app.py`` shows the pages of the workspace ``$GSD_WORKSPACE``."""
 
 from gsd_core.dashboard.shell import router
 

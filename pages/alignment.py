@@ -1,4 +1,4 @@
-"""Alignment: two traces span by span, in which layers they agree, and how far clusters are apart."""
+"""Alignment: two traces span by span and layer by layer, and cosines between clusters."""
 
 from gsd_core.dashboard.alignment import alignment_view
 from gsd_core.dashboard.shell.run_page import show_run_page
@@ -8,6 +8,6 @@ show_run_page(
     alignment_view.show_alignment,
     nothing=(
         "Nothing to align yet",
-        "Capture a data set: two of its traces are compared here, span by span.",
+        "Capture a data set to compare two of its traces here, span by span.",
     ),
 )

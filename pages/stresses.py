@@ -1,4 +1,4 @@
-"""Stresses: sequences of aligned spans that recur across samples, and every place where one occurs."""
+"""Stresses: sequences of clusters that recur across samples, and where they occur."""
 
 from gsd_core.dashboard.shell.run_page import show_run_page
 from gsd_core.dashboard.stresses import stresses_view
@@ -8,6 +8,6 @@ show_run_page(
     stresses_view.show_stresses,
     nothing=(
         "No stresses yet",
-        "Capture and analyse a data set: sequences of spans that recur across its samples appear here.",
+        "Capture and analyse a data set to see sequences of clusters that recur across its samples.",
     ),
 )

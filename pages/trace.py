@@ -6,6 +6,6 @@ from gsd_core.dashboard.trace import trace_view
 show_run_page(
     "Trace",
     trace_view.show_trace,
-    nothing=("No traces yet", "Capture a data set: its reasoning appears here, span by span."),
+    nothing=("No traces yet", "Capture a data set to read its reasoning here, span by span."),
     needs_layout=False,
 )

@@ -1,4 +1,4 @@
-"""Twins: samples whose reasoning is aligned while their questions speak of different things."""
+"""Twins: samples whose reasoning is aligned while their questions differ."""
 
 from gsd_core.dashboard.shell.run_page import show_run_page
 from gsd_core.dashboard.twins import twins_view
@@ -8,6 +8,6 @@ show_run_page(
     twins_view.show_twins,
     nothing=(
         "No twins yet",
-        "Capture and analyse a data set: samples that reason alike about different things appear here.",
+        "Capture and analyse a data set to find samples with similar reasoning and different questions.",
     ),
 )

@@ -3,7 +3,7 @@
 look         colours and texts that all figures share
 components   browser components with their JavaScript
 reading      from the store to frames and arrays
-frame        address, workspace, cache, charts: what every page stands in
+frame        address, workspace, cache, charts: what every page uses
 jobs         command-line stages run in the background
 spans        a span, its aligned spans, pinned spans
 map, trace, alignment, stresses, twins, timeline, evidence, data, overview, help   a folder a page

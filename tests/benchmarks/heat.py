@@ -51,11 +51,11 @@ ANSWERED = """([i, j, n]) => new URLSearchParams(location.search).get('cell') ==
 
 ALONE = """
 import numpy as np
-from gsd_core.dashboard.components.heat import plot_heat
+from gsd_core.dashboard.components.heat import HeatMap, plot_heat
 cosines = np.load(%r)
 names = [str(number) for number in range(1, len(cosines) + 1)]
-plot_heat(cosines, (names, names), [], names=("a", "b"), key="alone", chosen=(0, 0), turn=0, threshold=0.1,
-          pair_kind="", on_choose=lambda i, j: None)
+heat = HeatMap(cosines, (names, names), ("a", "b"), [], pair_kind="", threshold=0.1)
+plot_heat(heat, key="alone", chosen=(0, 0), turn=0, on_choose=lambda i, j: None)
 """
 
 

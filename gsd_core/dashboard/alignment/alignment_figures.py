@@ -22,7 +22,7 @@ from plotly.subplots import make_subplots
 
 from gsd_core.dashboard.look.colors import COSINES, NOISE, PALETTE
 from gsd_core.dashboard.look.figure_frame import COLOR_BAR, MAX_TEXT_CELLS, finish_figure, name_pair
-from gsd_core.dashboard.look.plot_text import plain
+from gsd_core.dashboard.look.plot_text import plain, shorten
 from gsd_core.dashboard.reading.run_view import RunView
 from gsd_core.dashboard.reading.structure_queries import PairView
 
@@ -35,7 +35,7 @@ COSINE_KINDS = ("single tokens", "random windows", "shuffled", "spans", "same cl
 def plot_layers(
     values: np.ndarray, columns: Sequence[str], layers: Sequence[str], means: pd.DataFrame
 ) -> go.Figure:
-    """Cosines ``values`` (L, m) of the aligned pairs named ``columns``; ``means`` is the stored table ``layers``."""
+    """Cosines ``values`` (L, m) of the m aligned pairs ``columns`` beside the stored table ``layers``, ``means``."""
     widths = [0.62, 0.38] if len(columns) else [0.0001, 0.9999]
     figure = make_subplots(1, 2, shared_yaxes=True, column_widths=widths, horizontal_spacing=0.03)
     names = [plain(layer) for layer in layers]
@@ -86,21 +86,20 @@ def plot_layers(
 
 
 def plot_clusters(view: RunView, edges: pd.DataFrame) -> go.Figure:
-    """Mean cosine between spans of two clusters from different samples; the biggest clusters, by size."""
+    """Mean cosine of spans of two clusters from different samples, for the biggest clusters."""
     shown = [int(cluster) for cluster in view.clusters["cluster"].tolist()[:MAX_CLUSTERS]]
-    place = {cluster: at for at, cluster in enumerate(shown)}
+    rank = {cluster: at for at, cluster in enumerate(shown)}
     values = np.full((len(shown), len(shown)), np.nan)
     counts = np.zeros(values.shape, np.int64)
     for a, b, cosine, n in edges[["cluster_a", "cluster_b", "cosine", "n"]].itertuples(
         index=False, name=None
     ):
-        if a in place and b in place:
-            values[place[a], place[b]] = values[place[b], place[a]] = cosine
-            counts[place[a], place[b]] = counts[place[b], place[a]] = n
-    # Means are far from 1: the scale goes as far as they do.
+        if a in rank and b in rank:
+            values[rank[a], rank[b]] = values[rank[b], rank[a]] = cosine
+            counts[rank[a], rank[b]] = counts[rank[b], rank[a]] = n
+    # Means are far from 1, so the scale ends at the largest.
     most = float(np.ceil(10 * max(np.nanmax(np.abs(values), initial=0.0), 0.1)) / 10)
-    names = [view.cluster_name(cluster) for cluster in shown]
-    names = [plain(name if len(name) <= 26 else name[:25] + "…") for name in names]
+    names = [plain(shorten(view.cluster_name(cluster), 26)) for cluster in shown]
     figure = go.Figure(
         go.Heatmap(
             z=values,
@@ -126,16 +125,14 @@ def plot_clusters(view: RunView, edges: pd.DataFrame) -> go.Figure:
 
 
 def plot_cosines(cosines: pd.DataFrame, threshold: float) -> go.Figure:
-    """Claim figure A: cosines of pairs of spans of different samples by kind, on one axis, each with its n.
+    """Claim figure A: cosines of pairs of spans of different samples by kind, each with its n.
 
     The diamond is the mean with its 95 % interval over the pairs drawn.
     """
     figure = go.Figure()
     kinds = list(dict.fromkeys(cosines["kind"]))
-    # A kind has one colour in every figure, whichever others stand beside it.
-    places = {
-        kind: at for at, kind in enumerate([*COSINE_KINDS, *(k for k in kinds if k not in COSINE_KINDS)])
-    }
+    # A kind has the same colour in every figure.
+    hues = {kind: at for at, kind in enumerate(dict.fromkeys([*COSINE_KINDS, *kinds]))}
     for kind in kinds:
         values = cosines.loc[cosines["kind"] == kind, "cosine"].to_numpy(np.float32)
         figure.add_trace(
@@ -143,9 +140,9 @@ def plot_cosines(cosines: pd.DataFrame, threshold: float) -> go.Figure:
                 x=values,
                 y=[f"{plain(str(kind))}<br>n = {len(values):,}"] * len(values),
                 orientation="h",
-                side="negative",  # upwards, for the axis is turned
+                side="negative",  # upwards, because the axis is reversed
                 width=1.5,
-                line={"color": PALETTE[places[kind] % len(PALETTE)], "width": 1.2},
+                line={"color": PALETTE[hues[kind] % len(PALETTE)], "width": 1.2},
                 box={"visible": True, "width": 0.18},
                 points=False,
                 spanmode="hard",
@@ -180,13 +177,12 @@ def plot_cosines(cosines: pd.DataFrame, threshold: float) -> go.Figure:
 
 
 def make_cells_table(view: RunView, pair: PairView) -> pd.DataFrame:
-    """``span_a, span_b, cosine`` of every cell, row by row; ``pair``: the letter of the aligned pair that it is, ``""``
-    for none."""
+    """``span_a, span_b, cosine, pair`` of every cell, row by row; ``pair`` is an aligned pair's letter or ``""``."""
     n_a, n_b = pair.cosines.shape
     spans = view.spans["span"].to_numpy()
     letters = np.full((n_a, n_b), "", dtype=object)
-    for place, (i, j, _) in enumerate(pair.aligned):
-        letters[i, j] = name_pair(place)
+    for number, (i, j, _) in enumerate(pair.aligned):
+        letters[i, j] = name_pair(number)
     return pd.DataFrame(
         {
             "span_a": np.repeat(spans[pair.rows_a], n_b),
@@ -200,11 +196,11 @@ def make_cells_table(view: RunView, pair: PairView) -> pd.DataFrame:
 def make_layers_table(
     values: np.ndarray, pair: PairView, layers: Sequence[str], means: pd.DataFrame
 ) -> pd.DataFrame:
-    """``set, layer, cosine, ci_low, ci_high, n``: ``values`` (L, m) of the m aligned pairs by their letter, then the
-    stored table ``means`` of whole sets of pairs. One pair has no interval."""
+    """``set, layer, cosine, ci_low, ci_high, n``: ``values`` (L, m) of the m aligned pairs by letter, then the stored
+    table ``means`` of sets of pairs. A single pair has no interval."""
     single = [
-        {"set": f"pair {name_pair(place)}", "layer": layer, "cosine": float(values[at, place]), "n": 1}
-        for place in range(len(pair.aligned))
+        {"set": f"pair {name_pair(number)}", "layer": layer, "cosine": float(values[at, number]), "n": 1}
+        for number in range(len(pair.aligned))
         for at, layer in enumerate(layers)
     ]
     whole = means.rename(columns={"mean": "cosine"}).to_dict("records")

@@ -1,4 +1,4 @@
-"""The alignment page: two traces span by span, layer by layer, and the clusters among each other.
+"""The alignment page: two traces span by span and layer by layer, and cosines between clusters.
 
 show_alignment   the page of an analysed run
 """
@@ -19,7 +19,7 @@ from gsd_core.dashboard.alignment.alignment_heat import (
     show_spans,
 )
 from gsd_core.dashboard.frame import run_cache
-from gsd_core.dashboard.frame.address import PAGES, address_of, write_address
+from gsd_core.dashboard.frame.address import PAGES, write_address
 from gsd_core.dashboard.frame.charts import show_chart
 from gsd_core.dashboard.frame.page_text import escape
 from gsd_core.dashboard.frame.run_cache import Chosen
@@ -53,36 +53,36 @@ def _choose_samples(view: RunView, structure: Structure) -> tuple[str, str]:
 
 
 def _describe(structure: Structure, pair: PairView, run: str) -> str:
-    """What the frames in the heat map are."""
+    """Says what the frames in the heat map are."""
     twin = find_twin(structure, pair.a, pair.b)
     if twin is not None:
         return (
-            f"Framed: the run that the analysis aligned (twin {twin['rank']}: structural {twin['structural']:.3f}, "
+            f"Framed: the aligned run of spans (twin {twin['rank']}: structural {twin['structural']:.3f}, "
             f"q = {twin['q_value']:.2g}; semantic {twin['semantic']:.2f})."
         )
     if pair.a == pair.b:
         return "One trace against itself: the diagonal is 1 by definition."
     return (
-        "Framed: cells that are the best of their row and column and above the null's 95th percentile, in whatever "
-        f"order. These two are no stored twin; gsd compare {run} {pair.a} {pair.b} aligns and tests them."
+        "Framed: cells that are the best of their row and column and above the null's 95th percentile. These two are "
+        f"no stored twin; gsd compare {run} {pair.a} {pair.b} aligns and tests them."
     )
 
 
 @st.fragment(key=CAPTION)
 def _show_caption(chosen: Chosen, a: str, b: str) -> None:
-    """What is framed, how to choose, and the way to the texts."""
+    """What is framed, and a link to the texts."""
     structure = run_cache.get_structure(chosen)
     if structure is None or not has_drawn():
         return
     st.caption(
-        escape(_describe(structure, run_cache.get_pair(chosen, a, b), chosen.info.name))
-        + " Click a cell, or go there with the arrow keys and press Enter: its two spans are shown below."
+        escape(_describe(structure, run_cache.get_pair(chosen, a, b), chosen.info.name)),
+        help="Click a cell, or go there with the arrow keys and press Enter, to see its two spans below.",
     )
     st.page_link(
         PAGES["twins"],
         label="Read the two traces side by side",
         icon=":material/compare_arrows:",
-        query_params=address_of(run=chosen.info.name, checkpoint=chosen.checkpoint, a=a, b=b),
+        query_params=chosen.address(a=a, b=b),
     )
 
 
@@ -91,14 +91,14 @@ def _show_layers(chosen: Chosen, a: str, b: str) -> None:
     structure = run_cache.get_structure(chosen)
     if structure is None or not has_drawn():
         return
-    st.markdown("##### In which layers")
+    st.markdown("##### Layer by layer")
     view, pair = run_cache.get_view(chosen), run_cache.get_pair(chosen, a, b)
     layers = list_layers(view)
     if not layers:
-        st.info("This run's sketch has no block for each layer.", icon=":material/info:")
+        st.info("This run's sketch has no layer blocks.", icon=":material/info:")
         return
     rows = [(int(pair.rows_a[i]), int(pair.rows_b[j])) for i, j, _ in pair.aligned]
-    names = [f"{name_pair(place)}<br>{i + 1}↔{j + 1}" for place, (i, j, _) in enumerate(pair.aligned)]
+    names = [f"{name_pair(number)}<br>{i + 1}↔{j + 1}" for number, (i, j, _) in enumerate(pair.aligned)]
     cosines = compute_layer_cosines(run_cache.get_directions(chosen), rows, layers)
     blocks = [name for name, _, _ in layers]
     show_chart(
@@ -109,14 +109,14 @@ def _show_layers(chosen: Chosen, a: str, b: str) -> None:
         table=partial(figures.make_layers_table, cosines, pair, blocks, structure.layers),
     )
     st.caption(
-        "Left: cosine of each framed pair within one layer's block of the sketch, early layers below. Right: means "
-        "over pairs of spans of different samples with 95 % intervals over samples."
+        "Left: cosine of each framed pair within one layer block, early layers below. Right: means over pairs of spans "
+        "of different samples, with 95 % intervals over samples."
     )
 
 
 @st.fragment(key=RUN)
 def _show_run(chosen: Chosen) -> None:
-    """What holds for the whole run: clusters among each other, and figure A."""
+    """Figures of the whole run: cosines between clusters, and figure A."""
     structure = run_cache.get_structure(chosen)
     if structure is None or not has_drawn():
         return
@@ -124,7 +124,7 @@ def _show_run(chosen: Chosen) -> None:
     view = run_cache.get_view(chosen)
     left, right = st.columns(2, gap="large")
     with left:
-        st.markdown("##### Clusters among each other")
+        st.markdown("##### Cosines between clusters")
         if structure.edges.empty:
             st.info("No two clusters to compare.", icon=":material/info:")
         else:
@@ -141,8 +141,8 @@ def _show_run(chosen: Chosen) -> None:
                 ),
             )
             st.caption(
-                "Mean centred cosine of spans of two clusters, from different samples only. The diagonal is high by "
-                f"construction. The {figures.MAX_CLUSTERS} biggest clusters at most."
+                f"Mean centred cosine of spans of different samples, for at most {figures.MAX_CLUSTERS} clusters. The "
+                "diagonal is high by construction."
             )
     with right:
         st.markdown("##### Cosines across samples (figure A)")
@@ -154,8 +154,8 @@ def _show_run(chosen: Chosen) -> None:
             table=lambda: structure.cosines,
         )
         st.caption(
-            "Pairs of spans of different samples. “Shuffled” has clusters of the same sizes with random members. "
-            "Clusters were found in these same directions: that theirs lie higher is no evidence by itself."
+            "Pairs of spans of different samples; “shuffled” are clusters of the same sizes with random members. "
+            "Clusters were found in these directions, so their higher cosines are no evidence."
         )
 
 
@@ -171,7 +171,7 @@ def show_alignment(chosen: Chosen) -> None:
     a, b = _choose_samples(view, structure)
     shown = (chosen.info.name, chosen.checkpoint, a, b)
     if st.session_state.get(_PAIR, shown) != shown:
-        write_address("cell", None)  # it was a cell of two other traces
+        write_address("cell", None)  # it belongs to two other traces
     st.session_state[_PAIR] = shown
     pair = run_cache.get_pair(chosen, a, b)
     if not pair.cosines.size:

@@ -1,7 +1,7 @@
-"""Browser components of our own (Streamlit components v2): plain JavaScript, nothing fetched from elsewhere.
+"""Our own browser components (Streamlit components v2): plain JavaScript, nothing is fetched from elsewhere.
 
 declare     a component from the files of its folder
-read_sent   what the browser side of one has sent
+read_sent   a value that a component's browser side sent
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def declare(name: str, html: str, *scripts: str) -> Callable[..., Any]:
 
 
 def read_sent(key: str, name: str) -> Any:
-    """What the component mounted under ``key`` sent as ``name`` before this run (ours); None where it sent nothing.
+    """The value ``name`` that the component mounted under ``key`` sent before this run (ours); None for none.
 
-    As the browser gave it: not to be trusted in type or range.
+    It comes from the browser, so its type and range must be checked.
     """
     return (st.session_state.get(key) or {}).get(name)

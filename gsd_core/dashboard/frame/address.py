@@ -1,14 +1,15 @@
-"""Choices that live in the page's address, so that a copied link opens the same view.
+"""Choices that are kept in the page's address, so that a copied link opens the same view.
 
-read_address    a choice: from the address, else what was chosen last in this session, else a default
-write_address   remember a choice, in the address too
-choose          a select box whose value is such a choice
-write_text      a text box whose text is such a choice
-pick_many       a multiple choice kept likewise
-address_of      the address's parameters for a link
-PAGES           the pages' files by name
+read_address    a choice from the address, else the last one of this session, else a default
+write_address   set a choice, in the address too
+choose          a select box bound to a choice
+write_text      a text box bound to a choice
+pick_many       a multiple choice bound to a choice
+address_of      parameters of a link
+PAGES           files of the pages by name
+SEPARATOR       stands between several values of one choice
 
-The address is the truth: a widget takes its value from it before it is drawn, and a change goes there before the rerun.
+A widget takes its value from the address before it is drawn, and writes a change there before the page reruns.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ PAGES = {
     )
 }
 _REMEMBERED = "gsd_remembered"
-SEPARATOR = "\x1f"  # a label may hold any sign that people write
+SEPARATOR = "\x1f"  # labels may hold any character that people type
 
 
 def _remembered() -> dict[str, str]:
@@ -35,7 +36,7 @@ def _remembered() -> dict[str, str]:
 
 
 def read_address(name: str, default: str = "", remember: bool = True) -> str:
-    """The choice called ``name``. With ``remember`` it outlives a change of page within the session."""
+    """The choice called ``name``. With ``remember`` it is kept in this session when the page changes."""
     value = st.query_params.get(name)
     if value is not None:
         if remember:
@@ -66,9 +67,9 @@ def choose(
     remember: bool = True,
     **arguments: Any,
 ) -> str:
-    """A select box bound to the address under ``name``; returns the chosen option, ``""`` where there is none.
+    """A select box bound to the address under ``name``; returns the chosen option, ``""`` without options.
 
-    The default is left out of the address; an unknown value gives way to the default.
+    The address leaves the default out; an unknown value there counts as the default.
     """
     if not options:
         return ""
@@ -95,7 +96,7 @@ def write_text(label: str, name: str, **arguments: Any) -> str:
 
 
 def pick_many(label: str, name: str, options: Sequence[str], **arguments: Any) -> list[str]:
-    """A multiple choice bound to the address under ``name``; what is no option is left out."""
+    """A multiple choice bound to the address under ``name``; values that are no option are ignored."""
     key = f"address_{name}"
     st.session_state[key] = [value for value in read_address(name).split(SEPARATOR) if value in options]
     changed = partial(_copy_to_address, key, name)
@@ -108,5 +109,5 @@ def _copy_to_address(key: str, name: str) -> None:
 
 
 def address_of(**choices: str | None) -> dict[str, str]:
-    """Parameters for ``st.page_link``: what is known and not empty."""
+    """Parameters for ``st.page_link``: those that are not empty."""
     return {name: value for name, value in choices.items() if value}

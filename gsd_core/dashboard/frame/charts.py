@@ -1,9 +1,9 @@
-"""Every figure of a page: drawn, and saved as PNG, SVG or CSV, in one way.
+"""Figures on a page, with a menu that saves them as PNG, SVG or CSV.
 
-show_chart    a Plotly figure with the menu that saves it
-offer_files   the menu alone, around a figure of another kind
-selected_rows rows behind the points that the browser sent as a selection
-name_file     a file name that every system takes
+show_chart      a Plotly figure with the menu
+offer_files     the menu around a figure of another kind
+selected_rows   rows of the points that the browser sent as a selection
+name_file       a file name that every system accepts
 
 The style in ``router`` places the menu and hides Plotly's own camera.
 """
@@ -32,9 +32,9 @@ def name_file(text: str) -> str:
 
 
 def _make_config(has_tools: bool, modes: Sequence[str]) -> dict[str, Any]:
-    """Plotly's settings: a tool bar only where there is something to zoom, with the tools for ``modes``.
+    """Plotly's settings: with ``has_tools`` a tool bar for zooming and for the selection ``modes``.
 
-    The bar always holds ``toImage``, for the menu to press.
+    The bar always holds ``toImage``, which the menu presses.
     """
     if not has_tools:
         return {"displaylogo": False, "modeBarButtons": [["toImage"]]}
@@ -53,18 +53,18 @@ def show_chart(
     modes: Sequence[str] = ("points",),
     has_tools: bool = False,
 ) -> None:
-    """Draw ``figure``, with a menu in its corner that saves it.
+    """Draw ``figure`` with a menu that saves it.
 
     Parameters
     ----------
     alt
-        What a screen reader says of the figure and of its menu.
+        Description of the figure and its menu for screen readers.
     name
-        What files are called: run, checkpoint and what is shown. See ``name_file``.
+        Name of the files: run, checkpoint and what is shown. See ``name_file``.
     table
-        Makes the numbers that the figure draws, one row a mark. Called when somebody saves them, not before.
+        Makes the numbers that the figure draws, one row a mark. Called only when somebody saves them.
     on_select, modes
-        Callback of a selection, and how one selects: "points", "box", "lasso".
+        Callback of a selection, and the ways to select: "points", "box", "lasso".
     has_tools
         Whether the figure can be zoomed and moved.
     """
@@ -82,9 +82,9 @@ def offer_files(
     table: Callable[[], pd.DataFrame],
     formats: Sequence[str] = ("png", "svg"),
 ) -> Iterator[None]:
-    """A menu that saves the figure drawn inside under ``key``; ``formats`` are those of its pictures.
+    """A menu that saves the figure drawn inside under ``key``, as pictures in ``formats`` and as CSV.
 
-    The others are those of ``show_chart``.
+    The other parameters are those of ``show_chart``.
     """
     file_name = name_file(name)
     with st.container(key=f"figure_of_{key}", gap=None):
@@ -110,10 +110,7 @@ def offer_files(
 
 
 def selected_rows(event: Mapping[str, Any] | None) -> list[int]:
-    """Rows behind the points of a selection, in the order the browser sent them, each once.
-
-    Whatever a browser may send instead of numbers is left out.
-    """
+    """Rows of the selected points, each once, in the order the browser sent them; other values are ignored."""
     points = ((event or {}).get("selection") or {}).get("points") or []
     rows: dict[int, None] = {}
     for point in points:

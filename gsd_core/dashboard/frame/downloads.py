@@ -1,6 +1,7 @@
-"""Tables that leave the page.
+"""Tables as files.
 
-compute_csv   a frame as CSV text that a spreadsheet cannot mistake for formulas
+compute_csv      a frame as CSV text that a spreadsheet does not run as formulas
+FORMULA_STARTS   characters that begin a formula
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from typing import Any
 
 import pandas as pd
 
-# A cell that begins so is run as a formula by common spreadsheets (OWASP, "CSV injection").
+# Common spreadsheets run a cell that begins with one of these as a formula (OWASP, "CSV injection").
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def _as_cell(value: Any) -> Any:
-    """Text that could be a formula gets a leading apostrophe; numbers stay numbers."""
+    """Text that could be a formula gets a leading apostrophe; numbers stay as they are."""
     if isinstance(value, list | tuple | dict):
         value = str(value)
     if isinstance(value, str) and value.startswith(FORMULA_STARTS):
@@ -24,7 +25,7 @@ def _as_cell(value: Any) -> Any:
 
 
 def compute_csv(frame: pd.DataFrame) -> str:
-    """``frame`` without its index as CSV, UTF-8 text, harmless in a spreadsheet (ours)."""
+    """``frame`` without its index as CSV text, harmless in a spreadsheet (ours)."""
     safe = frame.copy()
     for name in safe.columns:
         if not pd.api.types.is_numeric_dtype(safe[name]):

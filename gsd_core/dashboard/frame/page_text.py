@@ -1,7 +1,6 @@
 """Texts on pages.
 
 escape             text from the data, safe in Markdown
-shorten            the beginning of a text
 show_error         a user error on the page
 show_nothing_yet   an empty page with the two ways to fill it
 """
@@ -17,15 +16,9 @@ from gsd_core.errors import UserError
 
 
 def escape(text: object) -> str:
-    """``text`` so that a label shows it as it is: no Markdown, no links, no formulas, on one line."""
+    """``text`` on one line, without Markdown, links or formulas when a label shows it."""
     flat = " ".join(str(text).split())
     return re.sub(r"([\\`*_{}\[\]()#+\-.!|<>$:~^&])", r"\\\1", flat)
-
-
-def shorten(text: str, length: int) -> str:
-    """``text`` on one line; beyond ``length`` characters it is cut and ends in an ellipsis."""
-    flat = " ".join(text.split())
-    return flat if len(flat) <= length else flat[: length - 1].rstrip() + "…"
 
 
 def show_error(error: UserError) -> None:

@@ -23,6 +23,7 @@ import pandas as pd
 import streamlit as st
 
 from gsd_core.comparison.wording import Wording
+from gsd_core.dashboard.frame.address import address_of
 from gsd_core.dashboard.frame.workspaces import open_workspace, workspace_uri
 from gsd_core.dashboard.reading.cosine_queries import (
     Directions,
@@ -52,8 +53,14 @@ class Chosen(NamedTuple):
 
     @property
     def stamp(self) -> str:
-        """A text that changes whenever what is stored of it changes, the structure excepted."""
+        """A text that changes whenever what is stored of it, except the structure, changes."""
         return stamp_of(self.info, self.checkpoint)
+
+    def address(self, **choices: str) -> dict[str, str]:
+        """Parameters of a link to this run and checkpoint with further ``choices``."""
+        # A page shows the first look by default.
+        checkpoint = None if self.checkpoint == self.info.first_look else self.checkpoint
+        return address_of(run=self.info.name, checkpoint=checkpoint, **choices)
 
 
 class _Key(NamedTuple):

@@ -1,8 +1,8 @@
-"""Which run and which checkpoint a page is about, chosen at its top.
+"""Chooses the run and checkpoint of a page.
 
 choose_run    select boxes for run and checkpoint, and keys that step through the checkpoints
 choose_keys   a switch for these keys
-has_keys      whether they are on
+has_keys      whether the keys are on
 """
 
 from __future__ import annotations
@@ -18,27 +18,26 @@ _KEYS, _OFF = "keys", "off"  # in the address
 
 
 def has_keys() -> bool:
-    """Whether letters do something by themselves, which those who dictate must be able to switch off (WCAG 2.1.4)."""
+    """Whether keys of one letter work. People who dictate must be able to switch them off (WCAG 2.1.4)."""
     return address.read_address(_KEYS) != _OFF
 
 
 def choose_keys() -> None:
-    """A switch for keys of one letter, whose state is in the address."""
+    """A switch for keys of one letter, kept in the address."""
     box = "single_keys"
     st.session_state[box] = has_keys()
     st.toggle(
         "Keys of one letter (P, N)",
         key=box,
-        help="Off: letters do nothing by themselves, which helps those who speak to their computer. The address keeps "
-        "it: a bookmark opens the pages without these keys.",
+        help="Switch them off if you dictate to your computer. The address keeps the choice, so a bookmark does too.",
         on_change=lambda: address.write_address(_KEYS, None if st.session_state[box] else _OFF),
     )
 
 
 def choose_run() -> Chosen | None:
-    """Select boxes for the run and, where there are several, its checkpoint; None where there is no run to look at.
+    """Select boxes for the run and, where there are several, its checkpoint; None where there is no run.
 
-    Two buttons with a key each go to the checkpoints before and after it.
+    Two buttons, each with a key, go to the checkpoints before and after.
     """
     runs = {info.name: info for info in workspaces.list_runs() if info.status != "broken"}
     if not runs:
@@ -62,11 +61,11 @@ def choose_run() -> Chosen | None:
 
 
 def _show_steps(info: RunInfo, at: int) -> None:
-    """Buttons, with keys, to the checkpoints before and after the one in place ``at``."""
-    # Letters, which ``choose_keys`` switches off: Streamlit knows no punctuation and leaves letters alone where text is
-    # written, and arrows belong to what has the focus. The icons' names are what is read out.
+    """Buttons with keys to the checkpoints before and after number ``at``."""
+    # Letters because Streamlit has no shortcuts with punctuation, and arrows belong to the focused element. Streamlit
+    # ignores letters while text is typed. Screen readers read the icons' names.
     if not has_keys():
-        address.write_address(_KEYS, _OFF)  # where another page's link has left it out
+        address.write_address(_KEYS, _OFF)  # a link from another page may lack it
     for key, word, icon, to in (
         ("P", "Previous", "skip_previous", at - 1),
         ("N", "Next", "skip_next", at + 1),

@@ -10,7 +10,7 @@ import streamlit as st
 
 from gsd_core.dashboard.frame import run_cache, workspaces
 from gsd_core.dashboard.frame.address import PAGES
-from gsd_core.dashboard.frame.page_text import escape, show_error
+from gsd_core.dashboard.frame.page_text import show_error
 from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.jobs import job_view
 from gsd_core.dashboard.jobs.commands import analyze_commands
@@ -19,15 +19,15 @@ from gsd_core.errors import UserError
 
 
 def show_unanalyzed(chosen: Chosen) -> None:
-    """A run whose spans have no layout yet: say what there is, offer the analysis."""
+    """A run without a layout: its state, and a button that analyses it."""
     info = chosen.info
     with st.container(border=True):
         if info.status == "capturing" and not info.n_spans:
             st.markdown("### The capture has not stored any span yet")
         else:
-            st.markdown(f"### {info.n_spans:,} spans are captured, and not laid out yet")
+            st.markdown(f"### {info.n_spans:,} spans are captured, but not analysed yet")
         st.caption(
-            "The analysis centres the directions, lays them out and finds clusters; minutes at most for 10,000 spans."
+            "The analysis centres the directions, lays them out and finds clusters. 10,000 spans take at most minutes."
         )
         with st.container(horizontal=True):
             if info.n_spans and st.button("Analyse this run", type="primary", icon=":material/auto_awesome:"):
@@ -35,7 +35,7 @@ def show_unanalyzed(chosen: Chosen) -> None:
                 job_view.start_and_show(f"Analyse {info.name}", commands, run=info.name)
             st.page_link(
                 PAGES["trace"],
-                label="Read its traces meanwhile",
+                label="Read its traces",
                 icon=":material/notes:",
                 query_params={"run": info.name},
             )
@@ -43,7 +43,7 @@ def show_unanalyzed(chosen: Chosen) -> None:
 
 
 def open_structure(chosen: Chosen) -> Structure | None:
-    """Stresses and twins of an analysed run; where they were not computed yet, None, and the page offers that."""
+    """Stresses and twins of an analysed run; None where they are not computed yet, with a button that does it."""
     try:
         structure = run_cache.get_structure(chosen)
     except UserError as error:
@@ -51,10 +51,9 @@ def open_structure(chosen: Chosen) -> Structure | None:
         return None
     if structure is None:
         with st.container(border=True):
-            st.markdown("### This run is laid out, but its traces are not compared yet")
+            st.markdown("### This run has a layout, but its traces are not compared yet")
             st.caption(
-                f"gsd analyze {escape(chosen.info.name)} keeps the layout and adds stresses and twins. "
-                "The button does the same."
+                f"The button runs `gsd analyze {chosen.info.name}`, which keeps the layout and adds stresses and twins."
             )
             if st.button("Find stresses and twins", type="primary", icon=":material/auto_awesome:"):
                 commands = analyze_commands(workspaces.workspace_uri(), chosen.info.name)

@@ -1,14 +1,18 @@
-"""Colours that stay apart for colour-blind readers, in light and dark.
+"""Colours that colour-blind readers can tell apart, on light and dark pages.
 
-PALETTE, SYMBOLS    eight hues; six marker shapes that repeat them distinguishably
-NOISE               colour of spans in no cluster
-SEQUENTIAL          colour scale of numbers
-COSINES             colours from −1 to 1, evenly spaced
-Mark                a colour and a shape
-compute_marks       value → mark, most frequent first
+PALETTE         eight hues
+SYMBOLS         six marker shapes
+ACCENT          colour of what is chosen
+SEQUENTIAL      colour scale of numbers
+COSINES         colours from −1 to 1, evenly spaced
+Mark            a colour and a shape
+NOISE           colour of spans in no cluster
+NOISE_MARK      mark of spans in no cluster
+compute_marks   value → mark
+choose_ink      colours of text in a figure and of the box behind it
 
-Beyond eight values no set of hues is safe for everyone, so shape carries on where hue ends, and every picture names its
-clusters in words too.
+No set of more than eight hues is safe for everyone: further values differ in shape, and every figure also names its
+clusters.
 """
 
 from __future__ import annotations
@@ -49,9 +53,14 @@ NOISE_MARK = Mark(NOISE, "circle")
 
 
 def compute_marks(values: Sequence[Hashable]) -> dict[Hashable, Mark]:
-    """A mark for each value, in the order given: hue first, then shape, then round again (ours)."""
+    """A mark for each value in the order given: all hues in one shape, then the next shape (ours)."""
     marks: dict[Hashable, Mark] = {}
     for position, value in enumerate(values):
         shape = (position // len(PALETTE)) % len(SYMBOLS)
         marks[value] = Mark(PALETTE[position % len(PALETTE)], SYMBOLS[shape])
     return marks
+
+
+def choose_ink(is_dark: bool) -> tuple[str, str]:
+    """Colour of text in a figure, and of the box behind it."""
+    return ("#F3F4F6", "rgba(17,20,28,0.72)") if is_dark else ("#1F2937", "rgba(255,255,255,0.78)")

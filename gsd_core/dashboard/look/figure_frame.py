@@ -53,9 +53,9 @@ def make_dots(frame: pd.DataFrame, name: str, marker: dict[str, Any], **more: An
     )
 
 
-def wrap_text(text: str, lines: int = 2) -> str:
-    """``text`` without markup, in at most so many lines of 56 characters."""
-    return "<br>".join(map(plain, textwrap.wrap(text, 56, max_lines=lines, placeholder=" …")))
+def wrap_text(text: str, lines: int = 2, width: int = 56) -> str:
+    """``text`` without markup, in at most ``lines`` lines of ``width`` characters."""
+    return "<br>".join(map(plain, textwrap.wrap(text, width, max_lines=lines, placeholder=" …")))
 
 
 def name_pair(number: int) -> str:

@@ -1,9 +1,9 @@
-"""Texts inside Plotly figures.
+"""Texts in figures and on pages.
 
 plain          text that Plotly draws as it is
-shorten        a text of at most so many letters
-keep_apart     which of some annotations can stand without covering one another
+shorten        a text of at most so many characters
 name_in_plot   an annotation that names a group of points, at their median
+keep_apart     the annotations that do not cover one another
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ import pandas as pd
 
 
 def plain(text: str) -> str:
-    """Text that Plotly draws as it is: it reads a few HTML tags, so none may come from data."""
+    """Text that Plotly draws as it is. Plotly reads a few HTML tags, so none may come from data."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def shorten(text: str, n: int) -> str:
-    """``text``, or its first ``n − 1`` letters and an ellipsis."""
-    return text if len(text) <= n else text[: n - 1] + "…"
+def shorten(text: str, length: int) -> str:
+    """``text`` on one line; beyond ``length`` characters it is cut and ends in an ellipsis."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= length else flat[: length - 1].rstrip() + "…"
 
 
 def name_in_plot(points: pd.DataFrame, text: str, ink: str, paper: str, **more: Any) -> dict[str, Any]:
@@ -44,10 +45,10 @@ def name_in_plot(points: pd.DataFrame, text: str, ink: str, paper: str, **more: 
 def keep_apart(
     notes: Sequence[dict[str, Any]], points: pd.DataFrame, width: float, height: float, most: int
 ) -> list[dict[str, Any]]:
-    """The first of ``notes`` that do not cover one another, at most ``most``, in their order.
+    """Annotations that do not cover one another: at most ``most``, earlier ``notes`` first.
 
-    ``points`` (columns x, y) are what the plot shows, ``width`` and ``height`` its size in pixels. Letters are taken as
-    6.3 pixels wide at size 11, so that hardly any label is longer than thought.
+    ``points`` (columns x, y) are what the plot shows, ``width`` and ``height`` its size in pixels. A letter is counted
+    as 6.3 pixels wide at size 11, which hardly any label exceeds.
     """
     scale = [
         size / max(float(points[axis].max() - points[axis].min()), 1e-9)

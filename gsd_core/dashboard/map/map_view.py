@@ -1,4 +1,4 @@
-"""The map page: controls, figure, and the panel beside it.
+"""The map page: controls, figure, and a panel beside it.
 
 show_map   the page of an analysed run
 """
@@ -27,8 +27,9 @@ from gsd_core.dashboard.map.big_map import is_big
 from gsd_core.dashboard.map.map_filter import choose_filter
 from gsd_core.dashboard.map.map_panels import show_clusters, show_selection
 from gsd_core.dashboard.map.span_filters import compute_mask
-from gsd_core.dashboard.reading.run_view import RunView
-from gsd_core.dashboard.spans import span_panel
+from gsd_core.dashboard.reading.run_view import RunView, describe_tier
+from gsd_core.dashboard.spans.aligned_spans import WORDS
+from gsd_core.dashboard.spans.span_panel import show_span
 
 HEIGHT = 620
 PANEL_HEIGHT = 770
@@ -39,13 +40,13 @@ _PANEL = "map_panel"
 
 
 def _known_span(view: RunView) -> str:
-    """The chosen span, ``""`` where the address names none of this run."""
+    """The chosen span, ``""`` where the address names no span of this run."""
     span = read_address("span", remember=False)
     return span if span in view.row_of else ""
 
 
 def _open_span(span: str) -> None:
-    """Callback within the panel: choose a span from a list. Rings on the map follow it."""
+    """Callback within the panel: choose a span."""
     write_address("span", span)
     st.session_state[_TAB] = TABS[0]
 
@@ -58,8 +59,8 @@ def _take_row(view: RunView, row: Any) -> None:
 
 
 def _picked(view: RunView, rows: Sequence[int] | np.ndarray) -> None:
-    """Callback: what was clicked or drawn around on the map. Only the panel is drawn again, so that zoom stays."""
-    if not isinstance(rows, np.ndarray):  # as a browser sent them
+    """Callback: spans were selected on the map. Only the panel is drawn again, so that the zoom stays."""
+    if not isinstance(rows, np.ndarray):  # as the browser sent them
         rows = np.array([row for row in rows if row < len(view.spans)], dtype=np.int64)
         if not len(rows):
             return
@@ -72,7 +73,7 @@ def _picked(view: RunView, rows: Sequence[int] | np.ndarray) -> None:
 
 
 def _read_selection(chosen: Chosen, view: RunView) -> np.ndarray:
-    """Rows of what was drawn around last; also where that was on the map of another checkpoint."""
+    """Rows of the last selection, also where it was made at another checkpoint."""
     owner, checkpoint, rows = st.session_state.get(_SELECTION, ("", "", np.zeros(0, dtype=np.int64)))
     if owner != view.name:
         return np.zeros(0, dtype=np.int64)
@@ -83,17 +84,17 @@ def _read_selection(chosen: Chosen, view: RunView) -> np.ndarray:
 
 
 def _show_rings(chosen: Chosen, view: RunView, span: str) -> None:
-    """Ring the chosen span and those best aligned with it."""
+    """Ring the chosen span and the spans best aligned with it."""
     rows: list[int] = []
     if span:
-        near = run_cache.get_neighbors(chosen, span, RINGED_NEIGHBORS, bool(read_address(span_panel.WORDS)))
+        near = run_cache.get_neighbors(chosen, span, RINGED_NEIGHBORS, bool(read_address(WORDS)))
         rows = [view.row_of[span], *near.index.tolist()]
-    places = view.spans.loc[rows, ["x", "y"]].dropna()
-    plot_rings(_chart_key(view), list(places.itertuples(index=False, name=None)), key="map_rings")
+    points = view.spans.loc[rows, ["x", "y"]].dropna()
+    plot_rings(_chart_key(view), list(points.itertuples(index=False, name=None)), key="map_rings")
 
 
 def _chart_key(view: RunView) -> str:
-    """The figure's key: a name of its own, for a run's name may hold a dot."""
+    """The figure's key, in which a run's name must not have dots."""
     return "map_chart_" + re.sub(r"[^A-Za-z0-9_-]", "_", view.name)
 
 
@@ -107,7 +108,7 @@ def _figure(chosen: Chosen) -> None:
             "Colour by",
             "color",
             list(choices),
-            # A map without clusters would be all grey: the place in the trace is always known.
+            # Without clusters the map would be all grey; the position in the trace is always known.
             default="position" if not len(view.clusters) and "position" in choices else next(iter(choices)),
             format_func=lambda name: choices[name].title,
         )
@@ -121,7 +122,7 @@ def _figure(chosen: Chosen) -> None:
 
 
 def _draw(chosen: Chosen, view: RunView, mask: np.ndarray, color: map_figures.ColorBy) -> None:
-    """The points: as a chart, or beyond what a chart carries as a map of their own."""
+    """The points, as a Plotly chart or, where there are too many, as a big map."""
     key = _chart_key(view)
     if is_big(view) and not big_map_view.has_no_webgl():
         big_map_view.show_big_map(
@@ -130,7 +131,7 @@ def _draw(chosen: Chosen, view: RunView, mask: np.ndarray, color: map_figures.Co
         return
     is_dark = st.context.theme.type == "dark"
     if is_big(view):
-        figure = big_map_view.show_sample(view, mask, color, is_dark=is_dark, height=HEIGHT)
+        figure = big_map_view.plot_sample(view, mask, color, is_dark=is_dark, height=HEIGHT)
     else:
         figure = map_figures.plot_map(view, mask, color, is_dark=is_dark, height=HEIGHT)
 
@@ -152,28 +153,25 @@ def _draw(chosen: Chosen, view: RunView, mask: np.ndarray, color: map_figures.Co
 
 
 def _caption(view: RunView, mask: np.ndarray) -> None:
-    """What is shown, in honest words."""
-    manifest = view.manifest
+    """What is shown and what it means."""
     n_placed = int(view.spans["x"].notna().sum())
     shown = int((mask & view.spans["x"].notna().to_numpy()).sum())
-    window = manifest.get("window")
-    tier = str(manifest.get("tier", "?")) + (f", window {window}" if window not in (None, "") else "")
     noise = float((view.spans["cluster"] == -1).mean()) if len(view.spans) else 0.0
     parts = [
         f"{shown:,} of {n_placed:,} spans of {view.row_of.n_samples:,} samples",
-        f"tier {tier}",
+        describe_tier(view.manifest),
         f"checkpoint {view.checkpoint}",
         f"{noise:.0%} in no cluster (grey)",
     ]
     if view.n_fitted:
         parts.append(
-            f"layout and clusters fitted on {view.n_fitted:,} spans, the others placed by their nearest"
+            f"layout and clusters fitted on {view.n_fitted:,} spans, the others placed beside their nearest"
         )
     st.caption(
         escape(" · ".join(parts))
-        + ". Near points have similar gradient directions (UMAP of centred directions, cosine): nearness "
-        "correlates with shared structure, distances between groups mean little. Click a point; press lasso or box "
-        "in the tool bar to select many. Rings: the chosen span (red) and the spans best aligned with it."
+        + ". Near points have similar gradient directions (UMAP, cosine); distances between groups mean little.",
+        help="Nearness correlates with shared structure. Click a point; press lasso or box in the tool bar to select "
+        "many. Rings: the chosen span (red) and the spans best aligned with it.",
     )
 
 
@@ -182,7 +180,7 @@ def _panel(chosen: Chosen) -> None:
     view = run_cache.get_view(chosen)
     take_picks(_PANEL, partial(_take_row, view))
     span = _known_span(view)
-    # Set anew in every run: of a tab that a component's callback has set, Streamlit would not tell the browser.
+    # Set in every run: Streamlit would not tell the browser of a tab that a component's callback has set.
     st.session_state[_TAB] = st.session_state.get(_TAB) or TABS[0 if span else 1]
     tab = st.segmented_control(
         "Panel", TABS, key=_TAB, label_visibility="collapsed", required=True, width="stretch"
@@ -194,16 +192,16 @@ def _panel(chosen: Chosen) -> None:
         elif tab == TABS[2]:
             show_selection(chosen, view, _read_selection(chosen, view), _open_span)
         elif span:
-            span_panel.show_span(chosen, view, span, _open_span)
+            show_span(chosen, view, span, _open_span)
         else:
             st.info(
-                "Click a point: its text, its trace and the spans aligned with it appear here.",
+                "Click a point to see its text, its trace and the spans aligned with it.",
                 icon=":material/ads_click:",
             )
 
 
 def show_map(chosen: Chosen) -> None:
-    """Figure on the left, what was clicked on the right."""
+    """The figure on the left, the panel on the right."""
     view = run_cache.get_view(chosen)
     if _known_span(view):
         st.session_state.setdefault(_TAB, TABS[0])

@@ -1,9 +1,9 @@
-"""The overview page: runs as cards, data sets as a table, and the first steps where there is nothing yet.
+"""The overview page: runs as cards, data sets as a table, and the first steps where there are none.
 
-show_first_steps   the ways in
+show_first_steps   what to do in an empty workspace
 show_runs          run cards
 show_datasets      data set table
-compute_thumbnail  a run's map as a small picture (SVG)
+compute_thumbnail  a run's map as a small picture
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import streamlit as st
 
 from gsd_core.dashboard.frame import workspaces
 from gsd_core.dashboard.frame.address import PAGES
-from gsd_core.dashboard.frame.page_text import escape, shorten, show_error
+from gsd_core.dashboard.frame.page_text import escape, show_error
 from gsd_core.dashboard.frame.snippets import Number, format_when, make_numbers, show
 from gsd_core.dashboard.jobs import job_view
 from gsd_core.dashboard.jobs.commands import analyze_commands, base_command
 from gsd_core.dashboard.look.colors import NOISE_MARK, compute_marks
-from gsd_core.dashboard.reading.run_view import stamp_of
+from gsd_core.dashboard.look.plot_text import shorten
+from gsd_core.dashboard.reading.run_view import describe_tier, stamp_of
 from gsd_core.errors import UserError
 from gsd_core.methods.analyze_method import MAP
 from gsd_core.store import DatasetInfo, RunInfo
@@ -37,7 +38,7 @@ _STATUS = {
 
 
 def show_first_steps(has_datasets: bool) -> None:
-    """An empty workspace: three steps, and two ways to begin."""
+    """An empty workspace: the three steps, and buttons that start them."""
     with st.container(border=True):
         st.markdown("### Nothing captured yet" if has_datasets else "### Start here")
         for column, (icon, title, text) in zip(
@@ -51,12 +52,12 @@ def show_first_steps(has_datasets: bool) -> None:
                 (
                     ":material/function:",
                     "Capture",
-                    "The model reads it; every span's gradient direction is stored.",
+                    "The model reads it and every span's gradient direction is stored.",
                 ),
                 (
                     ":material/scatter_plot:",
                     "Look",
-                    "Click a span; see the spans of other samples that pull the same way.",
+                    "Click a span to see the spans of other samples with similar gradients.",
                 ),
             ),
             strict=True,
@@ -70,14 +71,14 @@ def show_first_steps(has_datasets: bool) -> None:
             if st.button(
                 "Build the demo",
                 icon=":material/science:",
-                help="Captures the bundled corpus with the bundled model; a few minutes.",
+                help="Captures the bundled corpus with the bundled model in a few minutes.",
             ):
                 command = [*base_command(workspaces.workspace_uri()), "demo", "--no-serve"]
                 job_view.start_and_show("Build the demo", [command], run="demo")
 
 
 def compute_thumbnail(points: pd.DataFrame) -> str:
-    """A run's layout as SVG text. ``points`` has ``x, y, cluster``; at most a few hundred of them are drawn."""
+    """A run's layout as SVG text. ``points`` has ``x, y, cluster``; at most ``THUMBNAIL_POINTS`` are drawn."""
     points = points.dropna(subset=["x", "y"])
     if len(points) > THUMBNAIL_POINTS:
         points = points.sample(THUMBNAIL_POINTS, random_state=0)
@@ -109,14 +110,12 @@ def _thumbnail(uri: str, run: str, checkpoint: str, stamp: str) -> tuple[str, in
 
 
 def _describe(manifest: dict[str, Any]) -> str:
-    """Data, model and tier of a run, on a line."""
+    """Data set, model and tier of a run on one line."""
     model, dataset = manifest.get("model") or {}, manifest.get("dataset") or {}
-    window = manifest.get("window")
-    tier = f"tier {manifest.get('tier', '?')}" + (f", window {window}" if window not in (None, "") else "")
     words = [
         str(dataset.get("name", "")),
         f"model {shorten(str(model.get('source', '?')), 30)}",
-        tier,
+        describe_tier(manifest),
     ]
     return " · ".join(word for word in words if word)
 

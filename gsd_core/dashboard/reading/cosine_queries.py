@@ -1,9 +1,10 @@
-"""Directions as pages compare them: cosines of one span with all others, beside what chance gives.
+"""Cosines of directions, and their null.
 
-Null               cosines of random pairs of different samples
+Null               cosines of random pairs of spans of different samples
 Directions         centred unit directions with the null of their cosines
 load_directions    read Directions
-compute_null, describe_null   the null, drawn or from its sorted values
+compute_null       a null from random pairs
+describe_null      a null from its cosines
 compute_q_values   q of cosines against their null
 load_exact         cosines without a sketch, where they were computed
 load_wording       what counts as other words
@@ -27,14 +28,14 @@ from gsd_core.store import Run, RunReader
 
 NULL_PAIRS = 20_000
 NULL_SEED = 0
-MOST_WORDED = 300_000  # spans whose words a page compares: some ten seconds, once
+MOST_WORDED = 300_000  # spans whose words a page compares, which takes about ten seconds once
 
 
 @dataclass(frozen=True)
 class Null:
-    """Cosines of random pairs of spans from different samples: what chance alone gives. ``values`` sorted.
+    """Cosines of random pairs of spans of different samples, sorted: what chance gives.
 
-    ``windows``, sorted, are cosines of spans with windows at random places of other samples; empty without controls.
+    ``windows``, sorted, are cosines of spans with random windows of other samples; empty without controls.
     """
 
     values: np.ndarray
@@ -50,9 +51,9 @@ class Null:
 
 @dataclass(frozen=True)
 class Directions:
-    """``matrix`` (n, P) float32, centred, unit norm (all zero where the gradient is zero), rows as in ``spans``.
+    """``matrix`` (n, P) float32, centred, unit norm (zero where the gradient is zero), rows as in ``RunView.spans``.
 
-    Of a run too big to be held it is a ``StoredRows``, which reads the rows it is asked for.
+    For a run too big for memory it is a ``StoredRows``, which reads rows when asked for.
     """
 
     matrix: np.ndarray | StoredRows
@@ -72,7 +73,7 @@ def _centre(vectors: np.ndarray, mean: np.ndarray, top: np.ndarray | None) -> np
 
 
 def describe_null(values: np.ndarray, windows: np.ndarray | None = None) -> Null:
-    """A null from its cosines, in any order."""
+    """A null from cosines in any order."""
     values = np.sort(np.asarray(values, np.float32))
     windows = np.sort(np.asarray([] if windows is None else windows, np.float32))
     if not len(values):
@@ -81,9 +82,9 @@ def describe_null(values: np.ndarray, windows: np.ndarray | None = None) -> Null
 
 
 def compute_null(matrix: np.ndarray, samples: np.ndarray, n_pairs: int = NULL_PAIRS, seed: int = 0) -> Null:
-    """Cosines of random pairs whose spans belong to different samples (methods §1.4, ours).
+    """Cosines of random pairs of spans of different samples (methods §1.4, ours).
 
-    ``matrix`` (n, P) unit rows, ``samples`` (n,) sample of each row. Empty where there is one sample only.
+    ``matrix`` (n, P) unit rows, ``samples`` (n,) sample of each row. Empty where there is only one sample.
     """
     if len(matrix) < 2 or len(np.unique(samples)) < 2:
         return describe_null(np.zeros(0))
@@ -104,7 +105,7 @@ def compute_null(matrix: np.ndarray, samples: np.ndarray, n_pairs: int = NULL_PA
 def load_directions(run: Run, checkpoint: str, samples: np.ndarray) -> Directions:
     """Read and centre every direction of a checkpoint. ``samples`` (n,) ids in capture order.
 
-    Mean and null are the analysis's own where there is one, so that the page and ``gsd neighbors`` say the same.
+    Mean and null are those of the analysis where there is one, so that pages and ``gsd neighbors`` agree.
     """
     reader = run.snapshot()
     arrays = reader.read_arrays(checkpoint) if reader.has_analysis(checkpoint) else {}
@@ -124,13 +125,13 @@ def load_directions(run: Run, checkpoint: str, samples: np.ndarray) -> Direction
 def _load_stored(
     reader: RunReader, checkpoint: str, samples: np.ndarray, arrays: dict[str, np.ndarray]
 ) -> Directions:
-    """The same for a run that is not read whole; without an analysis, mean and null are of a few thousand spans."""
+    """The same for a run too big for memory; without an analysis, a few thousand spans give mean and null."""
     if {"mean", "null"} <= set(arrays):
         mean, null = arrays["mean"], describe_null(arrays["null"], arrays.get("null_windows"))
     else:
-        places, drawn = read_sample(reader, checkpoint, len(samples))
+        rows, drawn = read_sample(reader, checkpoint, len(samples))
         mean = arrays.get("mean", drawn.mean(axis=0))
-        null = compute_null(_centre(drawn, mean, None), samples[places], seed=NULL_SEED)
+        null = compute_null(_centre(drawn, mean, None), samples[rows], seed=NULL_SEED)
     mean = np.asarray(mean, np.float32)
     return Directions(
         StoredRows(reader, checkpoint, mean, lambda vectors: _centre(vectors, mean, None)), null
@@ -138,11 +139,10 @@ def _load_stored(
 
 
 def compute_q_values(cosines: np.ndarray, null: Null, n_tests: int | None = None) -> np.ndarray:
-    """Benjamini–Hochberg q of each cosine (one-sided), over all that are given; NaN without a null.
+    """Benjamini–Hochberg q of each cosine (one-sided), adjusted over ``cosines``; NaN without a null.
 
-    ``n_tests``: how many the given ones are the best of; the others then count as no finding.
-
-    Against random pairs and, where there are any, against windows at random places: the larger of the two.
+    ``n_tests``: number of tests where ``cosines`` are only the best of them. q is the larger of the one against random
+    pairs and, where there are any, the one against random windows.
     """
     if null.n == 0 or len(cosines) == 0:
         return np.full(len(cosines), np.nan)
@@ -151,11 +151,11 @@ def compute_q_values(cosines: np.ndarray, null: Null, n_tests: int | None = None
 
 
 def _compute_q_against(cosines: np.ndarray, values: np.ndarray, n_tests: int) -> np.ndarray:
-    # Largest first, so that p ascends; and among sorted numbers a search is several times as fast.
+    # Largest first, so that p ascends; a search for sorted numbers is also several times as fast.
     order = np.argsort(-cosines)
     ranked = cosines[order]
     above = len(values) - np.searchsorted(values, ranked, side="left")
-    # As in the analysis: true alignments among random pairs must not be their own yardstick (Efron 2004).
+    # As in the analysis: random pairs contain true alignments, so the lower tail is mirrored (Efron 2004).
     above = np.minimum(above, np.searchsorted(values, 2 * np.median(values) - ranked, side="right"))
     p = (1.0 + above) / (1.0 + len(values))
     q = np.empty_like(p)
@@ -164,7 +164,7 @@ def _compute_q_against(cosines: np.ndarray, values: np.ndarray, n_tests: int) ->
 
 
 def load_exact(run: Run, checkpoint: str, span: str) -> dict[str, float]:
-    """Other span → exact centred cosine with ``span``, as far as ``gsd neighbors --exact`` has computed it."""
+    """Other span → exact centred cosine with ``span``, for the pairs that ``gsd neighbors --exact`` computed."""
     if not run.results.has(EXACT):
         return {}
     pairs = run.results.read(EXACT, "pairs")
@@ -173,8 +173,7 @@ def load_exact(run: Run, checkpoint: str, span: str) -> dict[str, float]:
 
 
 def load_wording(view: RunView) -> Wording | None:
-    """How alike the texts of a run's spans are, rows as in ``view.spans``; None where there is nothing to compare, or
-    too many spans to do it here."""
+    """How alike the texts of a run's spans are, rows as in ``view.spans``; None for too many or no words."""
     if len(view.spans) > MOST_WORDED:
         return None
     return make_wording(view.spans["text"].tolist(), view.spans["sample"].to_numpy(dtype=object))
@@ -183,8 +182,9 @@ def load_wording(view: RunView) -> Wording | None:
 def compute_neighbors(
     view: RunView, directions: Directions, span: str, top: int = 10, wording: Wording | None = None
 ) -> pd.DataFrame:
-    """The spans of *other* samples best aligned with ``span``, best first (methods §1.4, ours); with ``wording``
-    only those that say it in other words.
+    """The spans of *other* samples best aligned with ``span``, best first (methods §1.4, ours).
+
+    With ``wording`` only those in other words.
 
     Columns ``span, sample, index, text, cluster, cosine, q_value``; empty where the span has no direction.
     """

@@ -1,10 +1,10 @@
-"""Labels that samples bring with them, spread over their spans.
+"""Labels of spans, from the ``meta`` fields of their samples.
 
-LabelColumn          a label that spans can be coloured or filtered by
-compute_label_frame  one row a span, one column a ``meta.*`` field
-compute_label_columns  which of them are worth offering, and whether they are words or numbers
+LabelColumn            a label that spans can be coloured or filtered by
+compute_label_frame    the labels: one row a span, one column a ``meta.*`` field
+compute_label_columns  the labels that pages offer
 
-A ``meta`` list with as many entries as its sample has spans (or steps) labels them one by one: span K gets entry K.
+A ``meta`` list with one entry for each span of its sample labels the spans one by one: span K gets entry K.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_DEPTH = 3
 
 @dataclass(frozen=True)
 class LabelColumn:
-    """``name`` such as ``meta.topic``; ``kind`` "category" or "number"; ``n_values`` distinct values."""
+    """``name`` such as ``meta.topic``; ``kind`` "category" or "number"; number of distinct values."""
 
     name: str
     kind: str
@@ -31,7 +31,7 @@ class LabelColumn:
 
 
 def _flatten(meta: Mapping[str, Any], prefix: str = "meta", depth: int = 0) -> dict[str, Any]:
-    """Nested fields under dotted names. A record's own ``meta`` object does not say its name twice."""
+    """Nested fields under dotted names; a field ``meta`` inside ``meta`` adds no second ``meta``."""
     flat: dict[str, Any] = {}
     for key, value in meta.items():
         name = prefix if (key == "meta" and prefix == "meta") else f"{prefix}.{key}"
@@ -43,7 +43,7 @@ def _flatten(meta: Mapping[str, Any], prefix: str = "meta", depth: int = 0) -> d
 
 
 def _as_label(value: Any) -> Any:
-    """A value that can be counted: short text, number or yes/no; None for the rest."""
+    """A value as a label: a short text, a number or yes/no; None for any other value."""
     if value is None or isinstance(value, bool):
         return None if value is None else ("yes" if value else "no")
     if isinstance(value, int | float):
@@ -84,18 +84,19 @@ def compute_label_frame(spans: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFr
 
 
 def _spread(values: list[Any], owner: np.ndarray, index: np.ndarray, n_steps: np.ndarray) -> np.ndarray:
-    """(n,) labels of spans from the values of their samples (S): a list with an entry a step is dealt out.
+    """(n,) labels of spans from the values of their S samples; a list with one entry a span labels them one by one.
 
     ``owner`` (n,) sample of each span, ``index`` (n,) its K, ``n_steps`` (S + 1,) spans of each sample.
     """
-    # One more for spans of no known sample, at −1.
+    # The last entry is for spans of no known sample, whose owner is −1.
     flat: list[Any] = [
-        None if _is_dealt(value, n) else _as_label(value) for value, n in zip(values, n_steps, strict=False)
+        None if _is_per_span(value, n) else _as_label(value)
+        for value, n in zip(values, n_steps, strict=False)
     ]
     flat.append(None)
     first = np.full(len(flat), -1, dtype=np.int64)
     for sample, value in enumerate(values):
-        if _is_dealt(value, n_steps[sample]):
+        if _is_per_span(value, n_steps[sample]):
             first[sample] = len(flat)
             flat += map(_as_label, value)
     table = np.empty(len(flat), dtype=object)
@@ -104,12 +105,12 @@ def _spread(values: list[Any], owner: np.ndarray, index: np.ndarray, n_steps: np
     return table[np.where(first[owner] < 0, owner, first[owner] + index)]
 
 
-def _is_dealt(value: Any, n_steps: int) -> bool:
+def _is_per_span(value: Any, n_steps: int) -> bool:
     return isinstance(value, list | tuple) and len(value) == n_steps > 1
 
 
 def compute_label_columns(frame: pd.DataFrame) -> list[LabelColumn]:
-    """The labels worth offering: those that neither say one thing for all spans nor another for nearly each."""
+    """The labels that pages offer: those with several values, each of several spans, and numbers."""
     offered = []
     for name in frame.columns:
         codes, unique = pd.factorize(frame[name])

@@ -1,8 +1,8 @@
-"""Which row holds which span.
+"""Finds the rows of spans.
 
 RowIndex   span id → row, sample → rows
 
-A dictionary of a million ids would weigh as much as everything else that a page keeps of a run.
+A dictionary of a million ids would need as much memory as everything else that a page keeps of a run.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import pandas as pd
 
 
 class RowIndex(Mapping[str, int]):
-    """Rows of a frame of spans by id ``SAMPLE#K``, from its columns ``sample`` and ``index``; n spans.
+    """Rows of a frame of n spans by id ``SAMPLE#K``, from its columns ``sample`` and ``index``.
 
-    ``codes`` (n,) int32 numbers the sample of each row, in the order in which samples first occur; so does ``samples``.
+    ``samples`` are in the order of their first row; ``codes`` (n,) int32 is the number of each row's sample there.
     """
 
     def __init__(self, spans: pd.DataFrame) -> None:
@@ -35,7 +35,7 @@ class RowIndex(Mapping[str, int]):
         return len(self._names)
 
     def rows_of(self, sample: str) -> np.ndarray:
-        """(S,) rows of a sample's spans, ascending; empty for an unknown one."""
+        """(S,) rows of a sample's spans, ascending; empty for an unknown sample."""
         code = self._code_of.get(sample)
         return self._rows[:0] if code is None else self._rows[self._starts[code] : self._starts[code + 1]]
 

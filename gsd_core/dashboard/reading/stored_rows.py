@@ -1,7 +1,7 @@
-"""Directions of a run that is too big to be held in memory: rows as they are asked for, neighbours from the store.
+"""Directions of a run that is too big for memory: rows are read when asked for, the store finds neighbours.
 
-LARGEST_BYTES   centred directions above this are not read whole
-StoredRows      looks like the (n, P) matrix for ``len`` and indexing by rows
+LARGEST_BYTES   size of centred directions above which they stay in the store
+StoredRows      supports ``len`` and indexing by rows like the (n, P) matrix
 read_sample     a few thousand rows from all over a checkpoint
 """
 
@@ -19,7 +19,7 @@ SAMPLED_BLOCKS, BLOCK = 16, 256
 
 
 class StoredRows:
-    """Centred unit directions of one checkpoint, read row by row. ``centre`` makes (m, P) float32 stored rows so."""
+    """Centred unit directions of one checkpoint; ``centre`` computes them from (m, P) float32 stored rows."""
 
     def __init__(
         self,
@@ -35,19 +35,19 @@ class StoredRows:
     def __len__(self) -> int:
         return len(self._vectors)
 
-    def __getitem__(self, places: Sequence[int] | np.ndarray | int) -> np.ndarray:
-        """(m, P) rows at ``places``, or (P,) for one place."""
-        wanted = np.atleast_1d(np.asarray(places, dtype=np.int64))
-        rows = self._centre(self._vectors[wanted].astype(np.float32))
-        return rows[0] if np.ndim(places) == 0 else rows
+    def __getitem__(self, rows: Sequence[int] | np.ndarray | int) -> np.ndarray:
+        """(m, P) directions in ``rows``, or (P,) for one row."""
+        wanted = np.atleast_1d(np.asarray(rows, dtype=np.int64))
+        found = self._centre(self._vectors[wanted].astype(np.float32))
+        return found[0] if np.ndim(rows) == 0 else found
 
-    def search(self, place: int, top: int, own_sample: str) -> pd.DataFrame:
+    def search(self, row: int, top: int, own_sample: str) -> pd.DataFrame:
         """``span, sample, cosine`` of the best ``top`` spans of other samples."""
-        return self._reader.search(self._vectors[place], top, self._checkpoint, own_sample, self._mean)
+        return self._reader.search(self._vectors[row], top, self._checkpoint, own_sample, self._mean)
 
 
 def read_sample(reader: RunReader, checkpoint: str, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """(places (m,), rows (m, P) float32 as stored) of blocks spread over the checkpoint: for a mean and a null."""
+    """Rows (m,) in blocks spread over the checkpoint, and their directions (m, P) float32 as stored."""
     starts = np.linspace(0, max(0, n - BLOCK), SAMPLED_BLOCKS).astype(np.int64)
-    places = np.unique(np.concatenate([np.arange(start, min(n, start + BLOCK)) for start in starts]))
-    return places, reader.take_vectors(places, checkpoint).astype(np.float32)
+    rows = np.unique(np.concatenate([np.arange(start, min(n, start + BLOCK)) for start in starts]))
+    return rows, reader.take_vectors(rows, checkpoint).astype(np.float32)

@@ -1,7 +1,7 @@
-"""From the address to a page.
+"""Routes an address to its page.
 
-run_page       what ``app.py`` does on every run: settings, navigation, the page
-enter_by_door  first line of every page: it must be run by ``app.py``, never by itself
+run_page       settings, navigation and the page, on every run of ``app.py``
+ensure_routed  first line of every page, which only ``app.py`` may run
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from gsd_core.dashboard.frame.address import PAGES
 from gsd_core.dashboard.frame.sign_in import require_sign_in
 
 _ROUTED = "gsd_routed"
-# Streamlit leaves a hand's breadth of empty page on top and at the sides; the map can use it.
+# Less empty space at the top and sides than Streamlit's own, so that the map is bigger.
 _STYLE = """<style>
 .stMainBlockContainer { padding: 4.2rem 2.2rem 3rem; }
 .st-key-trace_side { position: sticky; top: 4rem; max-height: calc(100vh - 5rem); overflow-y: auto; }
-/* Captions carry what a figure means: Streamlit's grey is too pale to read for some. */
+/* Captions explain figures, and Streamlit's grey is too pale for some readers. */
 [data-testid="stCaptionContainer"] { opacity: 1; color: color-mix(in srgb, currentColor 80%, transparent); }
 [data-testid="stCaptionContainer"] p, [data-testid="stCaptionContainer"] code { color: inherit; opacity: 1; }
-/* The menu that saves a figure (charts.py): an icon in the gap below the figure, so that it takes no room; its name is
-for screen readers. It presses Plotly's own camera, which would be a second way: nobody sees that. */
+/* The menu that saves a figure (charts.py) is an icon in the gap below it; its name is for screen readers. Plotly's own
+camera, which the menu presses, is hidden. */
 [class*="st-key-figure_of_"] { position: relative; }
 [class*="st-key-save_of_"] { position: absolute; right: 0; bottom: -1.15rem; width: auto; z-index: 2; opacity: .75; }
 [class*="st-key-save_of_"]:is(:hover, :focus-within) { opacity: 1; }
@@ -32,31 +32,20 @@ for screen readers. It presses Plotly's own camera, which would be a second way:
 </style>"""
 
 
-# White letters on the dark theme's pale primary colour cannot be read.
+# White text on the dark theme's pale primary colour cannot be read.
 _DARK_STYLE = """<style>button[kind^="primary"] p, button[kind^="primary"] span { color: #10141F; }</style>"""
 
 
 def _navigation() -> st.Page:
-    # No icons: the browser would fetch them as favicons from a server elsewhere.
+    # No icons: the browser would fetch them as favicons from another server.
     return st.navigation(
-        [
-            st.Page(PAGES["overview"], title="Overview", default=True),
-            st.Page(PAGES["map"], title="Map"),
-            st.Page(PAGES["trace"], title="Trace"),
-            st.Page(PAGES["alignment"], title="Alignment"),
-            st.Page(PAGES["stresses"], title="Stresses"),
-            st.Page(PAGES["twins"], title="Twins"),
-            st.Page(PAGES["timeline"], title="Timeline"),
-            st.Page(PAGES["evidence"], title="Evidence"),
-            st.Page(PAGES["data"], title="Data"),
-            st.Page(PAGES["help"], title="Help"),
-        ],
+        [st.Page(file, title=name.capitalize(), default=name == "overview") for name, file in PAGES.items()],
         position="top",
     )
 
 
 def run_page() -> None:
-    """Set the page up and run the one that the address names."""
+    """Set up and run the page that the address names."""
     st.session_state[_ROUTED] = True
     page = _navigation()
     st.set_page_config(page_title="GSD · span gradients", page_icon="🧭", layout="wide")
@@ -65,11 +54,11 @@ def run_page() -> None:
     page.run()
 
 
-def enter_by_door() -> None:
+def ensure_routed() -> None:
     """Run the page again through ``app.py`` where Streamlit ran its file directly.
 
-    A server that has not run ``app.py`` yet takes every file in ``pages/`` for a page of its own, so the first
-    link that is opened on a fresh server would miss the navigation. Calling ``st.navigation`` once ends that for good.
+    Before its first run of ``app.py`` a server treats every file in ``pages/`` as a page of its own, so the first link
+    that is opened would miss the navigation. One call of ``st.navigation`` changes that.
     """
     if not st.session_state.get(_ROUTED):
         _navigation()

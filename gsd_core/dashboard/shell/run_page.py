@@ -1,6 +1,6 @@
-"""What every page about one run has in common.
+"""The frame of every page about a run.
 
-show_run_page   title, run and checkpoint to choose, then the page's view; or what to do where there is nothing to show
+show_run_page   title, choice of run and checkpoint, and the page's view, or what to do where there is no run
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from gsd_core.dashboard.spans import pins
 def show_run_page(
     title: str, show: Callable[[Chosen], None], *, nothing: tuple[str, str], needs_layout: bool = True
 ) -> None:
-    """Draw a page.
+    """Draw a page about a run.
 
     Parameters
     ----------
     show
         Draws the chosen run at the chosen checkpoint.
     nothing
-        Heading and advice where the workspace holds no run.
+        Heading and advice where the workspace has no runs.
     needs_layout
-        Whether a run that was not analysed gets the offer to analyse it instead.
+        Whether a run that is not analysed yet shows a button that analyses it instead.
     """
-    router.enter_by_door()
+    router.ensure_routed()
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
         st.title(title, anchor=False, width="content")
         with st.container(

@@ -17,7 +17,7 @@ from gsd_core.dashboard.look.figure_frame import COLOR_BAR, finish_figure, wrap_
 
 
 def plot_matrix(cosines: np.ndarray, texts: Sequence[str]) -> go.Figure:
-    """(k, k) cosines of k spans with one another, numbered from 1; ``texts`` on hover."""
+    """(k, k) cosines of k spans with one another, numbered from 1; ``texts`` are shown on hover."""
     names = [str(number) for number in range(1, len(texts) + 1)]
     shown = [wrap_text(text) for text in texts]
     figure = go.Figure(
@@ -30,7 +30,7 @@ def plot_matrix(cosines: np.ndarray, texts: Sequence[str]) -> go.Figure:
             zmax=1,
             xgap=1,
             ygap=1,
-            showscale=len(texts) > 12,  # below, every cell says its number
+            showscale=len(texts) > 12,  # up to 12 every cell shows its number
             colorbar=COLOR_BAR,
             text=[[f"{value:.2f}" for value in row] for row in cosines] if len(texts) <= 12 else None,
             texttemplate="%{text}" if len(texts) <= 12 else None,

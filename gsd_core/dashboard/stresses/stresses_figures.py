@@ -1,7 +1,7 @@
 """Figure of the stresses page.
 
 plot_stresses   patterns by support and lift
-keep_drawn      the patterns that have a place in it
+keep_drawn      the patterns that the figure draws
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ STRESS = PALETTE[0]
 
 
 def keep_drawn(stresses: pd.DataFrame) -> pd.DataFrame:
-    """Patterns that the figure draws: a lift of 0 or without a bound has no place on a logarithmic axis."""
+    """Patterns that the figure draws: a logarithmic axis has no point for a lift of 0 or infinity."""
     return stresses[(stresses["lift"] > 0) & np.isfinite(stresses["lift"])]
 
 
 def plot_stresses(stresses: pd.DataFrame, height: int = 430) -> go.Figure:
-    """Patterns by support and lift; the size is the pattern's length. Points carry their row in ``stresses``."""
+    """Patterns by support and lift; size shows the length. Points carry their row in ``stresses``."""
     drawn = keep_drawn(stresses)
     is_significant = (drawn["q_value"] < SIGNIFICANT).to_numpy(bool)
     figure = go.Figure()
@@ -45,9 +45,9 @@ def plot_stresses(stresses: pd.DataFrame, height: int = 430) -> go.Figure:
             "opacity": 0.75,
             "line": {"color": STRESS, "width": 1.4},
         }
-        places = part.rename(columns={"support": "x", "lift": "y"})
+        points = part.rename(columns={"support": "x", "lift": "y"})
         more = {"hoverinfo": "text", "hovertext": hover, "customdata": part.index.to_numpy(np.int32)}
-        figure.add_trace(make_dots(places, name, marker, **more))
+        figure.add_trace(make_dots(points, name, marker, **more))
     figure.add_hline(1.0, line={"dash": "dash", "width": 1.2, "color": NOISE})
     return finish_figure(
         figure,
@@ -64,7 +64,7 @@ def plot_stresses(stresses: pd.DataFrame, height: int = 430) -> go.Figure:
 
 
 def _log_ticks(values: np.ndarray) -> dict[str, Any]:
-    """Ticks at 1, 2 and 5 times powers of ten, as plain numbers; over many decades at the powers alone."""
+    """Ticks at 1, 2 and 5 times powers of ten, as plain numbers; over many decades only at the powers."""
     if not len(values):
         return {}
     low, high = int(np.floor(np.log10(values.min()))), int(np.ceil(np.log10(values.max())))

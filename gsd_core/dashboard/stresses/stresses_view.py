@@ -1,6 +1,6 @@
-"""The stresses page: sequences of clusters that recur across samples, and every place where one occurs.
+"""The stresses page: sequences of clusters that recur across samples.
 
-show_stresses   plot and list of the patterns; below, the chosen one's occurrences in aligned rows
+show_stresses   plot and list of the patterns; below, occurrences of the chosen one in aligned rows
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from gsd_core.dashboard.components.rings import plot_rings
 from gsd_core.dashboard.frame import run_cache, snippets
 from gsd_core.dashboard.frame.address import read_address, write_address
 from gsd_core.dashboard.frame.charts import selected_rows, show_chart
-from gsd_core.dashboard.frame.page_text import escape, shorten
+from gsd_core.dashboard.frame.page_text import escape
 from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.frame.snippets import Number
 from gsd_core.dashboard.jobs.analysis_offer import open_structure
+from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.dashboard.reading.run_view import RunView
 from gsd_core.dashboard.reading.structure_queries import (
     SIGNIFICANT,
@@ -26,18 +27,18 @@ from gsd_core.dashboard.reading.structure_queries import (
     find_stress,
     name_pattern,
 )
-from gsd_core.dashboard.spans import span_panel
+from gsd_core.dashboard.spans.span_links import link_to_trace
 from gsd_core.dashboard.stresses import stresses_figures
 
 HEIGHT = 430
 SHOWN = (8, 25, 100)
 CELL_CHARACTERS = 160
 _PLOT = "stresses_plot"
-_CLICKS = "stresses_clicks"  # a click in the plot makes the list anew, with the row that was clicked
+_CLICKS = "stresses_clicks"  # a click in the plot makes a new list with the clicked row
 
 
 def _open_stress(structure: Structure, row: int, fragments: list[str]) -> None:
-    """Callback's end: choose a pattern; the figure stays as it is."""
+    """End of a callback: choose a pattern; the figure stays as it is."""
     if 0 <= row < len(structure.stresses):
         write_address("stress", name_pattern(structure.stresses["pattern"].iloc[row]))
     st.rerun(fragments)
@@ -61,10 +62,10 @@ def _picked(structure: Structure, key: str) -> None:
 @st.fragment(key="stresses_list")
 def _show_list(chosen: Chosen) -> None:
     view, structure = run_cache.get_view(chosen), run_cache.get_structure(chosen)
-    if structure is None:  # analysed anew meanwhile
+    if structure is None:  # the run is being analysed again
         return
     stresses = structure.stresses
-    # Number and first word: a row shows a whole pattern.
+    # Number and first word, so that a row shows the whole pattern.
     names = {
         int(cluster): f"{cluster} {str(label).split(' · ')[0]}"
         for cluster, label in zip(view.clusters["cluster"], view.clusters["label"], strict=True)
@@ -102,7 +103,7 @@ def _show_list(chosen: Chosen) -> None:
 
 
 def _pale(color: str) -> str:
-    """A colour light enough for dark letters on it."""
+    """A colour light enough for dark text on it."""
     parts = (int(color[at : at + 2], 16) for at in (1, 3, 5))
     return "#" + "".join(f"{round(0.4 * part + 0.6 * 255):02x}" for part in parts)
 
@@ -118,7 +119,7 @@ def _cell(text: str, color: str) -> str:
 
 
 def _show_grid(cells: list[str]) -> None:
-    """Cells side by side, as wide as those of every other row."""
+    """Cells side by side, as wide as those of the other rows."""
     st.html(
         '<div style="display:grid;gap:.5rem;align-items:stretch;'
         f'grid-template-columns:repeat({len(cells)},minmax(0,1fr))">{"".join(cells)}</div>'
@@ -128,18 +129,18 @@ def _show_grid(cells: list[str]) -> None:
 def _show_occurrences(
     chosen: Chosen, view: RunView, found: pd.DataFrame, pattern: list[int], top: int
 ) -> None:
-    """One row a sample: a link into its trace, and the pattern's spans in columns."""
+    """One row a sample: a link to its trace, and the spans of the pattern in columns."""
     head = st.columns([2, 9], vertical_alignment="center")
     head[0].markdown("**Sample**")
     with head[1]:
-        _show_grid([_head(view, place, cluster) for place, cluster in enumerate(pattern)])
+        _show_grid([_head(view, step, cluster) for step, cluster in enumerate(pattern)])
     for row in found.head(top).itertuples():
         spans = view.spans.iloc[list(row.rows)]
         left, right = st.columns([2, 9], vertical_alignment="center")
         with left:
             more = f" · {row.n}×" if row.n > 1 else ""
             name = escape(shorten(str(row.sample), 22)) + more
-            span_panel.link_to_trace(chosen, str(row.sample), str(spans["span"].iloc[0]), name)
+            link_to_trace(chosen, str(row.sample), str(spans["span"].iloc[0]), name)
         with right:
             _show_grid(
                 [
@@ -151,10 +152,10 @@ def _show_occurrences(
             )
 
 
-def _head(view: RunView, place: int, cluster: int) -> str:
+def _head(view: RunView, step: int, cluster: int) -> str:
     mark = view.mark(cluster)
     glyph = snippets.GLYPHS.get(mark.symbol, "●")
-    arrow = "→ " if place else ""
+    arrow = "→ " if step else ""
     return (
         '<div style="font-size:.85rem;font-weight:600;overflow-wrap:anywhere">'
         f'<span style="opacity:.5">{arrow}</span><span style="color:{mark.color}" aria-hidden="true">{glyph}</span> '
@@ -171,7 +172,7 @@ def _show_chosen(chosen: Chosen) -> None:
     pattern = [int(cluster) for cluster in stress["pattern"]]
     found = run_cache.get_occurrences(chosen, int(stress["stress"]))
     lift = float(stress["lift"])
-    # The overlay counts as the axis does, which is in powers of ten.
+    # The axis of the plot is in powers of ten.
     ring = [(float(stress["support"]), math.log10(lift))] if 0 < lift < math.inf else []
     plot_rings(_PLOT, ring, key="stresses_ring")
     names = [view.cluster_name(cluster) or str(cluster) for cluster in pattern]
@@ -193,9 +194,11 @@ def _show_chosen(chosen: Chosen) -> None:
                 Number(
                     "occurrences",
                     f"{stress['n_occurrences']:,}",
-                    "All places, several in one sample counted.",
+                    "All occurrences, also several in one sample.",
                 ),
-                Number("lift", f"{lift:.2f}", "Support over what shuffled span order within traces gives."),
+                Number(
+                    "lift", f"{lift:.2f}", "Support over the support in shuffled span order within traces."
+                ),
                 Number(
                     "p",
                     f"{stress['p_value']:.2g}",
@@ -210,8 +213,8 @@ def _show_chosen(chosen: Chosen) -> None:
     )
     _show_occurrences(chosen, view, found, pattern, int(top or SHOWN[0]))
     st.caption(
-        f"{min(int(top or SHOWN[0]), len(found)):,} of {len(found):,} samples, each with its first occurrence. The "
-        "number before a text is the span's place in its trace; a gap of one span may lie between two columns."
+        f"{min(int(top or SHOWN[0]), len(found)):,} of {len(found):,} samples, each with its first occurrence; numbers "
+        "count the spans of a trace. One span may lie between two columns."
     )
 
 
@@ -222,8 +225,7 @@ def show_stresses(chosen: Chosen) -> None:
         return
     if structure.stresses.empty:
         st.info(
-            "No sequence of clusters recurs often enough. It takes clusters and several samples that share them: more "
-            "samples usually help.",
+            "No sequence of clusters recurs often enough. More samples usually help.",
             icon=":material/info:",
         )
         return
@@ -243,13 +245,13 @@ def show_stresses(chosen: Chosen) -> None:
         st.markdown(f"**{n_significant:,} of {len(structure.stresses):,} patterns** with q < {SIGNIFICANT}")
         _show_list(chosen)
     st.caption(
-        "A stress is a sequence of clusters that traces of several samples go through in this order. Lift compares "
-        "with the same clusters in shuffled order (dashed: as often as by chance); size: length. It correlates with "
-        "shared structure; it explains nothing."
+        "A stress is a sequence of clusters that recurs in traces of several samples; size shows its length. Lift "
+        "compares its support with shuffled order (dashed: as often as by chance).",
+        help="It correlates with shared structure; it explains nothing.",
     )
     if not n_significant:
         st.info(
-            "No pattern recurs beyond what shuffled span order gives (q): these are candidates, not findings.",
+            "No pattern recurs more often than in shuffled span order (q): these are candidates, not findings.",
             icon=":material/info:",
         )
     _show_chosen(chosen)

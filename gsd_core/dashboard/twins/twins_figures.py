@@ -28,7 +28,7 @@ _PAIR_COLUMNS = ["kind", "a", "b", "semantic", "structural", "rank", "q_value"]
 def plot_quadrants(view: RunView, structure: Structure, reference: Reference, height: int = 470) -> go.Figure:
     """Semantic similarity of the questions against structural similarity of the reasoning (methods §1.6, ours).
 
-    ``reference`` are semantic cosines of random pairs: its median is the line that twins lie left of. Points of twins
+    ``reference`` are semantic cosines of random pairs; twins lie left of its median, a dashed line. Points of twins
     carry their row in ``structure.twins``.
     """
     pairs = structure.pairs.rename(columns={"semantic": "x", "structural": "y"})

@@ -1,7 +1,8 @@
-"""What was drawn around on a map.
+"""Polygons that were drawn on a map.
 
-read_polygon   corners as the browser sent them
-find_inside    which points lie inside
+read_polygon   a polygon that the browser sent
+find_inside    the points inside a polygon
+MOST_CORNERS   corners that a polygon may have
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ MOST_CORNERS = 200
 
 
 def read_polygon(value: Any) -> np.ndarray | None:
-    """(k, 2) float64 corners of ``[[x, y], …]``; None for whatever else a browser may send."""
+    """(k, 2) float64 corners of ``[[x, y], …]``; None for any other value."""
     if not isinstance(value, list | tuple) or not 3 <= len(value) <= MOST_CORNERS:
         return None
     try:
@@ -27,8 +28,8 @@ def read_polygon(value: Any) -> np.ndarray | None:
 def find_inside(x: np.ndarray, y: np.ndarray, polygon: np.ndarray) -> np.ndarray:
     """(n,) bool: which points lie inside ``polygon`` (k, 2), by the even-odd rule; points that are not finite do not.
 
-    Points are sorted by y once, so that each edge looks only at those beside it: a horizontal ray from a point crosses
-    the edge or does not (Shimrat 1962).
+    A horizontal ray from each point crosses an edge or does not (Shimrat 1962). Points are sorted by y once, so that
+    each edge is compared only with the points beside it.
     """
     (left, low), (right, high) = polygon.min(axis=0), polygon.max(axis=0)
     near = np.flatnonzero((x >= left) & (x <= right) & (y >= low) & (y <= high))
