@@ -6,8 +6,5 @@ from gsd_core.dashboard.shell.run_page import show_run_page
 show_run_page(
     "Alignment",
     alignment_view.show_alignment,
-    nothing=(
-        "Nothing to align yet",
-        "Capture a data set to compare two of its traces here, span by span.",
-    ),
+    nothing=("Nothing to align yet", "Capture a data set to compare two of its traces here, span by span."),
 )

@@ -17,7 +17,7 @@ import streamlit as st
 from gsd_core.dashboard.frame import workspaces
 from gsd_core.dashboard.frame.address import PAGES
 from gsd_core.dashboard.frame.page_text import escape, show_error
-from gsd_core.dashboard.frame.snippets import Number, format_when, make_numbers, show
+from gsd_core.dashboard.frame.snippets import Number, format_when, show_numbers
 from gsd_core.dashboard.jobs import job_view
 from gsd_core.dashboard.jobs.commands import analyze_commands, base_command
 from gsd_core.dashboard.look.colors import NOISE_MARK, compute_marks
@@ -29,6 +29,11 @@ from gsd_core.store import DatasetInfo, RunInfo
 
 THUMBNAIL_POINTS = 900
 CARDS_A_ROW = 3
+_STEPS = {
+    ":material/upload_file: **Bring reasoning**": "A file with questions and chains of thought.",
+    ":material/function: **Capture**": "The model reads it and every span's gradient direction is stored.",
+    ":material/scatter_plot: **Look**": "Click a span to see the spans of other samples with similar gradients.",
+}
 _STATUS = {
     "capturing": ("capturing", "blue"),
     "captured": ("not analysed", "orange"),
@@ -41,28 +46,8 @@ def show_first_steps(has_datasets: bool) -> None:
     """An empty workspace: the three steps, and buttons that start them."""
     with st.container(border=True):
         st.markdown("### Nothing captured yet" if has_datasets else "### Start here")
-        for column, (icon, title, text) in zip(
-            st.columns(3),
-            (
-                (
-                    ":material/upload_file:",
-                    "Bring reasoning",
-                    "A JSON Lines, CSV or Parquet file with questions and chains of thought.",
-                ),
-                (
-                    ":material/function:",
-                    "Capture",
-                    "The model reads it and every span's gradient direction is stored.",
-                ),
-                (
-                    ":material/scatter_plot:",
-                    "Look",
-                    "Click a span to see the spans of other samples with similar gradients.",
-                ),
-            ),
-            strict=True,
-        ):
-            column.markdown(f"{icon} **{title}**")
+        for column, (title, text) in zip(st.columns(3), _STEPS.items(), strict=True):
+            column.markdown(title)
             column.caption(text)
         with st.container(horizontal=True):
             if st.button("Bring your own data", type="primary", icon=":material/upload_file:"):
@@ -142,7 +127,7 @@ def _show_card(info: RunInfo) -> None:
                 show_error(error)
         if len(info.checkpoints) > 1:
             numbers.append(Number("checkpoints", str(len(info.checkpoints))))
-        show(make_numbers(numbers))
+        show_numbers(*numbers)
         st.caption(escape(f"{_describe(info.manifest)} · {format_when(info.created)}"))
         with st.container(horizontal=True, gap="small"):
             parameters = {"run": info.name}
