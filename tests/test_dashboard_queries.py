@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from gsd_core.dashboard.data import uploads
 from gsd_core.dashboard.frame.charts import selected_rows
 from gsd_core.dashboard.frame.downloads import FORMULA_STARTS, compute_csv
-from gsd_core.dashboard.jobs.commands import map_flag
 from gsd_core.dashboard.look.colors import PALETTE, compute_marks
 from gsd_core.dashboard.map import map_figures
 from gsd_core.dashboard.map.span_filters import Filter, compute_mask
@@ -296,6 +295,6 @@ def test_upload_is_stored_whole_and_found_again(tmp_path):
 
 
 def test_mapping_flag_refuses_what_it_cannot_say():
-    assert map_flag({"question": "Q", "answer": ""}) == ["--map", "question=Q"]
+    assert uploads.make_map({"question": "Q", "answer": ""}) == "question=Q"
     with pytest.raises(UserError):
-        map_flag({"question": "a,b"})
+        uploads.make_map({"question": "a,b"})

@@ -22,6 +22,7 @@ from gsd_core.errors import UserError
 from gsd_core.registry.catalog import find_command, list_commands, list_exports
 from gsd_core.registry.method import Command
 from gsd_core.registry.options import Flag, iter_flags, make_flag
+from gsd_core.tiers import ALIASES, TIERS
 
 _ABSENT = argparse.SUPPRESS
 _GROUPS = {"datasets": "read, list, show and remove data sets"}  # first words of commands of two words
@@ -112,7 +113,7 @@ def _add_flag(parser: ArgumentParser, flag: Flag) -> None:
         return
     if flag.is_list:
         told["nargs"] = "+"
-    choices = tuple(list_exports()) if flag.check == "export" else flag.choices
+    choices = _CHOICES[flag.check]() if flag.check in _CHOICES else flag.choices
     told |= {"choices": choices} if choices else {"type": _CHECKS.get(flag.check, flag.kind)}
     if flag.metavar or not choices:
         told["metavar"] = flag.metavar or flag.name.upper()
@@ -179,4 +180,8 @@ def _window(text: str) -> str:
     return text
 
 
+_CHOICES: dict[str, Callable[[], tuple[str, ...]]] = {
+    "export": lambda: tuple(list_exports()),
+    "tier": lambda: (*TIERS, *ALIASES),
+}
 _CHECKS: dict[str, Callable[[str], Any]] = {"positive": _positive, "port": _port, "window": _window}

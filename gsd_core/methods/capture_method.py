@@ -1,6 +1,7 @@
 """``gsd capture``: span gradients of a data set under a model, into the store.
 
 CaptureOptions   the flags
+SEGMENTERS       rules that a page offers, each with a sentence
 CAPTURE          the method
 """
 
@@ -11,9 +12,16 @@ from dataclasses import dataclass
 from gsd_core.methods.datasets_method import MAP_FORM
 from gsd_core.registry.method import Export, Job, Method, Page
 from gsd_core.registry.options import option
-from gsd_core.tiers import ALIASES, TIERS
 
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
+SEGMENTERS = {
+    "steps": "The file's own list of steps, else its lines.",
+    "sentences": "One span a sentence.",
+    "paragraphs": "One span a paragraph.",
+    "cues": "A new span at cue words such as “Wait”.",
+    "cues-wide": "A new span at a wider list of cue words.",
+    "windows:16": "Windows of 16 tokens, whatever they say.",
+}
 _TABLES = "gsd_core.stages.run_tables"
 
 
@@ -27,7 +35,7 @@ class CaptureOptions:
     """The model: the bundled one, a folder, or an id on a hub."""
     checkpoints: list[str] = option([], metavar="PATH")
     """Folders, or names inside the model, of one fine-tune; all takes every one. Default: the model itself."""
-    tier: str | None = option(None, choices=(*TIERS, *ALIASES))
+    tier: str | None = option(None, check="tier")
     """What a direction is. Default: span; local is span with window 0, exact is span with window all."""
     window: str | None = option(None, metavar="N|all", check="window")
     """How many spans before a span keep gradients. Default: all where that is affordable, else 1."""

@@ -43,7 +43,7 @@ def option(
     is_positional
         Whether it is a word of the command line without a flag.
     check
-        ``"positive"``, ``"port"`` or ``"window"``: what a value must be.
+        ``"positive"``, ``"port"`` or ``"window"``: what a value must be; ``"tier"`` or ``"export"``: one of these.
     """
     said = {"metavar": metavar, "choices": tuple(choices), "is_positional": is_positional, "check": check}
     if isinstance(default, list):
@@ -115,5 +115,10 @@ def to_words(options: Any, leave_out: Sequence[str] = ()) -> list[str]:
         if flag.is_positional:
             first += values
         else:
-            rest += [make_flag(flag.name), *([] if flag.kind is bool else values)]
+            rest += _give(make_flag(flag.name), [] if flag.kind is bool else values)
     return first + rest
+
+
+def _give(flag: str, values: list[str]) -> list[str]:
+    """A value that begins with a dash would be taken for a flag of its own."""
+    return [f"{flag}={values[0]}"] if values[:1] and values[0].startswith("-") else [flag, *values]
