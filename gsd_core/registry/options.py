@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 
 def option(
-    default: Any = dataclasses.MISSING,
+    default: Any = ...,
     *,
     metavar: str = "",
     choices: Sequence[str] = (),
@@ -35,7 +35,7 @@ def option(
     Parameters
     ----------
     default
-        A list stands for a new list each time; none given: the option has to be given.
+        A list stands for a new list each time; ``...``: the option has to be given.
     metavar
         What stands for the value in the help.
     choices
@@ -48,6 +48,7 @@ def option(
     said = {"metavar": metavar, "choices": tuple(choices), "is_positional": is_positional, "check": check}
     if isinstance(default, list):
         return dataclasses.field(default_factory=default.copy, metadata=said)
+    default = dataclasses.MISSING if default is ... else default
     return dataclasses.field(default=default, metadata=said)
 
 
