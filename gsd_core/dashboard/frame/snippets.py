@@ -5,6 +5,7 @@ make_chips       marks and names of clusters
 make_quote       a span's text
 Number           a measure with its unit
 make_numbers     measures side by side, explained on hover
+show_numbers     the same, drawn
 CosineBar        a cosine as a bar with its null
 describe_cosine  a CosineBar
 show_cosine      the same, drawn
@@ -94,6 +95,11 @@ def make_numbers(numbers: Sequence[Number]) -> str:
         for number in numbers
     )
     return f'<div style="display:flex;flex-wrap:wrap;gap:.35rem 1.4rem">{cells}</div>'
+
+
+def show_numbers(*numbers: Number) -> None:
+    """Draw ``make_numbers``."""
+    show(make_numbers(numbers))
 
 
 class CosineBar(NamedTuple):

@@ -25,18 +25,8 @@ from gsd_core.methods.analyze_method import MAP
 from gsd_core.store import Run, RunInfo, RunReader
 
 SPAN_COLUMNS = [
-    "span",
-    "sample",
-    "index",
-    "char_start",
-    "char_end",
-    "text",
-    "loss",
-    "norm",
-    "coherence",
-    "window_cosine",
-    "spectral",
-    "grace",
+    *("span", "sample", "index", "char_start", "char_end", "text"),
+    *("loss", "norm", "coherence", "window_cosine", "spectral", "grace"),
 ]
 SAMPLE_COLUMNS = ["sample", "question", "reasoning", "answer", "meta", "reasoning_start"]
 

@@ -22,11 +22,7 @@ class StoredRows:
     """Centred unit directions of one checkpoint; ``centre`` computes them from (m, P) float32 stored rows."""
 
     def __init__(
-        self,
-        reader: RunReader,
-        checkpoint: str,
-        mean: np.ndarray,
-        centre: Callable[[np.ndarray], np.ndarray],
+        self, reader: RunReader, checkpoint: str, mean: np.ndarray, centre: Callable[[np.ndarray], np.ndarray]
     ) -> None:
         self._reader, self._checkpoint = reader, checkpoint
         self._vectors = LazyVectors(reader, checkpoint)

@@ -154,9 +154,7 @@ def list_layers(view: RunView) -> list[tuple[str, int, int]]:
 
 
 def compute_layer_cosines(
-    directions: Directions,
-    pairs: Sequence[tuple[int, int]],
-    layers: Sequence[tuple[str, int, int]],
+    directions: Directions, pairs: Sequence[tuple[int, int]], layers: Sequence[tuple[str, int, int]]
 ) -> np.ndarray:
     """(L, m) cosines of ``pairs`` of rows within each layer's block (methods §1.4, ours); NaN where a block is zero."""
     out = np.full((len(layers), len(pairs)), np.nan)

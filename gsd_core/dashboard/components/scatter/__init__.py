@@ -145,10 +145,4 @@ def plot_scatter(
         "name": name,
         "relay": relay,
     }
-    _scatter(
-        key=key,
-        data=data,
-        on_picked_change=picked,
-        on_drawn_change=drawn,
-        on_missing_change=missing,
-    )
+    _scatter(key=key, data=data, on_picked_change=picked, on_drawn_change=drawn, on_missing_change=missing)
