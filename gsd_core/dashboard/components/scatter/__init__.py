@@ -10,7 +10,7 @@ setting and no file on disk, gives every content an address of its own, so that 
 and forgets it when the last session that shows it ends. Static file serving would need a setting, and a folder that
 outlives its sessions. A click sends back a row, a lasso its corners only.
 
-The browser's side is one module, joined from the files beside this one. It draws with WebGL 2 and needs no library.
+The browser's side is the files beside this one. It draws with WebGL 2 and needs no library.
 """
 
 from __future__ import annotations
@@ -28,21 +28,7 @@ from gsd_core.dashboard.components.scatter.encoding import Block
 from gsd_core.dashboard.drawing.colors import ACCENT
 from gsd_core.dashboard.map.polygons import read_polygon
 
-_SOURCES = (
-    "../dom.js",
-    "../pick.js",
-    "blocks.js",
-    "grid.js",
-    "points.js",
-    "camera.js",
-    "overlay.js",
-    "lasso.js",
-    "picture.js",
-    "scatter.js",
-)
-_SHELL = '<div class="gsd-scatter"></div>'
-
-_scatter = declare("scatter", _SHELL, *_SOURCES)
+_scatter = declare("scatter", '<div class="gsd-scatter"></div>')
 
 
 @dataclass(frozen=True)
