@@ -78,7 +78,7 @@ EVALUATE = Method(
         "evidence",
         "Evidence",
         "gsd_core.dashboard.evidence.evidence_view:show_evidence",
-        ("No evidence yet", "Capture a data set with labels: the benchmark appears here."),
+        ("No evidence yet", "Capture a data set with labels to evaluate it here."),
         order=70,
         needs=("evidence",),
         answers="whether directions bring together what labels say belongs together, beside every baseline",
