@@ -22,13 +22,7 @@ from gsd_core.analysis.labels import compute_cluster_labels, compute_exemplars
 from gsd_core.analysis.layout import compute_layout
 from gsd_core.analysis.manifold import FEW, compute_knn
 from gsd_core.analysis.placing import PLACED_ABOVE, fit_sample
-from gsd_core.comparison.centring import (
-    Vectors,
-    apply_centring,
-    center_directions,
-    compute_centring,
-    find_alive,
-)
+from gsd_core.comparison.centring import Centring, Vectors, compute_centring, find_alive
 from gsd_core.comparison.nulls import compute_null_cosines, compute_window_null, describe_null
 
 STAGES = ("centre", "neighbours", "layout", "clusters", "labels", "null")
@@ -40,8 +34,8 @@ class Analysis:
     """What `analyze_directions` found for n spans. All arrays are in the order of its input.
 
     ``layout`` (n, 2) float32; ``labels`` (n,) int32, -1 is noise; ``probabilities`` (n,) float32; ``names``
-    cluster → (label, terms); ``exemplars`` cluster → row numbers; ``mean`` (P,) and ``top`` (m, P) float32
-    for `apply_centring`; ``null`` sorted cross-sample cosines float32, ``null_windows`` the same of spans with
+    cluster → (label, terms); ``exemplars`` cluster → row numbers; ``centring`` of the directions;
+    ``null`` sorted cross-sample cosines float32, ``null_windows`` the same of spans with
     windows at random places (empty where there are none); ``info`` plain numbers for the
     manifest.
     """
@@ -51,8 +45,7 @@ class Analysis:
     probabilities: np.ndarray
     names: dict[int, tuple[str, list[str]]]
     exemplars: dict[int, list[int]]
-    mean: np.ndarray
-    top: np.ndarray
+    centring: Centring
     null: np.ndarray
     null_windows: np.ndarray
     info: dict[str, Any]
@@ -87,7 +80,7 @@ class Analysis:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """``mean`` (P,), ``top`` (m, P), ``null`` and ``null_windows`` (N,) sorted, as the store keeps them."""
-        return {"mean": self.mean, "top": self.top, "null": self.null, "null_windows": self.null_windows}
+        return {**self.centring._asdict(), "null": self.null, "null_windows": self.null_windows}
 
 
 def analyze_directions(
@@ -140,8 +133,8 @@ def analyze_directions(
     samples = np.asarray(samples)
 
     report("centre", 0, 1)
-    mean, top = compute_centring(vectors, n_top=n_top)
-    directions = center_directions(vectors, mean, top)
+    centring = compute_centring(vectors, n_top)
+    directions = centring.center(vectors)
     report("centre", 1, 1)
 
     report("neighbours", 0, 1)
@@ -184,7 +177,7 @@ def analyze_directions(
     null = compute_null_cosines(directions, samples, n_null_pairs, seed)
     null_windows = np.zeros(0, dtype=np.float32)
     if windows is not None and len(windows[0]):
-        centred = apply_centring(windows[0], mean, top)
+        centred = centring.apply(windows[0])
         null_windows = compute_window_null(directions, samples, centred, windows[1], n_null_pairs, seed)
     report("null", 1, 1)
     info = {
@@ -194,13 +187,13 @@ def analyze_directions(
         "n_clusters": len(names),
         "noise_share": float(np.mean(labels < 0)) if n else 0.0,
         "seed": seed,
-        "n_top": len(top),
+        "n_top": len(centring.top),
         "min_cluster_size": size,
-        "mean_length": float(np.linalg.norm(mean)),
+        "mean_length": float(np.linalg.norm(centring.mean)),
         "null": describe_null(null),
         "null_windows": describe_null(null_windows),
     }
-    return Analysis(layout, labels, probabilities, names, exemplars, mean, top, null, null_windows, info)
+    return Analysis(layout, labels, probabilities, names, exemplars, centring, null, null_windows, info)
 
 
 def _choose_shown(fitted: np.ndarray, labels: np.ndarray) -> np.ndarray:

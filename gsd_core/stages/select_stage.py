@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from gsd_core.analysis.selection import compute_agreement, compute_sample_means, compute_target_scores, pick
-from gsd_core.comparison.centring import apply_centring, compute_centred
+from gsd_core.comparison.centring import Centring
 from gsd_core.console.output import compute_json_value
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
@@ -27,6 +27,7 @@ from gsd_core.stages.export_stage import whole_file
 from gsd_core.stages.representations import read_question_rows, to_text
 from gsd_core.stages.run_reading import get_checkpoint
 from gsd_core.stages.run_tables import compute_span_table
+from gsd_core.store import load_centring
 
 if TYPE_CHECKING:
     from gsd_core.store import Run, Workspace
@@ -172,30 +173,20 @@ def _score(
         if more.shape[1] != rows.shape[1]:
             return None  # another sentence encoder
     else:
-        mean, top = _read_centring(run, checkpoint)
-        rows = compute_sample_means(apply_centring(run.read_vectors(checkpoint), mean, top), owners, sizes)
-        more = _read_rows(other, checkpoint, mean, top) if other else rows[:0]
+        centring = load_centring(run, checkpoint)
+        rows = compute_sample_means(centring.apply(run.read_vectors(checkpoint)), owners, sizes)
+        more = _read_rows(other, checkpoint, centring) if other else rows[:0]
     marks = np.concatenate([is_target, np.ones(len(more), dtype=bool)])
     scored = compute_target_scores(np.concatenate([rows, more]), marks)[: len(rows)]
     return None if not np.any(rows) else scored
 
 
-def _read_centring(run: Run, checkpoint: str) -> tuple[np.ndarray, np.ndarray | None]:
-    if run.has_analysis(checkpoint):
-        arrays = run.read_arrays(checkpoint)
-        return arrays["mean"], arrays.get("top")
-    centred = compute_centred(run.read_vectors(checkpoint))
-    return centred.mean, centred.top
-
-
-def _read_rows(run: Run, checkpoint: str, mean: np.ndarray, top: np.ndarray | None) -> np.ndarray:
+def _read_rows(run: Run, checkpoint: str, centring: Centring) -> np.ndarray:
     """Rows of another run's samples, centred as the first run's are."""
     at = checkpoint if checkpoint in run.checkpoints else get_checkpoint(run, None)
     spans = run.read_spans(at, columns=["sample", "token_start", "token_end"])
     sizes = (spans["token_end"] - spans["token_start"]).to_numpy(np.int64)
-    return compute_sample_means(
-        apply_centring(run.read_vectors(at), mean, top), pd.factorize(spans["sample"])[0], sizes
-    )
+    return compute_sample_means(centring.apply(run.read_vectors(at)), pd.factorize(spans["sample"])[0], sizes)
 
 
 def _pick(

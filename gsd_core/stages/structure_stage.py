@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 
 from gsd_core import __version__
-from gsd_core.comparison.centring import apply_centring, center_directions
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
 from gsd_core.methods.analyze_method import STRUCTURE
@@ -29,6 +28,8 @@ from gsd_core.stages.run_reading import (
     read_directions,
     report_step,
 )
+from gsd_core.store import load_centring
+from gsd_core.types import join_span, split_span
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,13 +62,13 @@ def store_structure(
     def report(step: str, done: int, total: int) -> None:
         report_step(stage, STAGES, step, done, total)
 
-    arrays = run.read_arrays(checkpoint)
+    centring = load_centring(run, checkpoint)
     clusters = run.read_clusters(checkpoint)
     samples = spans["sample"].to_numpy(dtype=object)
     embeddings, source = read_semantics(run, list(pd.unique(samples)))
     layers = (run.manifest.get("sketch") or {}).get("layers") or []
     found = analyze_structure(
-        center_directions(read_directions(reader, checkpoint), arrays["mean"], arrays.get("top")),
+        centring.center(read_directions(reader, checkpoint)),
         samples,
         spans["index"].to_numpy(),
         run.read_points(checkpoint)["cluster"].to_numpy(),
@@ -76,12 +77,9 @@ def store_structure(
         seed,
         report,
         names=dict(zip(clusters["cluster"].tolist(), clusters["label"].tolist(), strict=True)),
-        null=arrays["null"],
+        null=run.read_arrays(checkpoint)["null"],
         controls={
-            CONTROL_NAMES.get(kind, kind): (
-                apply_centring(vectors, arrays["mean"], arrays.get("top")),
-                owners,
-            )
+            CONTROL_NAMES.get(kind, kind): (centring.apply(vectors), owners)
             for kind, (vectors, owners) in read_controls(reader, checkpoint).items()
         },
         texts=spans["text"].tolist(),
@@ -116,7 +114,7 @@ def run_twins(
     twins = []
     for row in table.head(top).to_dict("records"):
         aligned = [
-            {"a": f"{row['a']}#{i}", "b": f"{row['b']}#{j}", "cosine": cosine}
+            {"a": join_span(row["a"], i), "b": join_span(row["b"], j), "cosine": cosine}
             for i, j, cosine in row.pop("aligned")
         ]
         if pd.isna(row.get("wording")):
@@ -201,7 +199,7 @@ def read_semantics(run: Run, samples: Sequence[str]) -> tuple[np.ndarray, str]:
     n_questions = int((~is_missing).sum())
     if is_missing.any():
         spans, vectors = run.read_embeddings()
-        owners = np.array([places.get(span.rpartition("#")[0], -1) for span in spans], dtype=np.int64)
+        owners = np.array([places.get(split_span(span)[0], -1) for span in spans], dtype=np.int64)
         wanted = np.flatnonzero(owners >= 0)
         wanted = wanted[is_missing[owners[wanted]]]
         # The direction is all that counts: a sum is as good as a mean.

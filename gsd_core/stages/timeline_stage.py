@@ -18,13 +18,14 @@ import numpy as np
 import pandas as pd
 
 from gsd_core import __version__
-from gsd_core.comparison.centring import HELD_BYTES, center_directions, compute_centring
+from gsd_core.comparison.centring import HELD_BYTES, compute_centring
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
 from gsd_core.methods.timeline_method import TIMELINE
 from gsd_core.stages.numba_threads import keep_threads, use_numba_cache
 from gsd_core.stages.run_reading import read_directions
 from gsd_core.stages.run_tables import compute_meta_columns
+from gsd_core.store import load_centring
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -253,14 +254,12 @@ def _iter_moments(run: Run, reader: RunReader, order: dict[str, int], ids: np.nd
         spans = reader.read_spans(checkpoint, columns=["span", *_NUMBERS])
         rows = pd.Index(spans["span"]).get_indexer(pd.Index(ids))
         vectors = read_directions(reader, checkpoint)
-        clusters = None
+        clusters, centring = None, None
         if run.has_analysis(checkpoint):  # the same centring as on the map
-            arrays = run.read_arrays(checkpoint)
-            directions = center_directions(vectors, arrays["mean"], arrays.get("top"))
+            centring = load_centring(run, checkpoint)
             found = run.read_points(checkpoint).set_index("span")["cluster"].reindex(ids)
             clusters = found.fillna(-1).to_numpy(dtype=np.int64)
-        else:
-            directions = center_directions(vectors, *compute_centring(vectors))
+        directions = (centring or compute_centring(vectors)).center(vectors)
         coherence, norm, loss = (spans[name].to_numpy(np.float64)[rows] for name in _NUMBERS)
         yield Moment(checkpoint, step, directions[rows], coherence, norm, loss, clusters)
 

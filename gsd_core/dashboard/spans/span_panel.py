@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from gsd_core.comparison.nulls import Null
 from gsd_core.dashboard.components.aligned import AlignedSpan, plot_aligned
 from gsd_core.dashboard.components.trace import TraceSegment, plot_trace
 from gsd_core.dashboard.frame import run_cache, snippets, workspaces
@@ -26,7 +27,7 @@ from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.frame.snippets import MEASURES, Number
 from gsd_core.dashboard.jobs import job_view
 from gsd_core.dashboard.jobs.commands import exact_commands
-from gsd_core.dashboard.reading.cosine_queries import Null, load_exact
+from gsd_core.dashboard.reading.cosine_queries import load_exact
 from gsd_core.dashboard.reading.run_view import RunView, compute_trace
 from gsd_core.dashboard.spans import pins
 
