@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from gsd_core.comparison import centring
 from gsd_core.comparison.centring import CentredRows
+from gsd_core.comparison.meta_labels import compute_meta_columns
 from gsd_core.comparison.nearest import Directions
 from gsd_core.comparison.nulls import Null, compute_null_cosines
 from gsd_core.dashboard.data import uploads
@@ -23,7 +24,7 @@ from gsd_core.dashboard.look.colors import PALETTE, compute_marks
 from gsd_core.dashboard.map import map_figures
 from gsd_core.dashboard.map.span_filters import Filter, compute_mask
 from gsd_core.dashboard.reading import cosine_queries, run_view
-from gsd_core.dashboard.reading.labels import compute_label_columns, compute_label_frame
+from gsd_core.dashboard.reading.labels import compute_label_columns, to_label
 from gsd_core.dashboard.reading.row_index import RowIndex
 from gsd_core.dashboard.spans import span_panel
 from gsd_core.errors import UserError
@@ -186,8 +187,8 @@ def test_step_labels_follow_the_span(view):
 def test_only_lists_of_the_right_length_label_steps():
     spans = pd.DataFrame({"sample": ["a", "a", "b"], "index": [0, 1, 0]})
     meta = [{"ops": ["x", "y"], "tags": ["p", "q", "r"], "deep": {"level": 3}}, {"ops": ["z"]}]
-    samples = pd.DataFrame({"sample": ["a", "b"], "meta": meta})
-    frame = compute_label_frame(spans, samples)
+    samples = pd.DataFrame({"sample": ["a", "b"], "meta": meta, "skipped_spans": [[], []], "n_spans_cut": 0})
+    frame, _ = compute_meta_columns(spans, samples, to_label)
     assert frame["meta.ops"].tolist() == ["x", "y", "z"]
     assert frame["meta.tags"].tolist()[:2] == ["p + q + r", "p + q + r"]
     assert pd.isna(frame["meta.tags"][2])

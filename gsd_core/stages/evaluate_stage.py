@@ -30,6 +30,7 @@ from gsd_core.analysis.benchmark import (
     compute_precision,
     shuffle_labels,
 )
+from gsd_core.comparison.meta_labels import find_text, to_text
 from gsd_core.comparison.verdict import compute_verdict
 from gsd_core.comparison.wording import Wording, make_wording
 from gsd_core.console.progress import Progress
@@ -42,7 +43,6 @@ from gsd_core.stages.representations import (
     make_representations,
     match_checkpoint,
     read_question_rows,
-    to_text,
 )
 from gsd_core.stages.run_reading import get_checkpoint, get_step
 from gsd_core.stages.run_tables import compute_span_table
@@ -242,7 +242,7 @@ def _choose_rows(table: pd.DataFrame, name: str, options: EvaluateOptions) -> tu
                 f"no field {column!r}", f"run {name}", f"it has {', '.join(known) or 'no meta fields'}"
             )
     for column, value in conditions:
-        table = table[[to_text(cell) == value for cell in table[column]]]
+        table = table[find_text(table[column], value)]
     labels = [to_text(cell) for cell in table[options.label]]
     has_label = np.array([bool(label) for label in labels], dtype=bool)
     chosen = table.assign(label=labels)[has_label]

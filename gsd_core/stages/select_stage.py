@@ -20,11 +20,12 @@ import pandas as pd
 
 from gsd_core.analysis.selection import compute_agreement, compute_sample_means, compute_target_scores, pick
 from gsd_core.comparison.centring import Centring
+from gsd_core.comparison.meta_labels import find_text
 from gsd_core.console.output import compute_json_value
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
 from gsd_core.stages.export_stage import whole_file
-from gsd_core.stages.representations import read_question_rows, to_text
+from gsd_core.stages.representations import read_question_rows
 from gsd_core.stages.run_reading import get_checkpoint
 from gsd_core.stages.run_tables import compute_span_table
 from gsd_core.store import load_centring
@@ -138,8 +139,7 @@ def _find_target(
     if field not in table.columns:
         known = ", ".join(column for column in table.columns if column.startswith("meta."))
         raise UserError(f"no field {field!r}", "--target", f"run {run.name} has {known or 'no meta fields'}")
-    is_value = table[field].map(to_text) == value
-    held = set(table.loc[is_value, "sample"])
+    held = set(table.loc[find_text(table[field], value), "sample"])
     if not held:
         raise UserError(
             f"no sample has {options.target}", "--target", f"look at gsd export {run.name} --what spans"

@@ -19,12 +19,12 @@ import pandas as pd
 
 from gsd_core import __version__
 from gsd_core.comparison.centring import HELD_BYTES, compute_centring
+from gsd_core.comparison.meta_labels import compute_meta_columns, to_text
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
 from gsd_core.methods.timeline_method import TIMELINE
 from gsd_core.stages.numba_threads import keep_threads, use_numba_cache
 from gsd_core.stages.run_reading import read_directions
-from gsd_core.stages.run_tables import compute_meta_columns
 from gsd_core.store import load_centring
 
 if TYPE_CHECKING:
@@ -232,9 +232,9 @@ def _read_labels(run: Run, spans: pd.DataFrame, wanted: list[str] | None) -> dic
             raise UserError(f"no field {name!r}", f"run {run.name}", f"its samples have {known}")
     out: dict[str, np.ndarray] = {}
     for name in labels_steps if wanted is None else wanted:
-        is_value = [isinstance(each, str | int | float | bool) and each != "" for each in columns[name]]
-        texts = columns[name].where(pd.Series(is_value, index=columns.index)).map(str, na_action="ignore")
-        codes, values = pd.factorize(texts)
+        codes, values = pd.factorize(
+            np.array([to_text(each) or None for each in columns[name]], dtype=object)
+        )
         if wanted is not None or 2 <= len(values) <= len(spans) / 4:
             out[name] = codes.astype(np.int64)
     return out if wanted is not None else dict(list(out.items())[:MAX_LABELS])
