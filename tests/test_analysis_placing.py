@@ -11,7 +11,7 @@ from sklearn.metrics import adjusted_mutual_info_score
 from gsd_core.analysis import clusters, placing, structure
 from gsd_core.analysis.analyze import Analysis, analyze_directions
 from gsd_core.analysis.placing import fit_sample
-from gsd_core.analysis.structure import analyze_structure
+from gsd_core.analysis.structure import Corpus, analyze_structure
 from gsd_core.comparison import centring as directions
 from gsd_core.comparison import nulls
 from gsd_core.comparison.centring import CentredRows, compute_centring, compute_directions
@@ -110,7 +110,7 @@ def test_structure_of_what_is_not_held_is_the_same(planted: Any) -> None:
     stored = Stored(vectors[order])
     arguments = (samples[order], np.arange(N)[order], truth[order], np.eye(len(set(samples)), 8))
     held, read = (
-        analyze_structure(rows, *arguments, layer_slices=[("first", 0, 100), ("last", 100, 256)], seed=3)
+        analyze_structure(Corpus(rows, *arguments), 3, layer_slices=[("first", 0, 100), ("last", 100, 256)])
         for rows in (centring.apply(vectors[order]), CentredRows(stored, centring))
     )
     assert held.info == read.info
@@ -126,14 +126,11 @@ def test_twins_of_a_big_corpus_are_of_whole_traces_and_it_is_said(
     monkeypatch.setattr(structure, "HELD_BYTES", 4 * 256 * 300)
     stored = Stored(vectors)
     rows = CentredRows(stored, compute_centring(vectors))
-    found = analyze_structure(rows, samples, np.arange(N) % 5, truth, np.zeros((N // 5, 4)), seed=3)
+    others = (samples, np.arange(N) % 5, truth, np.zeros((N // 5, 4)))
+    found = analyze_structure(Corpus(rows, *others), seed=3)
     assert (found.info["twins"]["n_traces"], found.info["twins"]["n_traces_left_out"]) == (60, 120)
     compared = found.tables["pairs"][["a", "b"]].to_numpy().ravel()
     assert 40 < len(set(compared)) <= 60
     assert stored.most <= 300, "the traces among which twins are sought are the most that is held"
-    assert (
-        found.info["stresses"]
-        == analyze_structure(rows[:], samples, np.arange(N) % 5, truth, np.zeros((N // 5, 4)), seed=3).info[
-            "stresses"
-        ]
-    ), "patterns are of all traces"
+    whole = analyze_structure(Corpus(rows[:], *others), seed=3)
+    assert found.info["stresses"] == whole.info["stresses"], "patterns are of all traces"

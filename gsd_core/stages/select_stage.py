@@ -81,17 +81,18 @@ def run_select(workspace: Workspace, name: str, options: SelectOptions, progress
     ids = list(pd.unique(table["sample"]))
     owners = pd.Categorical(table["sample"], categories=ids).codes.astype(np.int64)
     target = _find_target(workspace, run, table, ids, options) if options.target else None
+    spans = _Spans(run, at, table, sizes, owners, ids, target)
     scores: dict[str, np.ndarray] = {}
     chosen: dict[str, np.ndarray] = {}
     for measure in MEASURES:
-        found = _score(run, at, table, owners, sizes, ids, target, measure, options.seed)
+        found = _score(spans, measure, options.seed)
         stage.advance()
         if found is None:
             if measure == options.by:
                 raise _explain_missing(run, at, measure, options)
             continue
         by_span = unit == "span" and found.shape == (len(table),)
-        scores[measure], chosen[measure] = _pick(found, by_span, owners, sizes, target, options)
+        scores[measure], chosen[measure] = _pick(found, by_span, spans, options)
     kept = chosen[options.by]
     if not kept.any():
         raise UserError(
@@ -147,34 +148,41 @@ def _find_target(
     return np.array([sample in held for sample in ids]), None
 
 
-def _score(
-    run: Run,
-    checkpoint: str,
-    table: pd.DataFrame,
-    owners: np.ndarray,
-    sizes: np.ndarray,
-    ids: list[str],
-    target: tuple[np.ndarray, Run | None] | None,
-    measure: str,
-    seed: int,
-) -> np.ndarray | None:
+@dataclass(frozen=True)
+class _Spans:
+    """The run's spans: their ``table`` (n rows), ``sizes`` (n,) in tokens, ``owners`` (n,) number of each one's sample
+    among ``ids`` (N). ``target`` is what the selection should be like: (N,) bool of samples of this run, and another
+    run; None where nothing is asked for."""
+
+    run: Run
+    checkpoint: str
+    table: pd.DataFrame
+    sizes: np.ndarray
+    owners: np.ndarray
+    ids: list[str]
+    target: tuple[np.ndarray, Run | None] | None = None
+
+
+def _score(spans: _Spans, measure: str, seed: int) -> np.ndarray | None:
     """Scores by span (n,) or by sample (N,); None where the run does not hold the measure."""
+    run, checkpoint = spans.run, spans.checkpoint
     if measure in BY_SPAN:
-        values = table[measure].to_numpy(np.float64)
+        values = spans.table[measure].to_numpy(np.float64)
         return None if np.isnan(values).all() else values
     if measure == "random":
-        return np.random.default_rng(seed).random(len(ids))
-    if measure == "segments" or target is None:
+        return np.random.default_rng(seed).random(len(spans.ids))
+    if measure == "segments" or spans.target is None:
         return None
-    is_target, other = target
+    is_target, other = spans.target
     if measure == "semantic":
-        rows = read_question_rows(run, ids)
+        rows = read_question_rows(run, spans.ids)
         more = read_question_rows(other, other.read_samples()["sample"].tolist()) if other else rows[:0]
         if more.shape[1] != rows.shape[1]:
             return None  # another sentence encoder
     else:
         centring = load_centring(run, checkpoint)
-        rows = compute_sample_means(centring.apply(run.read_vectors(checkpoint)), owners, sizes)
+        directions = centring.apply(run.read_vectors(checkpoint))
+        rows = compute_sample_means(directions, spans.owners, spans.sizes)
         more = _read_rows(other, checkpoint, centring) if other else rows[:0]
     marks = np.concatenate([is_target, np.ones(len(more), dtype=bool)])
     scored = compute_target_scores(np.concatenate([rows, more]), marks)[: len(rows)]
@@ -190,15 +198,11 @@ def _read_rows(run: Run, checkpoint: str, centring: Centring) -> np.ndarray:
 
 
 def _pick(
-    values: np.ndarray,
-    by_span: bool,
-    owners: np.ndarray,
-    sizes: np.ndarray,
-    target: tuple[np.ndarray, Run | None] | None,
-    options: SelectOptions,
+    values: np.ndarray, by_span: bool, spans: _Spans, options: SelectOptions
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores and choice, both by span (n,)."""
-    is_target = target[0] if target else np.zeros(int(owners.max()) + 1, dtype=bool)
+    sizes, owners = spans.sizes, spans.owners
+    is_target = spans.target[0] if spans.target else np.zeros(len(spans.ids), dtype=bool)
     if by_span:
         scores = np.where(is_target[owners], np.nan, values)
         return scores, pick(scores, sizes, options.budget, options.seed)

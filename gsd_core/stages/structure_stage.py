@@ -57,7 +57,7 @@ def store_structure(
 
     stage = progress.stage(f"structure {title}", unit="steps")
     # Only here: its compiled kernels cost seconds that a kept structure need not pay.
-    from gsd_core.analysis.structure import STAGES, analyze_structure
+    from gsd_core.analysis.structure import STAGES, Corpus, analyze_structure
 
     def report(step: str, done: int, total: int) -> None:
         report_step(stage, STAGES, step, done, total)
@@ -67,22 +67,25 @@ def store_structure(
     samples = spans["sample"].to_numpy(dtype=object)
     embeddings, source = read_semantics(run, list(pd.unique(samples)))
     layers = (run.manifest.get("sketch") or {}).get("layers") or []
-    found = analyze_structure(
+    corpus = Corpus(
         centring.center(read_directions(reader, checkpoint)),
         samples,
         spans["index"].to_numpy(),
         run.read_points(checkpoint)["cluster"].to_numpy(),
         embeddings,
-        [(str(layer[0]), int(layer[1]), int(layer[2])) for layer in layers],
+        spans["text"].tolist(),
+    )
+    found = analyze_structure(
+        corpus,
         seed,
         report,
+        layer_slices=[(str(layer[0]), int(layer[1]), int(layer[2])) for layer in layers],
         names=dict(zip(clusters["cluster"].tolist(), clusters["label"].tolist(), strict=True)),
         null=run.read_arrays(checkpoint)["null"],
         controls={
             CONTROL_NAMES.get(kind, kind): (centring.apply(vectors), owners)
             for kind, (vectors, owners) in read_controls(reader, checkpoint).items()
         },
-        texts=spans["text"].tolist(),
     )
     seconds = time.monotonic() - started
     info = {**found.info, **same, "semantic_source": source, "seconds": seconds}

@@ -79,13 +79,42 @@ def run_timeline(
     spans = _draw_samples(_common_spans(reader, list(order)), HELD_BYTES // (4 * run.sketch_width), seed)
     chosen = reference or _choose_reference(run, list(order))
     codes = _read_labels(run, spans, wanted)
-    stage = progress.stage("timeline", len(names) + 1, "checkpoints")
+    tables = _compute_tables(run, reader, order, spans, chosen, codes, seed, progress)
+    seconds = time.monotonic() - started
+    info = {
+        **same,
+        "reference": chosen,
+        "checkpoints": list(order),
+        "has_steps": has_steps,
+        "n_spans": len(spans),
+        "n_samples": int(spans["sample"].nunique()),
+        "n_left_out": max(reader.count_spans(each) for each in order) - len(spans),
+        "n_mapped": tables["layouts"]["span"].nunique(),
+        "labels": list(codes),
+        "seconds": seconds,
+    }
+    run.results.write(TIMELINE, tables, info)
+    return _describe(run, info, seconds)
+
+
+def _compute_tables(
+    run: Run,
+    reader: RunReader,
+    order: dict[str, int],
+    spans: pd.DataFrame,
+    reference: str,
+    codes: dict[str, np.ndarray],
+    seed: int,
+    progress: Progress,
+) -> dict[str, pd.DataFrame]:
+    """Tables ``curves``, ``drift`` and ``layouts`` of ``spans`` at the checkpoints in ``order`` (name → step)."""
+    stage = progress.stage("timeline", len(order) + 1, "checkpoints")
     use_numba_cache()
     # Only here: the layout's compiler costs seconds that a kept timeline need not pay.
     from gsd_core.analysis.aligned_layouts import compute_aligned_layouts
     from gsd_core.analysis.timeline import compute_timeline
 
-    points = run.read_points(chosen).set_index("span").loc[spans["span"]]
+    points = run.read_points(reference).set_index("span").loc[spans["span"]]
     mapped: list[np.ndarray] = []
     rows = _draw(len(spans), seed)
 
@@ -107,32 +136,13 @@ def run_timeline(
     alive = np.all([np.any(each != 0, axis=1) for each in mapped], axis=0)
     rows = rows[alive]
     start = points[["x", "y"]].to_numpy(dtype=np.float32)[rows]
-    places = compute_aligned_layouts(np.stack([each[alive] for each in mapped]), start, seed)
+    coordinates = compute_aligned_layouts(np.stack([each[alive] for each in mapped]), start, seed)
     stage.advance(1)
-    layouts = pd.concat(
-        [
-            pd.DataFrame(
-                {"checkpoint": at, "step": step, "span": ids[rows], "x": place[:, 0], "y": place[:, 1]}
-            )
-            for (at, step), place in zip(order.items(), places, strict=True)
-        ],
-        ignore_index=True,
-    )
-    seconds = time.monotonic() - started
-    info = {
-        **same,
-        "reference": chosen,
-        "checkpoints": list(order),
-        "has_steps": has_steps,
-        "n_spans": len(spans),
-        "n_samples": int(spans["sample"].nunique()),
-        "n_left_out": max(reader.count_spans(each) for each in order) - len(spans),
-        "n_mapped": len(rows),
-        "labels": list(codes),
-        "seconds": seconds,
-    }
-    run.results.write(TIMELINE, {"curves": curves, "drift": drift, "layouts": layouts}, info)
-    return _describe(run, info, seconds)
+    layouts = [
+        pd.DataFrame({"checkpoint": at, "step": step, "span": ids[rows], "x": xy[:, 0], "y": xy[:, 1]})
+        for (at, step), xy in zip(order.items(), coordinates, strict=True)
+    ]
+    return {"curves": curves, "drift": drift, "layouts": pd.concat(layouts, ignore_index=True)}
 
 
 def update_timeline(workspace: Workspace, name: str, *, seed: int, progress: Progress) -> bool:
