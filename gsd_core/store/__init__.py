@@ -4,6 +4,7 @@ Workspace         open or create a workspace; list, write, open and remove data 
 Run               one run: append captured batches, read spans, vectors, tokens, analysis; search
 RunReader         the reading half of a run, as ``Run.snapshot()`` gives it
 LazyVectors       directions of a checkpoint, read as they are asked for
+load_centring, load_directions   directions as everything compares them: centred, beside their null
 FragmentWriter    writes a batch's records from a worker of another process; WrittenBatch is what it hands over
 RunSample         one sample of a run, as given and as the model reads it
 DatasetInfo       what a workspace tells about a data set
@@ -14,9 +15,10 @@ WORKSPACE_VERSION, RUN_VERSION   layout versions this program writes
 
 Inside: ``schema`` (tables), ``files`` (folders, JSON), ``tables`` (Lance), ``locks``, ``lease``, ``migrations``,
 ``document`` (run.json), ``samples`` and ``batch_rows`` (rows), ``writer`` (commits), ``fragments`` (what workers
-write), ``views`` (one checkpoint), ``index`` and ``cosines`` (search), ``reading``, ``results`` (what methods keep).
+write), ``views`` (one checkpoint), ``index`` (search), ``reading``, ``results`` (what methods keep).
 """
 
+from gsd_core.store.directions import load_centring, load_directions
 from gsd_core.store.fragments import FragmentWriter, WrittenBatch
 from gsd_core.store.infos import DatasetInfo, RunInfo, RunSample
 from gsd_core.store.lazy import LazyVectors
@@ -41,4 +43,6 @@ __all__ = [
     "RunSample",
     "Workspace",
     "WrittenBatch",
+    "load_centring",
+    "load_directions",
 ]
