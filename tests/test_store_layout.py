@@ -71,7 +71,7 @@ def test_places_that_are_no_workspace_are_refused(tmp_path: Path) -> None:
         Workspace.open(tmp_path / "file")
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_text("x")
-    with pytest.raises(UserError, match=r"other things \(cat.jpg"):
+    with pytest.raises(UserError, match=r"other files \(cat.jpg"):
         Workspace.open(tmp_path / "photos")
     (tmp_path / "early" / "jobs").mkdir(parents=True)  # the dashboard may come first
     assert Workspace.open(tmp_path / "early").version == schema.WORKSPACE_VERSION
