@@ -7,7 +7,7 @@ list_pages      the methods' pages, in the order of the navigation
 list_exports    what ``gsd export --what`` can write
 list_problems   entry points that cannot be loaded, and why
 load            the object that an import string ``module:name`` names
-GROUP           the entry point group of other packages
+GROUP           ``gsd.methods``, the entry point group of other packages
 
 This package declares its commands in ``gsd_core.methods``. Another package names each ``Command`` or ``Method`` in the
 entry point group.
