@@ -41,6 +41,10 @@ export default [
       "no-eval": "error",
       "no-implied-eval": "error",
       "no-new-func": "error",
+      "no-restricted-syntax": ["error", {
+        selector: "TemplateElement[value.raw=/\\n *\\u002F\\u002F/]",
+        message: "Lines that begin with // do not reach the page.",
+      }],
       "no-restricted-properties": ["error", ...["innerHTML", "outerHTML", "insertAdjacentHTML"].map((property) =>
         ({ property, message: "Texts come from people's files: write them with textContent." }))],
     },

@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { gunzipSync, gzipSync } from "node:zlib";
 
 import { NO_PLACE, fetchBlock, isKept, readBlock } from "../../gsd_core/dashboard/components/scatter/blocks.js";
-import { cornersOfBox, thinCorners } from "../../gsd_core/dashboard/components/scatter/corners.js";
+import { cornersOfBox, simplify, thinCorners } from "../../gsd_core/dashboard/components/scatter/corners.js";
 import { buildGrid, countWithin, findNearest } from "../../gsd_core/dashboard/components/scatter/grid.js";
 import { makePalette } from "../../gsd_core/dashboard/components/scatter/points.js";
 import {
@@ -216,4 +216,21 @@ test("the corners of a straight line are its ends; a spike stays", () => {
   assert.ok(thinCorners(line).some(([, y]) => y === 40), "the spike is gone");
   const closed = [...line, ...line.slice(0, 1)]; // ends where it began
   assert.ok(thinCorners(closed).some(([x]) => x > 90), "the far end of a closed line is gone");
+});
+
+test("what is left out of an outline lies within the tolerance of what is kept", () => {
+  const random = makeRandom(5);
+  for (const tolerance of [0.5, 3, 20]) {
+    const line = Array.from({ length: 300 }, (_, at) => [at + random(), 50 * random()]);
+    const kept = simplify(line, tolerance);
+    assert.ok(kept.length < line.length);
+    const indices = kept.map((corner) => line.indexOf(corner));
+    line.forEach(([x, y], at) => {
+      const next = indices.findIndex((index) => index >= at);
+      if (indices[next] === at) return;
+      const [[x0, y0], [x1, y1]] = [kept[next - 1], kept[next]];
+      const distance = Math.abs((x1 - x0) * (y0 - y) - (x0 - x) * (y1 - y0)) / Math.hypot(x1 - x0, y1 - y0);
+      assert.ok(distance <= tolerance, `corner ${at} lies ${distance} from the outline`);
+    });
+  }
 });

@@ -10,6 +10,7 @@ from pathlib import Path
 
 _IMPORT = re.compile(r'^import \{([^}]+)\} from "(\.\.?/[^"]+)";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:(?:async )?function|class|const) (\w+))", re.MULTILINE)
+_COMMENT = re.compile(r"^ *//.*\n", re.MULTILINE)
 _OTHER = re.compile(r"^(?:import|export)\b.*|\bimport\s*[.(].*", re.MULTILINE)
 
 
@@ -19,6 +20,7 @@ def link_modules(entry: Path) -> str:
     Each imported file becomes a function of its own. It runs once, before the files that import it, and returns what it
     exports. The entry follows, and takes its imports from there. Understood are ``import { a } from "./file.js";`` and
     ``export`` before a function, a class or a const, both at the start of a line; ``export default`` in the entry only.
+    Lines that are comments are left out, so a text of several lines must not have a line that begins with ``//``.
 
     Raises
     ------
@@ -40,7 +42,7 @@ def link_modules(entry: Path) -> str:
                 raise ValueError(f"{file}: {found[2]} does not export {', '.join(sorted(unknown))}")
             return f"const {{{found[1]}}} = $file{list(exports).index(source)};"
 
-        return _IMPORT.sub(take, file.read_text(encoding="utf-8"))
+        return _IMPORT.sub(take, _COMMENT.sub("", file.read_text(encoding="utf-8")))
 
     def add(file: Path, importers: tuple[Path, ...]) -> None:
         text = read(file, importers)

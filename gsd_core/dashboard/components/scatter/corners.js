@@ -23,7 +23,8 @@ function distanceFrom([x0, y0], [x1, y1], [x, y]) {
   return length ? Math.abs((x1 - x0) * (y0 - y) - (x0 - x) * (y1 - y0)) / length : Math.hypot(x - x0, y - y0);
 }
 
-function simplify(line, tolerance) {
+// The corners of a line without those that lie within `tolerance` of the line between their neighbours.
+export function simplify(line, tolerance) {
   const kept = new Set([0, line.length - 1]);
   const parts = [[0, line.length - 1]];
   while (parts.length) {
