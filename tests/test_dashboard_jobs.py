@@ -13,9 +13,14 @@ from pathlib import Path
 import psutil
 import pytest
 
+from gsd_core.dashboard.data.capture_form import make_steps
+from gsd_core.dashboard.frame.address import PAGES
 from gsd_core.dashboard.jobs import job_output, job_store, supervisor
-from gsd_core.dashboard.jobs.commands import CaptureChoice, capture_commands
+from gsd_core.dashboard.jobs.job_steps import Step, make_argv, make_title
 from gsd_core.errors import UserError
+from gsd_core.methods.capture_method import CaptureOptions
+from gsd_core.registry.catalog import list_methods
+from gsd_core.registry.options import iter_flags
 
 # Stands for a long stage: writes progress, then waits for SIGINT, keeps what is finished and exits 130.
 WAITS = """
@@ -135,14 +140,36 @@ def test_a_reused_process_number_is_not_our_job(tmp_path):
 def test_an_interrupted_capture_goes_on_with_resume(tmp_path):
     script = "import sys; sys.exit(0 if '--resume' in sys.argv else 130)"
     add, capture = python("pass"), [*python(script), "capture", "--dataset", "d"]
-    job = job_store.start_job(tmp_path, "capture", [add, capture], run="r", dataset="d")
+    names = ["datasets add", "capture"]
+    job = job_store.start_job(tmp_path, "capture", [add, capture], run="r", dataset="d", names=names)
     wait_for(ended(tmp_path, job.id), "the end")
     job = job_store.read_job(tmp_path, job.id)
     assert job.status == "cancelled"
+    assert job.stage == "capture"
     again = job_store.restart_job(tmp_path, job)
     assert again.commands == [[*capture, "--resume"]], "finished commands must not run twice"
     wait_for(ended(tmp_path, again.id), "the resumed end")
     assert job_store.read_job(tmp_path, again.id).status == "done"
+
+
+def test_only_a_command_that_declares_a_flag_is_resumed_with_it(tmp_path):
+    analyze = [*python("import sys; sys.exit('--resume' in sys.argv or 130)"), "analyze", "capture"]
+    job = job_store.start_job(tmp_path, "a run called capture", [analyze], run="capture", names=["analyze"])
+    wait_for(ended(tmp_path, job.id), "the end")
+    again = job_store.restart_job(tmp_path, job_store.read_job(tmp_path, job.id))
+    assert again.commands == [analyze], "the name of the run was taken for the command"
+    wait_for(ended(tmp_path, again.id), "the end of the second")
+
+
+@pytest.mark.parametrize("method", [each for each in list_methods() if each.job], ids=lambda each: each.name)
+def test_every_method_has_a_word_a_title_and_a_page_to_open(tmp_path, method):
+    job = job_store.start_job(tmp_path, "short", [python("pass")], run="r", names=[method.name])
+    wait_for(ended(tmp_path, job.id), "the end")
+    job = job_store.read_job(tmp_path, job.id)
+    assert job.stage == method.job.word
+    assert job.opens in PAGES
+    needed = {flag.name: "x" for flag in iter_flags(method.options) if flag.is_needed}
+    assert "{" not in make_title([Step(method.name, method.options(**needed))])
 
 
 def status_of(workspace: Path, job: job_store.Job) -> str:
@@ -203,8 +230,9 @@ def test_log_tail_loses_terminal_control_and_overdrawn_bars(tmp_path):
 
 
 def test_capture_commands_follow_the_command_line_contract(tmp_path):
-    choice = CaptureChoice("d", "r", file=tmp_path / "x.jsonl", mapping={"question": "q"}, limit=10)
-    add, capture, analyze = capture_commands(tmp_path, choice)
+    options = CaptureOptions("d", "demo", run="r", window="all", limit=10)
+    steps = make_steps(options, tmp_path / "x.jsonl", {"question": "q"})
+    add, capture, analyze = (make_argv(tmp_path, step) for step in steps)
     assert add[-6:] == ["add", str(tmp_path / "x.jsonl"), "--name", "d", "--map", "question=q"]
     assert capture[capture.index("--limit") + 1] == "10"
     assert capture[capture.index("--window") + 1] == "all"
@@ -214,4 +242,4 @@ def test_capture_commands_follow_the_command_line_contract(tmp_path):
 @pytest.mark.parametrize("broken", [{"run": "a/b"}, {"dataset": ""}, {"model": "--help"}, {"model": " "}])
 def test_names_that_the_command_line_would_misread_are_refused(tmp_path, broken):
     with pytest.raises(UserError):
-        capture_commands(tmp_path, CaptureChoice(**{"dataset": "d", "run": "r", **broken}))
+        make_steps(CaptureOptions(**{"dataset": "d", "model": "demo", "run": "r", **broken}), None, {})

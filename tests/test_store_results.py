@@ -1,4 +1,4 @@
-"""Results of methods: declared, whole or grown by batches, dropped with what they need; old runs keep theirs."""
+"""Results of methods: declared, written whole or in batches, dropped when what they need changes, migrated."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def write_map(run: Run, checkpoint: str, **info: Any) -> None:
 # -- whole ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_result_comes_back_as_it_was_written_and_is_replaced_whole(run: Run) -> None:
+def test_a_result_is_read_unchanged_and_replaced_whole(run: Run) -> None:
     run.results.write(WHOLE_RUN, {"plain": ROWS}, {"note": np.float32(1.5)})
     other = open_run(Path(run.uri).parents[1])
     assert other.results.info(WHOLE_RUN) == {"note": 1.5}
@@ -77,12 +77,12 @@ def test_a_result_comes_back_as_it_was_written_and_is_replaced_whole(run: Run) -
     assert [kind.kind for kind in back.dtypes[1:]] == ["i", "f", "b"]
     run.results.write(WHOLE_RUN, {"plain": ROWS.head(0)}, {})
     assert other.results.read(WHOLE_RUN, "plain").columns.tolist() == ["name", "n", "share", "is_real"]
-    assert len(list_folders(run)) == 1, "the former tables are left behind"
+    assert len(list_folders(run)) == 1, "the replaced tables were not deleted"
     with pytest.raises(UserError, match="gsd evaluate planted"):
         other.results.read(EVIDENCE, "rows")
 
 
-def test_a_result_is_dropped_with_what_it_needs(run: Run) -> None:
+def test_a_result_is_dropped_when_a_result_that_it_needs_is_replaced(run: Run) -> None:
     write_map(run, "a")
     run.results.write(ONE, {"plain": ROWS}, {}, "a")
     run.results.write(ONE, {"more": ROWS[["n"]]}, {"n": 1}, "a")
@@ -90,7 +90,7 @@ def test_a_result_is_dropped_with_what_it_needs(run: Run) -> None:
         run.results.read(ONE, "plain", "a")
     run.results.write(ONE, {"plain": ROWS}, {}, "b")
     write_map(run, "a")
-    assert not run.results.has(ONE, "a"), "it was found in clusters that are no more"
+    assert not run.results.has(ONE, "a"), "a result of replaced clusters was kept"
     assert run.results.has(ONE, "b")
     with pytest.raises(UserError, match=r"no one is stored, run planted, checkpoint a, gsd toy planted"):
         run.results.read(ONE, "more", "a")
@@ -122,7 +122,7 @@ def test_a_result_keeps_lists_and_nested_values(run: Run) -> None:
         ({"other": ROWS}, "declares no table"),
     ],
 )
-def test_what_was_not_declared_is_refused_and_nothing_is_stored(
+def test_undeclared_tables_and_columns_are_refused(
     run: Run, tables: dict[str, pd.DataFrame], said: str
 ) -> None:
     with pytest.raises(ValueError, match=said):
@@ -131,7 +131,7 @@ def test_what_was_not_declared_is_refused_and_nothing_is_stored(
     assert not Path(run.uri, "results").exists()
 
 
-def test_a_write_that_fails_leaves_the_earlier_result(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_of_a_result_keeps_the_earlier_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run.results.write(ONE, {"plain": ROWS}, {"n": 1}, "a")
 
     def fail(edit: Any) -> None:
@@ -145,7 +145,7 @@ def test_a_write_that_fails_leaves_the_earlier_result(run: Run, monkeypatch: pyt
     assert len(list_folders(run)) == 1
 
 
-def test_a_reader_follows_a_result_that_is_replaced_under_it(
+def test_a_reader_reads_the_new_result_when_one_is_replaced_meanwhile(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run.results.write(ONE, {"plain": ROWS}, {}, "a")
@@ -161,7 +161,7 @@ def test_a_reader_follows_a_result_that_is_replaced_under_it(
 
     monkeypatch.setattr(results, "_read_whole", replace_then_read)
     assert len(reader.results.read(ONE, "plain", "a")) == 1
-    assert len(turns) == 2, "the folder that is gone was not read first"
+    assert len(turns) == 2, "the replaced folder was not read first"
 
 
 @pytest.mark.parametrize("names", [("../x", "t"), ("x", "../t"), ("", "t"), ("X", "t")])
@@ -170,10 +170,10 @@ def test_names_that_cannot_be_folders_are_refused(names: tuple[str, str]) -> Non
         ResultKind(names[0], "toy", {names[1]: PLAIN})
 
 
-# -- grown by batches -----------------------------------------------------------------------------------------------
+# -- written in batches ---------------------------------------------------------------------------------------------
 
 
-def test_a_result_grows_by_batches_and_goes_on_after_a_stop(run: Run) -> None:
+def test_a_result_written_in_batches_can_be_continued(run: Run) -> None:
     run.results.write(ONE, {"plain": ROWS.head(1)}, {"is_old": True}, "b")
     with run.results.open_writer(ONE, {"steps": 50}, "a") as writer:
         writer.append(0, {"plain": ROWS})
@@ -181,7 +181,9 @@ def test_a_result_grows_by_batches_and_goes_on_after_a_stop(run: Run) -> None:
         with pytest.raises(ValueError, match="stored already"):
             writer.append(2, {})
     assert not run.results.has(ONE, "a")
-    assert len(run.results.read(ONE, "plain", "a")) == 3, "finished batches can be read while it grows"
+    assert len(run.results.read(ONE, "plain", "a")) == 3, (
+        "finished batches of an unfinished result cannot be read"
+    )
     with open_run(Path(run.uri).parents[1]).results.open_writer(ONE, {"steps": 50}, "a") as writer:
         assert writer.finished == {0, 2}
         writer.append(1, {"plain": ROWS})
@@ -193,21 +195,21 @@ def test_a_result_grows_by_batches_and_goes_on_after_a_stop(run: Run) -> None:
     assert len(list_folders(run)) == 2
 
 
-def test_an_unfinished_result_of_other_settings_starts_over(run: Run) -> None:
+def test_an_unfinished_result_with_other_settings_is_discarded(run: Run) -> None:
     run.results.write(ONE, {"plain": ROWS}, {}, "a")
     with run.results.open_writer(ONE, {"steps": 50}, "a") as writer:
         writer.append(0, {"plain": ROWS.head(1)})
     with run.results.open_writer(ONE, {"steps": 20}, "a") as writer:
         assert writer.finished == set()
         assert len(run.results.read(ONE, "plain", "a")) == 2, (
-            "the finished one is read until the new one ends"
+            "the earlier result is not read until the new one is finished"
         )
         writer.finish({})
     assert len(run.results.read(ONE, "plain", "a")) == 0
     assert len(list_folders(run)) == 1
 
 
-def test_one_process_grows_a_result_at_a_time(run: Run) -> None:
+def test_a_result_has_one_writer_at_a_time(run: Run) -> None:
     with run.results.open_writer(ONE, {}, "a"):
         with pytest.raises(UserError, match="another part of this process"):
             run.results.open_writer(ONE, {}, "a")
@@ -230,24 +232,24 @@ writer.flush()
 """
 
 
-def test_a_kill_between_rows_and_mark_leaves_whole_batches(run: Run) -> None:
+def test_a_kill_between_rows_and_mark_keeps_only_whole_batches(run: Run) -> None:
     place = Path(run.uri).parents[1]
     done = subprocess.run([sys.executable, "-c", KILLED, str(place)], cwd=ROOT, check=False)
     assert done.returncode == 9
-    assert len(run.results.read(ONE, "plain", "a")) == 2, "rows without a mark were shown"
+    assert len(run.results.read(ONE, "plain", "a")) == 2, "rows without a mark were read"
     with run.results.open_writer(ONE, {}, "a") as writer:
         assert writer.finished == {0}
         writer.append(1, {"plain": ROWS})
         writer.finish({})
     assert run.results.read(ONE, "plain", "a")["n"].tolist() == [1, 2, 1, 2], (
-        "rows of the dead stand beside the new"
+        "rows of the killed batch were kept"
     )
 
 
 # -- runs without directions ----------------------------------------------------------------------------------------
 
 
-def test_a_run_may_hold_results_and_no_directions(tmp_path: Path) -> None:
+def test_a_run_without_directions_can_have_results(tmp_path: Path) -> None:
     workspace = Workspace.open(tmp_path)
     run = workspace.create_run("plain", {"status": "captured"})
     run.results.write(WHOLE_RUN, {"plain": ROWS}, {"n": 2})
@@ -262,10 +264,10 @@ def test_a_run_may_hold_results_and_no_directions(tmp_path: Path) -> None:
     assert (info.status, info.results) == ("captured", {"whole": {"": {"n": 2}}})
 
 
-# -- the first look -------------------------------------------------------------------------------------------------
+# -- default checkpoint ---------------------------------------------------------------------------------------------
 
 
-def test_the_first_look_goes_to_most_twins_then_to_most_clustered_then_to_the_last(run: Run) -> None:
+def test_default_checkpoint_has_most_twins_then_most_clustered_spans_then_is_last(run: Run) -> None:
     place = Path(run.uri).parents[1]
 
     def analyze(checkpoint: str, noise_share: float, **info: int) -> str:
@@ -275,12 +277,12 @@ def test_the_first_look_goes_to_most_twins_then_to_most_clustered_then_to_the_la
         return open_run(place).default_checkpoint
 
     assert run.default_checkpoint == "c"
-    assert analyze("a", 0.9) == "a", "one that is not analysed has nothing to look at"
+    assert analyze("a", 0.9) == "a", "a checkpoint that is not analysed was chosen"
     assert analyze("b", 0.2) == "b"
-    assert analyze("c", 0.2) == "c", "of equal ones the last"
+    assert analyze("c", 0.2) == "c", "the last of equal checkpoints was not chosen"
     assert analyze("a", 0.9, n_twins=3) == "a"
     assert analyze("b", 0.2, n_twins=4) == "b"
-    assert analyze("a", 0.9, n_twins=3, n_rewordings=1) == "a", "those in other words say more"
+    assert analyze("a", 0.9, n_twins=3, n_rewordings=1) == "a", "twins in other words did not come first"
     assert Workspace.open(place).list_runs()[0].first_look == "a"
 
 
@@ -288,7 +290,7 @@ def test_the_first_look_goes_to_most_twins_then_to_most_clustered_then_to_the_la
 
 
 def test_a_stored_workspace_of_layout_2_opens_with_all_its_results(tmp_path: Path) -> None:
-    # Written by the last version of that layout: analyze, timeline, evaluate, exact cosines of one pair.
+    # Written by the last version with that layout: analyze, timeline, evaluate, exact cosines of one pair.
     with tarfile.open(ROOT / "tests" / "data" / "workspace-2.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")
     said = json.loads((tmp_path / "said.json").read_text(encoding="utf-8"))

@@ -1,12 +1,11 @@
-"""The flags of every command, made from the options that the commands declare.
+"""Flags of every command, made from the declared options.
 
-make_parser      the whole parser
-parse_arguments  words → global flags, the command, its options; ``UserError`` instead of argparse's own exit
-Parsed           what they come to
+make_parser      the parser of ``gsd``
+parse_arguments  words → ``Parsed``; raises ``UserError``
+Parsed           the command, its options and the global flags
 ArgumentParser   argparse with errors on one line and no abbreviations
 
-Global flags are taken before and after the command. An option that is not given is left to the dataclass, so that a
-default has one home.
+Global flags stand before or after the command. The options dataclass holds the defaults; the parser does not.
 """
 
 from __future__ import annotations
@@ -22,9 +21,10 @@ from gsd_core.errors import UserError
 from gsd_core.registry.catalog import find_command, list_commands, list_exports
 from gsd_core.registry.method import Command
 from gsd_core.registry.options import Flag, iter_flags, make_flag
+from gsd_core.tiers import ALIASES, TIERS
 
 _ABSENT = argparse.SUPPRESS
-_GROUPS = {"datasets": "read, list, show and remove data sets"}  # first words of commands of two words
+_GROUPS = {"datasets": "read, list, show and remove data sets"}  # help of the first word of two-word commands
 
 
 class Parsed(NamedTuple):
@@ -39,7 +39,7 @@ class Parsed(NamedTuple):
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """argparse whose errors are one line for the user, exit 2; no abbreviated flags."""
+    """argparse that raises ``UserError`` and accepts no abbreviated flags."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("allow_abbrev", False)
@@ -47,24 +47,24 @@ class ArgumentParser(argparse.ArgumentParser):
         super().__init__(*args, **kwargs)
 
     def error(self, message: str) -> NoReturn:
-        """Raise ``UserError`` for what argparse found wrong."""
+        """Raise ``UserError`` with argparse's message."""
         unknown = re.match(r"argument (?:COMMAND|ACTION): invalid choice: '(.*?)'", message)
         if unknown:
             names = _command_names(self)
             near = difflib.get_close_matches(unknown[1], names, n=1)
             fix = f"did you mean {near[0]!r}? " if near else ""
             raise UserError(
-                f"unknown command {unknown[1]!r}", self.prog, f"{fix}this version has {', '.join(names)}"
+                f"unknown command {unknown[1]!r}", self.prog, f"{fix}commands are {', '.join(names)}"
             )
         raise UserError(message, self.prog, f"{self.prog} --help shows every flag")
 
 
 def parse_arguments(parser: argparse.ArgumentParser, words: Sequence[str]) -> Parsed:
-    """The command that ``words`` ask for. Raises ``UserError``."""
+    """The command of ``words`` with its options. Raises ``UserError`` for wrong words."""
     given = vars(parser.parse_args(list(words)))
     if "command" not in given:
         asked = given.get("parser", parser)
-        raise UserError("no command given", asked.prog, f"one of {', '.join(_command_names(asked))}")
+        raise UserError("no command given", asked.prog, f"give one of {', '.join(_command_names(asked))}")
     command = find_command(given["command"])
     names = [flag.name for flag in iter_flags(command.options)]
     options = command.options(
@@ -87,7 +87,7 @@ def make_parser() -> ArgumentParser:
         first, _, name = command.name.rpartition(" ")
         if first not in groups:
             group = _add_command(groups[""], first, _GROUPS.get(first, first))
-            group.set_defaults(parser=group)  # it says by itself which commands it has
+            group.set_defaults(parser=group)  # alone it prints its commands
             groups[first] = group.add_subparsers(metavar="ACTION", parser_class=ArgumentParser)
         added = _add_command(groups[first], name, command.help)
         added.epilog = command.notes or None
@@ -112,7 +112,7 @@ def _add_flag(parser: ArgumentParser, flag: Flag) -> None:
         return
     if flag.is_list:
         told["nargs"] = "+"
-    choices = tuple(list_exports()) if flag.check == "export" else flag.choices
+    choices = _CHOICES[flag.check]() if flag.check in _CHOICES else flag.choices
     told |= {"choices": choices} if choices else {"type": _CHECKS.get(flag.check, flag.kind)}
     if flag.metavar or not choices:
         told["metavar"] = flag.metavar or flag.name.upper()
@@ -123,7 +123,7 @@ def _add_flag(parser: ArgumentParser, flag: Flag) -> None:
 
 
 def _describe(flag: Flag) -> str:
-    """The option's docstring as argparse takes it, with its default where the docstring does not tell."""
+    """The option's docstring in argparse's form, with the default unless the docstring has it."""
     text = flag.help.removesuffix(".").replace("%", "%%")
     is_told = "default" in text.lower() or flag.is_needed
     if is_told or flag.kind is bool or flag.default in (None, "", []):
@@ -133,7 +133,7 @@ def _describe(flag: Flag) -> str:
 
 
 def _add_global_flags(parser: argparse.ArgumentParser, is_root: bool) -> None:
-    # Sub-parsers leave the flags out unless given, so that they do not undo what stood before the command.
+    # A default in a sub-parser would overwrite a flag that was given before the command.
     group = parser.add_argument_group("everywhere")
     group.add_argument(
         "--workspace",
@@ -142,8 +142,8 @@ def _add_global_flags(parser: argparse.ArgumentParser, is_root: bool) -> None:
         help="default: $GSD_WORKSPACE, else ./gsd-workspace",
     )
     for flag, text in (
-        ("--json", "exactly one JSON object on standard output"),
-        ("--quiet", "no progress"),
+        ("--json", "print exactly one JSON object"),
+        ("--quiet", "show no progress"),
         ("--debug", "show tracebacks"),
     ):
         group.add_argument(flag, action="store_true", default=False if is_root else _ABSENT, help=text)
@@ -175,8 +175,12 @@ def _port(text: str) -> int:
 
 def _window(text: str) -> str:
     if text != "all" and not (text.isascii() and text.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither 'all' nor a whole number of spans from 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is neither all nor a whole number from 0")
     return text
 
 
+_CHOICES: dict[str, Callable[[], tuple[str, ...]]] = {
+    "export": lambda: tuple(list_exports()),
+    "tier": lambda: (*TIERS, *ALIASES),
+}
 _CHECKS: dict[str, Callable[[str], Any]] = {"positive": _positive, "port": _port, "window": _window}

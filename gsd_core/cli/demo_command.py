@@ -1,4 +1,4 @@
-"""``gsd demo``: make the demo, then show it.
+"""``gsd demo``: capture and analyse the demo, then serve it.
 
 run_demo_command   the command
 """
@@ -12,8 +12,8 @@ from gsd_core.stages.demo_stage import describe_demo, run_demo
 
 
 def run_demo_command(context: Context, options: DemoOptions) -> int | None:
-    """``gsd demo``: the dashboard's exit code, or None with ``--no-serve``."""
-    if not options.no_serve:  # better known now than after minutes of capture
+    """Run ``gsd demo``. Returns the dashboard's exit code, or None with ``--no-serve``."""
+    if not options.no_serve:  # fail before minutes of capture
         find_app()
         choose_port(options.host, options.port)
     result = run_demo(context.open_workspace(create=True), options, context.progress)

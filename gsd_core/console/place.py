@@ -1,6 +1,6 @@
-"""Where the workspace is when nobody says.
+"""The default workspace.
 
-choose_workspace   the given place, else ``$GSD_WORKSPACE``, else ``./gsd-workspace``
+choose_workspace   the given workspace or the default
 """
 
 from __future__ import annotations

@@ -127,6 +127,7 @@ def make_manifest(
         "seed": options.seed,
         "sketch": sketch,
         "lora": options.lora,
+        "baseline_of": options.baseline_of,
         "limit": options.limit,
         "truncate": options.truncate,
         "batch_tokens": options.batch_tokens,

@@ -1,1 +1,1 @@
-"""The methods, an entry each: name, options, where its code is, what it keeps. Nothing here computes."""
+"""Entries of all commands: name, options, import strings of the code, results. Nothing here computes."""

@@ -1,7 +1,8 @@
-"""``gsd datasets …``: files and hub ids into the workspace.
+"""``gsd datasets …``: data sets from files and hubs.
 
 DatasetsAddOptions, DatasetsPreviewOptions, DatasetsListOptions, DatasetsShowOptions, DatasetsRemoveOptions   the flags
 ADD, PREVIEW, LIST, SHOW, REMOVE   the commands
+MAP_FORM   form of ``--map``
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ class DatasetsAddOptions:
     file: str = option(metavar="FILE", is_positional=True)
     """A file, or the id of a data set on a hub (owner/name)."""
     name: str | None = None
-    """The data set's name; default: the file's name without its ending."""
+    """The data set's name. Default: the file's name without its ending."""
     map: str | None = option(None, metavar=MAP_FORM)
     """Correct what the reader guessed."""
     strict: bool = False
     """Stop at the first row that cannot be used."""
     replace: bool = False
-    """Overwrite a data set of this name that has other content."""
+    """Replace a data set of the same name that has other content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class DatasetsRemoveOptions:
 
 ADD = Command(
     "datasets add",
-    "read a file (or hub id) into the workspace",
+    "store a file or hub data set in the workspace",
     DatasetsAddOptions,
     run=f"{_STAGE}:run_datasets_add",
     describe=f"{_STAGE}:describe_add",
@@ -78,7 +79,7 @@ ADD = Command(
 )
 PREVIEW = Command(
     "datasets preview",
-    "what the reader understands of a file",
+    "show how a file would be read; store nothing",
     DatasetsPreviewOptions,
     run=f"{_STAGE}:run_datasets_preview",
     describe=f"{_STAGE}:describe_preview",

@@ -1,4 +1,4 @@
-"""``gsd demo``: the whole way on the bundled model and corpus.
+"""``gsd demo``: capture, analyse and serve the bundled model and corpus.
 
 DemoOptions   the flags
 DEMO          the command
@@ -19,18 +19,18 @@ class DemoOptions:
     no_serve: bool = False
     """Stop before the dashboard."""
     samples: int = option(640, metavar="N", check="positive")
-    """How many samples of the corpus to take."""
+    """How many samples of the corpus to capture."""
     checkpoints: list[str] = option(["all"], metavar="NAME")
     """Which of the model's checkpoints to capture."""
     port: int | None = option(None, metavar="N", check="port")
     """Port of the dashboard. Default: 8501, or the next free one."""
     host: str = "127.0.0.1"
-    """Address of the dashboard; the default is reached from this machine only."""
+    """Address of the dashboard. Only this machine reaches the default."""
 
 
 DEMO = Command(
     "demo",
-    "the whole way on the bundled model and corpus: capture, analyse, serve",
+    "capture, analyse and serve the bundled model and corpus",
     DemoOptions,
     run="gsd_core.cli.demo_command:run_demo_command",
     needs="context",

@@ -1,7 +1,7 @@
-"""``gsd evaluate``: the structure benchmark of a run against a label.
+"""``gsd evaluate``: the structure benchmark of a run, against a label.
 
 EvaluateOptions   the flags
-EVIDENCE          the result that its rows are
+EVIDENCE          the result: the rows of the benchmark
 EVALUATE          the method
 """
 
@@ -21,25 +21,25 @@ class EvaluateOptions:
     run: str = option(metavar="RUN", is_positional=True)
     """The run."""
     label: str = option(metavar="meta.FIELD")
-    """The field whose values should bring spans or samples together."""
+    """The field whose values are the labels of spans or samples."""
     level: str = option("span", choices=("span", "sample"))
-    """What is compared."""
+    """Whether spans or whole samples are compared."""
     checkpoint: str | None = None
-    """The checkpoint, or all for a curve over training. Default: the one to look at first."""
+    """The checkpoint; all gives a curve over training. Default: the run's default checkpoint."""
     differ: list[str] = option([], metavar="meta.FIELD")
     """A neighbour must differ from the query in all of these fields."""
     where: list[str] = option([], metavar="meta.FIELD=VALUE")
-    """Only spans for which all of these hold."""
+    """Only spans that match all of these."""
     wording: str | None = option(None, metavar="meta.FIELD")
-    """A field whose values are wordings: adds the mean hidden state centred per wording."""
+    """A field that names each sample's wording. It adds a row: the mean hidden state, centred per wording."""
     against: list[str] = option([], metavar="RUN")
-    """Runs of the same data to compare with: other tiers, other seeds, controls, tier state."""
+    """Runs of the same data to compare with: other tiers, seeds, controls, or tier state."""
     remove: list[int] = option([0, 5], metavar="M")
-    """How many principal directions to remove from gradients; each gives a row."""
+    """How many principal directions to remove from gradients. Each number gives a row."""
     layers: bool = False
-    """Also a row for every layer of the run's own directions."""
+    """Add a row for every layer of the run's own directions."""
     seed: int = 0
-    """Seed of resampling, of the control and of the choice of queries."""
+    """Seed of resampling, random labels and the choice of queries."""
 
 
 EVIDENCE = ResultKind(
@@ -48,18 +48,18 @@ EVIDENCE = ResultKind(
     {
         "rows": make_columns("""
             checkpoint text              checkpoint
-            step int                     its training step, missing where unknown
-            label text                   field whose values should bring spans together
+            step int                     training step, missing if unknown
+            label text                   field of the labels
             level text                   span or sample
             where text                   conditions on the spans
             representation text          what is compared
             kind text                    gradient, baseline or control
             metric text                  what is measured
             value,ci_low,ci_high float   value and its 95 % interval over samples
-            n int                        queries
-            chance,ceiling float         what random and perfect neighbours give
-            seed_spread float            largest less smallest value over sketch seeds
-            n_seeds int                  sketch seeds
+            n int                        number of queries
+            chance,ceiling float         value of random and of perfect neighbours
+            seed_spread float            largest minus smallest value over sketch seeds
+            n_seeds int                  number of sketch seeds
         """),
     },
     is_by_checkpoint=False,
@@ -78,9 +78,9 @@ EVALUATE = Method(
         "evidence",
         "Evidence",
         "gsd_core.dashboard.evidence.evidence_view:show_evidence",
-        ("No evidence yet", "Capture a data set with labels: the benchmark appears here."),
+        ("No evidence yet", "Capture a data set with labels to evaluate it here."),
         order=70,
         needs=("evidence",),
-        answers="whether directions bring together what labels say belongs together, beside every baseline",
+        answers="whether spans with the same label have similar directions, beside every baseline",
     ),
 )

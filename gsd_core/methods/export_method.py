@@ -1,4 +1,4 @@
-"""``gsd export``: a run's tables, vectors or report as a file.
+"""``gsd export``: write a run's tables, directions or report to a file.
 
 ExportOptions   the flags
 EXPORT          the command
@@ -20,18 +20,18 @@ class ExportOptions:
     run: str = option(metavar="RUN", is_positional=True)
     """The run."""
     what: str = option(check="export")
-    """What to write."""
+    """The table or file to write."""
     out: Path = option(metavar="FILE")
-    """The file; its ending says the format."""
+    """The file. Its ending sets the format."""
     sample: str | None = option(None, metavar="ID")
-    """Which sample's tokens, with --what tokens."""
+    """The sample, with --what tokens."""
     checkpoint: str | None = None
-    """The checkpoint; all puts tables below one another. Default: the one to look at first."""
+    """The checkpoint; all joins the tables of all checkpoints. Default: the run's default checkpoint."""
 
 
 EXPORT = Command(
     "export",
-    "a run's tables as csv, parquet, jsonl or npz, or its report",
+    "write a run's tables as csv, parquet, jsonl or npz, or its report",
     ExportOptions,
     run="gsd_core.stages.export_stage:run_export",
     describe="gsd_core.stages.export_stage:describe_export",

@@ -19,21 +19,21 @@ class ImportOptions:
     """Flags of ``gsd import``."""
 
     paths: list[str] = option(metavar="PATH", is_positional=True)
-    """An index of Bergson or a dimN folder of LESS. Several are checkpoints of one run, in this order."""
+    """An index of Bergson, or a dimN folder of LESS. Several are checkpoints of one run, in this order."""
     format: str = option("auto", choices=("auto", "bergson", "less"))
-    """Which program wrote it."""
+    """The program that wrote it."""
     dataset: str | None = option(None, metavar="NAME|FILE")
-    """The data that it was made of. Default: the rows that a Bergson index keeps."""
+    """The data that the gradients are of. Default: the rows that a Bergson index keeps."""
     run: str | None = option(None, metavar="NAME")
-    """The run's name. Default: made of data set and format."""
+    """The run's name. Default: data set and format."""
     checkpoint: list[str] = option([], metavar="NAME")
-    """A name for each PATH. Default: found in the paths."""
+    """A name for each PATH. Default: taken from the paths."""
     tokenizer: str | None = option(None, metavar="demo|PATH|HUB_ID")
-    """Cuts rows by token into spans."""
+    """Tokenizer that cuts an index with a row for each token into spans."""
     segmenter: str = option("steps", metavar="RULE")
-    """How reasoning is cut into spans, with --tokenizer; as for gsd capture."""
+    """What a span is, with --tokenizer; as for gsd capture."""
     sketch_width: int | None = option(None, metavar="P", check="positive")
-    """Wider rows are folded to so many numbers. Default: 8,192."""
+    """Wider rows are folded to this width. Default: 8,192."""
     seed: int = 0
     """Seed of the fold."""
     encoder: str = DEFAULT_ENCODER

@@ -1,7 +1,7 @@
 """``gsd neighbors``: the spans of other samples best aligned with one span.
 
 NeighborsOptions   the flags
-EXACT              the result that cosines without a sketch are
+EXACT              the result: cosines without a sketch
 NEIGHBORS          the method
 """
 
@@ -25,13 +25,13 @@ class NeighborsOptions:
     top: int = option(10, metavar="N", check="positive")
     """How many neighbours to show."""
     checkpoint: str | None = None
-    """The checkpoint. Default: the one to look at first."""
+    """The checkpoint. Default: the run's default checkpoint."""
     seed: int = 0
     """Seed of the null's random pairs."""
     other_words: bool = False
-    """Only spans that say it in other words."""
+    """Only spans in other words."""
     exact: bool = False
-    """Rank twice as many by gradients without a sketch; this loads the model."""
+    """Rank twice as many candidates by gradients without a sketch. This loads the model."""
 
 
 EXACT = ResultKind(
@@ -40,9 +40,9 @@ EXACT = ResultKind(
     {
         "pairs": make_columns("""
             checkpoint text      checkpoint
-            a,b text             the span that was asked for, and its neighbour
-            cosine_exact float   centred cosine whose product of the two gradients is exact
-            raw_exact float      cosine of the two gradients, not centred, not sketched
+            a,b text             the span, and its neighbour
+            cosine_exact float   centred cosine, with the exact product of the two gradients
+            raw_exact float      cosine of the two gradients, not centred and not sketched
         """),
     },
     is_by_checkpoint=False,

@@ -1,7 +1,7 @@
-"""``gsd select``: which samples or spans to train on.
+"""``gsd select``: choose samples or spans to train on.
 
 SelectOptions   the flags
-MEASURES        what can be selected by
+MEASURES        the measures that can rank
 SELECT          the method
 """
 
@@ -27,20 +27,20 @@ class SelectOptions:
     budget: float = option(metavar="F")
     """Share of the spans' tokens to keep, above 0, up to 1."""
     out: Path = option(metavar="FILE")
-    """The file: JSON Lines, a sample a line, with masks."""
+    """The file: JSON Lines with a sample and its mask on each line."""
     target: str | None = option(None, metavar="meta.FIELD=VALUE|RUN")
-    """What the selection should be like: samples of the run, which are not selected themselves, or another run."""
+    """What to resemble: samples of the run, which are then not selected, or another run."""
     unit: str | None = option(None, choices=("sample", "span"))
     """What is selected. Default: span for spectral and grace, else sample."""
     checkpoint: str | None = None
-    """The checkpoint. Default: the one to look at first."""
+    """The checkpoint. Default: the run's default checkpoint."""
     seed: int = 0
     """Seed of the random selection and of ties."""
 
 
 SELECT = Method(
     "select",
-    "which samples or spans to train on",
+    "choose samples or spans to train on",
     SelectOptions,
     run="gsd_core.stages.select_stage:run_select",
     describe="gsd_core.stages.select_stage:describe_selection",

@@ -1,4 +1,4 @@
-"""``gsd serve`` and ``gsd doctor``: the dashboard, and whether all is in order.
+"""``gsd serve`` and ``gsd doctor``: open the dashboard, check the installation.
 
 ServeOptions, DoctorOptions   the flags
 SERVE, DOCTOR                 the commands
@@ -19,9 +19,9 @@ class ServeOptions:
     port: int | None = option(None, metavar="N", check="port")
     """Port of the dashboard. Default: 8501, or the next free one."""
     host: str = "127.0.0.1"
-    """Address of the dashboard; the default is reached from this machine only."""
+    """Address of the dashboard. Only this machine reaches the default."""
     read_only: bool = False
-    """Pages show everything, and can neither start nor store anything."""
+    """Pages show everything but start no job and store nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class DoctorOptions:
 
 SERVE = Command(
     "serve",
-    "the dashboard",
+    "open the dashboard",
     ServeOptions,
     run="gsd_core.cli.serve_command:run_serve",
     needs="context",
@@ -39,7 +39,7 @@ SERVE = Command(
 )
 DOCTOR = Command(
     "doctor",
-    "versions, device, workspace health, what is missing",
+    "check versions, device and workspace; say what is missing",
     DoctorOptions,
     run="gsd_core.cli.doctor_command:run_doctor_command",
     needs="context",

@@ -1,4 +1,4 @@
-"""``gsd compare``, ``gsd twins``, ``gsd stresses``: what an analysis found of structure.
+"""``gsd compare``, ``gsd twins``, ``gsd stresses``: the structure that an analysis found.
 
 CompareOptions, TwinsOptions, StressesOptions   the flags
 COMPARE, TWINS, STRESSES                        the methods
@@ -25,7 +25,7 @@ class CompareOptions:
     b: str = option(metavar="SAMPLE_B", is_positional=True)
     """Another sample."""
     checkpoint: str | None = None
-    """The checkpoint. Default: the one to look at first."""
+    """The checkpoint. Default: the run's default checkpoint."""
     seed: int = 0
     """Seed of the shuffled orders."""
 
@@ -39,9 +39,9 @@ class TwinsOptions:
     top: int = option(10, metavar="N", check="positive")
     """How many pairs to show."""
     checkpoint: str | None = None
-    """The checkpoint. Default: the one to look at first."""
+    """The checkpoint. Default: the run's default checkpoint."""
     other_words: bool = False
-    """Only pairs whose reasonings are in other words."""
+    """Only pairs in other words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +53,12 @@ class StressesOptions:
     top: int = option(10, metavar="N", check="positive")
     """How many patterns to show."""
     checkpoint: str | None = None
-    """The checkpoint. Default: the one to look at first."""
+    """The checkpoint. Default: the run's default checkpoint."""
 
 
 COMPARE = Method(
     "compare",
-    "two samples span by span: matrix, aligned spans, null",
+    "compare two samples span by span: matrix, aligned spans, null",
     CompareOptions,
     run="gsd_core.stages.compare_stage:run_compare",
     describe="gsd_core.stages.compare_stage:describe_comparison",
@@ -69,7 +69,7 @@ COMPARE = Method(
         "gsd_core.dashboard.alignment.alignment_view:show_alignment",
         (
             "Nothing to align yet",
-            "Capture a data set: two of its traces are compared here, span by span.",
+            "Capture a data set to compare two of its traces here, span by span.",
         ),
         order=30,
         needs=("map",),
@@ -79,7 +79,7 @@ COMPARE = Method(
 )
 TWINS = Method(
     "twins",
-    "structurally similar, semantically different samples",
+    "list structurally similar, semantically different samples",
     TwinsOptions,
     run=f"{_STAGE}:run_twins",
     describe=f"{_STAGE}:describe_twins",
@@ -94,7 +94,7 @@ TWINS = Method(
         "gsd_core.dashboard.twins.twins_view:show_twins",
         (
             "No twins yet",
-            "Capture and analyse a data set: samples that reason alike about different things appear here.",
+            "Capture and analyse a data set to find samples with similar reasoning and different questions.",
         ),
         order=50,
         needs=("map", "structure"),
@@ -104,7 +104,7 @@ TWINS = Method(
 )
 STRESSES = Method(
     "stresses",
-    "recurring aligned span sequences",
+    "list cluster sequences that recur across samples",
     StressesOptions,
     run=f"{_STAGE}:run_stresses",
     describe=f"{_STAGE}:describe_stresses",
@@ -116,7 +116,7 @@ STRESSES = Method(
         "gsd_core.dashboard.stresses.stresses_view:show_stresses",
         (
             "No stresses yet",
-            "Capture and analyse a data set: sequences of spans that recur across its samples appear here.",
+            "Capture and analyse a data set to see sequences of clusters that recur across its samples.",
         ),
         order=40,
         needs=("map", "structure"),

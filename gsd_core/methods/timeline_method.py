@@ -1,7 +1,7 @@
-"""``gsd timeline``: the same spans at every checkpoint of a run.
+"""``gsd timeline``: follow the same spans through every checkpoint of a run.
 
 TimelineOptions   the flags
-TIMELINE          the result that curves, drift and aligned layouts are
+TIMELINE          the result: curves, drift and aligned layouts
 FOLLOW            the method
 """
 
@@ -23,11 +23,11 @@ class TimelineOptions:
     label: list[str] | None = option(None, metavar="meta.FIELD")
     """Also follow the spans that share a value of these fields. Default: the fields that label steps, at most four."""
     reference: str | None = option(None, metavar="CHECKPOINT")
-    """The checkpoint whose clusters are followed. Default: the one to look at first."""
+    """The checkpoint whose clusters are followed. Default: the run's default checkpoint."""
     seed: int = 0
     """Seed of resampling and maps."""
     again: bool = False
-    """Compute it anew."""
+    """Compute it again."""
 
 
 TIMELINE = ResultKind(
@@ -36,22 +36,22 @@ TIMELINE = ResultKind(
     {
         "curves": make_columns("""
             checkpoint text              checkpoint
-            step int                     training step, or the place in capture order
+            step int                     training step, or number in capture order
             measure text                 what is measured
             value,ci_low,ci_high float   mean and its 95 % interval over samples
-            n int                        spans or pairs
-            chance float                 what chance gives
+            n int                        number of spans or pairs
+            chance float                 value by chance
         """),
         "drift": make_columns("""
             span text                     span id
             checkpoint text               checkpoint
-            to_previous,to_first float    cosine of the span with itself at the checkpoint before, and at the first
+            to_previous,to_first float    cosine with itself at the previous or the first checkpoint
         """),
         "layouts": make_columns("""
             checkpoint text   checkpoint
             step int          training step
             span text         span id
-            x,y float         coordinates; layouts of all checkpoints are aligned
+            x,y float         coordinates, comparable between checkpoints
         """),
     },
     is_by_checkpoint=False,
@@ -59,7 +59,7 @@ TIMELINE = ResultKind(
 
 FOLLOW = Method(
     "timeline",
-    "the same spans at every checkpoint: curves, drift, maps",
+    "follow the same spans through every checkpoint: curves, drift, maps",
     TimelineOptions,
     run="gsd_core.stages.timeline_stage:run_timeline",
     describe="gsd_core.stages.timeline_stage:describe_timeline",
@@ -72,10 +72,10 @@ FOLLOW = Method(
         "gsd_core.dashboard.timeline.timeline_view:show_timeline",
         (
             "No timeline yet",
-            "Capture a data set at several checkpoints of one training: what changes between them appears here.",
+            "Capture a data set at several checkpoints of one training to see what changes between them.",
         ),
         order=60,
         needs=("timeline",),
-        answers="when in training structure appears, and when it goes",
+        answers="when in training structure appears and disappears",
     ),
 )

@@ -1,15 +1,16 @@
-"""Which commands and methods there are: our own, and those of installed packages.
+"""All commands and methods: those of this package and of installed packages.
 
 list_commands   every command, in the order of ``gsd --help``
-list_methods    those that are methods
-find_command    one by its name
+list_methods    the commands that are methods
+find_command    a command by its name
 list_pages      the methods' pages, in the order of the navigation
-list_exports    what ``gsd export --what`` knows
-list_problems   packages whose methods cannot be loaded, and why
-load            what an import string ``module:name`` names
+list_exports    what ``gsd export --what`` can write
+list_problems   entry points that cannot be loaded, and why
+load            the object that an import string ``module:name`` names
+GROUP           ``gsd.methods``, the entry point group of other packages
 
-Our own entries are the modules of ``gsd_core.methods``; another package declares its own under the entry point group
-``gsd.methods``, each naming a ``Command`` or ``Method``.
+This package declares its commands in ``gsd_core.methods``. Another package names each ``Command`` or ``Method`` in the
+entry point group.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ def load(name: str) -> Any:
 
 @cache
 def _read() -> tuple[dict[str, Command], dict[str, str]]:
-    """Name → command, and package → why its methods cannot be loaded."""
-    room = importlib.import_module("gsd_core.methods")  # by name: the room of entries stands on this one
+    """Name → command, and entry point → why it cannot be loaded."""
+    room = importlib.import_module("gsd_core.methods")  # by name: gsd_core.methods imports this package
 
     found: list[Command] = []
     for each in pkgutil.iter_modules(room.__path__):
@@ -47,10 +48,10 @@ def _read() -> tuple[dict[str, Command], dict[str, str]]:
         try:
             command = entry.load()
             if not isinstance(command, Command):
-                raise TypeError(f"{entry.value} is no Command")
+                raise TypeError(f"{entry.value} is not a Command")
             if command.name in commands:
-                raise ValueError(f"there is a command {command.name!r} already")
-        except Exception as error:  # whatever is wrong with a package of others, ours must go on
+                raise ValueError(f"another command is already named {command.name!r}")
+        except Exception as error:  # another package must not break gsd
             problems[entry.value] = f"{type(error).__name__}: {' '.join(str(error).split())}"
         else:
             commands[command.name] = command
@@ -58,7 +59,7 @@ def _read() -> tuple[dict[str, Command], dict[str, str]]:
 
 
 def list_commands() -> list[Command]:
-    """Every command, in the order of ``gsd --help``; those of other packages come last."""
+    """Every command, in the order of ``gsd --help``; other packages come last."""
     return list(_read()[0].values())
 
 
@@ -68,7 +69,7 @@ def list_problems() -> dict[str, str]:
 
 
 def find_command(name: str) -> Command:
-    """The command of that name. Raises ``UserError`` where there is none."""
+    """The command of that name. Raises ``UserError`` for an unknown name."""
     found = _read()[0].get(name)
     if found is None:
         raise UserError(f"unknown command {name!r}", "gsd", "gsd --help lists them")
@@ -86,5 +87,5 @@ def list_pages() -> list[Page]:
 
 
 def list_exports() -> dict[str, tuple[Method, Export]]:
-    """Name → the method that it belongs to, and how it is made."""
+    """Name of an export → its method, and the export."""
     return {export.name: (method, export) for method in list_methods() for export in method.exports}

@@ -1,12 +1,12 @@
-"""What the command line, jobs, pages, export and documents know of a method.
+"""Declarations that command line, jobs, pages, export and reference are made from.
 
-Command   something that ``gsd`` can do
-Method    a command that computes something of a run: with a page, tables to export, results that it keeps
+Command   a command of ``gsd``
+Method    a command with results, exports and a page
 Page      its page in the dashboard
-Job       what it is called while it runs in the background, and what is next
+Job       how it runs in the background
 Export    a table that ``gsd export`` writes
 
-Code is named by import strings ``module:name`` and loaded when it is used, so that reading declarations stays quick.
+Import strings ``module:name`` name the code. It is loaded on first use, so reading declarations stays fast.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ class Page:
     Parameters
     ----------
     name, title
-        Its address and its word in the navigation.
+        Its address, and its name in the navigation.
     view
-        ``module:function`` that draws it: ``(chosen) -> None``.
+        ``module:function`` that draws it: ``(chosen) -> None``. ``chosen`` has ``info`` of the run and ``checkpoint``.
     nothing
-        Heading and advice where the workspace holds no run.
+        Heading and advice for a workspace without runs.
     order
-        Its place in the navigation, ascending.
+        Its position in the navigation, ascending.
     needs
-        Names of results that a run must have to answer the page's question. The page begins with the newest such run.
+        Names of the results that the page shows. The page opens the newest run that has them all.
     needs_layout
-        Whether a run that is not analysed gets the offer to analyse it instead.
+        Whether the page offers to analyse a run that is not analysed.
     answers
-        The question that the page answers, for the help.
+        The question that the page answers; the help shows it.
     """
 
     name: str
@@ -50,18 +50,18 @@ class Page:
 
 @dataclass(frozen=True)
 class Job:
-    """A command in the background.
+    """How a command runs in the background.
 
     Parameters
     ----------
     title
-        Its title, with the options in braces: ``"Analyse {run}"``.
+        Title of the job, with options in braces: ``"Analyse {run}"``.
     word
-        What it does, in a word or two: ``"analyse"``.
+        What it does, in one or two words: ``"analyse"``.
     resume
-        The flag that goes on with what a stopped one left; empty where the same command goes on by itself.
+        The flag that resumes a stopped job; empty if the same command resumes by itself.
     opens
-        The page that shows what it made; empty for none.
+        Name of the page that shows its result; empty for none.
     """
 
     title: str
@@ -72,23 +72,23 @@ class Job:
 
 @dataclass(frozen=True)
 class Export:
-    """A table of a run, ``gsd export --what NAME``.
+    """A table or file of a run, ``gsd export --what NAME``.
 
     Parameters
     ----------
     name
-        What it is called.
+        The NAME.
     compute
-        ``module:function``: ``(run, checkpoint) -> frame``. Empty: the table of that name among the method's results.
+        ``module:function``: ``(run, checkpoint) -> frame``. Empty: the method's result table of that name.
     is_by_checkpoint
-        Whether ``--checkpoint all`` puts the tables of all checkpoints below one another.
+        Whether ``--checkpoint all`` joins the tables of all checkpoints.
     needs_sample
-        Whether it is of one sample, given by ``--sample``: ``(run, checkpoint, sample) -> frame``.
+        Whether it shows the one sample of ``--sample``: ``(run, checkpoint, sample) -> frame``.
     write
-        ``module:function`` for what is no table: ``(run, checkpoint, path, report) -> number of rows``, where
-        ``report(done, total)`` tells progress.
+        ``module:function`` that writes a file of its own: ``(run, checkpoint, path, report) -> number of rows``.
+        It calls ``report(done, total)`` to show progress.
     endings
-        The endings of files that it can be written to.
+        Endings of the files that it can write.
     """
 
     name: str
@@ -101,30 +101,30 @@ class Export:
 
 @dataclass(frozen=True)
 class Command:
-    """Something that ``gsd`` can do.
+    """A command of ``gsd``.
 
     Parameters
     ----------
     name
         The words after ``gsd``: ``"analyze"``, ``"datasets add"``.
     help
-        One line, beginning with a small letter, without a full stop.
+        One line that begins with a small letter and has no full stop.
     options
-        A dataclass. Its fields are the flags, the docstrings below them the flags' help (``registry.options``).
+        A dataclass. Its fields are the flags; the docstring below a field is its help (``registry.options``).
     run
-        ``module:function``: ``(workspace, options, progress) -> result``, a dict that JSON can hold.
+        ``module:function``: ``(workspace, options, progress) -> result``, a dict of JSON values.
     describe
-        ``module:function``: ``result -> text`` for a person.
+        ``module:function``: ``result -> text``, what the command prints without ``--json``.
     needs
-        ``"workspace"``: one that exists; ``"new workspace"``: it is made where it is missing; ``"workspace if there"``:
-        else None; ``"nothing"``: always None; ``"context"``: `run` is ``(context, options) -> exit code or None``, and
-        gives out its result itself.
+        Which workspace `run` gets. ``"workspace"``: an existing one; ``"new workspace"``: a missing one is created;
+        ``"workspace if there"``: None if it is missing; ``"nothing"``: always None; ``"context"``: `run` is
+        ``(context, options) -> exit code or None`` and calls ``context.emit`` itself.
     order
-        Its place in ``gsd --help``.
+        Its position in ``gsd --help``, ascending.
     notes
-        What ``gsd NAME --help`` says below the flags.
+        Text below the flags in ``gsd NAME --help``.
     job
-        How it runs in the background; None: only in the foreground.
+        How it runs in the background; None if it never does.
     """
 
     name: str
@@ -140,16 +140,16 @@ class Command:
 
 @dataclass(frozen=True)
 class Method(Command):
-    """A command that computes something of a run.
+    """A command with results, exports and a page.
 
     Parameters
     ----------
     results
-        What it keeps of a run.
+        What it stores in a run.
     exports
-        Tables that it adds to ``gsd export``.
+        What it adds to ``gsd export``.
     page
-        Its page; None where it has none of its own.
+        Its page; None for no page.
     """
 
     results: tuple[ResultKind, ...] = ()

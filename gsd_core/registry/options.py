@@ -1,12 +1,13 @@
-"""Options of a command as a dataclass: flags, defaults and help have one home.
+"""Flags of a command, declared once as a dataclass: name, type, default and help.
 
-option       a field that says more than its type and default
+option       a field with more than a type and a default
+Flag         a field as the command line sees it
+iter_flags   every field of a dataclass as a Flag
 read_help    field → the docstring below it
-iter_flags   what a command line has to know of every field
 to_words     options → the words of a command line
 make_flag    a field's name → its flag
 
-``bool`` fields become switches, lists take several words, and a field without a default has to be given.
+A ``bool`` field is a switch. A list takes several words. A field without a default is required.
 """
 
 from __future__ import annotations
@@ -23,36 +24,37 @@ from typing import Any, NamedTuple
 
 
 def option(
-    default: Any = dataclasses.MISSING,
+    default: Any = ...,
     *,
     metavar: str = "",
     choices: Sequence[str] = (),
     is_positional: bool = False,
     check: str = "",
 ) -> Any:
-    """A field of options.
+    """A field of an options dataclass.
 
     Parameters
     ----------
     default
-        A list stands for a new list each time; none given: the option has to be given.
+        The default; a list is copied each time. ``...``: the option is required.
     metavar
-        What stands for the value in the help.
+        The name of the value in the help.
     choices
-        The values that are allowed.
+        The allowed values.
     is_positional
-        Whether it is a word of the command line without a flag.
+        Whether it is given without a flag.
     check
-        ``"positive"``, ``"port"`` or ``"window"``: what a value must be.
+        What a value must be: ``"positive"``, ``"port"``, ``"window"``, or the name of a ``"tier"`` or ``"export"``.
     """
     said = {"metavar": metavar, "choices": tuple(choices), "is_positional": is_positional, "check": check}
     if isinstance(default, list):
         return dataclasses.field(default_factory=default.copy, metadata=said)
+    default = dataclasses.MISSING if default is ... else default
     return dataclasses.field(default=default, metadata=said)
 
 
 class Flag(NamedTuple):
-    """An option on the command line. ``kind`` is str, int, float, bool or Path; the rest as in `option`."""
+    """An option on the command line. ``kind`` is str, int, float, bool or Path; the other fields as in `option`."""
 
     name: str
     kind: type
@@ -82,7 +84,7 @@ def read_help(options: type) -> dict[str, str]:
 
 
 def iter_flags(options: type) -> Iterator[Flag]:
-    """Every field of ``options``, in order. Raises ``TypeError`` for a type that no flag can take."""
+    """Every field of ``options``, in order. Raises ``TypeError`` for a type that a flag cannot have."""
     hints, told = typing.get_type_hints(options), read_help(options)
     for each in dataclasses.fields(options):
         kind, is_list = _resolve(hints[each.name], f"{options.__name__}.{each.name}")
@@ -95,17 +97,17 @@ def iter_flags(options: type) -> Iterator[Flag]:
 
 
 def _resolve(hint: Any, where: str) -> tuple[type, bool]:
-    """The type of one value, and whether there are several."""
+    """The type of one value, and whether the field is a list."""
     kind = next((each for each in typing.get_args(hint) if type(None) in typing.get_args(hint)), hint)
     is_list = typing.get_origin(kind) is list
     kind = typing.get_args(kind)[0] if is_list else kind
     if kind not in (str, int, float, bool, Path):
-        raise TypeError(f"{where} is {hint}: an option holds str, int, float, bool, Path or a list of them")
+        raise TypeError(f"{where} is {hint}: use str, int, float, bool, Path or a list of them")
     return kind, is_list
 
 
 def to_words(options: Any, leave_out: Sequence[str] = ()) -> list[str]:
-    """The words that give these options, those with their default value left out; positional ones come first."""
+    """The words that set these options, positional ones first. Defaults are left out."""
     first, rest = [], []
     for flag in iter_flags(type(options)):
         value = getattr(options, flag.name)
@@ -115,5 +117,10 @@ def to_words(options: Any, leave_out: Sequence[str] = ()) -> list[str]:
         if flag.is_positional:
             first += values
         else:
-            rest += [make_flag(flag.name), *([] if flag.kind is bool else values)]
+            rest += _give(make_flag(flag.name), [] if flag.kind is bool else values)
     return first + rest
+
+
+def _give(flag: str, values: list[str]) -> list[str]:
+    """Flag and values; ``--flag=-value`` where a value begins with a dash, which would read as another flag."""
+    return [f"{flag}={values[0]}"] if values[:1] and values[0].startswith("-") else [flag, *values]

@@ -1,10 +1,11 @@
-"""What a method keeps of a run: tables whose columns are declared before anything is written.
+"""Results that a method stores in a run: tables with declared columns.
 
-Column        one column: name, kind of value, what it means
-ResultKind    the tables of one result, and whether a run has one of it or one for each checkpoint
-make_columns  columns from a small table of text
+Column        one column: name, kind of value, meaning
+KINDS         all kinds of values
+ResultKind    the tables of one result
+make_columns  columns from lines of text
 
-Torch, Arrow and the database are not loaded: the command line and the pages read declarations too.
+This module loads neither torch, Arrow nor the database, because the command line and the pages read declarations.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ KINDS = (
 
 
 class Column(NamedTuple):
-    """``kind`` is one of ``KINDS``; ``json`` is any JSON value, kept as text and read back as the value."""
+    """``kind`` is one of ``KINDS``. ``json`` is any JSON value; it is stored as text and read as the value."""
 
     name: str
     kind: str
@@ -35,15 +36,15 @@ class ResultKind:
     Parameters
     ----------
     name
-        How the store files it. Unique among all methods.
+        Its name in the store, unique among all methods.
     made_by
-        The command that computes it, without ``gsd``: what an error tells a person to run.
+        The command that computes it, without ``gsd``; error messages name it.
     tables
         Name of a table → its columns.
     is_by_checkpoint
-        Whether each checkpoint has its own, or the run has one.
+        Whether each checkpoint has its own result, or the run has one.
     needs
-        Names of results that it was computed from. When one of them is replaced, this one is dropped.
+        Names of the results that it is computed from. When one of them is replaced, this one is dropped.
     """
 
     name: str
@@ -53,7 +54,7 @@ class ResultKind:
     needs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raise ``ValueError`` for a name that could not be a folder's name."""
+        """Raise ``ValueError`` for a name that cannot be a folder's name."""
         for each in (self.name, *self.tables):
             if not re.fullmatch(r"[a-z][a-z0-9_-]{0,63}", each):
                 raise ValueError(f"a result or a table cannot be called {each!r}")
@@ -69,12 +70,12 @@ def make_columns(text: str) -> tuple[Column, ...]:
     Raises
     ------
     ValueError
-        For a line without a comment, or a kind that does not exist.
+        For a line without a comment, or an unknown kind.
     """
     found = []
     for line in filter(None, map(str.strip, text.splitlines())):
         names, kind, comment = line.split(maxsplit=2)
         if kind not in KINDS:
-            raise ValueError(f"{names} is of the kind {kind!r}; there are {', '.join(KINDS)}")
+            raise ValueError(f"{names} has the unknown kind {kind!r}; known are {', '.join(KINDS)}")
         found += [Column(name, kind, comment) for name in names.split(",")]
     return tuple(found)

@@ -62,6 +62,8 @@ def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progres
         raise UserError(
             "the run exists already", f"run {name}", "add --resume to go on, or choose another --run name"
         )
+    if options.baseline_of:
+        workspace.open_run(options.baseline_of)  # a name that is not there is told before the work
     info = workspace.open_dataset(dataset)
     stored = workspace.read_samples(dataset, head=options.limit)
     with make_executor(options) as executor:

@@ -1,13 +1,13 @@
-"""Results of methods on a run: tables with declared columns, written whole or in batches, read in one way.
+"""Results of methods on a run: tables with declared columns, written whole or in batches.
 
-Results        the results of one run: what there is, read, write, drop
-ResultWriter   a result that grows by batches and goes on after a kill
-take_out       take a result, and what needs it, out of a run's document
-pack_arrays    named arrays → rows of a table of arrays; ``unpack_arrays`` is the way back
+Results        the results of one run: list, read, write, drop
+ResultWriter   writes a result in batches and resumes after a kill
+take_out       remove a result and its dependants from a run's document
+pack_arrays, unpack_arrays   named arrays → rows of a table, and back
 
-A result lies in a folder of its own, which counts from the moment that the run's document names it, so a kill leaves
-the former result or the new one. A result that grows is named apart until its writer ends it; meanwhile readers see the
-former result or, where there is none, the batches that are finished.
+Each result has its own folder, which is valid once the run's document names it. So a kill leaves the earlier result or
+the new one. An unfinished result is listed apart. Until it is finished, readers see the earlier result or, without
+one, the finished batches.
 """
 
 from __future__ import annotations
@@ -47,16 +47,17 @@ _TYPES: dict[str, pa.DataType] = {
     "list<int>": pa.list_(pa.int64()),
     "list<float>": pa.list_(pa.float64()),
 }
-_DTYPE = re.compile(r"[<|][biuf]\d{1,2}")  # no objects: reading must never run anything
-_BATCH = pa.field("batch", pa.int32(), nullable=False, metadata={"comment": "batch of a result that grew"})
+_DTYPE = re.compile(r"[<|][biuf]\d{1,2}")  # no objects: unpickling could run code
+_BATCH = pa.field(
+    "batch", pa.int32(), nullable=False, metadata={"comment": "batch of a result written in batches"}
+)
 _MARKS = pa.schema([_BATCH])
 
 
 class Results:
-    """The results of one run; ``run.results``. Made by ``RunReader``.
+    """The results of one run; ``run.results``.
 
-    Everywhere ``checkpoint`` None is the run's default checkpoint, and is of no concern to a kind of result that a run
-    has one of.
+    ``checkpoint`` None is the run's default checkpoint. It is ignored for a kind that is not ``is_by_checkpoint``.
     """
 
     def __init__(
@@ -65,35 +66,35 @@ class Results:
         self._folder, self._document, self._name, self._pick = folder, document, name, pick_checkpoint
 
     def has(self, kind: ResultKind, checkpoint: str | None = None) -> bool:
-        """Whether there is a finished result of this kind."""
+        """Whether a finished result of this kind is stored."""
         return self._find(RESULTS_KEY, kind, checkpoint) is not None
 
     def names(self) -> list[str]:
-        """Names of all kinds of results that are stored and finished."""
+        """Names of all kinds with a finished result."""
         return [name for name, found in self._document.store()[RESULTS_KEY].items() if found]
 
     def infos(self, name: str) -> dict[str, dict[str, Any]]:
-        """Checkpoint → info of every finished result called ``name``; ``""`` stands for the run as a whole."""
+        """Checkpoint → info of every finished result ``name``; ``""`` for a result of the run."""
         found = self._document.store()[RESULTS_KEY].get(name) or {}
         return copy.deepcopy({scope: each["info"] for scope, each in found.items()})
 
     def info(self, kind: ResultKind, checkpoint: str | None = None) -> dict[str, Any]:
-        """What was stored beside the tables, as a copy. Raises ``UserError`` when there is no such result."""
+        """The ``info`` of a result, as a copy. Raises ``UserError`` if there is no such result."""
         return copy.deepcopy(self._get(kind, checkpoint)["info"])
 
     def tables(self, kind: ResultKind, checkpoint: str | None = None) -> list[str]:
-        """Names of the tables that are stored; none where there is no such result."""
+        """Names of the stored tables; empty if there is no such result."""
         return list((self._find(RESULTS_KEY, kind, checkpoint) or {}).get("tables") or [])
 
     def read(self, kind: ResultKind, table: str, checkpoint: str | None = None) -> pd.DataFrame:
-        """A table, rows in the order they were written; of a result that only grows yet, its finished batches.
+        """A table in the order of writing. An unfinished first result gives its finished batches.
 
         Columns of lists and of JSON hold Python values.
 
         Raises
         ------
         UserError
-            When there is no such result, or it has no such table.
+            If there is no such result, or it has no such table.
         """
         while True:
             growing = None if self.has(kind, checkpoint) else self._find(GROWING_KEY, kind, checkpoint)
@@ -111,7 +112,7 @@ class Results:
             except (UserError, OSError, ValueError):
                 newest = self._find(GROWING_KEY if growing else RESULTS_KEY, kind, checkpoint)
                 if newest and newest["folder"] == entry["folder"]:
-                    raise  # nobody replaced it meanwhile: it is broken
+                    raise  # it was not replaced meanwhile, so it is broken
 
     def write(
         self,
@@ -120,14 +121,14 @@ class Results:
         info: dict[str, Any],
         checkpoint: str | None = None,
     ) -> None:
-        """Store a result whole, in place of an earlier one; results that need it are dropped with the earlier one.
+        """Store a result whole and replace an earlier one. Results that need the earlier one are dropped.
 
-        ``tables`` may be some of the declared ones. ``info`` is anything that JSON can hold.
+        ``tables`` may lack some of the declared tables. ``info`` is a dict of JSON values.
 
         Raises
         ------
         ValueError
-            For a table that is not declared, other columns than declared, or a value that its column cannot hold.
+            For an undeclared table, for other columns than declared, or for a value of another kind.
         """
         rows = {name: _to_arrow(frame, kind, name) for name, frame in tables.items()}
         entry = {"folder": f"{RESULTS_FOLDER}/{uuid.uuid4().hex}", "tables": list(rows), "info": info}
@@ -142,14 +143,14 @@ class Results:
     def open_writer(
         self, kind: ResultKind, settings: dict[str, Any], checkpoint: str | None = None
     ) -> ResultWriter:
-        """Begin a result that is written in batches, or go on with the unfinished one of the same ``settings``.
+        """Start a result that is written in batches, or continue an unfinished one with the same ``settings``.
 
-        An unfinished result of other settings is started over.
+        An unfinished result with other settings is discarded.
 
         Raises
         ------
         UserError
-            When another process writes this result.
+            If another process writes this result.
         """
         plain = json.loads(encode_json(settings))
         entry = self._find(GROWING_KEY, kind, checkpoint)
@@ -159,20 +160,20 @@ class Results:
         return ResultWriter(self, kind, self._scope(kind, checkpoint), entry)
 
     def drop(self, kind: ResultKind, checkpoint: str | None = None) -> None:
-        """Remove a result, finished or not, and those that need it; nothing happens when there is none."""
+        """Remove a result, finished or not, and the results that need it, if there is one."""
         for key in (RESULTS_KEY, GROWING_KEY):
             self.enter(kind, checkpoint, None, key)
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
     def folder_of(self, entry: dict[str, Any]) -> Folder:
-        """Where a result lies."""
+        """The folder of a result."""
         return self._folder.child(*entry["folder"].split("/"))
 
     def enter(
         self, kind: ResultKind, checkpoint: str | None, entry: dict[str, Any] | None, key: str = RESULTS_KEY
     ) -> None:
-        """Name a result in the document (None: name none) in one step, then remove the folders that it replaces."""
+        """List a result in the document (None: remove it) in one step, then delete the folders that it replaces."""
         scope = self._scope(kind, checkpoint)
         old: list[str] = []
 
@@ -211,7 +212,7 @@ class Results:
 
 
 def take_out(entries: dict[str, Any], name: str, scope: str) -> list[str]:
-    """Take a result, and what needs it at the same checkpoint, out of a document's ``entries``; their folders."""
+    """Remove a result and the results that need it, at one checkpoint, from ``entries``. Returns their folders."""
     entry = entries.get(name, {}).pop(scope, None)
     if entry is None:
         return []
@@ -220,7 +221,7 @@ def take_out(entries: dict[str, Any], name: str, scope: str) -> list[str]:
 
 
 class ResultWriter:
-    """Writes a result in batches; made by ``Results.open_writer``, used as a context manager.
+    """Writes a result in batches: a context manager, made by ``Results.open_writer``.
 
     >>> with run.results.open_writer(SEGMENTS, {"steps": 50}) as writer:
     ...     for batch, rows in computed:
@@ -228,7 +229,7 @@ class ResultWriter:
     ...             writer.append(batch, {"segments": rows})
     ...     writer.finish({"n_segments": 12})
 
-    Left without ``finish``, what was appended is kept, and the next writer of the same settings goes on.
+    Without ``finish`` the batches are kept, and the next writer with the same settings continues.
     """
 
     def __init__(self, results: Results, kind: ResultKind, scope: str, entry: dict[str, Any]) -> None:
@@ -245,11 +246,11 @@ class ResultWriter:
 
     @property
     def finished(self) -> set[int]:
-        """Batches that are stored or taken in: those to leave out."""
+        """Batches that are stored or buffered; leave them out."""
         return self._writer.known
 
     def append(self, batch: int, tables: Mapping[str, pd.DataFrame]) -> None:
-        """Take in one whole batch; it is stored by the next commit or ``flush``.
+        """Add one whole batch. The next commit or ``flush`` stores it.
 
         Raises
         ------
@@ -268,14 +269,14 @@ class ResultWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Store every batch taken in so far."""
+        """Store all buffered batches."""
         self._writer.commit()
 
     def finish(self, info: dict[str, Any]) -> None:
-        """End the result: from now on it is read in place of an earlier one."""
+        """Finish the result; it replaces an earlier one."""
         self.flush()
         for table in self._writer.tables.values():
-            table.create()  # also where no batch had a row for it
+            table.create()  # also if no batch had rows for it
         entry = {"folder": self._entry["folder"], "tables": list(self._kind.tables), "info": info}
         self._results.enter(self._kind, self._scope, entry)
 
@@ -296,7 +297,7 @@ def pack_arrays(arrays: Mapping[str, np.ndarray]) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        For an array of anything but booleans and numbers.
+        For an array that holds neither booleans nor numbers.
     """
     rows = []
     for name, value in arrays.items():
@@ -309,11 +310,11 @@ def pack_arrays(arrays: Mapping[str, np.ndarray]) -> pd.DataFrame:
 
 
 def unpack_arrays(frame: pd.DataFrame) -> dict[str, np.ndarray]:
-    """The arrays of such rows by name. Raises ``ValueError`` for a type that is no plain number."""
+    """The arrays of such rows, by name. Raises ``ValueError`` for other types than booleans and numbers."""
     found: dict[str, np.ndarray] = {}
     for name, dtype, shape, data in frame.itertuples(index=False, name=None):
         if not _DTYPE.fullmatch(dtype):
-            raise ValueError(f"array {name!r} claims the type {dtype!r}")
+            raise ValueError(f"array {name!r} has the type {dtype!r}; only booleans and numbers are read")
         found[name] = np.frombuffer(data, np.dtype(dtype)).reshape(shape).copy()
     return found
 
@@ -358,7 +359,7 @@ def _to_array(values: pd.Series, column: Column, table: str) -> pa.Array:
 
 
 def _is_missing(cell: Any) -> bool:
-    with suppress(TypeError, ValueError):  # a list or an array is no missing value
+    with suppress(TypeError, ValueError):  # a list or an array is not a missing value
         return bool(cell is None or cell is pd.NA or cell != cell)
     return False
 
@@ -371,7 +372,7 @@ def _read_whole(folder: Folder, kind: ResultKind, table: str) -> pd.DataFrame:
 
 
 def _read_growing(folder: Folder, kind: ResultKind, table: str) -> pd.DataFrame:
-    marks = _marks_table(folder).open()  # before the rows: what it names is whole in them
+    marks = _marks_table(folder).open()  # before the rows, so that every batch named here is whole in them
     found = _table(folder, table, pa.schema([])).open()
     if marks is None or found is None:
         return _to_frame(_make_schema(kind, table).empty_table(), kind, table)
@@ -381,7 +382,7 @@ def _read_growing(folder: Folder, kind: ResultKind, table: str) -> pd.DataFrame:
 
 
 def _to_frame(rows: pa.Table, kind: ResultKind, table: str) -> pd.DataFrame:
-    """The declared columns that are there; lists and JSON as Python values, also where JSON text stands for a list."""
+    """The declared columns that are stored. Lists and JSON become Python values; older lists are JSON text."""
     declared = {column.name: column.kind for column in kind.tables[table]}
     names = [name for name in rows.column_names if name in declared]
     nested = [name for name in names if declared[name] == "json" or declared[name].startswith("list")]

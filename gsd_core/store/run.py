@@ -1,11 +1,11 @@
-"""One run: its manifest, what capture and analysis write, what everybody reads.
+"""Writing a run: manifest, captured batches, analysis.
 
-Run        a run of the workspace; reads are in ``RunReader``
+Run        a run of the workspace; ``RunReader`` has the reads
 RunSample  one sample of a run (see ``infos``)
 
-Writers: capture (``write_samples``, ``append_batch`` …) holds the run's writer lock from its first call until
-``close()`` or the end of its process; on object storage, where a lock cannot fall with its process, the lease of
-``lease`` takes its place. An analysis needs no lock: it writes beside and is switched to at once.
+A capture (``write_samples``, ``append_batch`` …) holds the run's writer lock from its first write until ``close()`` or
+the end of its process; on object storage it holds the lease of ``lease``. An analysis needs no lock: it writes a new
+folder and then switches to it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ __all__ = ["Run", "RunSample"]
 
 
 class Run(RunReader):
-    """A run of a workspace; made by ``Workspace.create_run`` and ``Workspace.open_run``.
+    """A run of a workspace, made by ``Workspace.create_run`` and ``Workspace.open_run``.
 
     >>> with workspace.create_run("first", manifest, sketch_width=512, embedding_width=384) as run:
     ...     run.write_samples(rows)
@@ -75,7 +75,7 @@ class Run(RunReader):
     # -- manifest -------------------------------------------------------------------------------------------------
 
     def update_manifest(self, **fields: Any) -> None:
-        """Set fields of the manifest, all of them at once or none."""
+        """Set fields of the manifest: all or none."""
         if STORE_KEY in fields:
             raise ValueError(f"the field {STORE_KEY!r} belongs to the store")
         self._document.change(lambda document: document.update(fields))
@@ -83,7 +83,7 @@ class Run(RunReader):
     # -- capture --------------------------------------------------------------------------------------------------
 
     def write_samples(self, rows: Sequence[RunSample], skipped: Sequence[Skipped] = ()) -> None:
-        """Store the run's samples whole, in place of earlier ones; ``skipped`` are those left out of every batch."""
+        """Store the run's samples and replace earlier ones. ``skipped`` are samples that are in no batch."""
         self._become_writer()
         check_ids([row.sample.id for row in rows], f"run {self.name}")
         schema = run_sample_schema(self.embedding_width)
@@ -94,7 +94,7 @@ class Run(RunReader):
             self._table("skipped", skipped_schema()).overwrite(table.to_batches())
 
     def write_embeddings(self, spans: Sequence[str], vectors: np.ndarray) -> None:
-        """Add sentence embeddings (n, E) of spans. Those already stored stay as they are, so repeating is harmless."""
+        """Add sentence embeddings (n, E) of spans. Stored ones are kept, so repeating is safe."""
         self._become_writer()
         matrix = np.asarray(vectors, np.float32)
         if matrix.shape != (len(spans), self.embedding_width):
@@ -112,12 +112,12 @@ class Run(RunReader):
     def append_batch(
         self, checkpoint: str, step: int | None, batch: int, results: Sequence[SampleRecords | Skipped]
     ) -> None:
-        """Take in one whole batch; it is stored by the next commit (2,000 spans, 64 MiB or a minute), or ``flush()``.
+        """Add one whole batch. The next commit (2,000 spans, 64 MiB or a minute) or ``flush()`` stores it.
 
         Raises
         ------
         UserError
-            When another process writes the run, or a direction is not finite.
+            If another process writes the run, or a direction is not finite.
         ValueError
             For a batch that is stored already.
         """
@@ -129,7 +129,7 @@ class Run(RunReader):
             self.flush()
 
     def make_fragment_writer(self, checkpoint: str, step: int | None) -> FragmentWriter:
-        """What workers of other processes write a checkpoint's batches with; ``append_written`` takes them in."""
+        """A writer of a checkpoint's batches for worker processes; ``append_written`` adds what it wrote."""
         self._become_writer()
         self._writer(checkpoint, step)
         records, _ = self._checkpoint_tables(str(self._folder_of(checkpoint)))
@@ -137,7 +137,7 @@ class Run(RunReader):
         return FragmentWriter(records.uri, self.sketch_width)
 
     def append_written(self, checkpoint: str, step: int | None, written: WrittenBatch) -> None:
-        """Take in one whole batch that a worker wrote with ``make_fragment_writer``; otherwise as ``append_batch``."""
+        """Add one whole batch from a worker's ``make_fragment_writer``; otherwise as ``append_batch``."""
         self._become_writer()
         writer = self._writer(checkpoint, step)
         part = (written.fragments, written.n_rows, written.marks)
@@ -145,11 +145,11 @@ class Run(RunReader):
             self.flush()
 
     def flush(self) -> None:
-        """Store every batch taken in so far."""
+        """Store all buffered batches."""
         if self._writers:
             if not self._folder.is_local and any(writer.n_pending for writer in self._writers.values()):
                 check_lease(self._folder, self._lease_owner, f"run {self.name}")
-            self._become_writer()  # somebody who took over meanwhile repeats these batches
+            self._become_writer()  # a writer that took over meanwhile repeats these batches
         for writer in self._writers.values():
             writer.commit()
 
@@ -161,16 +161,16 @@ class Run(RunReader):
         return self._open_writer(folder).finished()
 
     def repair(self) -> int:
-        """Remove what a killed capture left of unfinished batches; returns how many spans. Starts a resumed capture.
+        """Start a resumed capture: delete spans of unfinished batches. Returns how many.
 
-        Batches that this object had taken in and not stored are dropped: they will be captured again.
+        Batches that this object has buffered are dropped and will be captured again.
         """
         return self._become_writer(takeover=True)
 
     def forget_batches(self, checkpoint: str, first: int = 0) -> int:
-        """Delete the batches of a checkpoint from number ``first`` on, to capture them again; returns how many spans.
+        """Delete a checkpoint's batches from number ``first`` on, to capture them again. Returns how many spans.
 
-        What was analysed of the checkpoint goes with them. Killed half-way, it leaves whole batches or none.
+        Results of the checkpoint are deleted too. After a kill, each batch is whole or gone.
         """
         self.flush()
         self._become_writer()
@@ -191,17 +191,17 @@ class Run(RunReader):
         return self._open_writer(folder).forget(first)
 
     def compact(self, from_fragments: int = 2) -> None:
-        """Join the fragments of many commits, for faster reads, where a table has at least so many; rows stay."""
+        """Join fragments of tables that have at least ``from_fragments``, for faster reads. Rows do not change."""
         self._become_writer()
         self.flush()
         for entry in self._document.store()["checkpoints"]:
             self._open_writer(entry["folder"]).compact(from_fragments)
 
     def build_index(self, checkpoint: str, *, again: bool = False) -> dict[str, Any] | None:
-        """Index a checkpoint's directions where that makes ``search`` quicker; what was built, None where nothing was.
+        """Index a checkpoint's directions, if there are more than 200 MiB of them; below that an index saves no time.
 
-        Below 200 MiB of directions reading them all is as quick. ``{n_rows, factor, recall, recall_at, seconds}`` is
-        kept in ``manifest["index"]`` under the checkpoint's name; an index of all rows stays, unless `again`.
+        Returns ``{n_rows, factor, recall, recall_at, seconds}``, which ``manifest["index"]`` keeps under the
+        checkpoint's name, or None if nothing was built. An index of all rows is kept, unless `again`.
         """
         folder = self._folder_of(checkpoint)
         records = self._checkpoint_tables(folder)[0] if folder else None
@@ -220,7 +220,7 @@ class Run(RunReader):
         return built
 
     def close(self) -> None:
-        """Store what was taken in and let others write. The object can still read, and write again."""
+        """Store buffered batches and release the lock. The object can still read, and write again."""
         was_writing = self._is_writing
         try:
             if was_writing and (not self._folder.is_local or is_writer(self._folder.path, self)):
@@ -234,10 +234,10 @@ class Run(RunReader):
                 release_lease(self._folder, self._lease_owner)
 
     def write_controls(self, checkpoint: str, frame: pd.DataFrame, vectors: np.ndarray) -> None:
-        """Store the controls of a checkpoint whole, in place of earlier ones.
+        """Store the controls of a checkpoint and replace earlier ones.
 
-        ``frame``: ``kind`` ("windows", "tokens"), ``sample, token_start, token_end``; ``vectors`` (n, P) unit norm or
-        zero, row by row. Raises ``ValueError`` for another shape and for a checkpoint without captured spans.
+        ``frame`` has ``kind`` ("windows", "tokens"), ``sample, token_start, token_end``; ``vectors`` (n, P) has its
+        directions, unit norm or zero. Raises ``ValueError`` for another shape or a checkpoint without spans.
         """
         self._become_writer()
         folder = self._folder_of(checkpoint)
@@ -260,17 +260,15 @@ class Run(RunReader):
         arrays: dict[str, np.ndarray],
         info: dict[str, Any],
     ) -> None:
-        """Store an analysis of one checkpoint whole, in place of an earlier one.
+        """Store the analysis of a checkpoint and replace an earlier one. Results that need the earlier one are dropped.
 
-        Results that were found in the earlier clusters are dropped with them.
-
-        ``points``: ``span, x, y, cluster, probability``, one row a span, stored in capture order. ``clusters``:
+        ``points``: ``span, x, y, cluster, probability``, a row for each span, stored in capture order. ``clusters``:
         ``cluster, size, label, terms, exemplars``. ``arrays``: booleans or numbers by name.
         """
         place = {span: at for at, span in enumerate(self.read_spans(checkpoint, ["span"])["span"])}
         ranks = points["span"].map(place)
         if ranks.isna().any() or ranks.duplicated().any():
-            raise ValueError("every point must be a captured span of its own")
+            raise ValueError("every point must be another captured span")
         points = points.iloc[np.argsort(ranks.to_numpy(), kind="stable")]
         tables = {"points": points, "clusters": clusters, "arrays": pack_arrays(arrays)}
         self.results.write(MAP, tables, info, checkpoint)
@@ -278,14 +276,14 @@ class Run(RunReader):
     # -- inside ---------------------------------------------------------------------------------------------------
 
     def _become_writer(self, takeover: bool = False) -> int:
-        """Hold the lock; at the start of writing, also repair what a kill left. Returns how many spans that removed."""
+        """Hold the lock. At the start of writing, also repair after a kill; returns how many spans were deleted."""
         if self._folder.is_local:
             is_lost = self._is_writing and not is_writer(self._folder.path, self)
             if is_lost and not takeover and any(writer.n_pending for writer in self._writers.values()):
                 raise UserError(
                     "the run was taken over by another part of this process",
                     f"run {self.name}",
-                    "resume the capture: the batches not stored here will be repeated",
+                    "resume the capture; batches that are not stored will be captured again",
                 )
             acquire_writer(self._folder.path, self, f"run {self.name}", takeover)
             self._is_writing = self._is_writing and not is_lost
@@ -323,7 +321,7 @@ class Run(RunReader):
 
             def enter(document: dict[str, Any]) -> None:
                 entries = document[STORE_KEY]["checkpoints"]
-                # Numbered, not named: a checkpoint may be called anything, a folder may not.
+                # A checkpoint may have any name; a folder may not.
                 entries.append(
                     {
                         "name": checkpoint,
@@ -334,9 +332,9 @@ class Run(RunReader):
 
             self._document.change(enter)
         folder = self._folder_of(checkpoint)
-        if folder is None:  # only if somebody edits the document by hand meanwhile
+        if folder is None:  # only if the document was edited by hand
             raise UserError(
-                "the checkpoint vanished from the run's document", f"run {self.name}", "start again"
+                "the checkpoint is missing in the run's document", f"run {self.name}", "start again"
             )
         writer = self._open_writer(folder)
         self._writers[checkpoint] = writer
@@ -344,6 +342,6 @@ class Run(RunReader):
 
 
 def _release(path: str, is_local: bool) -> None:
-    """The lock of a run object that is gone falls; one that was taken over stays with its new owner."""
+    """Release the lock of a deleted run object, unless another object took over."""
     if is_local:
         release_writer(path, None)

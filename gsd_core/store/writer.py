@@ -1,10 +1,10 @@
-"""Whole batches, buffered, committed in an order that a kill cannot spoil.
+"""Writing whole batches, safe against a kill at any moment.
 
-BatchWriter   buffer of some tables that grow together: append, take in what a worker wrote, commit, repair
+BatchWriter   buffers batches of several tables: append, commit, repair
+COMMIT_ROWS, COMMIT_BYTES, COMMIT_S   when a commit is due
 
-A commit is two: first the rows, then the marks of their batches. Rows whose batch has no mark are invisible to every
-reader and are deleted by ``repair``, so a kill anywhere costs at most the batches that were not yet marked, and never
-leaves half of one.
+A commit has two steps: first the rows, then the marks of their batches. Readers ignore rows whose batch has no mark,
+and ``repair`` deletes them. So a kill loses only batches without a mark, and no batch is ever half stored.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from gsd_core.store.tables import Table
 
 COMMIT_ROWS = 2_000
 COMMIT_BYTES = 64 * 2**20
-COMMIT_S = 60.0  # a slow model must not have more than a minute of work unsaved
+COMMIT_S = 60.0  # a slow model must not lose more than a minute of work
 
 
 class BatchWriter:
-    """Writes batches of rows into ``tables``, each with a column ``batch``, and a row of ``marks`` for every whole one.
+    """Writes batches into ``tables``, which have a column ``batch``, and ``marks`` for every whole batch.
 
-    The caller holds a lock. ``known`` are the batches that are stored or taken in.
+    The caller holds a lock. ``known`` are the stored and the buffered batches.
     """
 
     def __init__(self, tables: Mapping[str, Table], marks: Table) -> None:
@@ -39,7 +39,7 @@ class BatchWriter:
 
     @property
     def n_pending(self) -> int:
-        """Batches taken in and not stored yet."""
+        """Number of buffered batches."""
         return len(self._new_marks)
 
     def finished(self) -> set[int]:
@@ -47,22 +47,22 @@ class BatchWriter:
         return _batches_of(self._marks)
 
     def repair(self) -> int:
-        """Delete rows of batches that were never finished; returns how many."""
+        """Delete rows of unfinished batches. Returns how many."""
         self.known = self.finished()
         return sum(table.delete_batches(_batches_of(table) - self.known) for table in self.tables.values())
 
     def forget(self, first: int) -> int:
-        """Delete the batches from number ``first`` on, marks before rows; returns how many rows."""
+        """Delete batches from number ``first`` on, marks before rows. Returns how many rows."""
         self._marks.delete_batches({batch for batch in self.finished() if batch >= first})
         return self.repair()
 
     def append(self, batch: int, rows: Mapping[str, pa.RecordBatch], marks: pa.RecordBatch) -> bool:
-        """Take in one whole batch; returns whether a commit is due.
+        """Buffer one whole batch. Returns whether a commit is due.
 
         Raises
         ------
         ValueError
-            A batch that is stored already: a mistake of the caller.
+            For a batch that is stored already.
         """
         self._refuse_known(batch)
         for name, each in rows.items():
@@ -74,14 +74,14 @@ class BatchWriter:
     def append_fragments(
         self, batch: int, table: str, fragments: Sequence[str], n_rows: int, marks: pa.RecordBatch
     ) -> bool:
-        """Take in one whole batch whose rows of ``table`` a worker has written; returns whether a commit is due.
+        """Buffer one whole batch whose rows of ``table`` a worker wrote. Returns whether a commit is due.
 
         Raises
         ------
         UserError
-            When the worker's files are not in the table's folder.
+            If the worker's files are not in the table's folder.
         ValueError
-            A batch that is stored already.
+            For a batch that is stored already.
         """
         self._refuse_known(batch)
         self.tables[table].check_fragments(fragments)
@@ -102,11 +102,11 @@ class BatchWriter:
         return max(self._n_rows, self._n_marks) >= COMMIT_ROWS or self._n_bytes >= COMMIT_BYTES or late
 
     def commit(self) -> None:
-        """Store everything buffered: rows first, marks last."""
+        """Store all buffered batches: rows first, marks last."""
         for name, table in self.tables.items():
             if self._rows[name]:
                 table.append(pa.Table.from_batches(self._rows[name], schema=table.schema))
-                self._rows[name] = []  # a failure below must not write them twice
+                self._rows[name] = []  # if a step below fails, these must not be written twice
             if self._fragments[name]:
                 table.append_fragments(self._fragments[name])
                 self._fragments[name] = []
@@ -117,7 +117,7 @@ class BatchWriter:
         self._last_commit = time.monotonic()
 
     def compact(self, from_fragments: int) -> None:
-        """Join the fragments of many small commits."""
+        """Join fragments of tables that have at least ``from_fragments``."""
         for table in (*self.tables.values(), self._marks):
             table.compact(from_fragments)
 

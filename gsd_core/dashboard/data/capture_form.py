@@ -1,6 +1,7 @@
 """The settings of a capture on the data page.
 
 show_settings   names, model, tier and spans, and the button that starts the job
+make_steps      what that job does
 """
 
 from __future__ import annotations
@@ -9,14 +10,20 @@ from pathlib import Path
 
 import streamlit as st
 
+from gsd_core.dashboard.data.uploads import make_map
 from gsd_core.dashboard.frame import workspaces
 from gsd_core.dashboard.frame.page_text import show_error
-from gsd_core.dashboard.jobs import commands, job_view
-from gsd_core.dashboard.jobs.commands import SEGMENTERS, WINDOWS, CaptureChoice
+from gsd_core.dashboard.jobs import job_view
+from gsd_core.dashboard.jobs.job_steps import Step
 from gsd_core.errors import UserError
+from gsd_core.methods.analyze_method import AnalyzeOptions
+from gsd_core.methods.capture_method import SEGMENTERS, CaptureOptions
+from gsd_core.methods.datasets_method import DatasetsAddOptions
 from gsd_core.tiers import TIERS
+from gsd_core.types import name_is_valid
 
 LARGEST_WITHOUT_LIMIT = 300
+WINDOWS = ("all", "0", "1", "2", "4")
 DEMO_MODEL = "The bundled demo model"
 
 
@@ -64,26 +71,41 @@ def show_settings(
         default = names.index("steps" if has_steps or file is None else "sentences")
         segmenter = st.selectbox("Cut into", names, index=default, key=f"set_seg_{key}")
         st.caption(SEGMENTERS[segmenter])
-    choice = CaptureChoice(
-        dataset=name,
-        run=run,
-        file=file,
-        mapping=mapping,
-        model=model if own else "demo",
-        tier=tier,
-        window=window,
-        segmenter=segmenter,
-        limit=None if everything else int(limit),
-    )
     if st.button("Capture and analyse", type="primary", icon=":material/play_arrow:", key=f"start_{key}"):
+        options = CaptureOptions(
+            dataset=name,
+            model=model.strip() if own else "demo",
+            tier=tier,
+            window=window if TIERS[tier].has_window else None,
+            segmenter=segmenter,
+            run=run,
+            limit=None if everything else int(limit),
+        )
         try:
-            lines = commands.capture_commands(workspaces.workspace_uri(), choice)
+            steps = make_steps(options, file, mapping)
             if any(info.name == run for info in workspaces.list_runs()):
                 raise UserError("a run of this name exists", run, "choose another name")
         except UserError as error:
             show_error(error)
             return
-        job_view.start_and_show(f"Capture {name} as {run}", lines, run=run, dataset=name)
+        job_view.start_and_show(*steps, run=run, dataset=name)
+
+
+def make_steps(options: CaptureOptions, file: Path | None, mapping: dict[str, str]) -> list[Step]:
+    """Read ``file`` where there is one, capture, analyse. ``UserError`` for a name or model that cannot be."""
+    for name, what in ((options.dataset, "data set name"), (options.run or "", "run name")):
+        if not name_is_valid(name):
+            raise UserError(
+                f"a {what} may hold letters, digits, dot, dash, underscore, at most 64", name or "(empty)"
+            )
+    if not options.model.strip() or options.model.startswith("-"):
+        raise UserError("this cannot be a model", options.model or "(empty)", "write a folder or a hub id")
+    steps = [Step("capture", options), Step("analyze", AnalyzeOptions(options.run or ""))]
+    if file is not None:
+        steps.insert(
+            0, Step("datasets add", DatasetsAddOptions(str(file), options.dataset, make_map(mapping)))
+        )
+    return steps
 
 
 def _free_run_name(dataset: str) -> str:

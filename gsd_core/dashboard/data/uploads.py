@@ -23,9 +23,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from gsd_core.dashboard.jobs.commands import preview_command
+from gsd_core.dashboard.jobs.job_steps import Step, make_argv
 from gsd_core.dashboard.jobs.job_store import environment
 from gsd_core.errors import UserError
+from gsd_core.methods.datasets_method import DatasetsPreviewOptions
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".parquet")
 COMPRESSED = (".gz", ".zst")
@@ -108,9 +109,19 @@ def find_upload(workspace: str | Path, name: str) -> Path:
     return uploads_folder(workspace) / name
 
 
+def make_map(mapping: dict[str, str]) -> str | None:
+    """``question=COL,…`` for ``--map``; None where nothing was corrected. ``UserError`` for a column it cannot name."""
+    chosen = {role: column for role, column in mapping.items() if column}
+    for column in chosen.values():
+        if "," in column or "=" in column:
+            raise UserError("a column with a comma or an equals sign cannot be chosen", column, "rename it")
+    return ",".join(f"{role}={column}" for role, column in chosen.items()) or None
+
+
 def load_preview(workspace: str | Path, file: Path, mapping: dict[str, str], head: int = 20) -> Preview:
     """Ask the reader what it understands of ``file``. ``UserError`` with its message where it refuses."""
-    command = preview_command(workspace, file, mapping, head)
+    options = DatasetsPreviewOptions(str(file), head, make_map(mapping))
+    command = make_argv(workspace, Step("datasets preview", options))
     try:
         done = subprocess.run(
             command,

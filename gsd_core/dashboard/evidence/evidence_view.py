@@ -6,6 +6,7 @@ load_cosines    cosines of random pairs or of best partners, by kind
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import pandas as pd
@@ -27,8 +28,9 @@ from gsd_core.dashboard.frame.charts import show_chart
 from gsd_core.dashboard.frame.page_text import escape
 from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.jobs import job_view
-from gsd_core.dashboard.jobs.commands import evaluate_commands
+from gsd_core.dashboard.jobs.job_steps import Step
 from gsd_core.methods.analyze_method import STRUCTURE
+from gsd_core.methods.evaluate_method import EvaluateOptions
 
 COLORS = {"above": "green", "below": "orange", "even": "gray"}
 
@@ -107,6 +109,15 @@ def _show_benchmark(chosen: Chosen, rows: pd.DataFrame) -> None:
     )
 
 
+def make_options(run: str, label: str, level: str, differ: Sequence[str]) -> EvaluateOptions:
+    """An evaluation at all checkpoints; labels are named with or without their ``meta.``."""
+
+    def name(field: str) -> str:
+        return field if field.startswith("meta.") else f"meta.{field}"
+
+    return EvaluateOptions(run, name(label), level, "all", [name(each) for each in differ])
+
+
 def _show_form(chosen: Chosen) -> None:
     view = run_cache.get_view(chosen)
     labels = [label.name for label in view.labels]
@@ -120,8 +131,8 @@ def _show_form(chosen: Chosen) -> None:
         differ = right.multiselect("Neighbours must differ in", labels)
         sent = st.form_submit_button("Evaluate all checkpoints", type="primary")
     if sent and workspaces.can_run_jobs():
-        commands = evaluate_commands(workspaces.workspace_uri(), chosen.info.name, label, level, differ)
-        job_view.start_and_show(f"Evaluate {chosen.info.name}", commands, run=chosen.info.name)
+        options = make_options(chosen.info.name, label, level, differ)
+        job_view.start_and_show(Step("evaluate", options), run=chosen.info.name)
     st.caption(
         f"With other tiers and controls, from a shell: `gsd evaluate {chosen.info.name} --label meta.FIELD "
         "--checkpoint all --against RUN …`"

@@ -16,16 +16,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
+from gsd_core.registry.catalog import list_pages
+
+_FOLDER = Path(__file__).resolve().parents[3]
+# Pages of other packages have no file here; their addresses are known to the router alone.
 PAGES = {
     name: f"pages/{name}.py"
-    for name in (
-        *("overview", "map", "trace", "alignment", "stresses", "twins"),
-        *("timeline", "evidence", "data", "help"),
-    )
+    for name in ("overview", *(page.name for page in list_pages()), "data", "help")
+    if (_FOLDER / "pages" / f"{name}.py").is_file()
 }
 _REMEMBERED = "gsd_remembered"
 SEPARATOR = "\x1f"  # labels may hold any character that people type

@@ -1,5 +1,7 @@
 """Chooses the run and checkpoint of a page.
 
+find_owners   which runs are baselines or controls of which
+pick_run      the run that a page begins with
 choose_run    select boxes for run and checkpoint, and keys that step through the checkpoints
 choose_keys   a switch for these keys
 has_keys      whether the keys are on
@@ -7,12 +9,15 @@ has_keys      whether the keys are on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from gsd_core.dashboard.frame import address, workspaces
 from gsd_core.dashboard.frame.page_text import escape
 from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.store import RunInfo
+from gsd_core.tiers import find_tier
 
 _KEYS, _OFF = "keys", "off"  # in the address
 
@@ -34,17 +39,48 @@ def choose_keys() -> None:
     )
 
 
-def choose_run() -> Chosen | None:
+def find_owners(infos: Sequence[RunInfo]) -> dict[str, str]:
+    """Run → the run that it is a baseline or control of: what it was captured as or, for a tier that is no gradient,
+    the newest run of the same spans that is."""
+    owners = {info.name: str(info.manifest.get("baseline_of") or "") for info in infos}
+    spans_of = {info.name: [info.manifest.get(key) for key in ("dataset", "segmenter")] for info in infos}
+    gradients = [info.name for info in infos if _is_gradient(info)]
+    for info in infos:
+        if not owners[info.name] and not _is_gradient(info):
+            same = [name for name in gradients if spans_of[name] == spans_of[info.name]]
+            owners[info.name] = same[0] if same else ""
+    return {name: owner for name, owner in owners.items() if owner in owners}
+
+
+def _is_gradient(info: RunInfo) -> bool:
+    tier = find_tier(info.manifest.get("tier"))
+    return tier is None or tier.is_gradient
+
+
+def pick_run(infos: Sequence[RunInfo], needs: Sequence[str] = ()) -> str:
+    """The newest run with all results that a page ``needs``, else the newest with spans, else the newest. ``infos`` are
+    newest first; baselines are left out where they can be."""
+    owners = find_owners(infos)
+    own = [info for info in infos if info.name not in owners] or list(infos)
+    ready = [info for info in own if info.n_spans and all(info.results.get(each) for each in needs)]
+    return next(iter(ready or [info for info in own if info.n_spans] or own)).name
+
+
+def choose_run(needs: Sequence[str] = ()) -> Chosen | None:
     """Select boxes for the run and, where there are several, its checkpoint; None where there is no run.
 
-    Two buttons, each with a key, go to the checkpoints before and after.
+    It begins with ``pick_run`` of what the page ``needs``. Two buttons, each with a key, go to the checkpoints before
+    and after.
     """
-    runs = {info.name: info for info in workspaces.list_runs() if info.status != "broken"}
-    if not runs:
+    infos = [info for info in workspaces.list_runs() if info.status != "broken"]
+    if not infos:
         return None
-    wanted = st.query_params.get("run")
-    if wanted and wanted not in runs:
+    wanted, owners = address.read_address("run"), find_owners(infos)
+    runs = {info.name: info for info in infos if info.name not in owners or info.name == wanted}
+    if st.query_params.get("run") and wanted not in runs:
         st.warning(f"There is no run “{escape(wanted)}” in this workspace; showing another.")
+    if wanted not in runs:
+        address.write_address("run", pick_run(infos, needs))  # a copied link must name its run
     name = address.choose(
         "Run",
         "run",

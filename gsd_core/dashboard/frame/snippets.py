@@ -27,8 +27,8 @@ from typing import NamedTuple
 import numpy as np
 import streamlit as st
 
+from gsd_core.comparison.nulls import Null
 from gsd_core.dashboard.look.colors import Mark
-from gsd_core.dashboard.reading.cosine_queries import Null
 
 MEASURES = {
     "loss": "Mean negative log-likelihood of the span's tokens, in nats per token.",

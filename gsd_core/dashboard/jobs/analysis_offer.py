@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import streamlit as st
 
-from gsd_core.dashboard.frame import run_cache, workspaces
+from gsd_core.dashboard.frame import run_cache
 from gsd_core.dashboard.frame.address import PAGES
 from gsd_core.dashboard.frame.page_text import show_error
 from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.jobs import job_view
-from gsd_core.dashboard.jobs.commands import analyze_commands
+from gsd_core.dashboard.jobs.job_steps import Step
 from gsd_core.dashboard.reading.structure_queries import Structure
 from gsd_core.errors import UserError
+from gsd_core.methods.analyze_method import AnalyzeOptions
 
 
 def show_unanalyzed(chosen: Chosen) -> None:
@@ -31,8 +32,7 @@ def show_unanalyzed(chosen: Chosen) -> None:
         )
         with st.container(horizontal=True):
             if info.n_spans and st.button("Analyse this run", type="primary", icon=":material/auto_awesome:"):
-                commands = analyze_commands(workspaces.workspace_uri(), info.name)
-                job_view.start_and_show(f"Analyse {info.name}", commands, run=info.name)
+                job_view.start_and_show(Step("analyze", AnalyzeOptions(info.name)), run=info.name)
             st.page_link(
                 PAGES["trace"],
                 label="Read its traces",
@@ -56,7 +56,7 @@ def open_structure(chosen: Chosen) -> Structure | None:
                 f"The button runs `gsd analyze {chosen.info.name}`, which keeps the layout and adds stresses and twins."
             )
             if st.button("Find stresses and twins", type="primary", icon=":material/auto_awesome:"):
-                commands = analyze_commands(workspaces.workspace_uri(), chosen.info.name)
-                job_view.start_and_show(f"Analyse {chosen.info.name}", commands, run=chosen.info.name)
+                name = chosen.info.name
+                job_view.start_and_show(Step("analyze", AnalyzeOptions(name)), run=name)
         job_view.show_jobs(limit=1)
     return structure

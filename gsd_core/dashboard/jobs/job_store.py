@@ -24,11 +24,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
+from gsd_core.dashboard.jobs.job_steps import find_job
 from gsd_core.dashboard.jobs.supervisor import count_before, is_alive, read_json, write_json
 from gsd_core.errors import UserError
 
@@ -42,8 +44,8 @@ START_GRACE_S = 20.0  # a job without a process counts as dead after this time
 class Job:
     """One job. ``status``: starting | queued | running | done | failed | cancelled. Times in seconds since the epoch.
 
-    ``command`` is the index of the command that runs or ran last. ``is_dead``: its process vanished without a result.
-    ``n_before``: jobs that must run before a queued one.
+    ``names`` are those of the commands in the registry; ``command`` is the index of the one that runs or ran last.
+    ``is_dead``: its process vanished without a result. ``n_before``: jobs that must run before a queued one.
     """
 
     id: str
@@ -56,6 +58,7 @@ class Job:
     started: float
     ended: float | None
     folder: Path
+    names: list[str] = field(default_factory=list)
     exit_codes: list[int] = field(default_factory=list)
     is_cancelling: bool = False
     is_dead: bool = False
@@ -69,15 +72,17 @@ class Job:
     @property
     def stage(self) -> str:
         """The command that runs or ran last in a word: ``capture``."""
-        return _stage_of(self.commands[self.command]) if self.commands else ""
+        if self.command >= len(self.names):
+            return Path(self.commands[self.command][0]).name if self.commands else ""
+        name = self.names[self.command]
+        told = find_job(name)
+        return told.word if told else name
 
-
-def _stage_of(argv: list[str]) -> str:
-    words = iter(argv)
-    for word in words:
-        if word in ("datasets", "capture", "analyze", "demo", "export"):
-            return "read the data" if word == "datasets" else word
-    return Path(argv[0]).name if argv else ""
+    @property
+    def opens(self) -> str:
+        """The page that shows what the job made; empty for none."""
+        told = find_job(self.names[-1]) if self.names else None
+        return told.opens if told else ""
 
 
 def jobs_folder(workspace: str | Path) -> Path:
@@ -91,8 +96,10 @@ def start_job(
     commands: list[list[str]],
     run: str | None = None,
     dataset: str | None = None,
+    names: Sequence[str] = (),
 ) -> Job:
-    """Start ``commands`` (argument lists, run in order until one fails) in the background (ours).
+    """Start ``commands`` (argument lists, run in order until one fails) in the background; ``names`` are theirs in the
+    registry (ours).
 
     They wait while ``MAX_RUNNING`` other jobs run. ``UserError`` where ``MAX_ACTIVE`` jobs run or wait already, or
     where the workspace cannot be written.
@@ -112,6 +119,7 @@ def start_job(
             "id": identity,
             "title": title,
             "commands": commands,
+            "names": list(names),
             "run": run,
             "dataset": dataset,
             "started": now,
@@ -176,6 +184,7 @@ def read_job(workspace: str | Path, identity: str) -> Job:
         started=started,
         ended=state.get("ended"),
         folder=folder,
+        names=list(map(str, record.get("names", []))),
         exit_codes=list(state.get("exit_codes", [])),
         is_cancelling=(folder / "cancel").exists(),
         is_dead=dead,
@@ -224,14 +233,15 @@ def kill_job(job: Job) -> bool:
 
 
 def restart_job(workspace: str | Path, job: Job) -> Job:
-    """Start the unfinished commands as a new job; a capture that had begun continues with ``--resume``."""
+    """Start the unfinished commands as a new job; one that had begun goes on in the way that its command declares."""
     finished = sum(1 for code in job.exit_codes if code == 0)
-    remaining = [list(argv) for argv in job.commands[finished:]]
-    if remaining and "capture" in remaining[0] and "--resume" not in remaining[0]:
-        remaining[0].append("--resume")
+    remaining, names = [list(argv) for argv in job.commands[finished:]], job.names[finished:]
     if not remaining:
         raise UserError("the job has finished", job.title, "open its run instead")
-    return start_job(workspace, job.title, remaining, run=job.run, dataset=job.dataset)
+    told = find_job(names[0]) if names else None
+    if told and told.resume and told.resume not in remaining[0]:
+        remaining[0].append(told.resume)
+    return start_job(workspace, job.title, remaining, job.run, job.dataset, names)
 
 
 def remove_job(job: Job) -> None:

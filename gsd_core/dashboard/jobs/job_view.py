@@ -16,6 +16,7 @@ from gsd_core.dashboard.frame.address import PAGES
 from gsd_core.dashboard.frame.page_text import escape, show_error
 from gsd_core.dashboard.frame.snippets import format_bytes, format_duration, format_when
 from gsd_core.dashboard.jobs import job_output, job_store
+from gsd_core.dashboard.jobs.job_steps import Step, make_argv, make_title
 from gsd_core.dashboard.jobs.job_store import Job
 from gsd_core.errors import UserError
 
@@ -114,11 +115,11 @@ def _show_actions(job: Job) -> None:
                 job_store.kill_job(job)
                 st.rerun()
         elif job.status == "done":
-            if job.run:
+            if job.run and job.opens in PAGES:
                 st.page_link(
-                    PAGES["map"],
-                    label="Open the map",
-                    icon=":material/scatter_plot:",
+                    PAGES[job.opens],
+                    label=f"Open {job.opens}",
+                    icon=":material/arrow_forward:",
                     query_params={"run": job.run},
                 )
         elif st.button("Continue", key=f"resume_{job.id}", icon=":material/resume:"):
@@ -134,15 +135,15 @@ def _show_actions(job: Job) -> None:
             st.rerun()
 
 
-def start_and_show(
-    title: str, commands: list[list[str]], run: str | None, dataset: str | None = None
-) -> None:
-    """Start a job and rerun the page, which shows it; an error is shown in place."""
+def start_and_show(*steps: Step, run: str | None, dataset: str | None = None) -> None:
+    """Start a job of these steps and rerun the page, which shows it; an error is shown in place."""
     if not workspaces.can_run_jobs():
         st.info(f"{workspaces.find_obstacle()}: start the stage from the command line.")
         return
     try:
-        job = job_store.start_job(workspaces.workspace_uri(), title, commands, run=run, dataset=dataset)
+        uri = workspaces.workspace_uri()
+        argvs, names = [make_argv(uri, step) for step in steps], [step.command for step in steps]
+        job = job_store.start_job(uri, make_title(steps), argvs, run, dataset, names)
     except UserError as error:
         show_error(error)
         return

@@ -17,14 +17,16 @@ import streamlit as st
 from gsd_core.dashboard.frame import workspaces
 from gsd_core.dashboard.frame.address import PAGES
 from gsd_core.dashboard.frame.page_text import escape, show_error
+from gsd_core.dashboard.frame.run_choice import find_owners
 from gsd_core.dashboard.frame.snippets import Number, format_when, show_numbers
 from gsd_core.dashboard.jobs import job_view
-from gsd_core.dashboard.jobs.commands import analyze_commands, base_command
+from gsd_core.dashboard.jobs.job_steps import Step
 from gsd_core.dashboard.look.colors import NOISE_MARK, compute_marks
 from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.dashboard.reading.run_view import describe_tier, stamp_of
 from gsd_core.errors import UserError
-from gsd_core.methods.analyze_method import MAP
+from gsd_core.methods.analyze_method import MAP, AnalyzeOptions
+from gsd_core.methods.demo_method import DemoOptions
 from gsd_core.store import DatasetInfo, RunInfo
 
 THUMBNAIL_POINTS = 900
@@ -58,8 +60,7 @@ def show_first_steps(has_datasets: bool) -> None:
                 icon=":material/science:",
                 help="Captures the bundled corpus with the bundled model in a few minutes.",
             ):
-                command = [*base_command(workspaces.workspace_uri()), "demo", "--no-serve"]
-                job_view.start_and_show("Build the demo", [command], run="demo")
+                job_view.start_and_show(Step("demo", DemoOptions(no_serve=True)), run="demo")
 
 
 def compute_thumbnail(points: pd.DataFrame) -> str:
@@ -105,7 +106,7 @@ def _describe(manifest: dict[str, Any]) -> str:
     return " · ".join(word for word in words if word)
 
 
-def _show_card(info: RunInfo) -> None:
+def _show_card(info: RunInfo, baselines: list[str]) -> None:
     with st.container(border=True, height="stretch"):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             st.markdown(f"#### {escape(info.name)}")
@@ -129,6 +130,8 @@ def _show_card(info: RunInfo) -> None:
             numbers.append(Number("checkpoints", str(len(info.checkpoints))))
         show_numbers(*numbers)
         st.caption(escape(f"{_describe(info.manifest)} · {format_when(info.created)}"))
+        if baselines:
+            st.caption(escape(f"Compared with: {', '.join(baselines)}"))
         with st.container(horizontal=True, gap="small"):
             parameters = {"run": info.name}
             if info.status == "analyzed":
@@ -138,19 +141,20 @@ def _show_card(info: RunInfo) -> None:
             elif info.status == "captured" and st.button(
                 "Analyse", key=f"analyse_{info.name}", type="primary", icon=":material/auto_awesome:"
             ):
-                commands = analyze_commands(workspaces.workspace_uri(), info.name)
-                job_view.start_and_show(f"Analyse {info.name}", commands, run=info.name)
+                job_view.start_and_show(Step("analyze", AnalyzeOptions(info.name)), run=info.name)
             if info.n_spans:
                 st.page_link(PAGES["trace"], label="Traces", icon=":material/notes:", query_params=parameters)
 
 
 def show_runs(runs: list[RunInfo]) -> None:
-    """Every run as a card, newest first."""
+    """Every run as a card, newest first; baselines and controls are named on the card of their run."""
     st.markdown("### Runs")
-    for start in range(0, len(runs), CARDS_A_ROW):
-        for column, info in zip(st.columns(CARDS_A_ROW), runs[start : start + CARDS_A_ROW], strict=False):
+    owners = find_owners(runs)
+    shown = [info for info in runs if info.name not in owners]
+    for start in range(0, len(shown), CARDS_A_ROW):
+        for column, info in zip(st.columns(CARDS_A_ROW), shown[start : start + CARDS_A_ROW], strict=False):
             with column:
-                _show_card(info)
+                _show_card(info, [name for name, owner in owners.items() if owner == info.name])
 
 
 def show_datasets(datasets: list[DatasetInfo]) -> None:

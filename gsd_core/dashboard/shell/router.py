@@ -6,10 +6,14 @@ ensure_routed  first line of every page, which only ``app.py`` may run
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
 from gsd_core.dashboard.frame.address import PAGES
 from gsd_core.dashboard.frame.sign_in import require_sign_in
+from gsd_core.dashboard.shell.run_page import frame_page
+from gsd_core.registry.catalog import list_pages
 
 _ROUTED = "gsd_routed"
 # Less empty space at the top and sides than Streamlit's own, so that the map is bigger.
@@ -37,11 +41,16 @@ _DARK_STYLE = """<style>button[kind^="primary"] p, button[kind^="primary"] span 
 
 
 def _navigation() -> st.Page:
-    # No icons: the browser would fetch them as favicons from another server.
-    return st.navigation(
-        [st.Page(file, title=name.capitalize(), default=name == "overview") for name, file in PAGES.items()],
-        position="top",
-    )
+    # No icons: the browser would fetch them as favicons from a server elsewhere.
+    methods = [
+        st.Page(PAGES[page.name], title=page.title)
+        if page.name in PAGES
+        else st.Page(partial(frame_page, page), title=page.title, url_path=page.name)
+        for page in list_pages()
+    ]
+    overview = st.Page(PAGES["overview"], title="Overview", default=True)
+    own = [st.Page(PAGES[name], title=name.title()) for name in ("data", "help")]
+    return st.navigation([overview, *methods, *own], position="top")
 
 
 def run_page() -> None:

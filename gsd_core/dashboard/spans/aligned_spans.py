@@ -14,16 +14,18 @@ from urllib.parse import urlencode
 import numpy as np
 import streamlit as st
 
+from gsd_core.comparison.nulls import Null
 from gsd_core.dashboard.components.aligned import AlignedSpan, plot_aligned
 from gsd_core.dashboard.frame import run_cache, snippets, workspaces
 from gsd_core.dashboard.frame.address import PAGES, read_address, write_address
 from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.frame.snippets import MEASURES
 from gsd_core.dashboard.jobs import job_view
-from gsd_core.dashboard.jobs.commands import exact_commands
+from gsd_core.dashboard.jobs.job_steps import Step
 from gsd_core.dashboard.look.plot_text import shorten
-from gsd_core.dashboard.reading.cosine_queries import Null, load_exact
+from gsd_core.dashboard.reading.cosine_queries import load_exact
 from gsd_core.dashboard.reading.run_view import RunView
+from gsd_core.methods.neighbors_method import NeighborsOptions
 from gsd_core.tiers import find_tier
 
 TOP_CHOICES = (5, 10, 25)
@@ -128,7 +130,8 @@ def _offer_exact(chosen: Chosen, span: str, top: int, key: str) -> None:
         "Check without the sketch", key=f"{key}_exact", icon=":material/target:", help=MEASURES["exact"]
     ):
         st.session_state[running] = True
-        commands = exact_commands(workspaces.workspace_uri(), chosen.info.name, chosen.checkpoint, span, top)
-        job_view.start_and_show(f"Exact cosines of {span}", commands, run=chosen.info.name)
+        name = chosen.info.name
+        options = NeighborsOptions(name, span, top, chosen.checkpoint, exact=True)
+        job_view.start_and_show(Step("neighbors", options), run=name)
     if st.session_state.get(running):
         job_view.show_jobs(limit=1)

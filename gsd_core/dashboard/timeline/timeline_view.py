@@ -18,7 +18,7 @@ from gsd_core.dashboard.frame.charts import selected_rows, show_chart
 from gsd_core.dashboard.frame.page_text import escape
 from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.jobs import job_view
-from gsd_core.dashboard.jobs.commands import analyze_commands, base_command
+from gsd_core.dashboard.jobs.job_steps import Step
 from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.dashboard.reading.run_view import RunView
 from gsd_core.dashboard.spans import pins
@@ -29,8 +29,8 @@ from gsd_core.dashboard.timeline.timeline_queries import (
     list_label_measures,
     load_timeline,
 )
-from gsd_core.methods.analyze_method import MAP
-from gsd_core.methods.timeline_method import TIMELINE
+from gsd_core.methods.analyze_method import MAP, AnalyzeOptions
+from gsd_core.methods.timeline_method import TIMELINE, TimelineOptions
 
 HEIGHT = 600
 SHOWN = 8  # two rows of small figures
@@ -102,16 +102,12 @@ def _show_missing(chosen: Chosen) -> None:
             "run does it too."
         )
         analyses = chosen.info.results.get(MAP.name) or {}
-        uri = workspaces.workspace_uri()
+        name = chosen.info.name
         is_analyzed = any(each in analyses for each in names)
-        commands = (
-            [[*base_command(uri), "timeline", chosen.info.name]]
-            if is_analyzed
-            else analyze_commands(uri, chosen.info.name)
-        )
+        follow, analyze = Step("timeline", TimelineOptions(name)), Step("analyze", AnalyzeOptions(name))
         label = "Compute the timeline" if is_analyzed else "Analyse this run"
         if st.button(label, type="primary", icon=":material/timeline:"):
-            job_view.start_and_show(f"{label} · {chosen.info.name}", commands, run=chosen.info.name)
+            job_view.start_and_show(follow if is_analyzed else analyze, run=name)
     job_view.show_jobs(limit=1)
 
 

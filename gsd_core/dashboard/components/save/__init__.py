@@ -22,7 +22,7 @@ _SHELL = """
 </div>
 """
 
-_save = declare("save", _SHELL, "save.js")
+_save = declare("save", _SHELL)
 
 
 def plot_save(

@@ -25,21 +25,7 @@ from gsd_core.dashboard.components.scatter.encoding import Block
 from gsd_core.dashboard.components.scatter.polygons import read_polygon
 from gsd_core.dashboard.look.colors import ACCENT
 
-_SOURCES = (
-    "../dom.js",
-    "../pick.js",
-    "blocks.js",
-    "grid.js",
-    "points.js",
-    "camera.js",
-    "overlay.js",
-    "lasso.js",
-    "picture.js",
-    "scatter.js",
-)
-_SHELL = '<div class="gsd-scatter"></div>'
-
-_scatter = declare("scatter", _SHELL, *_SOURCES)
+_scatter = declare("scatter", '<div class="gsd-scatter"></div>')
 
 
 @dataclass(frozen=True)
