@@ -8,6 +8,7 @@ safe_file_name   a plain file name made of any text
 suggest_name     a data set or run name made of a file name
 Preview          what the reader understood of a file
 load_preview     a Preview, from the command line in a short subprocess
+make_map         corrected columns as the option ``--map`` takes them
 UPLOAD_TYPES     endings of the files that can be read
 
 A file's name is not trusted: it becomes a plain name inside ``WORKSPACE/uploads``.

@@ -2,6 +2,7 @@
 
 show_evidence   the page of a run
 load_cosines    cosines of random pairs or of best partners, by kind
+make_options    options of the evaluation that the form asks for
 """
 
 from __future__ import annotations
