@@ -15,13 +15,14 @@ import streamlit as st
 from gsd_core.dashboard.components.linking import link_modules
 
 _FOLDER = Path(__file__).parent
+_SHARED = (_FOLDER / "shared.css").read_text(encoding="utf-8")
 
 
 def declare(name: str, html: str) -> Callable[..., Any]:
     """The component ``gsd_name`` (ours): what mounts it, as ``st.components.v2.component`` returns it.
 
     Its script is ``name.js`` in the folder ``name``, an ES module whose default export mounts it, with every file that
-    it imports; its style is ``name.css`` there, if any.
+    it imports; its style is ``shared.css`` with ``name.css`` of its folder, if any.
 
     The files are linked into one text (``linking``) that travels with the page: no request, and the browser reads it
     once a page. Streamlit can also serve scripts as files, but finds them only through the ``pyproject.toml`` of an
@@ -33,7 +34,7 @@ def declare(name: str, html: str) -> Callable[..., Any]:
     return st.components.v2.component(
         f"gsd_{name}",
         html=html,
-        css=style.read_text(encoding="utf-8") if style.is_file() else None,
+        css=_SHARED + style.read_text(encoding="utf-8") if style.is_file() else None,
         js=link_modules(folder / f"{name}.js"),
     )
 
