@@ -120,8 +120,12 @@ def write_run(
     samples: list[Sample],
     checkpoints: tuple[str, ...] = ("final",),
     analyzed: bool = True,
+    zero_every: int = 0,
 ) -> None:
-    """Write ``samples`` as captured (and analysed) without a model; each kind of step has a centre of directions."""
+    """Write ``samples`` as captured (and analysed) without a model; each kind of step has a centre of directions.
+
+    The first span of every ``zero_every``-th sample has a gradient of zero.
+    """
     generator = np.random.default_rng(1)
     centres = {
         kind: vector / np.linalg.norm(vector)
@@ -141,6 +145,8 @@ def write_run(
     run.write_samples([RunSample(_tokenized(sample), sample, None) for sample in samples])
     for step, checkpoint in enumerate(checkpoints):
         results = [_records(sample, centres, generator) for sample in samples]
+        for each in results[::zero_every] if zero_every else ():
+            each.records[0].direction[:] = 0
         for batch, start in enumerate(range(0, len(results), 32)):
             run.append_batch(checkpoint, step, batch, results[start : start + 32])
         run.flush()

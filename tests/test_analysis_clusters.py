@@ -8,8 +8,8 @@ from sklearn.metrics import adjusted_mutual_info_score
 
 from gsd_core.analysis import manifold
 from gsd_core.analysis.analyze import STAGES, analyze_directions
+from gsd_core.analysis.cluster_names import compute_cluster_names, compute_exemplars
 from gsd_core.analysis.clusters import compute_clusters, confirm_clusters
-from gsd_core.analysis.labels import compute_cluster_labels, compute_exemplars
 from gsd_core.analysis.layout import compute_layout
 from gsd_core.analysis.manifold import compute_knn
 from gsd_core.comparison.centring import compute_directions
@@ -46,8 +46,8 @@ def analysis(planted):
 def test_planted_clusters_are_found_and_noise_is_not(planted, analysis):
     _, truth, _, _ = planted
     assert analysis.info["n_clusters"] == 6
-    assert adjusted_mutual_info_score(truth, analysis.labels) > 0.95
-    assert np.mean(analysis.labels[truth == -1] == -1) > 0.95, "noise has a cluster: was it not confirmed?"
+    assert adjusted_mutual_info_score(truth, analysis.clusters) > 0.95
+    assert np.mean(analysis.clusters[truth == -1] == -1) > 0.95, "noise has a cluster: was it not confirmed?"
 
 
 # UMAP makes dense lumps out of anything; only the check in the directions themselves keeps them from being
@@ -62,7 +62,7 @@ def test_structureless_directions_have_no_clusters():
 def test_same_input_and_seed_give_the_same_bytes(planted, analysis):
     vectors, _, samples, texts = planted
     again = analyze_directions(vectors, samples, texts, seed=3)
-    for name in ("layout", "labels", "probabilities"):
+    for name in ("layout", "clusters", "probabilities"):
         assert getattr(again, name).tobytes() == getattr(analysis, name).tobytes(), f"{name} does not repeat"
     for name in ("mean", "top", "null"):
         assert again.arrays()[name].tobytes() == analysis.arrays()[name].tobytes(), f"{name} does not repeat"
@@ -70,10 +70,10 @@ def test_same_input_and_seed_give_the_same_bytes(planted, analysis):
 
 
 def test_clusters_are_numbered_by_size_and_probabilities_fit(analysis):
-    sizes = analysis.clusters(range(600))["size"].to_numpy()
+    sizes = analysis.tabulate_clusters(range(600))["size"].to_numpy()
     assert (np.diff(sizes) <= 0).all()
     assert ((analysis.probabilities >= 0) & (analysis.probabilities <= 1)).all()
-    assert (analysis.probabilities[analysis.labels < 0] == 0).all()
+    assert (analysis.probabilities[analysis.clusters < 0] == 0).all()
 
 
 # The picture must show what the directions hold: near on the map, same group.
@@ -90,7 +90,7 @@ def test_the_layout_keeps_groups_together(planted, analysis):
 def test_names_come_from_the_words_that_set_a_cluster_apart(planted, analysis):
     _, truth, _, _ = planted
     for cluster, (label, terms) in analysis.names.items():
-        group = np.bincount(truth[(analysis.labels == cluster) & (truth >= 0)]).argmax()
+        group = np.bincount(truth[(analysis.clusters == cluster) & (truth >= 0)]).argmax()
         assert set(WORDS[group].split()) == set(terms[:2]), f"{label!r} does not name group {WORDS[group]!r}"
     assert len({label for label, _ in analysis.names.values()}) == 6
 
@@ -99,22 +99,22 @@ def test_exemplars_are_members_from_different_samples(planted, analysis):
     samples = planted[2]
     for cluster, rows in analysis.exemplars.items():
         assert len(rows) == 3
-        assert (analysis.labels[rows] == cluster).all()
+        assert (analysis.clusters[rows] == cluster).all()
         assert len({samples[row] for row in rows}) == 3
 
 
 def test_tables_carry_the_span_ids(analysis):
     ids = [f"s{i // 5}#{i % 5}" for i in range(600)]
-    points = analysis.points(ids)
+    points = analysis.tabulate_points(ids)
     assert points.columns.tolist() == ["span", "x", "y", "cluster", "probability"]
-    clusters = analysis.clusters(ids)
+    clusters = analysis.tabulate_clusters(ids)
     assert clusters.columns.tolist() == ["cluster", "size", "label", "terms", "exemplars"]
     first = clusters.iloc[0]
     assert (points.set_index("span").loc[first.exemplars, "cluster"] == 0).all()
     assert int((points.cluster == 0).sum()) == first["size"]
     assert set(analysis.arrays()) == {"mean", "top", "null", "null_windows"}
     with pytest.raises(ValueError, match="600"):
-        analysis.points(ids[:-1])
+        analysis.tabulate_points(ids[:-1])
 
 
 def test_progress_names_every_stage_once_in_order(planted):
@@ -149,9 +149,9 @@ def test_small_and_degenerate_corpora_work(n: int, kind: str):
     found = analyze_directions(vectors, [f"s{i // 2}" for i in range(n)], ["6 * 7 = 42"] * n)
     assert found.layout.shape == (n, 2)
     assert np.isfinite(found.layout).all()
-    assert found.labels.shape == found.probabilities.shape == (n,)
-    assert len(found.points(range(n))) == n
-    assert len(found.clusters(range(n))) == found.info["n_clusters"]
+    assert found.clusters.shape == found.probabilities.shape == (n,)
+    assert len(found.tabulate_points(range(n))) == n
+    assert len(found.tabulate_clusters(range(n))) == found.info["n_clusters"]
 
 
 def test_identical_directions_coincide_and_are_one_cluster():
@@ -208,41 +208,41 @@ def test_confirmation_sends_only_strangers_away():
 # Names.
 def test_labels_leave_out_numbers_function_words_and_inflections():
     texts = ["We divide 48 by 2, divided evenly, each shares 24"] * 4 + ["The total is 72 apples"] * 4
-    named = compute_cluster_labels(texts, np.repeat([0, 1], 4))
+    named = compute_cluster_names(texts, np.repeat([0, 1], 4))
     assert set(named[0].terms) == {"divide", "evenly", "each", "shares"}
     assert set(named[1].terms) == {"total", "apples"}
-    assert named[1].label == " · ".join(named[1].terms)
+    assert named[1].name == " · ".join(named[1].terms)
 
 
 def test_labels_fall_back_on_operators_and_differ():
-    named = compute_cluster_labels(
+    named = compute_cluster_names(
         ["3 * 4 = 12"] * 3 + ["7 * 2 = 14"] * 3 + ["", " "], [0, 0, 0, 1, 1, 1, 2, 2]
     )
     assert set(named[0].terms) == {"*", "="}
-    assert named[1].label == f"{named[0].label} (2)"
-    assert named[2].label == "no words"
+    assert named[1].name == f"{named[0].name} (2)"
+    assert named[2].name == "no words"
 
 
 def test_function_words_name_a_cluster_that_has_no_others():
-    named = compute_cluster_labels(["so it is what it is", "and that is it"] * 2, [0, 0, 1, 1])
+    named = compute_cluster_names(["so it is what it is", "and that is it"] * 2, [0, 0, 1, 1])
     assert named[0].terms
-    assert named[0].label != named[1].label
+    assert named[0].name != named[1].name
 
 
 def test_noise_has_no_name_but_tells_what_is_common():
     texts = ["apples basket"] * 5 + ["apples river", "apples stone", "apples cloud"] * 5
-    named = compute_cluster_labels(texts, np.array([0] * 5 + [-1] * 15))
+    named = compute_cluster_names(texts, np.array([0] * 5 + [-1] * 15))
     assert list(named) == [0]
     assert named[0].terms[0] == "basket", "a word that noise has as well outranks the cluster's own"
-    assert compute_cluster_labels(["x"], np.array([-1])) == {}
-    assert compute_cluster_labels([], np.array([], dtype=int)) == {}
+    assert compute_cluster_names(["x"], np.array([-1])) == {}
+    assert compute_cluster_names([], np.array([], dtype=int)) == {}
 
 
 def test_runaway_and_odd_texts_do_not_break_names():
     texts = ["a" * 100_000, "\x00\ud800 ünïcode 数字", "<script>alert(1)</script>", "ok then"]
-    named = compute_cluster_labels(texts, np.zeros(4, int))
+    named = compute_cluster_names(texts, np.zeros(4, int))
     assert all(len(term) <= 24 for term in named[0].terms)
-    assert "<" not in named[0].label
+    assert "<" not in named[0].name
 
 
 def test_exemplars_share_a_sample_only_when_they_must():

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import false_discovery_control
 
 from gsd_core.comparison import centring as directions_module
 from gsd_core.comparison.centring import Centring, compute_centring, compute_directions
 from gsd_core.comparison.nearest import compute_neighbors
 from gsd_core.comparison.nulls import (
+    adjust_p_values,
     compute_joint_q_values,
     compute_null_cosines,
     compute_q_values,
@@ -214,6 +216,14 @@ def test_p_and_q_against_a_hand_worked_case():
     p, q = compute_q_values(np.array([0.5, 2.0, -1.0]), null)
     np.testing.assert_allclose(p, [0.5, 0.01, 1.0])
     np.testing.assert_allclose(q, [0.75, 0.03, 1.0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(1e-6, 1), min_size=1, max_size=40), st.integers(0, 30))
+def test_q_is_that_of_scipy(p_values: list[float], n_unseen: int):
+    p = np.array(p_values)
+    expected = false_discovery_control(np.concatenate([p, np.ones(n_unseen)]))[: len(p)]
+    np.testing.assert_allclose(adjust_p_values(p, len(p) + n_unseen), expected, rtol=1e-12)
 
 
 # The best of many is large by chance alone: q must know of those that are not shown.

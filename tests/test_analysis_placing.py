@@ -62,7 +62,7 @@ def test_what_is_read_in_batches_is_analysed_as_what_is_held(planted: Any) -> No
     vectors, _, samples = planted
     stored = Stored(vectors)
     held, read = analyze(vectors, samples), analyze(stored, samples)
-    for name in ("layout", "labels", "probabilities"):
+    for name in ("layout", "clusters", "probabilities"):
         assert getattr(held, name).tobytes() == getattr(read, name).tobytes(), name
     for name in ("mean", "top", "null"):
         assert held.arrays()[name].tobytes() == read.arrays()[name].tobytes(), name
@@ -75,11 +75,11 @@ def test_spans_outside_the_sample_are_found_in_their_clusters(planted: Any) -> N
     vectors, truth, samples = planted
     found = analyze(vectors, samples)
     assert found.info["n_clusters"] == 6
-    assert adjusted_mutual_info_score(truth, found.labels) > 0.9
-    assert (found.labels[[5, 600]] == -1).all(), "a span without direction got a cluster"
+    assert adjusted_mutual_info_score(truth, found.clusters) > 0.9
+    assert (found.clusters[[5, 600]] == -1).all(), "a span without direction got a cluster"
     assert not found.layout[[5, 600]].any()
-    assert (found.probabilities[found.labels >= 0] > 0).mean() > 0.99
-    assert (found.probabilities[found.labels < 0] == 0).all()
+    assert (found.probabilities[found.clusters >= 0] > 0).mean() > 0.99
+    assert (found.probabilities[found.clusters < 0] == 0).all()
     assert set(found.names) == set(found.exemplars) == set(range(6))
 
 

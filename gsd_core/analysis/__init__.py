@@ -1,13 +1,23 @@
 """From gradient directions to a map: arrays in, arrays out, nothing stored, no torch.
 
-directions   centring: corpus mean and top principal directions removed
-manifold     nearest-neighbour graph and seeded UMAP coordinates of any dimension
-layout       2-D coordinates for the map
-clusters     HDBSCAN in the directions; -1 is noise
-labels       names (class-based TF-IDF) and exemplar spans of clusters
-neighbors    aligned spans of other samples by cosine
-nulls        what cosines look like by chance, p and q values
-analyze      all of the above for one checkpoint
+analyze          the map of one checkpoint: layout, clusters, their names, null
+manifold         nearest-neighbour graph and seeded UMAP coordinates of any dimension
+layout           2-D coordinates for the map
+placing          a corpus too big to be fitted: a sample, and the others beside it
+clusters         HDBSCAN in the directions; -1 is noise
+cluster_names    names (class-based TF-IDF) and exemplar spans of clusters
+structure        stresses, twins and the tables beside them
+align            local alignment of two traces
+stresses         cluster sequences that recur across traces
+twins            samples that reason alike about different things
+structure_tables what was found as tables
+timeline         the same spans at several checkpoints
+aligned_layouts  one map a checkpoint, aligned
+benchmark        P@k against labels, with intervals
+baselines        what gradients are compared with
+selection        which samples or spans to train on
+
+Centring, nulls, q-values and neighbours are in ``comparison``, which the pages share.
 
 Shapes: n spans, P sketch width, m removed principal directions, k neighbours.
 

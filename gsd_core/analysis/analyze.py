@@ -18,15 +18,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gsd_core.analysis.cluster_names import compute_cluster_names, compute_exemplars
 from gsd_core.analysis.clusters import N_NEIGHBORS, compute_clusters, default_min_cluster_size
-from gsd_core.analysis.labels import compute_cluster_labels, compute_exemplars
 from gsd_core.analysis.layout import compute_layout
 from gsd_core.analysis.manifold import FEW, Knn, compute_knn
 from gsd_core.analysis.placing import PLACED_ABOVE, FittedSample, fit_sample
 from gsd_core.comparison.centring import Centring, Rows, Vectors, compute_centring, find_alive
 from gsd_core.comparison.nulls import N_PAIRS, compute_null_cosines, compute_window_null, describe_null
 
-STAGES = ("centre", "neighbours", "layout", "clusters", "labels", "null")
+STAGES = ("centre", "neighbours", "layout", "clusters", "names", "null")
 LAYOUT_NEIGHBORS = 15
 
 
@@ -34,15 +34,15 @@ LAYOUT_NEIGHBORS = 15
 class Analysis:
     """What `analyze_directions` found for n spans. All arrays are in the order of its input.
 
-    ``layout`` (n, 2) float32; ``labels`` (n,) int32, -1 is noise; ``probabilities`` (n,) float32; ``names``
-    cluster → (label, terms); ``exemplars`` cluster → row numbers; ``centring`` of the directions;
+    ``layout`` (n, 2) float32; ``clusters`` (n,) int32, -1 is noise; ``probabilities`` (n,) float32; ``names``
+    cluster → (name, terms); ``exemplars`` cluster → row numbers; ``centring`` of the directions;
     ``null`` sorted cross-sample cosines float32, ``null_windows`` the same of spans with
     windows at random places (empty where there are none); ``info`` plain numbers for the
     manifest.
     """
 
     layout: np.ndarray
-    labels: np.ndarray
+    clusters: np.ndarray
     probabilities: np.ndarray
     names: dict[int, tuple[str, list[str]]]
     exemplars: dict[int, list[int]]
@@ -51,31 +51,31 @@ class Analysis:
     null_windows: np.ndarray
     info: dict[str, Any]
 
-    def points(self, spans: Sequence[str]) -> pd.DataFrame:
+    def tabulate_points(self, spans: Sequence[str]) -> pd.DataFrame:
         """Table ``span, x, y, cluster, probability``; ``spans`` (n,) are the span ids."""
-        if len(spans) != len(self.labels):
-            raise ValueError(f"{len(self.labels)} spans were analysed, {len(spans)} ids were given")
+        if len(spans) != len(self.clusters):
+            raise ValueError(f"{len(self.clusters)} spans were analysed, {len(spans)} ids were given")
         return pd.DataFrame(
             {
                 "span": list(spans),
                 "x": self.layout[:, 0],
                 "y": self.layout[:, 1],
-                "cluster": self.labels,
+                "cluster": self.clusters,
                 "probability": self.probabilities,
             }
         )
 
-    def clusters(self, spans: Sequence[str]) -> pd.DataFrame:
+    def tabulate_clusters(self, spans: Sequence[str]) -> pd.DataFrame:
         """Table ``cluster, size, label, terms, exemplars`` (span ids), largest first; noise has no row."""
         rows = [
             {
                 "cluster": cluster,
-                "size": int(np.count_nonzero(self.labels == cluster)),
-                "label": label,
+                "size": int(np.count_nonzero(self.clusters == cluster)),
+                "label": name,
                 "terms": terms,
                 "exemplars": [spans[row] for row in self.exemplars[cluster]],
             }
-            for cluster, (label, terms) in sorted(self.names.items())
+            for cluster, (name, terms) in sorted(self.names.items())
         ]
         return pd.DataFrame(rows, columns=["cluster", "size", "label", "terms", "exemplars"])
 
@@ -140,10 +140,10 @@ def analyze_directions(
         layout = layout if sample is None else sample.placing.place(layout)
     with _reported(report, "clusters"):
         size = default_min_cluster_size(n)
-        labels, probabilities = compute_clusters(directions, seed, size, knn=knn, sample=sample)
-    with _reported(report, "labels"):
-        shown = np.arange(n) if sample is None else _choose_shown(sample.placing.fitted, labels)
-        names, exemplars = _name_clusters(directions, texts, samples, labels, shown)
+        clusters, probabilities = compute_clusters(directions, seed, size, knn=knn, sample=sample)
+    with _reported(report, "names"):
+        shown = np.arange(n) if sample is None else _choose_shown(sample.placing.fitted, clusters)
+        names, exemplars = _name_clusters(directions, texts, samples, clusters, shown)
     with _reported(report, "null"):
         null = compute_null_cosines(directions, samples, n_null_pairs, seed)
         cut, owners = (vectors[:0], samples[:0]) if windows is None else windows
@@ -155,7 +155,7 @@ def analyze_directions(
         "n_without_direction": n - n_alive,
         "n_fitted": n_alive if sample is None else len(sample.rows),
         "n_clusters": len(names),
-        "noise_share": float(np.mean(labels < 0)) if n else 0.0,
+        "noise_share": float(np.mean(clusters < 0)) if n else 0.0,
         "seed": seed,
         "n_top": len(centring.top),
         "min_cluster_size": size,
@@ -163,7 +163,7 @@ def analyze_directions(
         "null": describe_null(null),
         "null_windows": describe_null(null_windows),
     }
-    return Analysis(layout, labels, probabilities, names, exemplars, centring, null, null_windows, info)
+    return Analysis(layout, clusters, probabilities, names, exemplars, centring, null, null_windows, info)
 
 
 @contextmanager
@@ -198,18 +198,18 @@ def _find_graph(
 
 
 def _name_clusters(
-    directions: Rows, texts: Sequence[str], samples: np.ndarray, labels: np.ndarray, shown: np.ndarray
+    directions: Rows, texts: Sequence[str], samples: np.ndarray, clusters: np.ndarray, shown: np.ndarray
 ) -> tuple[dict[int, tuple[str, list[str]]], dict[int, list[int]]]:
     """Name with its terms, and exemplars, of each cluster from the rows ``shown`` (s,)."""
-    named = compute_cluster_labels([texts[row] for row in shown.tolist()], labels[shown])
-    nearest = compute_exemplars(directions[shown], labels[shown], 3, samples[shown])
-    names = {cluster: (found.label, found.terms) for cluster, found in named.items()}
+    named = compute_cluster_names([texts[row] for row in shown.tolist()], clusters[shown])
+    nearest = compute_exemplars(directions[shown], clusters[shown], 3, samples[shown])
+    names = {cluster: (found.name, found.terms) for cluster, found in named.items()}
     return names, {cluster: [int(shown[row]) for row in rows] for cluster, rows in nearest.items()}
 
 
-def _choose_shown(fitted: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _choose_shown(fitted: np.ndarray, clusters: np.ndarray) -> np.ndarray:
     """(s,) the fitted spans and the first 20 members of every cluster: what names it and stands for it."""
-    order = np.argsort(labels, kind="stable")
-    _, first = np.unique(labels[order], return_index=True)
+    order = np.argsort(clusters, kind="stable")
+    _, first = np.unique(clusters[order], return_index=True)
     starts = np.repeat(first, np.diff([*first, len(order)]))
     return np.union1d(fitted, order[np.arange(len(order)) - starts < 20])

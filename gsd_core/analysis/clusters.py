@@ -1,6 +1,6 @@
 """Clusters of directions: spans that pull the model the same way.
 
-compute_clusters            labels (-1 is noise) and membership probabilities
+compute_clusters            clusters (-1 is noise) and membership probabilities
 find_groups                 the first half of it: dense groups, not confirmed
 confirm_clusters            sends members back to noise whose directions do not bear the cluster out
 default_min_cluster_size    smallest group that is called a cluster, from the number of spans
@@ -75,7 +75,7 @@ def compute_clusters(
 
     Returns
     -------
-    labels (n,) int32: 0 is the largest cluster, then by size; -1 is noise. probabilities (n,) float32 in [0,
+    clusters (n,) int32: 0 is the largest cluster, then by size; -1 is noise. probabilities (n,) float32 in [0,
     1], 0 for noise.
 
     Raises
@@ -85,14 +85,14 @@ def compute_clusters(
     """
     size = default_min_cluster_size(len(directions)) if min_cluster_size is None else min_cluster_size
     if sample is None:
-        labels, sureness = find_groups(directions[:], seed, size, min_samples, n_neighbors, knn)
+        clusters, sureness = find_groups(directions[:], seed, size, min_samples, n_neighbors, knn)
     else:
         share = len(sample.rows) / len(directions)
         part = max(SMALLEST, round(size * share))
         found = find_groups(sample.rows, seed, part, min_samples, n_neighbors, sample.knn)
-        labels, sureness = sample.placing.vote(*found)
-    labels = _by_size(confirm_clusters(directions, labels, size, seed))
-    return labels, np.where(labels >= 0, sureness, np.float32(0))
+        clusters, sureness = sample.placing.vote(*found)
+    clusters = _by_size(confirm_clusters(directions, clusters, size, seed))
+    return clusters, np.where(clusters >= 0, sureness, np.float32(0))
 
 
 def find_groups(
@@ -103,26 +103,26 @@ def find_groups(
     n_neighbors: int,
     knn: Knn | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Labels (n,) int32 and probabilities (n,) float32 of `compute_clusters` before anything is confirmed."""
+    """Clusters (n,) int32 and probabilities (n,) float32 of `compute_clusters` before anything is confirmed."""
     n = len(directions)
-    labels, probabilities = np.full(n, -1, dtype=np.int32), np.zeros(n, dtype=np.float32)
+    clusters, probabilities = np.full(n, -1, dtype=np.int32), np.zeros(n, dtype=np.float32)
     coordinates = compute_manifold(directions, N_DIMS, seed, n_neighbors, 0.0, knn)
     alive = np.flatnonzero(find_alive(directions))
     if len(alive) < min_cluster_size:
-        return labels, probabilities
+        return clusters, probabilities
     points = coordinates[alive].astype(np.float64)
     if (
         np.ptp(points, axis=0).max() < 1e-6
     ):  # one direction for all: a cluster without doubt, which HDBSCAN cannot say
-        labels[alive], probabilities[alive] = 0, 1.0
-        return labels, probabilities
-    labels[alive], sureness = _hdbscan(points, min_cluster_size, min(min_samples, min_cluster_size))
+        clusters[alive], probabilities[alive] = 0, 1.0
+        return clusters, probabilities
+    clusters[alive], sureness = _hdbscan(points, min_cluster_size, min(min_samples, min_cluster_size))
     probabilities[alive] = np.clip(np.nan_to_num(sureness), 0.0, 1.0)
-    return labels, probabilities
+    return clusters, probabilities
 
 
 def confirm_clusters(
-    directions: Rows, labels: np.ndarray, min_cluster_size: int, seed: int = 0
+    directions: Rows, clusters: np.ndarray, min_cluster_size: int, seed: int = 0
 ) -> np.ndarray:
     """Keep a member only where its direction bears its cluster out. Source: "ours".
 
@@ -131,12 +131,12 @@ def confirm_clusters(
     zero, with a deviation never below that of random directions, 1/√P. Groups that fall
     below ``min_cluster_size`` or lose more than half of their members were none, and dissolve.
 
-    ``directions`` (n, P) unit norm or zero; ``labels`` (n,), -1 is noise. Returns labels (n,) int32 with the
+    ``directions`` (n, P) unit norm or zero; ``clusters`` (n,), -1 is noise. Returns clusters (n,) int32 with the
     same numbers, some now -1. Cost: one (n, P) × (P, clusters) product, in batches; the outside is a seeded
     sample of at most 20,000 spans.
     """
-    labels = np.asarray(labels)
-    kept = labels.astype(np.int32)
+    clusters = np.asarray(clusters)
+    kept = clusters.astype(np.int32)
     n, n_clusters = len(kept), int(kept.max(initial=-1)) + 1
     if not n_clusters:
         return kept
@@ -157,12 +157,12 @@ def confirm_clusters(
         others = np.sqrt(np.maximum(squares[own] - 2 * with_sum + 1.0, 1e-12))
         kept[rows[(with_sum - 1.0) / others < floors[own]]] = -1
     sizes = np.bincount(kept[kept >= 0], minlength=n_clusters)
-    before = np.bincount(labels[labels >= 0], minlength=n_clusters)
+    before = np.bincount(clusters[clusters >= 0], minlength=n_clusters)
     stands = (sizes >= min_cluster_size) & (2 * sizes >= before)
     return np.where((kept >= 0) & stands[kept], kept, -1).astype(np.int32)
 
 
-def _background_floors(directions: Rows, labels: np.ndarray, means: np.ndarray, seed: int) -> np.ndarray:
+def _background_floors(directions: Rows, clusters: np.ndarray, means: np.ndarray, seed: int) -> np.ndarray:
     """(clusters,) cosine that a member must reach: outside median, or zero, + 4 × 1.4826 × outside MAD, or 1/√P."""
     alive = np.flatnonzero(find_alive(directions))
     if len(alive) > N_BACKGROUND:
@@ -171,7 +171,7 @@ def _background_floors(directions: Rows, labels: np.ndarray, means: np.ndarray, 
     floors = np.zeros(len(means))
     chance = 1.0 / np.sqrt(directions.shape[1])
     for cluster in range(len(means)):
-        outside = cosines[labels[alive] != cluster, cluster]
+        outside = cosines[clusters[alive] != cluster, cluster]
         # Centring pushes all that belongs to no strong cluster the same way, a little: being less unlike each
         # other than unlike the clusters is not enough, hence a level of at least zero and the spread of
         # random directions.
@@ -183,7 +183,7 @@ def _background_floors(directions: Rows, labels: np.ndarray, means: np.ndarray, 
 
 
 def _hdbscan(points: np.ndarray, min_cluster_size: int, min_samples: int) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and probabilities: scikit-learn up to 20,000 points (nothing to compile), fast_hdbscan beyond."""
+    """Clusters and probabilities: scikit-learn up to 20,000 points (nothing to compile), fast_hdbscan beyond."""
     if len(points) <= SKLEARN_UP_TO:
         model = HDBSCAN(min_cluster_size=min_cluster_size, min_samples=min_samples, copy=True).fit(points)
     else:
@@ -194,12 +194,12 @@ def _hdbscan(points: np.ndarray, min_cluster_size: int, min_samples: int) -> tup
     return np.asarray(model.labels_), np.asarray(model.probabilities_)
 
 
-def _by_size(labels: np.ndarray) -> np.ndarray:
+def _by_size(clusters: np.ndarray) -> np.ndarray:
     """The same clusters numbered by falling size (ties: first seen), noise kept at -1."""
-    names, first, sizes = np.unique(labels, return_index=True, return_counts=True)
+    names, first, sizes = np.unique(clusters, return_index=True, return_counts=True)
     real = names >= 0
     order = np.lexsort((first[real], -sizes[real]))
-    renamed = np.full(len(labels), -1, dtype=np.int32)
+    renamed = np.full(len(clusters), -1, dtype=np.int32)
     for new, old in enumerate(names[real][order]):
-        renamed[labels == old] = new
+        renamed[clusters == old] = new
     return renamed

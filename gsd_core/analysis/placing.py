@@ -48,24 +48,24 @@ class Placing(NamedTuple):
         out[held] -= out[held].mean(axis=0, dtype=np.float64).astype(np.float32)
         return out
 
-    def vote(self, labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Labels (n,) int32 and probabilities (n,) float32 from those of the fitted spans (m,).
+    def vote(self, clusters: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Clusters (n,) int32 and probabilities (n,) float32 from those of the fitted spans (m,).
 
-        Each other span takes the label, noise among them, that its neighbours give most weight; its probability is the
+        Each other span takes the cluster, or noise, to which its neighbours give most weight; its probability is the
         weighted sum of theirs. Rows without direction are noise.
         """
-        all_labels, all_sure = np.full(self.n, -1, dtype=np.int32), np.zeros(self.n, dtype=np.float32)
-        all_labels[self.fitted], all_sure[self.fitted] = labels, probabilities
+        all_clusters, all_sure = np.full(self.n, -1, dtype=np.int32), np.zeros(self.n, dtype=np.float32)
+        all_clusters[self.fitted], all_sure[self.fitted] = clusters, probabilities
         for start in range(0, len(self.others), BATCH):
             rows, near = self.others[start : start + BATCH], self.near[start : start + BATCH]
-            weights, offered = self.weights[start : start + BATCH], labels[near]
+            weights, offered = self.weights[start : start + BATCH], clusters[near]
             agrees = offered[:, :, None] == offered[:, None, :]
             best = np.einsum("rkj,rj->rk", agrees, weights).argmax(axis=1)
             chosen = offered[np.arange(len(rows)), best]
-            all_labels[rows] = chosen
+            all_clusters[rows] = chosen
             agreed = np.where(offered == chosen[:, None], weights * probabilities[near], 0)
             all_sure[rows] = np.where(chosen >= 0, agreed.sum(axis=1), 0)
-        return all_labels, all_sure
+        return all_clusters, all_sure
 
 
 class FittedSample(NamedTuple):

@@ -1,7 +1,7 @@
 """Aligned sequential stresses of a corpus: cluster sequences that recur across traces more often than by chance.
 
-Sequences              cluster labels of each trace, noise left out
-make_sequences         labels and traces → Sequences
+Sequences              clusters of each trace in order, noise left out
+make_sequences         clusters and traces → Sequences
 find_stresses          frequent patterns with support, lift, p and q; near-identical ones merged
 Stress                 one of them, with every occurrence
 
@@ -34,10 +34,10 @@ _SHUFFLED_SPANS = 3_000_000  # spans in all shuffles together
 
 
 class Sequences(NamedTuple):
-    """``labels`` (s,) int32 clusters 0 … C-1 trace by trace, ``places`` (s,) number of the span within its trace,
-    ``offsets`` (N + 1,), ``clusters`` (C,) what each label was called."""
+    """``codes`` (s,) int32 clusters 0 … C-1 trace by trace, ``places`` (s,) number of the span within its trace,
+    ``offsets`` (N + 1,), ``clusters`` (C,) what each code was called."""
 
-    labels: np.ndarray
+    codes: np.ndarray
     places: np.ndarray
     offsets: np.ndarray
     clusters: np.ndarray
@@ -62,18 +62,18 @@ class Stress:
         return self.support / self.expected
 
 
-def make_sequences(labels: np.ndarray, traces: Traces) -> Sequences:
-    """Label sequences of ``traces``; ``labels`` (n,) are cluster numbers of the rows, -1 is noise and left out."""
-    ordered = np.asarray(labels)[traces.order]
+def make_sequences(clusters: np.ndarray, traces: Traces) -> Sequences:
+    """Sequences of ``traces``; ``clusters`` (n,) are those of the rows, -1 is noise and left out."""
+    ordered = np.asarray(clusters)[traces.order]
     owners = traces.owners()
     kept = np.flatnonzero(ordered >= 0)
-    clusters, codes = np.unique(ordered[kept], return_inverse=True)
+    known, codes = np.unique(ordered[kept], return_inverse=True)
     sizes = np.bincount(owners[kept], minlength=len(traces.ids))
     return Sequences(
         codes.astype(np.int32),
         (kept - traces.offsets[owners[kept]]).astype(np.int32),
         np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-        clusters,
+        known,
     )
 
 
@@ -110,7 +110,7 @@ def find_stresses(
     """
     least = default_min_support(len(sequences.offsets) - 1) if min_support is None else max(1, min_support)
     if n_shuffles is None:
-        n_shuffles = int(np.clip(_SHUFFLED_SPANS // max(len(sequences.labels), 1), 100, 1_000))
+        n_shuffles = int(np.clip(_SHUFFLED_SPANS // max(len(sequences.codes), 1), 100, 1_000))
     patterns, supports, n_items, n_cut = _mine(sequences, least)
     info = {
         "n_items": n_items,
@@ -137,7 +137,7 @@ def find_stresses(
     kept: list[_Kept] = []
     for at in ranked:
         traces, places = _list_occurrences(sequences, patterns[at])
-        pattern = tuple(int(sequences.clusters[label]) for label in patterns[at])
+        pattern = tuple(int(sequences.clusters[code]) for code in patterns[at])
         numbers = (float(expected[at]), float(p_values[at]), float(q_values[at]))
         _merge(kept, Stress(pattern, int(supports[at]), *numbers, traces, places))
         if len(kept) > top:
@@ -156,7 +156,7 @@ def _adjust(p_values: np.ndarray, n_tests: float) -> np.ndarray:
 
 def _mine(sequences: Sequences, least: int) -> tuple[list[tuple[int, ...]], np.ndarray, int, int]:
     """Frequent patterns of two clusters or more, their support, how many clusters are frequent, how many were cut."""
-    frontier: list[tuple[int, ...]] = [(label,) for label in range(len(sequences.clusters))]
+    frontier: list[tuple[int, ...]] = [(code,) for code in range(len(sequences.clusters))]
     followers: dict[int, list[int]] = {}
     kept: list[tuple[int, ...]] = []
     counts: list[int] = []
@@ -164,7 +164,7 @@ def _mine(sequences: Sequences, least: int) -> tuple[list[tuple[int, ...]], np.n
     for length in range(1, LONGEST + 1):
         if length > 1:
             # What follows the last item must follow it often by itself: a part of a frequent pattern is frequent.
-            frontier = [(*pattern, label) for pattern in frontier for label in followers.get(pattern[-1], [])]
+            frontier = [(*pattern, code) for pattern in frontier for code in followers.get(pattern[-1], [])]
         support = _count_patterns(sequences, frontier)
         enough = np.flatnonzero(support >= least)
         if len(enough) > MOST_A_LEVEL:
@@ -186,14 +186,14 @@ def _mine(sequences: Sequences, least: int) -> tuple[list[tuple[int, ...]], np.n
     return kept, np.array(counts, dtype=np.int64), n_items, n_cut
 
 
-def _make_trie(patterns: list[tuple[int, ...]], n_labels: int) -> tuple[np.ndarray, np.ndarray]:
+def _make_trie(patterns: list[tuple[int, ...]], n_codes: int) -> tuple[np.ndarray, np.ndarray]:
     """``child`` (inner nodes, C): next node or -1, inner nodes first and the root at 0; the node of each pattern."""
     inner: dict[tuple[int, ...], int] = {(): 0}
     for pattern in patterns:
         for length in range(1, len(pattern)):
             inner.setdefault(pattern[:length], len(inner))
     nodes = np.empty(len(patterns), dtype=np.int64)
-    child = np.full((len(inner), n_labels), -1, dtype=np.int32)
+    child = np.full((len(inner), n_codes), -1, dtype=np.int32)
     for prefix, node in inner.items():
         if prefix:
             child[inner[prefix[:-1]], prefix[-1]] = node
@@ -212,7 +212,7 @@ def _count_patterns(sequences: Sequences, patterns: list[tuple[int, ...]]) -> np
         return np.zeros(0, dtype=np.int64)
     child, nodes = _make_trie(patterns, len(sequences.clusters))
     support = np.zeros(int(max(child.max(), nodes.max())) + 1, dtype=np.int64)
-    _count(sequences.labels, sequences.offsets, child, support)
+    _count(sequences.codes, sequences.offsets, child, support)
     return support[nodes]
 
 
@@ -230,7 +230,7 @@ def _count_shuffled(
     owners = np.repeat(np.arange(len(sequences.offsets) - 1), np.diff(sequences.offsets))
     for done in range(n_shuffles):
         order = np.argsort(owners + random.random(len(owners)), kind="stable")
-        _count(sequences.labels[order], sequences.offsets, child, support)
+        _count(sequences.codes[order], sequences.offsets, child, support)
         if on_progress:
             on_progress(done + 1, n_shuffles)
     return support[nodes]
@@ -245,15 +245,15 @@ def _count_possible(sequences: Sequences, patterns: list[tuple[int, ...]]) -> np
     row_of[used] = np.arange(len(used))
     held = np.zeros((len(used), n_traces), dtype=np.int32)
     owners = np.repeat(np.arange(n_traces), np.diff(sequences.offsets))
-    is_used = row_of[sequences.labels] >= 0
-    np.add.at(held, (row_of[sequences.labels[is_used]], owners[is_used]), 1)
+    is_used = row_of[sequences.codes] >= 0
+    np.add.at(held, (row_of[sequences.codes[is_used]], owners[is_used]), 1)
     sets: dict[tuple[int, ...], int] = {}  # many patterns are orders of the same clusters
     for pattern in patterns:
         key = tuple(sorted(pattern))
         if key not in sets:
             enough = np.ones(n_traces, dtype=bool)
-            for label in set(key):
-                enough &= held[row_of[label]] >= key.count(label)
+            for code in set(key):
+                enough &= held[row_of[code]] >= key.count(code)
             sets[key] = int(enough.sum())
     return np.array([sets[tuple(sorted(pattern))] for pattern in patterns], dtype=np.int64)
 
@@ -264,7 +264,7 @@ def _list_occurrences(sequences: Sequences, pattern: tuple[int, ...]) -> tuple[n
         sorted(np.ndindex(*[SKIPPED + 1] * (len(pattern) - 1)), key=lambda skips: (sum(skips), skips)),
         dtype=np.int64,
     )
-    at = _find(sequences.labels, sequences.offsets, np.array(pattern, dtype=np.int32), steps)
+    at = _find(sequences.codes, sequences.offsets, np.array(pattern, dtype=np.int32), steps)
     traces = np.searchsorted(sequences.offsets, at[:, 0], side="right") - 1
     return traces, sequences.places[at]
 
@@ -317,7 +317,7 @@ def _count_common(a: tuple[int, ...], b: tuple[int, ...]) -> int:
 
 
 @numba.njit(cache=True)
-def _count(labels, offsets, child, support):
+def _count(codes, offsets, child, support):
     """Add to ``support`` of every node of the trie the number of traces that hold its pattern."""
     n_inner = len(child)
     last = np.full(len(support), -1, dtype=np.int64)
@@ -326,9 +326,9 @@ def _count(labels, offsets, child, support):
     for t in range(len(offsets) - 1):
         end = offsets[t + 1]
         for start in range(offsets[t], end):
-            if child[0, labels[start]] < 0:
+            if child[0, codes[start]] < 0:
                 continue
-            node_stack[0], place_stack[0] = child[0, labels[start]], start
+            node_stack[0], place_stack[0] = child[0, codes[start]], start
             depth = 1
             while depth:
                 depth -= 1
@@ -339,26 +339,26 @@ def _count(labels, offsets, child, support):
                 if node >= n_inner:
                     continue
                 for step in range(1, SKIPPED + 2):
-                    if place + step < end and child[node, labels[place + step]] >= 0:
-                        node_stack[depth] = child[node, labels[place + step]]
+                    if place + step < end and child[node, codes[place + step]] >= 0:
+                        node_stack[depth] = child[node, codes[place + step]]
                         place_stack[depth] = place + step
                         depth += 1
 
 
 @numba.njit(cache=True)
-def _find(labels, offsets, pattern, steps):
-    """(o, length) places in ``labels``: for each start the first of ``steps`` (skips between items) that fits."""
+def _find(codes, offsets, pattern, steps):
+    """(o, length) places in ``codes``: for each start the first of ``steps`` (skips between items) that fits."""
     length = len(pattern)
     rows = []
     for t in range(len(offsets) - 1):
         for start in range(offsets[t], offsets[t + 1]):
-            if labels[start] != pattern[0]:
+            if codes[start] != pattern[0]:
                 continue
             for s in range(len(steps)):
                 place, item = start, 1
                 while item < length:
                     place += 1 + steps[s, item - 1]
-                    if place >= offsets[t + 1] or labels[place] != pattern[item]:
+                    if place >= offsets[t + 1] or codes[place] != pattern[item]:
                         break
                     item += 1
                 if item == length:

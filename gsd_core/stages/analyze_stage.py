@@ -118,7 +118,9 @@ def _analyze_map(
     )
     ids = spans["span"].tolist()
     info = {**analysis.info, **same, "seconds": time.monotonic() - started}
-    run.write_analysis(checkpoint, analysis.points(ids), analysis.clusters(ids), analysis.arrays(), info)
+    run.write_analysis(
+        checkpoint, analysis.tabulate_points(ids), analysis.tabulate_clusters(ids), analysis.arrays(), info
+    )
     return {"checkpoint": checkpoint, **{key: info[key] for key in (*keys, "seconds")}}
 
 

@@ -54,9 +54,10 @@ def load_directions(
         null = Null.of(compute_null_cosines(rows[drawn], samples[: len(stored)][drawn], seed=seed))
 
     def search(row: int, top: int) -> tuple[np.ndarray, np.ndarray]:
-        found, cosines = reader.ask_index(stored[row], centring, top, checkpoint, str(samples[row]))
-        is_known = found < len(stored)
-        return found[is_known], cosines[is_known]
+        found = reader.search(stored[row], top, checkpoint, str(samples[row]), centring.mean)
+        # The cosine of what has no direction is 0.
+        found = found[(found.index < len(stored)) & (found["cosine"] != 0)]
+        return found.index.to_numpy(), found["cosine"].to_numpy()
 
     # The index knows the mean alone. What is held is compared whole, which is as quick and gives sharper q.
     by_index = not can_hold and reader.has_index(checkpoint) and not len(arrays.get("top", ()))

@@ -40,7 +40,7 @@ SAME = 1e-4  # neighbours whose cosines differ by less are equally good
 _EVERY = 10**6  # more partitions than any index has
 _QUERIES = 40
 _FIRST_LEVEL = 0.5
-_COLUMNS = ["batch", "position", "sample", "direction"]
+_COLUMNS = ["batch", "position", "sample", "index", "direction"]
 
 Keep = Callable[[pa.Table], np.ndarray]
 
@@ -92,9 +92,9 @@ def find_nearest(
 ) -> tuple[pa.Table, np.ndarray]:
     """The `top` rows nearest to ``query`` (P,), which is a direction as stored, among those that ``keep`` is true for.
 
-    ``keep`` gets candidates with the columns ``batch, position, sample``. Returns such rows and (r,) float32 exact
-    cosines, query and rows centred alike; best first, equal ones in capture order. Rows that were stored after the
-    index are searched too.
+    ``keep`` gets candidates with the columns ``batch, position, sample, index``. Returns such rows and (r,) float32
+    exact cosines, query and rows centred alike; best first, equal ones in capture order. Rows that were stored after
+    the index are searched too.
     """
     unit = query[None].astype(np.float32)
     length = centring.subtract(unit)[0]

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from gsd_core.comparison.centring import Centring
 from gsd_core.errors import UserError
@@ -208,7 +207,8 @@ class RunReader:
         center: np.ndarray | None = None,
         is_exact: bool = False,
     ) -> pd.DataFrame:
-        """The spans whose directions have the largest cosine to ``query``: ``span, sample, cosine``, best first.
+        """The spans whose directions have the largest cosine to ``query``: ``span, sample, cosine``, best first; the
+        frame's index is their row in ``read_spans``.
 
         Where the checkpoint has an index (``Run.build_index``), its candidates are ranked by their exact cosines; else,
         and with ``is_exact``, it is a matrix product over all stored directions, in batches, float32. ``query`` (P,)
@@ -225,31 +225,17 @@ class RunReader:
             return pd.DataFrame({"span": [], "sample": [], "cosine": np.zeros(0, np.float32)})
         centring = Centring(middle.astype(np.float32))
         if view.has_index and not is_exact:
-            places, cosines = self.ask_index(wanted, centring, top, checkpoint, exclude_sample)
+            built = (self.manifest.get("index") or {}).get(checkpoint or self.default_checkpoint) or {}
+            factor = int(built.get("factor", index.FACTORS[-1]))
+            rows, owners, cosines = view.find_nearest(wanted, centring, top, exclude_sample, factor)
         else:
-            places, cosines = _find_best(view, wanted, centring, top, exclude_sample)
-        return pd.DataFrame(
-            {
-                "span": view.span_ids(places).to_pandas(),
-                "sample": view.sample_ids(places).to_pandas(),
-                "cosine": cosines,
-            }
+            rows, owners, cosines = view.find_exact(wanted, centring, top, exclude_sample)
+        samples, spans = (
+            owners.column("sample"),
+            join_span_ids(owners.column("sample"), owners.column("index")),
         )
-
-    def ask_index(
-        self,
-        query: np.ndarray,
-        centring: Centring,
-        top: int,
-        checkpoint: str | None,
-        exclude_sample: str | None,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """What ``search`` finds where there is an index: rows of ``read_spans`` (r,) and their cosines (r,)."""
-        view = self._view(checkpoint)
-        assert view is not None
-        built = (self.manifest.get("index") or {}).get(checkpoint or self.default_checkpoint) or {}
-        factor = int(built.get("factor", index.FACTORS[-1]))
-        return view.find_nearest(query, centring, top, exclude_sample, factor)
+        frame = {"span": spans.to_pandas(), "sample": samples.to_pandas(), "cosine": cosines}
+        return pd.DataFrame(frame).set_index(pd.Index(rows))
 
     # -- samples and tokens ---------------------------------------------------------------------------------------
 
@@ -411,20 +397,3 @@ class RunReader:
                     f"did you mean {', '.join(near)}?" if near else "",
                 )
         return table.take([offsets[each] for each in ids], columns=columns)
-
-
-def _find_best(
-    view: CheckpointView, query: np.ndarray, centring: Centring, top: int, exclude_sample: str | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Places (r,) of the best ``top`` spans in capture order and their cosines, by reading everything."""
-    cosines = view.compute_cosines(query, centring)
-    places = np.arange(len(view))
-    if exclude_sample is not None:
-        # Not by NumPy, which takes a text for another one where it ends in a zero character.
-        is_other = pc.not_equal(view.sample_ids(), exclude_sample)
-        places = places[is_other.to_numpy()]
-    if top < len(places):  # everything at least as good as the last one that fits, so that ties are not torn
-        threshold = np.partition(cosines[places], len(places) - top)[len(places) - top]
-        places = places[cosines[places] >= threshold]
-    places = places[np.argsort(-cosines[places], kind="stable")][:top]
-    return places, cosines[places]

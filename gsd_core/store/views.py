@@ -106,16 +106,6 @@ class CheckpointView:
     def _owners(self) -> pa.Table:
         return self.read_columns(["sample", "index"])
 
-    def span_ids(self, places: np.ndarray | None = None) -> pa.ChunkedArray | pa.Array:
-        """Span ids ``SAMPLE#K`` in capture order, or of the given places."""
-        rows = self._owners if places is None else self._owners.take(pa.array(places))
-        return join_span_ids(rows.column("sample"), rows.column("index"))
-
-    def sample_ids(self, places: np.ndarray | None = None) -> pa.ChunkedArray:
-        """Sample of each span in capture order, or of the given places."""
-        column = self._owners.column("sample")
-        return column if places is None else column.take(pa.array(places))
-
     def compute_cosines(self, query: np.ndarray, centring: Centring) -> np.ndarray:
         """(n,) float32 cosine of ``query`` (P,) to each direction, all centred alike; 0 where one has no direction."""
         cosines = np.zeros(len(self), np.float32)
@@ -133,6 +123,24 @@ class CheckpointView:
             cosines[places] = centring.compute_cosines(piece, unit)
         return cosines
 
+    def find_exact(
+        self, query: np.ndarray, centring: Centring, top: int, exclude_sample: str | None
+    ) -> tuple[np.ndarray, pa.Table, np.ndarray]:
+        """What ``find_nearest`` gives, by reading everything."""
+        cosines = self.compute_cosines(query, centring)
+        places = np.arange(len(self))
+        if exclude_sample is not None:
+            # Not by NumPy, which takes a text for another one where it ends in a zero character.
+            is_other = pc.not_equal(self._owners.column("sample"), exclude_sample)
+            places = places[is_other.to_numpy()]
+        if top < len(
+            places
+        ):  # everything at least as good as the last one that fits, so that ties are not torn
+            threshold = np.partition(cosines[places], len(places) - top)[len(places) - top]
+            places = places[cosines[places] >= threshold]
+        places = places[np.argsort(-cosines[places], kind="stable")][:top]
+        return places, self._owners.take(pa.array(places)), cosines[places]
+
     @cached_property
     def has_index(self) -> bool:
         """Whether directions can be searched without reading them all."""
@@ -140,8 +148,9 @@ class CheckpointView:
 
     def find_nearest(
         self, query: np.ndarray, centring: Centring, top: int, exclude_sample: str | None, factor: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The best `top` by the index: places (r,) in capture order and exact cosines (r,), best first.
+    ) -> tuple[np.ndarray, pa.Table, np.ndarray]:
+        """The best `top` by the index, best first: places (r,) in capture order, their ``sample`` and ``index``, and
+        exact cosines (r,).
 
         ``factor``: candidates for each neighbour asked for.
         """
@@ -154,7 +163,7 @@ class CheckpointView:
 
         rows, cosines = find_nearest(self.records, query, centring, top, keep, factor)
         keys = _number(*(rows.column(name).to_numpy() for name in ("batch", "position")))
-        return np.searchsorted(self.keys, keys), cosines
+        return np.searchsorted(self.keys, keys), rows.select(["sample", "index"]), cosines
 
     def read_losses(self, sample: str) -> np.ndarray | None:
         """(T,) float32 token losses of a sample, None where it was not captured."""

@@ -125,7 +125,7 @@ def run_size(n_traces: int, width: int, with_map: bool) -> dict[str, float]:
     if with_map:
         start = time.perf_counter()
         found = analyze_directions(planted.directions.astype(np.float16), planted.samples, planted.texts)
-        labels, null = found.labels, found.null
+        labels, null = found.clusters, found.null
         seconds["map"] = time.perf_counter() - start
     start = last = time.perf_counter()
 

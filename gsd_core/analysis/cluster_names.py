@@ -1,10 +1,10 @@
 """Names for clusters: the words that set them apart, and spans that stand for them.
 
-ClusterLabel              label and terms of one cluster
-compute_cluster_labels    class-based TF-IDF over the texts of each cluster's spans
-compute_exemplars         the spans nearest to each cluster's mean direction
+ClusterName              name and terms of one cluster
+compute_cluster_names    class-based TF-IDF over the texts of each cluster's spans
+compute_exemplars        the spans nearest to each cluster's mean direction
 
-A label says which words are common there, not what the model does there.
+A name says which words are common there, not what the model does there.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ STOP_WORDS = frozenset(_FUNCTION_WORDS.split())
 
 
 @dataclass(frozen=True, slots=True)
-class ClusterLabel:
-    """``label`` such as ``"divide · each · share"``, no two alike; ``terms`` its words, best first."""
+class ClusterName:
+    """``name`` such as ``"divide · each · share"``, no two alike; ``terms`` its words, best first."""
 
-    label: str
+    name: str
     terms: list[str]
 
 
-def compute_cluster_labels(
-    texts: Sequence[str], labels: np.ndarray, n_terms: int = 4
-) -> dict[int, ClusterLabel]:
+def compute_cluster_names(
+    texts: Sequence[str], clusters: np.ndarray, n_terms: int = 4
+) -> dict[int, ClusterName]:
     """Name each cluster by class-based TF-IDF (c-TF-IDF; Grootendorst 2022, BERTopic, arXiv 2203.05794).
 
     W(term, cluster) = share of the term in the cluster × log(1 + A / f), A the mean number of words in a
@@ -62,60 +62,60 @@ def compute_cluster_labels(
     ----------
     texts
         (n,) text of each span; the first 2,000 characters count.
-    labels
+    clusters
         (n,) cluster of each span; -1 is noise.
 
     Returns
     -------
-    cluster → ClusterLabel; labels are plain text and differ from one another.
+    cluster → ClusterName; names are plain text and differ from one another.
     """
-    labels = np.asarray(labels)
-    if len(texts) != len(labels):
-        raise ValueError(f"{len(texts)} texts but {len(labels)} labels; give one text per span")
-    clusters = [int(c) for c in np.unique(labels)]
-    if not clusters or clusters == [-1]:
+    clusters = np.asarray(clusters)
+    if len(texts) != len(clusters):
+        raise ValueError(f"{len(texts)} texts but {len(clusters)} clusters; give one text per span")
+    numbers = [int(c) for c in np.unique(clusters)]
+    if not numbers or numbers == [-1]:
         return {}
     documents = {
-        c: " \n ".join(texts[i][:MAX_CHARS] for i in np.flatnonzero(labels == c).tolist()).casefold()
-        for c in clusters
+        c: " \n ".join(texts[i][:MAX_CHARS] for i in np.flatnonzero(clusters == c).tolist()).casefold()
+        for c in numbers
     }
     rankings = [_rank_terms(documents, find) for find in (_find_words, _find_any_words, OPERATOR.findall)]
-    named: dict[int, ClusterLabel] = {}
+    named: dict[int, ClusterName] = {}
     taken: set[str] = set()
-    for cluster in (c for c in clusters if c >= 0):
+    for cluster in (c for c in numbers if c >= 0):
         # Function words and operators only where proper words are wanting.
         ranked = _without_inflections([*rankings[0][cluster], *rankings[2][cluster]])
         ranked = ranked or rankings[1][cluster] or ["no words"]
         terms = ranked[:n_terms]
-        label = SEPARATOR.join(terms)
+        name = SEPARATOR.join(terms)
         for more in range(n_terms + 1, min(n_terms + EXTRA_TERMS, len(ranked)) + 1):
-            if label not in taken:
+            if name not in taken:
                 break
             terms = ranked[:more]
-            label = SEPARATOR.join(terms)
-        if label in taken:
+            name = SEPARATOR.join(terms)
+        if name in taken:
             terms = ranked[:n_terms]
             base, count = SEPARATOR.join(terms), 2
-            while (label := f"{base} ({count})") in taken:
+            while (name := f"{base} ({count})") in taken:
                 count += 1
-        taken.add(label)
-        named[cluster] = ClusterLabel(label, terms)
+        taken.add(name)
+        named[cluster] = ClusterName(name, terms)
     return named
 
 
 def compute_exemplars(
-    directions: np.ndarray, labels: np.ndarray, n: int = 3, samples: np.ndarray | None = None
+    directions: np.ndarray, clusters: np.ndarray, n: int = 3, samples: np.ndarray | None = None
 ) -> dict[int, list[int]]:
     """The ``n`` spans nearest to each cluster's mean direction. Source: "ours".
 
-    ``directions`` (n_spans, P); ``labels`` (n_spans,), -1 is noise; ``samples`` (n_spans,) sample ids: a
+    ``directions`` (n_spans, P); ``clusters`` (n_spans,), -1 is noise; ``samples`` (n_spans,) sample ids: a
     second span of one sample is taken only when there are fewer samples than ``n``. Returns cluster → row
     numbers, nearest first (fewer than ``n`` in a smaller cluster).
     """
-    labels = np.asarray(labels)
+    clusters = np.asarray(clusters)
     chosen: dict[int, list[int]] = {}
-    for cluster in np.unique(labels[labels >= 0]):
-        rows = np.flatnonzero(labels == cluster)
+    for cluster in np.unique(clusters[clusters >= 0]):
+        rows = np.flatnonzero(clusters == cluster)
         members = np.asarray(directions[rows], dtype=np.float32)
         ranked = rows[np.argsort(-(members @ members.mean(axis=0)), kind="stable")]
         picked: list[int] = []
