@@ -222,7 +222,7 @@ def test_a_failed_job_says_why_and_outlives_a_reload(page, dashboard, tmp_path):
     assert "no-model-here" in shown
     page.reload()
     page.wait_for_selector("text=Failed")
-    page.get_by_role("button", name="Forget").first.click()
+    page.get_by_role("button", name="Delete").first.click()
     page.wait_for_selector("text=Failed", state="detached")
     assert not list((Path(tmp_path) / "workspace" / "jobs").iterdir())
 
