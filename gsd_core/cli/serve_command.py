@@ -1,5 +1,6 @@
 """``gsd serve``: the dashboard as a child process.
 
+run_serve     the command
 Server        a started dashboard: its address, wait for it, stop it
 start_server  start it and wait until it answers
 find_app      where ``app.py`` lies
@@ -81,6 +82,7 @@ def start_server(
 ) -> Server:
     """Start the dashboard on the workspace and return when it answers; ``read_only``: pages start and store nothing.
 
+    The environment's ``STREAMLIT_SERVER_BASE_URL_PATH`` puts it below a path of the host.
     Raises ``UserError`` where ``app.py`` or streamlit is missing, the port is taken, or it does not come up.
     """
     app = find_app()
@@ -90,7 +92,8 @@ def start_server(
     uri = workspace_uri if "://" in workspace_uri else str(Path(workspace_uri).absolute())
     command = [sys.executable, "-m", "streamlit", "run", str(app)]
     command += ["--server.port", str(chosen), "--server.address", host, "--server.headless", "true"]
-    command += ["--browser.gatherUsageStats", "false"]
+    base = os.environ.get("STREAMLIT_SERVER_BASE_URL_PATH", "").strip("/")
+    command += ["--server.baseUrlPath", base, "--browser.gatherUsageStats", "false"]
     # The app's folder: streamlit reads .streamlit/config.toml from where it is started.
     environment = {**os.environ, "GSD_WORKSPACE": uri}
     environment.pop("GSD_PROGRESS_FILE", None)
@@ -100,7 +103,7 @@ def start_server(
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(
         host, f"[{host}]" if ":" in host else host
     )
-    server = Server(process, f"http://{shown}:{chosen}")
+    server = Server(process, f"http://{shown}:{chosen}/{base}".rstrip("/"))
     try:
         _wait_until_up(server)
     except BaseException:
