@@ -9,13 +9,14 @@ import pandas as pd
 import pytest
 
 from gsd_core.analysis.align import (
+    TracedSpans,
     compute_local_alignment,
     compute_match_scale,
     compute_pair_scores,
     group_traces,
     make_shuffles,
 )
-from gsd_core.analysis.structure import Structure, analyze_structure
+from gsd_core.analysis.structure import Corpus, Structure, analyze_structure
 from gsd_core.analysis.twins import PER_PATTERN, find_twins
 from gsd_core.methods.analyze_method import STRUCTURE
 from tests.benchmarks.structure import Planted, compute_recall, make_planted
@@ -126,10 +127,8 @@ def test_shuffles_keep_every_span_in_its_trace() -> None:
 def search(planted: Planted, seed: int = 0, **options: int):
     traces = group_traces(planted.samples, planted.indices)
     null = np.random.default_rng(seed).normal(0, 0.2, 10_000)
-    scale = compute_match_scale(null)
-    return find_twins(
-        planted.directions, traces, planted.labels, planted.questions, *scale, seed=seed, **options
-    )
+    spans = TracedSpans(planted.directions, traces, planted.labels, planted.questions)
+    return find_twins(spans, compute_match_scale(null), seed, **options)
 
 
 def test_top_twins_share_the_procedure_and_not_the_topic() -> None:
@@ -157,7 +156,7 @@ def test_one_cluster_pattern_does_not_fill_the_list() -> None:
 
 def test_twins_are_no_closer_in_meaning_than_the_median_pair() -> None:
     found = search(make_planted(120, width=64))
-    assert max(twin.semantic for twin in found.twins) <= float(np.median(found.random_semantic))
+    assert max(twin.semantic for twin in found.twins) <= float(np.median(found.random.semantic))
 
 
 def test_in_shuffled_corpora_few_reported_twins_are_significant() -> None:
@@ -181,11 +180,10 @@ def test_in_shuffled_corpora_few_twins_in_other_words_are_significant() -> None:
     for seed in range(6):
         planted = make_planted(120, width=64, seed=seed, shuffled=True)
         texts = say_anything(len(planted.samples), seed)
-        table = analyze_structure(
-            *(planted.directions, planted.samples, planted.indices, planted.labels, planted.questions),
-            seed=seed,
-            texts=texts,
-        ).tables["rewordings"]
+        corpus = Corpus(
+            *(planted.directions, planted.samples, planted.indices, planted.labels, planted.questions), texts
+        )
+        table = analyze_structure(corpus, seed).tables["rewordings"]
         n_reported += len(table)
         n_significant += int((table["q_value"] < 0.05).sum())
     assert n_reported > 200, "nothing was reported, so nothing was tested"
@@ -204,7 +202,10 @@ def analyze(planted: Planted, order: np.ndarray | None = None) -> Structure:
     controls = {"random windows": (noise.astype(np.float32), planted.samples[at][:: len(at) // 40][:40])}
     texts = say_anything(len(at), 6)
     return analyze_structure(
-        *rows, questions, layers, names={0: "the first kind"}, controls=controls, texts=texts
+        Corpus(*rows, questions, texts),
+        layer_slices=layers,
+        names={0: "the first kind"},
+        controls=controls,
     )
 
 
@@ -222,14 +223,15 @@ def test_twins_in_other_words_are_found_beside_those_that_share_them() -> None:
         for p, w in zip(procedure, wording, strict=True)
         for k in range(n_steps)
     ]
-    found = analyze_structure(
+    corpus = Corpus(
         rows,
         np.repeat([f"s{number}" for number in range(n)], n_steps),
         np.tile(np.arange(n_steps), n),
         (procedure[:, None] * n_steps + np.arange(n_steps)).ravel(),
         random.normal(size=(n, 16)).astype(np.float32),
-        texts=texts,
+        texts,
     )
+    found = analyze_structure(corpus)
 
     def share(table: pd.DataFrame, kind: np.ndarray) -> float:
         a, b = ([int(sample[1:]) for sample in table[side]] for side in ("a", "b"))
@@ -315,7 +317,7 @@ def test_structure_of_few_or_no_traces_is_empty_not_an_error(n_traces: int) -> N
     planted = make_planted(2, width=16)
     keep = slice(0, 10 * n_traces)
     rows = (planted.directions[keep], planted.samples[keep], planted.indices[keep])
-    found = analyze_structure(*rows, np.full(10 * n_traces, -1), planted.questions[:n_traces])
+    found = analyze_structure(Corpus(*rows, np.full(10 * n_traces, -1), planted.questions[:n_traces]))
     assert {name: list(frame.columns) for name, frame in found.tables.items()} == {
         name: STRUCTURE.names(name) for name in STRUCTURE.tables
     }
@@ -327,9 +329,13 @@ def test_lengths_that_differ_are_refused() -> None:
     planted = make_planted(3, width=16)
     with pytest.raises(ValueError, match="question embeddings"):
         analyze_structure(
-            planted.directions, planted.samples, planted.indices, planted.labels, planted.questions[:2]
+            Corpus(
+                planted.directions, planted.samples, planted.indices, planted.labels, planted.questions[:2]
+            )
         )
     with pytest.raises(ValueError, match="one of each"):
         analyze_structure(
-            planted.directions[1:], planted.samples, planted.indices, planted.labels, planted.questions
+            Corpus(
+                planted.directions[1:], planted.samples, planted.indices, planted.labels, planted.questions
+            )
         )

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gsd_core.comparison.meta_labels import compute_meta_columns
 from gsd_core.errors import UserError
 from gsd_core.stages.export_stage import write_table
-from gsd_core.stages.run_tables import SPAN_COLUMNS, compute_meta_columns
+from gsd_core.stages.run_tables import SPAN_COLUMNS
 from tests.cli_support import run_gsd, run_gsd_json, write_run
 
 METAS: list[dict[str, Any]] = [

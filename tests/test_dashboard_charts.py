@@ -14,12 +14,11 @@ from gsd_core.dashboard.frame.charts import LONGEST_NAME, name_file
 from gsd_core.dashboard.map import map_figures
 from gsd_core.dashboard.reading import run_view
 from gsd_core.dashboard.reading import structure_queries as sq
-from gsd_core.dashboard.reading.cosine_queries import load_directions
 from gsd_core.dashboard.spans import span_figures
 from gsd_core.dashboard.stresses import stresses_figures
 from gsd_core.dashboard.timeline import timeline_figures
 from gsd_core.dashboard.twins import twins_figures
-from gsd_core.store import Workspace
+from gsd_core.store import Workspace, load_directions
 from tests.page_support import ROOT, open_page
 from tests.synthetic import build_workspace
 from tests.test_dashboard_structure import plant_structure
@@ -51,7 +50,7 @@ def structure(run) -> sq.Structure:
 
 @pytest.fixture(scope="module")
 def pair(run, view, structure) -> sq.PairView:
-    directions = load_directions(run, CHECKPOINT, view.spans["sample"].to_numpy())
+    directions = load_directions(run.snapshot(), CHECKPOINT, view.spans["sample"].to_numpy(dtype=object))
     first = structure.twins.iloc[0]
     return sq.compute_pair(view, directions, structure, first["a"], first["b"])
 

@@ -8,16 +8,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gsd_core.comparison.nearest import Directions
 from gsd_core.dashboard.alignment import alignment_figures
 from gsd_core.dashboard.frame.page_text import escape
 from gsd_core.dashboard.look.figure_frame import name_pair
-from gsd_core.dashboard.reading import cosine_queries, run_view
+from gsd_core.dashboard.reading import run_view
 from gsd_core.dashboard.reading import structure_queries as sq
 from gsd_core.dashboard.reading.row_index import RowIndex
 from gsd_core.dashboard.stresses import stresses_figures
 from gsd_core.dashboard.twins import twins_figures
 from gsd_core.methods.analyze_method import STRUCTURE
-from gsd_core.store import Workspace
+from gsd_core.store import Workspace, load_directions
 from tests.page_support import list_loaded, open_page, words
 from tests.synthetic import ORDERS, PLANTED, WIDTH, build_workspace
 
@@ -142,8 +143,8 @@ def view(run) -> run_view.RunView:
 
 
 @pytest.fixture(scope="module")
-def directions(run, view) -> cosine_queries.Directions:
-    return cosine_queries.load_directions(run, "step-20", view.spans["sample"].to_numpy())
+def directions(run, view) -> Directions:
+    return load_directions(run.snapshot(), "step-20", view.spans["sample"].to_numpy(dtype=object))
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +184,7 @@ def test_aligned_spans_are_found_by_number_not_by_place(view, directions, struct
     less = run_view.RunView(**{**view.__dict__, "spans": spans, "row_of": RowIndex(spans)})
     pair = sq.compute_pair(
         less,
-        cosine_queries.Directions(directions.matrix[kept], directions.null),
+        Directions(directions.rows[kept], directions.null),
         structure,
         twin["a"],
         twin["b"],
@@ -196,7 +197,7 @@ def test_aligned_spans_are_found_by_number_not_by_place(view, directions, struct
 
 def test_spans_stored_after_the_directions_were_read_are_left_out(view, directions, structure):
     last = str(view.spans["sample"].iloc[-1])
-    early = cosine_queries.Directions(directions.matrix[:-1], directions.null)
+    early = Directions(directions.rows[:-1], directions.null)
     whole = sq.compute_pair(view, directions, structure, last, "sum-0")
     part = sq.compute_pair(view, early, structure, last, "sum-0")
     assert len(part.rows_a) == len(whole.rows_a) - 1
@@ -223,9 +224,9 @@ def test_a_trace_is_not_aligned_with_itself(view, directions, structure):
 
 def test_layer_cosines(directions):
     """One layer as wide as the sketch is the plain cosine; a block of zeros has none."""
-    matrix = directions.matrix.copy()
+    matrix = directions.rows.copy()
     matrix[3, : WIDTH // 2] = 0
-    changed = cosine_queries.Directions(matrix, directions.null)
+    changed = Directions(matrix, directions.null)
     layers = [("all", 0, WIDTH), ("left", 0, WIDTH // 2)]
     values = sq.compute_layer_cosines(changed, [(0, 1), (0, 3)], layers)
     assert values[0, 0] == pytest.approx(float(matrix[0] @ matrix[1]), abs=1e-5)

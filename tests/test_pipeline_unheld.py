@@ -10,11 +10,11 @@ import torch
 
 from gsd_core.analysis import analyze as analysis
 from gsd_core.analysis import structure
+from gsd_core.comparison import centring
 from gsd_core.console.progress import Progress
-from gsd_core.dashboard.reading import cosine_queries
 from gsd_core.methods.analyze_method import MAP, STRUCTURE, AnalyzeOptions
 from gsd_core.methods.timeline_method import TIMELINE
-from gsd_core.stages import analyze_stage, run_reading
+from gsd_core.stages import analyze_stage
 from gsd_core.stages.analyze_stage import run_analyze
 from gsd_core.store import LazyVectors, Run, Workspace
 from tests.page_support import open_page, words
@@ -47,15 +47,14 @@ def read_findings(run: Run) -> dict[str, object]:
 def test_what_is_not_held_is_analysed_as_what_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_quietly(folder)
     held = read_findings(Workspace.open(folder).open_run("r"))
-    monkeypatch.setattr(run_reading, "HELD_BYTES", 0)
+    monkeypatch.setattr(centring, "HELD_BYTES", 0)
     run_quietly(folder)
     assert read_findings(Workspace.open(folder).open_run("r")) == held
 
 
 def test_the_pages_say_what_was_fitted_and_drawn(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_reading, "HELD_BYTES", 0)
+    monkeypatch.setattr(centring, "HELD_BYTES", 0)
     monkeypatch.setattr(structure, "HELD_BYTES", 4 * WIDTH * 150)
-    monkeypatch.setattr(cosine_queries, "LARGEST_BYTES", 0)
     monkeypatch.setitem(analysis.analyze_directions.__kwdefaults__, "placed_above", 100)
     done = run_quietly(folder)
     run = Workspace.open(folder).open_run("r")

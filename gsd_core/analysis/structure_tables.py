@@ -55,32 +55,24 @@ def tabulate_twins(twins: list[Twin], traces: Traces, numbers: np.ndarray) -> pd
 def tabulate_pairs(search: TwinSearch, traces: Traces, seed: int) -> pd.DataFrame:
     """Twins, a random part of the other candidates, and random pairs."""
     twins = {(twin.a, twin.b) for twin in search.twins[: SHOWN_PAIRS // 2]}
-    is_twin = np.array([(int(a), int(b)) in twins for a, b in search.pairs], dtype=bool)
+    is_twin = np.array([(int(a), int(b)) in twins for a, b in search.tested.pairs], dtype=bool)
     others = np.random.default_rng(seed).permutation(np.flatnonzero(~is_twin))
     shown = np.concatenate([np.flatnonzero(is_twin), others])[:SHOWN_PAIRS].astype(np.int64)
-    random = np.arange(min(len(search.random_pairs), SHOWN_PAIRS))
-    if len(search.random_pairs) > SHOWN_PAIRS:  # they are sorted by trace: the first would be of a few traces
-        random = np.random.default_rng(seed + 1).permutation(len(search.random_pairs))[:SHOWN_PAIRS]
-    parts = [
-        (search.pairs[shown], search.structural[shown], search.semantic[shown], True),
-        (
-            search.random_pairs[random],
-            search.random_structural[random],
-            search.random_semantic[random],
-            False,
-        ),
-    ]
+    n_random = len(search.random.pairs)
+    random = np.arange(n_random)
+    if n_random > SHOWN_PAIRS:  # they are sorted by trace: the first would be of a few traces
+        random = np.random.default_rng(seed + 1).permutation(n_random)[:SHOWN_PAIRS]
     frames = [
         pd.DataFrame(
             {
-                "a": traces.ids[pairs[:, 0]] if len(pairs) else [],
-                "b": traces.ids[pairs[:, 1]] if len(pairs) else [],
-                "structural": structural.astype(np.float64),
-                "semantic": semantic.astype(np.float64),
-                "is_candidate": np.full(len(pairs), is_candidate),
+                "a": traces.ids[scored.pairs[rows, 0]] if len(rows) else [],
+                "b": traces.ids[scored.pairs[rows, 1]] if len(rows) else [],
+                "structural": scored.structural[rows].astype(np.float64),
+                "semantic": scored.semantic[rows].astype(np.float64),
+                "is_candidate": np.full(len(rows), is_candidate),
             }
         ).astype({"a": object, "b": object})
-        for pairs, structural, semantic, is_candidate in parts
+        for scored, rows, is_candidate in ((search.tested, shown, True), (search.random, random, False))
     ]
     return pd.concat(frames, ignore_index=True)
 

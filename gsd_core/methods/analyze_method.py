@@ -135,8 +135,8 @@ ANALYZE = Method(
         "gsd_core.dashboard.map.map_view:show_map",
         (
             "Nothing to map yet",
-            "Add a chain-of-thought file, or run make demo. Spans appear here, close together where their gradients "
-            "point the same way.",
+            "Upload a file with chains of thought, or run make demo, to see its spans here. They lie close together "
+            "where their gradients are similar.",
         ),
         order=10,
         needs=("map",),

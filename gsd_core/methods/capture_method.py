@@ -115,7 +115,7 @@ CAPTURE = Method(
         "trace",
         "Trace",
         "gsd_core.dashboard.trace.trace_view:show_trace",
-        ("No traces yet", "Capture a data set. Its reasoning appears here, span by span."),
+        ("No traces yet", "Capture a data set to read its reasoning here, span by span."),
         order=20,
         answers="one sample's reasoning, span by span",
     ),

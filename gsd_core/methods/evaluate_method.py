@@ -78,7 +78,7 @@ EVALUATE = Method(
         "evidence",
         "Evidence",
         "gsd_core.dashboard.evidence.evidence_view:show_evidence",
-        ("No evidence yet", "Capture a data set with labels. The benchmark appears here."),
+        ("No evidence yet", "Capture a data set with labels to evaluate it here."),
         order=70,
         needs=("evidence",),
         answers="whether spans with the same label have similar directions, beside every baseline",

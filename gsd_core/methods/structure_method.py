@@ -69,7 +69,7 @@ COMPARE = Method(
         "gsd_core.dashboard.alignment.alignment_view:show_alignment",
         (
             "Nothing to align yet",
-            "Capture a data set. Two of its traces are compared here, span by span.",
+            "Capture a data set to compare two of its traces here, span by span.",
         ),
         order=30,
         needs=("map",),
@@ -94,7 +94,7 @@ TWINS = Method(
         "gsd_core.dashboard.twins.twins_view:show_twins",
         (
             "No twins yet",
-            "Capture and analyse a data set. Samples that reason alike about different things appear here.",
+            "Capture and analyse a data set to find samples with similar reasoning and different questions.",
         ),
         order=50,
         needs=("map", "structure"),
@@ -116,7 +116,7 @@ STRESSES = Method(
         "gsd_core.dashboard.stresses.stresses_view:show_stresses",
         (
             "No stresses yet",
-            "Capture and analyse a data set. Sequences of spans that recur across samples appear here.",
+            "Capture and analyse a data set to see sequences of clusters that recur across its samples.",
         ),
         order=40,
         needs=("map", "structure"),

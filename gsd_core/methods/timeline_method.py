@@ -72,7 +72,7 @@ FOLLOW = Method(
         "gsd_core.dashboard.timeline.timeline_view:show_timeline",
         (
             "No timeline yet",
-            "Capture a data set at several checkpoints of one training. What changes between them appears here.",
+            "Capture a data set at several checkpoints of one training to see what changes between them.",
         ),
         order=60,
         needs=("timeline",),

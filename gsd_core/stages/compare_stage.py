@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gsd_core.comparison.centring import apply_centring, compute_centred
-from gsd_core.comparison.nulls import compute_null_cosines
 from gsd_core.console.output import format_table, format_text
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
@@ -21,11 +19,12 @@ from gsd_core.methods.structure_method import CompareOptions
 from gsd_core.stages.numba_threads import use_numba_cache
 from gsd_core.stages.run_reading import get_checkpoint
 from gsd_core.stages.structure_stage import read_semantics
+from gsd_core.store import load_directions
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gsd_core.store import Run, RunReader, Workspace
+    from gsd_core.store import Run, Workspace
 
 N_SHUFFLES = 9_999
 
@@ -46,13 +45,14 @@ def run_compare(workspace: Workspace, options: CompareOptions, progress: Progres
     reader = run.snapshot()
     spans = reader.read_spans(at, columns=["span", "sample", "index", "text"])
     places = [_find_spans(run, spans, each, at) for each in (a, b)]
-    rows_a, rows_b, null = _read_directions(run, reader, at, spans, places, seed)
+    found = load_directions(reader, at, spans["sample"].to_numpy(dtype=object), seed=seed, hold=False)
+    rows_a, rows_b = (found.rows[rows] for rows in places)
     use_numba_cache()
     # Only here: compiled kernels cost seconds that a mistyped name need not wait for.
     from gsd_core.analysis.align import compute_match_scale, compute_pair_scores, group_traces, make_shuffles
     from gsd_core.analysis.twins import align_pair
 
-    threshold, gap = compute_match_scale(null)
+    threshold, gap = compute_match_scale(found.null.values)
     directions = np.concatenate([rows_a, rows_b])
     owners = [a] * len(rows_a) + [b] * len(rows_b)
     traces = group_traces(np.array(owners, dtype=object), np.arange(len(owners)))
@@ -95,23 +95,6 @@ def _find_spans(run: Run, spans: pd.DataFrame, sample: str, checkpoint: str) -> 
             "see the run's skipped samples",
         )
     return rows[np.argsort(spans["index"].to_numpy()[rows], kind="stable")]
-
-
-def _read_directions(
-    run: Run, reader: RunReader, checkpoint: str, spans: pd.DataFrame, places: list[np.ndarray], seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Centred directions of both samples and the null; only their rows are read where the run is analysed."""
-    if not run.has_analysis(checkpoint):
-        directions = compute_centred(reader.read_vectors(checkpoint)).directions
-        null = compute_null_cosines(directions, spans["sample"].to_numpy(dtype=object), seed=seed)
-        return directions[places[0]], directions[places[1]], null
-    arrays = run.read_arrays(checkpoint)
-    parts = []
-    for rows in places:
-        low = int(rows.min())
-        vectors = reader.read_vectors(checkpoint, low, int(rows.max()) + 1)[rows - low]
-        parts.append(apply_centring(vectors, arrays["mean"], arrays.get("top")))
-    return parts[0], parts[1], arrays["null"]
 
 
 def describe_comparison(result: dict[str, Any]) -> str:

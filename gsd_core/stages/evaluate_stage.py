@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from gsd_core.analysis.benchmark import (
     compute_precision,
     shuffle_labels,
 )
+from gsd_core.comparison.meta_labels import find_text, to_text
 from gsd_core.comparison.verdict import compute_verdict
 from gsd_core.comparison.wording import Wording, make_wording
 from gsd_core.console.output import format_table
@@ -42,7 +43,6 @@ from gsd_core.stages.representations import (
     make_representations,
     match_checkpoint,
     read_question_rows,
-    to_text,
 )
 from gsd_core.stages.run_reading import get_checkpoint, get_step
 from gsd_core.stages.run_tables import compute_span_table
@@ -99,23 +99,88 @@ def run_evaluate(workspace: Workspace, options: EvaluateOptions, progress: Progr
 # -- one checkpoint -------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    """What is compared at one checkpoint: n rows of spans, or of samples.
+
+    ``owners`` (n,) int number each row's sample; ``pools`` metric → which rows may be neighbours of which.
+    """
+
+    owners: np.ndarray
+    representations: list[Representation]
+    controls: list[ControlQueries]
+    pools: dict[str, Pool]
+
+
 def _evaluate_checkpoint(
     run: Run, others: list[Run], checkpoint: str, options: EvaluateOptions, progress: Progress, title: str
 ) -> tuple[list[dict[str, Any]], int]:
     stage = progress.stage(title, unit="queries")
+    chosen, n_left_out = _choose_spans(run, others, checkpoint, options)
+    bench = _make_bench(run, others, checkpoint, chosen, options)
+    queries = _choose_queries(bench.owners, options.seed)
+    shuffled = shuffle_labels(bench.pools[f"P@{K}"].labels, bench.owners, options.seed)
+    rows: list[dict[str, Any]] = []
+    for part, (metric, pool) in enumerate(bench.pools.items()):
+
+        def report(done: int, total: int, part: int = part) -> None:
+            stage.update(part * total + done, (len(bench.pools) + 1) * total)
+
+        own = bench.representations
+        precisions = compute_precision(own, pool, k=K, queries=queries, on_progress=report)
+        if metric != f"P@{K}" and not np.nansum(precisions[0].ceiling):
+            # Nobody who may be a neighbour carries the query's label: every value would be 0 and mean nothing.
+            progress.note(f"{metric} is left out at {checkpoint}: no allowed neighbour has the same label")
+            continue
+        control = replace(pool, labels=shuffled)
+        precisions += compute_precision(own[:1], control, k=K, queries=queries)
+        named = [(each.name, each.kind) for each in own]
+        named.append((f"random labels ({own[0].name})", "control"))
+        for label, kind, precision in _ask_controls(bench.controls, own[0], pool, options.level):
+            named.append((label, kind))
+            precisions.append(precision)
+        rows += [
+            {"representation": name, "kind": kind, "metric": metric, **_summarize(each, bench, options.seed)}
+            for (name, kind), each in zip(named, precisions, strict=True)
+        ]
+    common = {
+        "checkpoint": checkpoint,
+        "step": get_step(run, checkpoint),
+        "label": options.label,
+        "level": options.level,
+        "where": " ".join(sorted(options.where)),
+    }
+    rows = [
+        *_merge_seeds(rows),
+        *_describe_clusters(chosen, options),
+        *_describe_twins(run, checkpoint, chosen, options),
+    ]
+    stage.update(1, 1)
+    return [{**common, **row} for row in rows], n_left_out
+
+
+def _choose_spans(
+    run: Run, others: list[Run], checkpoint: str, options: EvaluateOptions
+) -> tuple[pd.DataFrame, int]:
+    """Labelled spans that every run has, and how many spans of the run have no label."""
     table, _ = compute_span_table(run, checkpoint)
     chosen, n_left_out = _choose_rows(table, run.name, options)
-    for other in others:  # only spans that every run has
-        chosen = chosen[
-            chosen["span"].isin(set(other.read_spans(match_checkpoint(other, checkpoint))["span"]))
-        ]
+    for other in others:
+        held = set(other.read_spans(match_checkpoint(other, checkpoint))["span"])
+        chosen = chosen[chosen["span"].isin(held)]
     if chosen["sample"].nunique() < 3 or chosen["label"].nunique() < 2:
         raise UserError(
             f"too few labelled rows ({len(chosen)} spans, {chosen['label'].nunique()} labels)",
             f"run {run.name}, {options.label}",
             "choose another --label, or drop --where",
         )
-    chosen = chosen.reset_index(drop=True)
+    return chosen.reset_index(drop=True), n_left_out
+
+
+def _make_bench(
+    run: Run, others: list[Run], checkpoint: str, chosen: pd.DataFrame, options: EvaluateOptions
+) -> _Bench:
+    """``chosen`` spans, or their samples where the level says so, with what represents them."""
     representations = make_representations(
         run,
         others,
@@ -128,9 +193,8 @@ def _evaluate_checkpoint(
     controls = make_control_queries(run, checkpoint, chosen)
     sample_ids = list(pd.unique(chosen["sample"]))
     owners = pd.Categorical(chosen["sample"], categories=sample_ids).codes.astype(np.int64)
-    texts = chosen["text"].tolist()
+    units, texts = chosen, chosen["text"].tolist()
     if options.level == "sample":
-        first = chosen.drop_duplicates("sample").reset_index(drop=True)
         if (chosen.groupby("sample")["label"].nunique() > 1).any():
             raise UserError(
                 "this field labels steps, not samples",
@@ -140,54 +204,20 @@ def _evaluate_checkpoint(
         representations = [baselines.aggregate(each, owners, len(sample_ids)) for each in representations]
         controls = aggregate_controls(controls, owners, len(sample_ids))
         texts = chosen.groupby("sample", sort=False)["text"].agg(" ".join).tolist()
-        units, owners = first, np.arange(len(first))
-    else:
-        units = chosen
+        units = chosen.drop_duplicates("sample").reset_index(drop=True)
+        owners = np.arange(len(units))
     pools = _make_pools(run, units, owners, sample_ids, make_wording(texts, owners), options)
-    queries = _choose_queries(owners, options.seed)
-    shuffled = shuffle_labels(pools["P@10"].labels, owners, options.seed)
-    common = {
-        "checkpoint": checkpoint,
-        "step": get_step(run, checkpoint),
-        "label": options.label,
-        "level": options.level,
-        "where": " ".join(sorted(options.where)),
+    return _Bench(owners, representations, controls, pools)
+
+
+def _summarize(precision: Precision, bench: _Bench, seed: int) -> dict[str, Any]:
+    value, low, high = bootstrap_mean(precision.values, bench.owners[precision.queries], seed=seed)
+    return {
+        **{"value": value, "ci_low": low, "ci_high": high},
+        "n": int((~np.isnan(precision.values)).sum()),
+        "chance": _mean(precision.chance),
+        "ceiling": _mean(precision.ceiling),
     }
-    rows: list[dict[str, Any]] = []
-    for part, (metric, pool) in enumerate(pools.items()):
-
-        def report(done: int, total: int, part: int = part) -> None:
-            stage.update(part * total + done, (len(pools) + 1) * total)
-
-        precisions = compute_precision(representations, pool, k=K, queries=queries, on_progress=report)
-        if metric != f"P@{K}" and not np.nansum(precisions[0].ceiling):
-            # Nobody who may be a neighbour carries the query's label: every value would be 0 and mean nothing.
-            progress.note(f"{metric} is left out at {checkpoint}: no allowed neighbour has the same label")
-            continue
-        control = replace(pool, labels=shuffled)
-        precisions += compute_precision(representations[:1], control, k=K, queries=queries)
-        named = [(each.name, each.kind) for each in representations]
-        named.append((f"random labels ({representations[0].name})", "control"))
-        for label, kind, precision in _ask_controls(controls, representations[0], pool, options.level):
-            named.append((label, kind))
-            precisions.append(precision)
-        for (name, kind), precision in zip(named, precisions, strict=True):
-            value, low, high = bootstrap_mean(precision.values, owners[precision.queries], seed=options.seed)
-            rows.append(
-                {
-                    **common,
-                    **{"representation": name, "kind": kind, "metric": metric},
-                    **{"value": value, "ci_low": low, "ci_high": high},
-                    "n": int((~np.isnan(precision.values)).sum()),
-                    "chance": _mean(precision.chance),
-                    "ceiling": _mean(precision.ceiling),
-                }
-            )
-    rows = _merge_seeds(rows)
-    rows += [{**common, **row} for row in _describe_clusters(chosen, options)]
-    rows += [{**common, **row} for row in _describe_twins(run, checkpoint, chosen, options)]
-    stage.update(1, 1)
-    return rows, n_left_out
 
 
 def _ask_controls(
@@ -216,7 +246,7 @@ def _choose_rows(table: pd.DataFrame, name: str, options: EvaluateOptions) -> tu
                 f"no field {column!r}", f"run {name}", f"it has {', '.join(known) or 'no meta fields'}"
             )
     for column, value in conditions:
-        table = table[[to_text(cell) == value for cell in table[column]]]
+        table = table[find_text(table[column], value)]
     labels = [to_text(cell) for cell in table[options.label]]
     has_label = np.array([bool(label) for label in labels], dtype=bool)
     chosen = table.assign(label=labels)[has_label]

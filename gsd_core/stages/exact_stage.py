@@ -20,8 +20,9 @@ from gsd_core.capture.models import compute_model_hash, load_model, resolve_chec
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
 from gsd_core.methods.neighbors_method import EXACT
+from gsd_core.store import load_centring
 from gsd_core.tiers import TIERS, find_tier, join_tiers
-from gsd_core.types import TokenizedSample, TokenSpan
+from gsd_core.types import TokenizedSample, TokenSpan, split_span
 
 if TYPE_CHECKING:
     from gsd_core.store import Run
@@ -141,7 +142,7 @@ def _read_sample(run: Run, checkpoint: str, sample: str) -> TokenizedSample:
 
 
 def _find(sample: TokenizedSample, span: str) -> TokenSpan:
-    index = int(span.rpartition("#")[2])
+    _, index = split_span(span)
     return next(each for each in sample.spans if each.index == index)
 
 
@@ -154,24 +155,13 @@ def _centre(
     run: Run, checkpoint: str, span: str, others: list[str], raw_exact: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """(raw cosines by sketch, centred cosines with the exact product): only the pair's own term is replaced."""
-    ids = run.read_spans(checkpoint, ["span"])["span"]
-    place = {each: at for at, each in enumerate(ids)}
-    rows = {each: run.read_vectors(checkpoint, place[each], place[each] + 1)[0] for each in (span, *others)}
-    unit = {
-        each: row.astype(np.float64) / max(np.linalg.norm(row.astype(np.float64)), 1e-30)
-        for each, row in rows.items()
-    }
-    mean = (
-        run.read_arrays(checkpoint)["mean"].astype(np.float64)
-        if run.has_analysis(checkpoint)
-        else run.read_vectors(checkpoint).astype(np.float64).mean(axis=0)
-    )
-    own = unit[span]
-    raw = np.array([own @ unit[each] for each in others])
-    squared = mean @ mean
-    toward = np.array([mean @ unit[each] for each in others])
-    length = np.sqrt((1 - 2 * (mean @ own) + squared) * (1 - 2 * toward + squared))
-    return raw, (raw_exact - mean @ own - toward + squared) / np.maximum(length, 1e-30)
+    rows = pd.Index(run.read_spans(checkpoint, ["span"])["span"]).get_indexer([span, *others])
+    vectors = run.take_vectors(rows, checkpoint).astype(np.float32)
+    units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-30)
+    lengths = load_centring(run, checkpoint).subtract(vectors)
+    raw = units[1:] @ units[0]
+    products = vectors[1:] @ vectors[0] + raw_exact - raw
+    return raw, products / (lengths[1:] * lengths[0])
 
 
 def _store(

@@ -4,12 +4,10 @@ make_representations   gradients of a run and of its kin, baselines, controls
 check_same_data        refuses a run that was captured from other data, or cut otherwise
 match_checkpoint       which checkpoint of another run stands beside one
 read_question_rows     question embeddings of samples
-to_text                a label as text
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -26,13 +24,6 @@ from gsd_core.tiers import find_tier
 
 if TYPE_CHECKING:
     from gsd_core.store import Run
-
-
-def to_text(cell: object) -> str:
-    """A label as text; empty for a missing one."""
-    if cell is None or cell is pd.NA or cell != cell or cell == "":
-        return ""
-    return cell if isinstance(cell, str) else json.dumps(cell, sort_keys=True, default=str)
 
 
 def check_same_data(run: Run, other: Run) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gsd_core.comparison.centring import HELD_BYTES
+from gsd_core.comparison.centring import is_small
 from gsd_core.errors import UserError
 from gsd_core.store import LazyVectors
 
@@ -50,7 +50,7 @@ def get_step(run: RunReader, checkpoint: str) -> int | None:
 def read_directions(reader: RunReader, checkpoint: str) -> np.ndarray | LazyVectors:
     """(n, P) float16 as captured: an array up to 1 GiB once centred, else read as it is asked for."""
     lazy = LazyVectors(reader, checkpoint)
-    return np.asarray(lazy) if 4 * len(lazy) * lazy.shape[1] <= HELD_BYTES else lazy
+    return np.asarray(lazy) if is_small(lazy) else lazy
 
 
 def read_controls(reader: RunReader, checkpoint: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +17,17 @@ import numpy as np
 import pandas as pd
 
 from gsd_core.analysis.selection import compute_agreement, compute_sample_means, compute_target_scores, pick
-from gsd_core.comparison.centring import apply_centring, compute_centred
+from gsd_core.comparison.centring import Centring
+from gsd_core.comparison.meta_labels import find_text
 from gsd_core.console.files import whole_file
 from gsd_core.console.output import compute_json_value, format_table
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
 from gsd_core.methods.select_method import MEASURES, SelectOptions
-from gsd_core.stages.representations import read_question_rows, to_text
+from gsd_core.stages.representations import read_question_rows
 from gsd_core.stages.run_reading import get_checkpoint
 from gsd_core.stages.run_tables import compute_span_table
+from gsd_core.store import load_centring
 
 if TYPE_CHECKING:
     from gsd_core.store import Run, Workspace
@@ -59,17 +62,18 @@ def run_select(workspace: Workspace, options: SelectOptions, progress: Progress)
     ids = list(pd.unique(table["sample"]))
     owners = pd.Categorical(table["sample"], categories=ids).codes.astype(np.int64)
     target = _find_target(workspace, run, table, ids, options) if options.target else None
+    spans = _Spans(run, at, table, sizes, owners, ids, target)
     scores: dict[str, np.ndarray] = {}
     chosen: dict[str, np.ndarray] = {}
     for measure in MEASURES:
-        found = _score(run, at, table, owners, sizes, ids, target, measure, options.seed)
+        found = _score(spans, measure, options.seed)
         stage.advance()
         if found is None:
             if measure == options.by:
                 raise _explain_missing(run, at, measure, options)
             continue
         by_span = unit == "span" and found.shape == (len(table),)
-        scores[measure], chosen[measure] = _pick(found, by_span, owners, sizes, target, options)
+        scores[measure], chosen[measure] = _pick(found, by_span, spans, options)
     kept = chosen[options.by]
     if not kept.any():
         raise UserError(
@@ -117,8 +121,7 @@ def _find_target(
     if field not in table.columns:
         known = ", ".join(column for column in table.columns if column.startswith("meta."))
         raise UserError(f"no field {field!r}", "--target", f"run {run.name} has {known or 'no meta fields'}")
-    is_value = table[field].map(to_text) == value
-    held = set(table.loc[is_value, "sample"])
+    held = set(table.loc[find_text(table[field], value), "sample"])
     if not held:
         raise UserError(
             f"no sample has {options.target}", "--target", f"look at gsd export {run.name} --what spans"
@@ -126,68 +129,63 @@ def _find_target(
     return np.array([sample in held for sample in ids]), None
 
 
-def _score(
-    run: Run,
-    checkpoint: str,
-    table: pd.DataFrame,
-    owners: np.ndarray,
-    sizes: np.ndarray,
-    ids: list[str],
-    target: tuple[np.ndarray, Run | None] | None,
-    measure: str,
-    seed: int,
-) -> np.ndarray | None:
+@dataclass(frozen=True)
+class _Spans:
+    """The run's spans: their ``table`` (n rows), ``sizes`` (n,) in tokens, ``owners`` (n,) number of each one's sample
+    among ``ids`` (N). ``target`` is what the selection should be like: (N,) bool of samples of this run, and another
+    run; None where nothing is asked for."""
+
+    run: Run
+    checkpoint: str
+    table: pd.DataFrame
+    sizes: np.ndarray
+    owners: np.ndarray
+    ids: list[str]
+    target: tuple[np.ndarray, Run | None] | None = None
+
+
+def _score(spans: _Spans, measure: str, seed: int) -> np.ndarray | None:
     """Scores by span (n,) or by sample (N,); None where the run does not hold the measure."""
+    run, checkpoint = spans.run, spans.checkpoint
     if measure in BY_SPAN:
-        values = table[measure].to_numpy(np.float64)
+        values = spans.table[measure].to_numpy(np.float64)
         return None if np.isnan(values).all() else values
     if measure == "random":
-        return np.random.default_rng(seed).random(len(ids))
-    if target is None:
+        return np.random.default_rng(seed).random(len(spans.ids))
+    if spans.target is None:
+        return np.random.default_rng(seed).random(len(spans.ids))
+    if measure == "segments" or spans.target is None:
         return None
-    is_target, other = target
+    is_target, other = spans.target
     if measure == "semantic":
-        rows = read_question_rows(run, ids)
+        rows = read_question_rows(run, spans.ids)
         more = read_question_rows(other, other.read_samples()["sample"].tolist()) if other else rows[:0]
         if more.shape[1] != rows.shape[1]:
             return None  # another sentence encoder
     else:
-        mean, top = _read_centring(run, checkpoint)
-        rows = compute_sample_means(apply_centring(run.read_vectors(checkpoint), mean, top), owners, sizes)
-        more = _read_rows(other, checkpoint, mean, top) if other else rows[:0]
+        centring = load_centring(run, checkpoint)
+        directions = centring.apply(run.read_vectors(checkpoint))
+        rows = compute_sample_means(directions, spans.owners, spans.sizes)
+        more = _read_rows(other, checkpoint, centring) if other else rows[:0]
     marks = np.concatenate([is_target, np.ones(len(more), dtype=bool)])
     scored = compute_target_scores(np.concatenate([rows, more]), marks)[: len(rows)]
     return None if not np.any(rows) else scored
 
 
-def _read_centring(run: Run, checkpoint: str) -> tuple[np.ndarray, np.ndarray | None]:
-    if run.has_analysis(checkpoint):
-        arrays = run.read_arrays(checkpoint)
-        return arrays["mean"], arrays.get("top")
-    centred = compute_centred(run.read_vectors(checkpoint))
-    return centred.mean, centred.top
-
-
-def _read_rows(run: Run, checkpoint: str, mean: np.ndarray, top: np.ndarray | None) -> np.ndarray:
+def _read_rows(run: Run, checkpoint: str, centring: Centring) -> np.ndarray:
     """Rows of another run's samples, centred as the first run's are."""
     at = checkpoint if checkpoint in run.checkpoints else get_checkpoint(run, None)
     spans = run.read_spans(at, columns=["sample", "token_start", "token_end"])
     sizes = (spans["token_end"] - spans["token_start"]).to_numpy(np.int64)
-    return compute_sample_means(
-        apply_centring(run.read_vectors(at), mean, top), pd.factorize(spans["sample"])[0], sizes
-    )
+    return compute_sample_means(centring.apply(run.read_vectors(at)), pd.factorize(spans["sample"])[0], sizes)
 
 
 def _pick(
-    values: np.ndarray,
-    by_span: bool,
-    owners: np.ndarray,
-    sizes: np.ndarray,
-    target: tuple[np.ndarray, Run | None] | None,
-    options: SelectOptions,
+    values: np.ndarray, by_span: bool, spans: _Spans, options: SelectOptions
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores and choice, both by span (n,)."""
-    is_target = target[0] if target else np.zeros(int(owners.max()) + 1, dtype=bool)
+    sizes, owners = spans.sizes, spans.owners
+    is_target = spans.target[0] if spans.target else np.zeros(len(spans.ids), dtype=bool)
     if by_span:
         scores = np.where(is_target[owners], np.nan, values)
         return scores, pick(scores, sizes, options.budget, options.seed)

@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 
 from gsd_core import __version__
-from gsd_core.comparison.centring import apply_centring, center_directions
 from gsd_core.console.output import format_table, format_text
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
@@ -31,6 +30,8 @@ from gsd_core.stages.run_reading import (
     read_directions,
     report_step,
 )
+from gsd_core.store import load_centring
+from gsd_core.types import join_span, split_span
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,35 +59,35 @@ def store_structure(
 
     stage = progress.stage(f"structure {title}", unit="steps")
     # Only here: its compiled kernels cost seconds that a kept structure need not pay.
-    from gsd_core.analysis.structure import STAGES, analyze_structure
+    from gsd_core.analysis.structure import STAGES, Corpus, analyze_structure
 
     def report(step: str, done: int, total: int) -> None:
         report_step(stage, STAGES, step, done, total)
 
-    arrays = run.read_arrays(checkpoint)
+    centring = load_centring(run, checkpoint)
     clusters = run.read_clusters(checkpoint)
     samples = spans["sample"].to_numpy(dtype=object)
     embeddings, source = read_semantics(run, list(pd.unique(samples)))
     layers = (run.manifest.get("sketch") or {}).get("layers") or []
-    found = analyze_structure(
-        center_directions(read_directions(reader, checkpoint), arrays["mean"], arrays.get("top")),
+    corpus = Corpus(
+        centring.center(read_directions(reader, checkpoint)),
         samples,
         spans["index"].to_numpy(),
         run.read_points(checkpoint)["cluster"].to_numpy(),
         embeddings,
-        [(str(layer[0]), int(layer[1]), int(layer[2])) for layer in layers],
+        spans["text"].tolist(),
+    )
+    found = analyze_structure(
+        corpus,
         seed,
         report,
+        layer_slices=[(str(layer[0]), int(layer[1]), int(layer[2])) for layer in layers],
         names=dict(zip(clusters["cluster"].tolist(), clusters["label"].tolist(), strict=True)),
-        null=arrays["null"],
+        null=run.read_arrays(checkpoint)["null"],
         controls={
-            CONTROL_NAMES.get(kind, kind): (
-                apply_centring(vectors, arrays["mean"], arrays.get("top")),
-                owners,
-            )
+            CONTROL_NAMES.get(kind, kind): (centring.apply(vectors), owners)
             for kind, (vectors, owners) in read_controls(reader, checkpoint).items()
         },
-        texts=spans["text"].tolist(),
     )
     seconds = time.monotonic() - started
     info = {**found.info, **same, "semantic_source": source, "seconds": seconds}
@@ -112,7 +113,7 @@ def run_twins(workspace: Workspace, options: TwinsOptions, progress: Progress) -
     twins = []
     for row in table.head(options.top).to_dict("records"):
         aligned = [
-            {"a": f"{row['a']}#{i}", "b": f"{row['b']}#{j}", "cosine": cosine}
+            {"a": join_span(row["a"], i), "b": join_span(row["b"], j), "cosine": cosine}
             for i, j, cosine in row.pop("aligned")
         ]
         if pd.isna(row.get("wording")):
@@ -200,7 +201,7 @@ def read_semantics(run: Run, samples: Sequence[str]) -> tuple[np.ndarray, str]:
     n_questions = int((~is_missing).sum())
     if is_missing.any():
         spans, vectors = run.read_embeddings()
-        owners = np.array([places.get(span.rpartition("#")[0], -1) for span in spans], dtype=np.int64)
+        owners = np.array([places.get(split_span(span)[0], -1) for span in spans], dtype=np.int64)
         wanted = np.flatnonzero(owners >= 0)
         wanted = wanted[is_missing[owners[wanted]]]
         # The direction is all that counts: a sum is as good as a mean.

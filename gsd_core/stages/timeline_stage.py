@@ -18,14 +18,15 @@ import numpy as np
 import pandas as pd
 
 from gsd_core import __version__
-from gsd_core.comparison.centring import HELD_BYTES, center_directions, compute_centring
+from gsd_core.comparison.centring import HELD_BYTES, compute_centring
+from gsd_core.comparison.meta_labels import compute_meta_columns, to_text
 from gsd_core.console.output import format_table
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
 from gsd_core.methods.timeline_method import TIMELINE, TimelineOptions
 from gsd_core.stages.numba_threads import keep_threads, use_numba_cache
 from gsd_core.stages.run_reading import read_directions
-from gsd_core.stages.run_tables import compute_meta_columns
+from gsd_core.store import load_centring
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,13 +72,42 @@ def run_timeline(workspace: Workspace, options: TimelineOptions, progress: Progr
     spans = _draw_samples(_common_spans(reader, list(order)), HELD_BYTES // (4 * run.sketch_width), seed)
     chosen = reference or _choose_reference(run, list(order))
     codes = _read_labels(run, spans, wanted)
-    stage = progress.stage("timeline", len(names) + 1, "checkpoints")
+    tables = _compute_tables(run, reader, order, spans, chosen, codes, seed, progress)
+    seconds = time.monotonic() - started
+    info = {
+        **same,
+        "reference": chosen,
+        "checkpoints": list(order),
+        "has_steps": has_steps,
+        "n_spans": len(spans),
+        "n_samples": int(spans["sample"].nunique()),
+        "n_left_out": max(reader.count_spans(each) for each in order) - len(spans),
+        "n_mapped": tables["layouts"]["span"].nunique(),
+        "labels": list(codes),
+        "seconds": seconds,
+    }
+    run.results.write(TIMELINE, tables, info)
+    return _describe(run, info, seconds)
+
+
+def _compute_tables(
+    run: Run,
+    reader: RunReader,
+    order: dict[str, int],
+    spans: pd.DataFrame,
+    reference: str,
+    codes: dict[str, np.ndarray],
+    seed: int,
+    progress: Progress,
+) -> dict[str, pd.DataFrame]:
+    """Tables ``curves``, ``drift`` and ``layouts`` of ``spans`` at the checkpoints in ``order`` (name → step)."""
+    stage = progress.stage("timeline", len(order) + 1, "checkpoints")
     use_numba_cache()
     # Only here: the layout's compiler costs seconds that a kept timeline need not pay.
     from gsd_core.analysis.aligned_layouts import compute_aligned_layouts
     from gsd_core.analysis.timeline import compute_timeline
 
-    points = run.read_points(chosen).set_index("span").loc[spans["span"]]
+    points = run.read_points(reference).set_index("span").loc[spans["span"]]
     mapped: list[np.ndarray] = []
     rows = _draw(len(spans), seed)
 
@@ -99,32 +129,13 @@ def run_timeline(workspace: Workspace, options: TimelineOptions, progress: Progr
     alive = np.all([np.any(each != 0, axis=1) for each in mapped], axis=0)
     rows = rows[alive]
     start = points[["x", "y"]].to_numpy(dtype=np.float32)[rows]
-    places = compute_aligned_layouts(np.stack([each[alive] for each in mapped]), start, seed)
+    coordinates = compute_aligned_layouts(np.stack([each[alive] for each in mapped]), start, seed)
     stage.advance(1)
-    layouts = pd.concat(
-        [
-            pd.DataFrame(
-                {"checkpoint": at, "step": step, "span": ids[rows], "x": place[:, 0], "y": place[:, 1]}
-            )
-            for (at, step), place in zip(order.items(), places, strict=True)
-        ],
-        ignore_index=True,
-    )
-    seconds = time.monotonic() - started
-    info = {
-        **same,
-        "reference": chosen,
-        "checkpoints": list(order),
-        "has_steps": has_steps,
-        "n_spans": len(spans),
-        "n_samples": int(spans["sample"].nunique()),
-        "n_left_out": max(reader.count_spans(each) for each in order) - len(spans),
-        "n_mapped": len(rows),
-        "labels": list(codes),
-        "seconds": seconds,
-    }
-    run.results.write(TIMELINE, {"curves": curves, "drift": drift, "layouts": layouts}, info)
-    return _describe(run, info, seconds)
+    layouts = [
+        pd.DataFrame({"checkpoint": at, "step": step, "span": ids[rows], "x": xy[:, 0], "y": xy[:, 1]})
+        for (at, step), xy in zip(order.items(), coordinates, strict=True)
+    ]
+    return {"curves": curves, "drift": drift, "layouts": pd.concat(layouts, ignore_index=True)}
 
 
 def update_timeline(workspace: Workspace, name: str, *, seed: int, progress: Progress) -> bool:
@@ -218,9 +229,9 @@ def _read_labels(run: Run, spans: pd.DataFrame, wanted: list[str] | None) -> dic
             raise UserError(f"no field {name!r}", f"run {run.name}", f"its samples have {known}")
     out: dict[str, np.ndarray] = {}
     for name in labels_steps if wanted is None else wanted:
-        is_value = [isinstance(each, str | int | float | bool) and each != "" for each in columns[name]]
-        texts = columns[name].where(pd.Series(is_value, index=columns.index)).map(str, na_action="ignore")
-        codes, values = pd.factorize(texts)
+        codes, values = pd.factorize(
+            np.array([to_text(each) or None for each in columns[name]], dtype=object)
+        )
         if wanted is not None or 2 <= len(values) <= len(spans) / 4:
             out[name] = codes.astype(np.int64)
     return out if wanted is not None else dict(list(out.items())[:MAX_LABELS])
@@ -240,14 +251,12 @@ def _iter_moments(run: Run, reader: RunReader, order: dict[str, int], ids: np.nd
         spans = reader.read_spans(checkpoint, columns=["span", *_NUMBERS])
         rows = pd.Index(spans["span"]).get_indexer(pd.Index(ids))
         vectors = read_directions(reader, checkpoint)
-        clusters = None
+        clusters, centring = None, None
         if run.has_analysis(checkpoint):  # the same centring as on the map
-            arrays = run.read_arrays(checkpoint)
-            directions = center_directions(vectors, arrays["mean"], arrays.get("top"))
+            centring = load_centring(run, checkpoint)
             found = run.read_points(checkpoint).set_index("span")["cluster"].reindex(ids)
             clusters = found.fillna(-1).to_numpy(dtype=np.int64)
-        else:
-            directions = center_directions(vectors, *compute_centring(vectors))
+        directions = (centring or compute_centring(vectors)).center(vectors)
         coherence, norm, loss = (spans[name].to_numpy(np.float64)[rows] for name in _NUMBERS)
         yield Moment(checkpoint, step, directions[rows], coherence, norm, loss, clusters)
 

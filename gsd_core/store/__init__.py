@@ -4,6 +4,7 @@ Workspace         open or create a workspace; list, write, open and remove data 
 Run               one run: read it and write captured batches
 RunReader         one run: read only
 LazyVectors       directions of a checkpoint, read on demand
+load_centring, load_directions   centred directions and their null
 FragmentWriter    writes the records of a batch in a worker process; WrittenBatch describes them
 RunSample         one sample of a run, as given and as the model reads it
 DatasetInfo       description of a data set
@@ -14,9 +15,10 @@ WORKSPACE_VERSION, RUN_VERSION   layout versions that this program writes
 
 Inside: ``schema`` (tables), ``files`` (folders, JSON), ``tables`` (Lance), ``locks``, ``lease``, ``migrations``,
 ``document`` (run.json), ``samples`` and ``batch_rows`` (rows), ``writer`` (commits), ``fragments`` (what workers
-write), ``views`` (one checkpoint), ``index`` and ``cosines`` (search), ``reading``, ``results`` (of methods).
+write), ``views`` (one checkpoint), ``index`` (search), ``reading``, ``results`` (of methods).
 """
 
+from gsd_core.store.directions import load_centring, load_directions
 from gsd_core.store.fragments import FragmentWriter, WrittenBatch
 from gsd_core.store.infos import DatasetInfo, RunInfo, RunSample
 from gsd_core.store.lazy import LazyVectors
@@ -41,4 +43,6 @@ __all__ = [
     "RunSample",
     "Workspace",
     "WrittenBatch",
+    "load_centring",
+    "load_directions",
 ]

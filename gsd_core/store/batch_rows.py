@@ -17,7 +17,7 @@ import pyarrow as pa
 from gsd_core.errors import UserError
 from gsd_core.store.schema import captured_schema, records_schema
 from gsd_core.store.tables import from_matrix
-from gsd_core.types import SampleRecords, Skipped, SpanRecord
+from gsd_core.types import SampleRecords, Skipped, SpanRecord, join_span
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def _rows_of(batch: int, records: list[SpanRecord], owners: list[str], width: in
         bad = int(np.argmin(np.isfinite(directions).all(axis=1)))
         raise UserError(
             "a gradient direction is not finite",
-            f"span {owners[bad]}#{records[bad].span.index}",
+            f"span {join_span(owners[bad], records[bad].span.index)}",
             "capture with --dtype float32, or leave that sample out",
         )
     spans = [record.span for record in records]

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gsd_core.comparison.centring import Centring
 from gsd_core.errors import UserError
 from gsd_core.methods.analyze_method import MAP
 from gsd_core.store import index
@@ -216,37 +217,39 @@ class RunReader:
         """
         view = self._view(checkpoint)
         wanted = np.asarray(query, np.float32).reshape(-1)
-        middle = None if center is None else np.asarray(center, np.float32).reshape(-1)
+        middle = np.zeros(self.sketch_width) if center is None else np.asarray(center).reshape(-1)
         for what, value in (("query", wanted), ("center", middle)):
-            if value is not None and value.shape != (self.sketch_width,):
+            if value.shape != (self.sketch_width,):
                 raise ValueError(f"{what} has {value.shape[0]} values, directions have {self.sketch_width}")
         if view is None or not len(view) or top <= 0:
             return pd.DataFrame({"span": [], "sample": [], "cosine": np.zeros(0, np.float32)})
+        centring = Centring(middle.astype(np.float32))
         if view.has_index and not is_exact:
-            built = (self.manifest.get("index") or {}).get(checkpoint or self.default_checkpoint) or {}
-            factor = int(built.get("factor", index.FACTORS[-1]))
-            rows, nearest = view.find_nearest(wanted, middle, top, exclude_sample, factor)
-            ids = join_span_ids(rows.column("sample"), rows.column("index")).to_pandas()
-            return pd.DataFrame({"span": ids, "sample": rows.column("sample").to_pandas(), "cosine": nearest})
-        cosines = view.compute_cosines(wanted, middle)
-        places = np.arange(len(view))
-        if exclude_sample is not None:
-            # Not by NumPy, which takes a text for another one where it ends in a zero character.
-            is_other = pc.not_equal(view.sample_ids(), exclude_sample)
-            places = places[is_other.to_numpy()]
-        if top < len(
-            places
-        ):  # everything at least as good as the last one that fits, so that ties are not torn
-            threshold = np.partition(cosines[places], len(places) - top)[len(places) - top]
-            places = places[cosines[places] >= threshold]
-        places = places[np.argsort(-cosines[places], kind="stable")][:top]
+            places, cosines = self.ask_index(wanted, centring, top, checkpoint, exclude_sample)
+        else:
+            places, cosines = _find_best(view, wanted, centring, top, exclude_sample)
         return pd.DataFrame(
             {
                 "span": view.span_ids(places).to_pandas(),
                 "sample": view.sample_ids(places).to_pandas(),
-                "cosine": cosines[places],
+                "cosine": cosines,
             }
         )
+
+    def ask_index(
+        self,
+        query: np.ndarray,
+        centring: Centring,
+        top: int,
+        checkpoint: str | None,
+        exclude_sample: str | None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What ``search`` finds where there is an index: rows of ``read_spans`` (r,) and their cosines (r,)."""
+        view = self._view(checkpoint)
+        assert view is not None
+        built = (self.manifest.get("index") or {}).get(checkpoint or self.default_checkpoint) or {}
+        factor = int(built.get("factor", index.FACTORS[-1]))
+        return view.find_nearest(query, centring, top, exclude_sample, factor)
 
     # -- samples and tokens ---------------------------------------------------------------------------------------
 
@@ -408,3 +411,20 @@ class RunReader:
                     f"did you mean {', '.join(near)}?" if near else "",
                 )
         return table.take([offsets[each] for each in ids], columns=columns)
+
+
+def _find_best(
+    view: CheckpointView, query: np.ndarray, centring: Centring, top: int, exclude_sample: str | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Places (r,) of the best ``top`` spans in capture order and their cosines, by reading everything."""
+    cosines = view.compute_cosines(query, centring)
+    places = np.arange(len(view))
+    if exclude_sample is not None:
+        # Not by NumPy, which takes a text for another one where it ends in a zero character.
+        is_other = pc.not_equal(view.sample_ids(), exclude_sample)
+        places = places[is_other.to_numpy()]
+    if top < len(places):  # everything at least as good as the last one that fits, so that ties are not torn
+        threshold = np.partition(cosines[places], len(places) - top)[len(places) - top]
+        places = places[cosines[places] >= threshold]
+    places = places[np.argsort(-cosines[places], kind="stable")][:top]
+    return places, cosines[places]

@@ -133,12 +133,7 @@ def _show_run(chosen: Chosen) -> None:
                 key="alignment_clusters",
                 alt="Cosines between clusters",
                 name=f"{view.name} {view.checkpoint} clusters",
-                table=partial(
-                    figures.make_clusters_table,
-                    view,
-                    structure.edges,
-                    figures.MAX_CLUSTERS,
-                ),
+                table=partial(figures.make_clusters_table, view, structure.edges, figures.MAX_CLUSTERS),
             )
             st.caption(
                 f"Mean centred cosine of spans of different samples, for at most {figures.MAX_CLUSTERS} clusters. The "

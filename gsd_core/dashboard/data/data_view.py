@@ -53,15 +53,11 @@ def show_data() -> None:
     if source == "A stored data set":
         name = st.selectbox("Data set", list(datasets), key="data_stored")
         info = datasets[name]
-        snippets.show(
-            snippets.make_numbers(
-                [
-                    Number("samples", f"{info.n_samples:,}"),
-                    Number("rows not used", f"{info.n_rejected:,}"),
-                    Number("words", f"{info.n_words:,}"),
-                    Number("format", info.format),
-                ]
-            )
+        snippets.show_numbers(
+            Number("samples", f"{info.n_samples:,}"),
+            Number("rows not used", f"{info.n_rejected:,}"),
+            Number("words", f"{info.n_words:,}"),
+            Number("format", info.format),
         )
         show_settings(None, {}, name, info.n_samples, has_steps=False)
         return
@@ -130,15 +126,11 @@ def _show_file(file: Path) -> None:
     left, right = st.columns([1, 1], gap="large")
     with left:
         st.markdown("### What was understood")
-        snippets.show(
-            snippets.make_numbers(
-                [
-                    Number("format", preview.format),
-                    Number("rows read", str(preview.n_samples + preview.n_rejected)),
-                    Number("usable", str(preview.n_samples)),
-                    Number("not usable", str(preview.n_rejected)),
-                ]
-            )
+        snippets.show_numbers(
+            Number("format", preview.format),
+            Number("rows read", str(preview.n_samples + preview.n_rejected)),
+            Number("usable", str(preview.n_samples)),
+            Number("not usable", str(preview.n_rejected)),
         )
         for warning in preview.warnings:
             st.warning(escape(warning))

@@ -22,16 +22,11 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from gsd_core.comparison.nearest import Directions
 from gsd_core.comparison.wording import Wording
 from gsd_core.dashboard.frame.address import address_of
 from gsd_core.dashboard.frame.workspaces import open_workspace, workspace_uri
-from gsd_core.dashboard.reading.cosine_queries import (
-    Directions,
-    compute_neighbors,
-    compute_q_values,
-    load_directions,
-    load_wording,
-)
+from gsd_core.dashboard.reading.cosine_queries import compute_neighbors, load_wording
 from gsd_core.dashboard.reading.run_view import RunView, load_run_view, stamp_of
 from gsd_core.dashboard.reading.structure_queries import (
     PairView,
@@ -42,7 +37,7 @@ from gsd_core.dashboard.reading.structure_queries import (
     load_structure,
 )
 from gsd_core.methods.analyze_method import MAP, STRUCTURE
-from gsd_core.store import RunInfo
+from gsd_core.store import RunInfo, load_directions
 
 
 class Chosen(NamedTuple):
@@ -93,8 +88,8 @@ def get_view(chosen: Chosen) -> RunView:
 
 @st.cache_resource(max_entries=2, show_spinner="Reading the directions …")
 def _directions(key: _Key) -> Directions:
-    run = open_workspace().open_run(key.run)
-    return load_directions(run, key.checkpoint, _view(key).spans["sample"].to_numpy())
+    reader = open_workspace().open_run(key.run).snapshot()
+    return load_directions(reader, key.checkpoint, _view(key).spans["sample"].to_numpy(dtype=object))
 
 
 def get_directions(chosen: Chosen) -> Directions:
@@ -169,7 +164,7 @@ def get_pair(chosen: Chosen, a: str, b: str) -> PairView:
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _pair_q_values(_chosen: Chosen, _pair: PairView, key: _Key, a: str, b: str) -> np.ndarray:
-    q_values = compute_q_values(_pair.cosines.ravel(), get_directions(_chosen).null)
+    q_values = get_directions(_chosen).null.compute_q_values(_pair.cosines.ravel())
     return q_values.reshape(_pair.cosines.shape)
 
 

@@ -5,6 +5,7 @@ make_chips       marks and names of clusters
 make_quote       a span's text
 Number           a measure with its unit
 make_numbers     measures side by side, explained on hover
+show_numbers     the same, drawn
 CosineBar        a cosine as a bar with its null
 describe_cosine  a CosineBar
 show_cosine      the same, drawn
@@ -26,8 +27,8 @@ from typing import NamedTuple
 import numpy as np
 import streamlit as st
 
+from gsd_core.comparison.nulls import Null
 from gsd_core.dashboard.look.colors import Mark
-from gsd_core.dashboard.reading.cosine_queries import Null
 
 MEASURES = {
     "loss": "Mean negative log-likelihood of the span's tokens, in nats per token.",
@@ -94,6 +95,11 @@ def make_numbers(numbers: Sequence[Number]) -> str:
         for number in numbers
     )
     return f'<div style="display:flex;flex-wrap:wrap;gap:.35rem 1.4rem">{cells}</div>'
+
+
+def show_numbers(*numbers: Number) -> None:
+    """Draw ``make_numbers``."""
+    show(make_numbers(numbers))
 
 
 class CosineBar(NamedTuple):

@@ -17,31 +17,15 @@ from gsd_core.dashboard.frame.run_choice import choose_keys
 from gsd_core.dashboard.frame.snippets import MEASURES
 
 TOUR = (
-    (
-        "map",
-        "Map",
-        "Every point is a span of a chain of thought. Click one to see its text and its trace.",
-    ),
+    ("map", "Map", "Every point is a span of a chain of thought. Click one to see its text and its trace."),
     (
         "trace",
         "Aligned spans",
         "Spans of other samples with similar gradients. Switch to other words to leave out those with similar text.",
     ),
-    (
-        "twins",
-        "Twins",
-        "Pairs of samples with similar reasoning and different questions, side by side.",
-    ),
-    (
-        "stresses",
-        "Stresses",
-        "Sequences of clusters that recur across samples, and where they occur.",
-    ),
-    (
-        "timeline",
-        "Timeline",
-        "The same spans at several checkpoints: when structure appears and disappears.",
-    ),
+    ("twins", "Twins", "Pairs of samples with similar reasoning and different questions, side by side."),
+    ("stresses", "Stresses", "Sequences of clusters that recur across samples, and where they occur."),
+    ("timeline", "Timeline", "The same spans at several checkpoints: when structure appears and disappears."),
     ("evidence", "Evidence", "Whether labels confirm it, beside every baseline and control."),
 )
 WORDS = {
@@ -76,11 +60,7 @@ MEASURE_NAMES = {
 }
 KEYS = (
     ("Anywhere", "Tab", "to the next control"),
-    (
-        "Pages of a run",
-        "P, N",
-        "the checkpoint before and after, except while text is typed",
-    ),
+    ("Pages of a run", "P, N", "the checkpoint before and after, except while text is typed"),
     ("Trace", "← → ↑ ↓", "from span to span"),
     ("Trace", "Home, End", "first and last span"),
     ("Trace", "Enter", "choose the span: its aligned spans appear"),

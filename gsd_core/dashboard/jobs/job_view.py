@@ -92,8 +92,7 @@ def _show_progress(job: Job) -> None:
         total = f" of {progress.total:,.0f}" if progress.total else ""
         stage = "" if progress.stage == job.stage else f" · {progress.stage}"
         st.progress(
-            progress.share or 0.0,
-            text=escape(f"{step}{stage} · {progress.done:,.0f}{total} {progress.unit}"),
+            progress.share or 0.0, text=escape(f"{step}{stage} · {progress.done:,.0f}{total} {progress.unit}")
         )
         rate = f"{progress.rate_per_s:,.1f} {progress.unit}/s" if progress.rate_per_s else "–"
         parts = (

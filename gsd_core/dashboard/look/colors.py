@@ -28,17 +28,8 @@ ACCENT = "#E11D48"
 SEQUENTIAL = "Viridis"
 # Brewer's red and blue, which colour-blind readers tell apart, white at 0.
 COSINES = (
-    "#053061",
-    "#2166AC",
-    "#4393C3",
-    "#92C5DE",
-    "#D1E5F0",
-    "#F7F7F7",
-    "#FDDBC7",
-    "#F4A582",
-    "#D6604D",
-    "#B2182B",
-    "#67001F",
+    *("#053061", "#2166AC", "#4393C3", "#92C5DE", "#D1E5F0", "#F7F7F7"),
+    *("#FDDBC7", "#F4A582", "#D6604D", "#B2182B", "#67001F"),
 )
 
 

@@ -110,15 +110,8 @@ def show_selection(chosen: Chosen, view: RunView, rows: np.ndarray, on_open: Cal
             icon=":material/lasso_select:",
         )
         return
-    columns = [
-        "span",
-        "text",
-        "cluster_label",
-        *[label.name for label in view.labels],
-        "norm",
-        "coherence",
-        "loss",
-    ]
+    labels = [label.name for label in view.labels]
+    columns = ["span", "text", "cluster_label", *labels, "norm", "coherence", "loss"]
     st.markdown(f"**{len(rows):,} spans** of {view.row_of.count_samples(rows):,} samples")
     counts = view.spans["cluster"].iloc[rows].value_counts().head(4)
     names = [view.cluster_name(int(cluster)) for cluster in counts.index]

@@ -18,7 +18,7 @@ from gsd_core.dashboard.frame import workspaces
 from gsd_core.dashboard.frame.address import PAGES
 from gsd_core.dashboard.frame.page_text import escape, show_error
 from gsd_core.dashboard.frame.run_choice import find_owners
-from gsd_core.dashboard.frame.snippets import Number, format_when, make_numbers, show
+from gsd_core.dashboard.frame.snippets import Number, format_when, show_numbers
 from gsd_core.dashboard.jobs import job_view
 from gsd_core.dashboard.jobs.job_steps import Step
 from gsd_core.dashboard.look.colors import NOISE_MARK, compute_marks
@@ -31,6 +31,11 @@ from gsd_core.store import DatasetInfo, RunInfo
 
 THUMBNAIL_POINTS = 900
 CARDS_A_ROW = 3
+_STEPS = {
+    ":material/upload_file: **Bring reasoning**": "A file with questions and chains of thought.",
+    ":material/function: **Capture**": "The model reads it and every span's gradient direction is stored.",
+    ":material/scatter_plot: **Look**": "Click a span to see the spans of other samples with similar gradients.",
+}
 _STATUS = {
     "capturing": ("capturing", "blue"),
     "captured": ("not analysed", "orange"),
@@ -43,28 +48,8 @@ def show_first_steps(has_datasets: bool) -> None:
     """An empty workspace: the three steps, and buttons that start them."""
     with st.container(border=True):
         st.markdown("### Nothing captured yet" if has_datasets else "### Start here")
-        for column, (icon, title, text) in zip(
-            st.columns(3),
-            (
-                (
-                    ":material/upload_file:",
-                    "Bring reasoning",
-                    "A JSON Lines, CSV or Parquet file with questions and chains of thought.",
-                ),
-                (
-                    ":material/function:",
-                    "Capture",
-                    "The model reads it and every span's gradient direction is stored.",
-                ),
-                (
-                    ":material/scatter_plot:",
-                    "Look",
-                    "Click a span to see the spans of other samples with similar gradients.",
-                ),
-            ),
-            strict=True,
-        ):
-            column.markdown(f"{icon} **{title}**")
+        for column, (title, text) in zip(st.columns(3), _STEPS.items(), strict=True):
+            column.markdown(title)
             column.caption(text)
         with st.container(horizontal=True):
             if st.button("Bring your own data", type="primary", icon=":material/upload_file:"):
@@ -143,7 +128,7 @@ def _show_card(info: RunInfo, baselines: list[str]) -> None:
                 show_error(error)
         if len(info.checkpoints) > 1:
             numbers.append(Number("checkpoints", str(len(info.checkpoints))))
-        show(make_numbers(numbers))
+        show_numbers(*numbers)
         st.caption(escape(f"{_describe(info.manifest)} · {format_when(info.created)}"))
         if baselines:
             st.caption(escape(f"Compared with: {', '.join(baselines)}"))

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 
+from gsd_core.types import join_span, split_span
+
 
 class RowIndex(Mapping[str, int]):
     """Rows of a frame of n spans by id ``SAMPLE#K``, from its columns ``sample`` and ``index``.
@@ -49,16 +51,15 @@ class RowIndex(Mapping[str, int]):
         return int(np.count_nonzero(np.bincount(self.codes[rows], minlength=1)))
 
     def __getitem__(self, span: str) -> int:
-        sample, _, number = str(span).rpartition("#")
-        if number.isdecimal():
-            rows = self.rows_of(sample)
-            found = rows[self._indices[rows] == int(number)]
-            if len(found) and str(int(number)) == number:
-                return int(found[0])
-        raise KeyError(span)
+        sample, index = split_span(str(span))
+        rows = self.rows_of(sample)
+        found = rows[self._indices[rows] == index] if index is not None else rows[:0]
+        if not len(found):
+            raise KeyError(span)
+        return int(found[0])
 
     def __len__(self) -> int:
         return len(self.codes)
 
     def __iter__(self) -> Iterator[str]:
-        return (f"{self._names[c]}#{k}" for c, k in zip(self.codes, self._indices, strict=True))
+        return (join_span(self._names[c], k) for c, k in zip(self.codes, self._indices, strict=True))

@@ -18,27 +18,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gsd_core.comparison.meta_labels import compute_meta_columns, to_text
 from gsd_core.dashboard.look.colors import NOISE_MARK, Mark, compute_marks
-from gsd_core.dashboard.reading.labels import LabelColumn, compute_label_columns, compute_label_frame
+from gsd_core.dashboard.reading.labels import LabelColumn, compute_label_columns, to_label
 from gsd_core.dashboard.reading.row_index import RowIndex
 from gsd_core.methods.analyze_method import MAP
 from gsd_core.store import Run, RunInfo, RunReader
 
 SPAN_COLUMNS = [
-    "span",
-    "sample",
-    "index",
-    "char_start",
-    "char_end",
-    "text",
-    "loss",
-    "norm",
-    "coherence",
-    "window_cosine",
-    "spectral",
-    "grace",
+    *("span", "sample", "index", "char_start", "char_end", "text"),
+    *("loss", "norm", "coherence", "window_cosine", "spectral", "grace"),
 ]
 SAMPLE_COLUMNS = ["sample", "question", "reasoning", "answer", "meta", "reasoning_start"]
+STEP_COLUMNS = ["skipped_spans", "n_spans_cut"]  # what tells a sample's steps from its spans
 
 
 def describe_tier(manifest: Mapping[str, Any]) -> str:
@@ -112,7 +104,7 @@ def load_run_view(run: Run, checkpoint: str) -> RunView:
     """Read one run at one checkpoint. Works while the run is being captured and before it is analysed."""
     reader = run.snapshot()
     spans = reader.read_spans(checkpoint, columns=SPAN_COLUMNS).reset_index(drop=True)
-    samples = reader.read_samples(columns=SAMPLE_COLUMNS)
+    samples = reader.read_samples(columns=[*SAMPLE_COLUMNS, *STEP_COLUMNS])
     if len(samples):
         samples = samples.drop_duplicates("sample")
     row_of = RowIndex(spans)
@@ -121,7 +113,8 @@ def load_run_view(run: Run, checkpoint: str) -> RunView:
     last = last[row_of.codes]
     spans["n_in_trace"] = last + 1
     spans["position"] = (spans["index"] / np.maximum(last, 1)).astype(np.float32)
-    labels = compute_label_frame(spans, samples)
+    labels, _ = compute_meta_columns(spans, samples, to_label)
+    samples = samples[SAMPLE_COLUMNS]
     columns = compute_label_columns(labels)
     for column in columns:
         values = labels[column.name]
@@ -180,13 +173,7 @@ def _take_texts(values: pd.Series, text_of: Callable[[Any], str]) -> pd.Series:
 
 def _as_texts(values: pd.Series) -> pd.Series:
     """Categories as texts: 3.0 and 3 are the same, a missing value is ``"(none)"``."""
-    return _take_texts(values, lambda value: "(none)" if (text := _as_text(value)) is None else text)
-
-
-def _as_text(value: Any) -> str | None:
-    if value is None or value != value:
-        return None
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return _take_texts(values, lambda value: to_text(value) or "(none)")
 
 
 @dataclass(frozen=True)

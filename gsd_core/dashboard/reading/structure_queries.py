@@ -28,10 +28,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gsd_core.dashboard.reading.cosine_queries import Directions
+from gsd_core.comparison.nearest import Directions
 from gsd_core.dashboard.reading.run_view import RunView
 from gsd_core.methods.analyze_method import STRUCTURE
 from gsd_core.store import Run
+from gsd_core.types import join_span
 
 SIGNIFICANT = 0.05
 TABLES = ("twins", "rewordings", "pairs", "stresses", "occurrences", "edges", "layers", "cosines")
@@ -129,9 +130,9 @@ def compute_pair(
 
     Cosines are centred as in the analysis, so they agree with the map's panel and with ``gsd compare``.
     """
-    known = len(directions.matrix)
+    known = len(directions.rows)
     rows_a, rows_b = _rows_of(view, a, known), _rows_of(view, b, known)
-    cosines = directions.matrix[rows_a] @ directions.matrix[rows_b].T
+    cosines = directions.rows[rows_a] @ directions.rows[rows_b].T
     twin = find_twin(structure, a, b) if structure is not None and a != b else None
     if twin is None:
         aligned = [] if a == b else _best_cells(cosines, directions.null.p95)
@@ -154,15 +155,13 @@ def list_layers(view: RunView) -> list[tuple[str, int, int]]:
 
 
 def compute_layer_cosines(
-    directions: Directions,
-    pairs: Sequence[tuple[int, int]],
-    layers: Sequence[tuple[str, int, int]],
+    directions: Directions, pairs: Sequence[tuple[int, int]], layers: Sequence[tuple[str, int, int]]
 ) -> np.ndarray:
     """(L, m) cosines of ``pairs`` of rows within each layer's block (methods §1.4, ours); NaN where a block is zero."""
     out = np.full((len(layers), len(pairs)), np.nan)
     if not len(pairs):
         return out
-    left, right = (directions.matrix[[pair[side] for pair in pairs]] for side in (0, 1))
+    left, right = (directions.rows[[pair[side] for pair in pairs]] for side in (0, 1))
     for at, (_, start, stop) in enumerate(layers):
         here, there = left[:, start:stop], right[:, start:stop]
         size = np.linalg.norm(here, axis=1) * np.linalg.norm(there, axis=1)
@@ -208,7 +207,7 @@ def list_occurrences(view: RunView, structure: Structure, stress: int) -> pd.Dat
     rows: dict[str, list[int]] = {}
     counts: dict[str, int] = {}
     for sample, indices in zip(own["sample"], own["indices"], strict=True):
-        spans = [f"{sample}#{k}" for k in indices]
+        spans = [join_span(sample, k) for k in indices]
         if all(span in view.row_of for span in spans):
             counts[sample] = counts.get(sample, 0) + 1
             rows.setdefault(sample, [view.row_of[span] for span in spans])

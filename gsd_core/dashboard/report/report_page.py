@@ -84,7 +84,7 @@ def make_report(run: Run, checkpoint: str) -> str:
 
 
 def write_report(run: Run, checkpoint: str, path: Path, report: Callable[[int, int], None]) -> int:
-    """Write the report, whole or not at all; the number of spans that it tells of."""
+    """Write the report whole or not at all; returns the number of its spans."""
     text = make_report(run, checkpoint)
     with whole_file(path) as partial:
         partial.write_text(text, encoding="utf-8")

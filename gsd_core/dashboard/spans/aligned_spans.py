@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 import numpy as np
 import streamlit as st
 
+from gsd_core.comparison.nulls import Null
 from gsd_core.dashboard.components.aligned import AlignedSpan, plot_aligned
 from gsd_core.dashboard.frame import run_cache, snippets, workspaces
 from gsd_core.dashboard.frame.address import PAGES, read_address, write_address
@@ -22,7 +23,7 @@ from gsd_core.dashboard.frame.snippets import MEASURES
 from gsd_core.dashboard.jobs import job_view
 from gsd_core.dashboard.jobs.job_steps import Step
 from gsd_core.dashboard.look.plot_text import shorten
-from gsd_core.dashboard.reading.cosine_queries import Null, load_exact
+from gsd_core.dashboard.reading.cosine_queries import load_exact
 from gsd_core.dashboard.reading.run_view import RunView
 from gsd_core.methods.neighbors_method import NeighborsOptions
 from gsd_core.tiers import find_tier

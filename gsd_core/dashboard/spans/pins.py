@@ -123,7 +123,7 @@ def _show_pinned(chosen: Chosen, view: RunView, pins: list[str]) -> None:
     """The pinned spans: their cosines, a list, and files."""
     if len(pins) > 1:
         rows = [view.row_of[span] for span in pins]
-        matrix = run_cache.get_directions(chosen).matrix
+        matrix = run_cache.get_directions(chosen).rows
         cosines = np.asarray(matrix[rows] @ matrix[rows].T)
         texts = [shorten(str(text).strip(), 60) for text in view.spans["text"].iloc[rows]]
         show_chart(

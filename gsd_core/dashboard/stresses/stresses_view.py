@@ -21,12 +21,7 @@ from gsd_core.dashboard.frame.snippets import Number
 from gsd_core.dashboard.jobs.analysis_offer import open_structure
 from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.dashboard.reading.run_view import RunView
-from gsd_core.dashboard.reading.structure_queries import (
-    SIGNIFICANT,
-    Structure,
-    find_stress,
-    name_pattern,
-)
+from gsd_core.dashboard.reading.structure_queries import SIGNIFICANT, Structure, find_stress, name_pattern
 from gsd_core.dashboard.spans.span_links import link_to_trace
 from gsd_core.dashboard.stresses import stresses_figures
 
@@ -183,30 +178,14 @@ def _show_chosen(chosen: Chosen) -> None:
         )
     )
     n_samples = view.row_of.n_samples
-    snippets.show(
-        snippets.make_numbers(
-            [
-                Number(
-                    "support",
-                    f"{stress['support']:,} of {n_samples:,} samples",
-                    "Samples that hold the pattern.",
-                ),
-                Number(
-                    "occurrences",
-                    f"{stress['n_occurrences']:,}",
-                    "All occurrences, also several in one sample.",
-                ),
-                Number(
-                    "lift", f"{lift:.2f}", "Support over the support in shuffled span order within traces."
-                ),
-                Number(
-                    "p",
-                    f"{stress['p_value']:.2g}",
-                    "Against the same clusters in shuffled order within traces.",
-                ),
-                Number("q", f"{stress['q_value']:.2g}", "Benjamini–Hochberg over all counted patterns."),
-            ]
-        )
+    snippets.show_numbers(
+        Number(
+            "support", f"{stress['support']:,} of {n_samples:,} samples", "Samples that hold the pattern."
+        ),
+        Number("occurrences", f"{stress['n_occurrences']:,}", "All occurrences, also several in one sample."),
+        Number("lift", f"{lift:.2f}", "Support over the support in shuffled span order within traces."),
+        Number("p", f"{stress['p_value']:.2g}", "Against the same clusters in shuffled order within traces."),
+        Number("q", f"{stress['q_value']:.2g}", "Benjamini–Hochberg over all counted patterns."),
     )
     top = st.segmented_control(
         "Rows", SHOWN, default=SHOWN[0], key="stresses_top", label_visibility="collapsed"
@@ -225,8 +204,7 @@ def show_stresses(chosen: Chosen) -> None:
         return
     if structure.stresses.empty:
         st.info(
-            "No sequence of clusters recurs often enough. More samples usually help.",
-            icon=":material/info:",
+            "No sequence of clusters recurs often enough. More samples usually help.", icon=":material/info:"
         )
         return
     left, right = st.columns([10, 10], gap="large")

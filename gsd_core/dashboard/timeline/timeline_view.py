@@ -252,10 +252,7 @@ def _show_span(chosen: Chosen, timeline: Timeline, view: RunView, order: list[st
     span = read_address("span", remember=False)
     own = timeline.drift[timeline.drift["span"] == span]
     if own.empty or span not in view.row_of:
-        st.info(
-            "Click a point to see its text and its drift over training.",
-            icon=":material/ads_click:",
-        )
+        st.info("Click a point to see its text and its drift over training.", icon=":material/ads_click:")
         return
     row = view.spans.iloc[view.row_of[span]]
     pins.note_span(view.name, span)

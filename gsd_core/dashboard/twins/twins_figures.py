@@ -52,11 +52,7 @@ def plot_quadrants(view: RunView, structure: Structure, reference: Reference, he
             f"{wrap_text(str(questions.get(row.a, row.a)))}<br>↔ {wrap_text(str(questions.get(row.b, row.b)))}"
             for row in part.itertuples()
         ]
-        marker = {
-            **_marker(fill, size, 1.0),
-            "symbol": "diamond",
-            "line": {"color": TWIN, "width": 1.0},
-        }
+        marker = {**_marker(fill, size, 1.0), "symbol": "diamond", "line": {"color": TWIN, "width": 1.0}}
         more = {"hoverinfo": "text", "hovertext": hover, "customdata": part.index.to_numpy(np.int32)}
         figure.add_trace(make_dots(part, name, marker, **more))
     median = structure.info.get("twins", {}).get("semantic_median", reference.median)

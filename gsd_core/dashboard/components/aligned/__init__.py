@@ -14,7 +14,7 @@ from dataclasses import astuple, dataclass
 
 from gsd_core.dashboard.components import declare, read_sent
 
-_list = declare("aligned", '<div class="gsd-aligned"></div>', "../dom.js", "aligned.js")
+_list = declare("aligned", '<div class="gsd-aligned"></div>')
 
 
 @dataclass(frozen=True)

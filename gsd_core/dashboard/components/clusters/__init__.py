@@ -14,7 +14,7 @@ from dataclasses import astuple, dataclass
 
 from gsd_core.dashboard.components import declare
 
-_list = declare("clusters", '<div class="gsd-clusters"></div>', "../dom.js", "clusters.js")
+_list = declare("clusters", '<div class="gsd-clusters"></div>')
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ _SHELL = """
 </div>
 """
 
-_heat_map = declare("heat", _SHELL, "../pick.js", "paint.js", "heat.js")
+_heat_map = declare("heat", _SHELL)
 
 
 class HeatPair(NamedTuple):

@@ -29,7 +29,7 @@ _SHELL = """
 </div>
 """
 
-_pair_viewer = declare("pair", _SHELL, "../copy.js", "../dom.js", "scroll.js", "pair.js")
+_pair_viewer = declare("pair", _SHELL)
 
 
 @dataclass(frozen=True)

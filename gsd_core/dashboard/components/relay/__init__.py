@@ -14,7 +14,7 @@ from typing import Any
 
 from gsd_core.dashboard.components import declare, read_sent
 
-_relay = declare("relay", '<div class="gsd-relay" hidden></div>', "relay.js")
+_relay = declare("relay", '<div class="gsd-relay" hidden></div>')
 
 
 def take_picks(name: str, on_pick: Callable[[Any], None]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from gsd_core.dashboard.components import declare
 from gsd_core.dashboard.look.colors import ACCENT
 
-_rings = declare("rings", '<div class="gsd-rings" hidden></div>', "rings.js")
+_rings = declare("rings", '<div class="gsd-rings" hidden></div>')
 
 
 def plot_rings(chart_key: str, points: Sequence[tuple[float, float]], key: str) -> None:

@@ -22,7 +22,7 @@ _SHELL = """
 </div>
 """
 
-_save = declare("save", _SHELL, "save.js")
+_save = declare("save", _SHELL)
 
 
 def plot_save(
@@ -33,10 +33,5 @@ def plot_save(
     A PNG has ``scale`` times the pixels of the figure on the page; an SVG has the figure's size. A figure of our own
     can be saved as "png" only.
     """
-    data = {
-        "chart": f"st-key-{chart_key}",
-        "name": file_name,
-        "formats": list(formats),
-        "scale": scale,
-    }
+    data = {"chart": f"st-key-{chart_key}", "name": file_name, "formats": list(formats), "scale": scale}
     _save(key=key, data=data)

@@ -25,21 +25,7 @@ from gsd_core.dashboard.components.scatter.encoding import Block
 from gsd_core.dashboard.components.scatter.polygons import read_polygon
 from gsd_core.dashboard.look.colors import ACCENT
 
-_SOURCES = (
-    "../dom.js",
-    "../pick.js",
-    "blocks.js",
-    "grid.js",
-    "points.js",
-    "camera.js",
-    "overlay.js",
-    "lasso.js",
-    "picture.js",
-    "scatter.js",
-)
-_SHELL = '<div class="gsd-scatter"></div>'
-
-_scatter = declare("scatter", _SHELL, *_SOURCES)
+_scatter = declare("scatter", '<div class="gsd-scatter"></div>')
 
 
 @dataclass(frozen=True)
@@ -145,10 +131,4 @@ def plot_scatter(
         "name": name,
         "relay": relay,
     }
-    _scatter(
-        key=key,
-        data=data,
-        on_picked_change=picked,
-        on_drawn_change=drawn,
-        on_missing_change=missing,
-    )
+    _scatter(key=key, data=data, on_picked_change=picked, on_drawn_change=drawn, on_missing_change=missing)

@@ -28,7 +28,7 @@ _SHELL = """
 </div>
 """
 
-_trace_viewer = declare("trace", _SHELL, "../copy.js", "../pick.js", "find.js", "trace.js")
+_trace_viewer = declare("trace", _SHELL)
 
 
 @dataclass(frozen=True)
