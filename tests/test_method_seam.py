@@ -1,7 +1,7 @@
-"""A method of another package: four things, and no file of ours is touched.
+"""A method of another package is found everywhere, without a change to another file.
 
-A toy that counts the words of spans is written into a folder as an installed package. It must be there as a command, in
-the help, as a job with progress, cancel and resume, as a page, in export and in the reference document.
+The toy of docs/adding-a-method.md is installed in a folder. It must be a command with help, a job
+with progress, cancel and resume, a page, an export and a part of the reference.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -23,103 +25,66 @@ from gsd_core.registry.method import Method
 from tests.cli_support import ROOT, write_run
 from tests.test_dashboard_jobs import wait_for
 
-FILES = {
-    "toy_words/__init__.py": "",
-    "toy_words/compute.py": '''
-def count_words(text):
-    """How many words a text has."""
-    return len(text.split())
-''',
-    "toy_words/stage.py": """
-import signal
+PAGE_TEXT = (ROOT / "docs" / "adding-a-method.md").read_text(encoding="utf-8")
+# Every block of the page is a file: its name stands behind the language.
+FILES = dict(re.findall(r"^```\w+ (\S+)\n(.*?)^```$", PAGE_TEXT, re.DOTALL | re.MULTILINE))
+# Stops the job once, in the third sample, until it is cancelled.
+HOLD = """
+
+import os, signal
 from pathlib import Path
 
-import pandas as pd
-
-from toy_words.compute import count_words
-from toy_words.entry import WORDS
+_count, _hold = count_words, Path(os.environ["TOY_HOLD"])
 
 
-def run_words(workspace, options, progress):
-    run = workspace.open_run(options.run)
-    spans = run.read_spans(columns=["span", "text"])
-    stage = progress.stage("counting", len(spans), "spans")
-    with run.results.open_writer(WORDS, {"times": options.times}) as writer:
-        n_known = len(writer.finished)
-        for batch, row in enumerate(spans.itertuples(index=False)):
-            if batch not in writer.finished:
-                n = options.times * count_words(row.text)
-                writer.append(batch, {"words": pd.DataFrame({"span": [row.span], "n": [n]})})
-            stage.advance()
-            if batch == 4 and options.hold and not Path(options.hold).exists():
-                Path(options.hold).touch()
-                signal.pause()
-        writer.finish({"times": options.times})
-    return {"run": options.run, "n_spans": len(spans), "n_known": n_known}
-
-
-def describe_words(result):
-    return f"words of {result['n_spans']} spans counted"
-""",
-    "toy_words/view.py": """
-import streamlit as st
-
-from gsd_core.dashboard.frame.workspaces import open_workspace
-from toy_words.entry import WORDS
-
-
-def show_words(chosen):
-    table = open_workspace().open_run(chosen.info.name).results.read(WORDS, "words")
-    st.metric("Words", int(table["n"].sum()))
-""",
-    "toy_words/entry.py": '''
-from dataclasses import dataclass
-
-from gsd_core.registry.method import Export, Job, Method, Page
-from gsd_core.registry.options import option
-from gsd_core.registry.result_kind import ResultKind, make_columns
-
-
-@dataclass(frozen=True, slots=True)
-class WordsOptions:
-    """Flags of the toy."""
-
-    run: str = option(metavar="RUN", is_positional=True)
-    """The run."""
-    times: int = option(1, metavar="N", check="positive")
-    """How often each word counts."""
-    hold: str | None = None
-    """A file that the toy waits for once."""
-
-
-WORDS = ResultKind("words", "words", {"words": make_columns("span text span id\\nn int words")}, is_by_checkpoint=False)
-TOY = Method(
-    "words",
-    "count the words of every span",
-    WordsOptions,
-    run="toy_words.stage:run_words",
-    describe="toy_words.stage:describe_words",
-    job=Job("Count the words of {run}", "count words", opens="words"),
-    results=(WORDS,),
-    exports=(Export("words", is_by_checkpoint=False),),
-    page=Page("words", "Words", "toy_words.view:show_words", ("No words", "Count some."), order=90, needs=("words",)),
-)
-''',
-    "toy_words-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: toy-words\nVersion: 1.0\n",
-    "toy_words-1.0.dist-info/entry_points.txt": "[gsd.methods]\nwords = toy_words.entry:TOY\n",
-}
+def count_words(text):
+    if text.startswith("Step 1 of tale 2") and not _hold.exists():
+        _hold.touch()
+        signal.pause()
+    return _count(text)
+"""
 N_SPANS = 12
 
 
 @pytest.fixture
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A workspace with a run, beside an environment that has the toy installed."""
-    for name, text in FILES.items():
+    declared = tomllib.loads(FILES["pyproject.toml"])["project"]
+    installed = f"{declared['name'].replace('-', '_')}-{declared['version']}.dist-info"
+    entries = declared["entry-points"]["gsd.methods"].items()
+    files = {
+        **FILES,
+        f"{installed}/METADATA": f"Metadata-Version: 2.1\nName: {declared['name']}\nVersion: {declared['version']}\n",
+        f"{installed}/entry_points.txt": "\n".join(
+            ["[gsd.methods]", *(f"{key} = {at}" for key, at in entries)]
+        ),
+    }
+    for name, text in files.items():
         file = tmp_path / "site" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(tmp_path / "site")]))
     return write_run(tmp_path / "workspace", n_samples=3, n_steps=4, checkpoints=("only",))
+
+
+def test_every_block_of_the_page_is_a_file() -> None:
+    assert PAGE_TEXT.count("```") == 2 * len(FILES), "a block without a name is not run"
+    package = {f"toy_words/{name}.py" for name in ("compute", "entry", "stage", "view")}
+    assert set(FILES) == package | {"pyproject.toml", "try.sh", "test_words.py"}
+
+
+def test_the_pages_own_test_passes(toy: Path, tmp_path: Path) -> None:
+    run_python(
+        "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, tmp_path / "site" / "test_words.py"
+    )
+
+
+def test_the_pages_commands_run(toy: Path, tmp_path: Path) -> None:
+    write_run(tmp_path / "gsd-workspace", "demo", n_samples=3)
+    script = f'set -e\ngsd() {{ "{sys.executable}" -m gsd_core "$@"; }}\n{FILES["try.sh"]}'
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(list(csv.DictReader((tmp_path / "words.csv").open(encoding="utf-8")))) == N_SPANS
 
 
 def run_python(*words: object) -> str:
@@ -138,20 +103,25 @@ def test_a_toy_is_a_command_with_help_and_its_tables_can_be_exported(toy: Path, 
     assert "count the words of every span" in run_gsd("--help")
     assert "How often each word counts (default 1)" in " ".join(run_gsd("words", "--help").split())
     result = json.loads(run_gsd("--json", "--workspace", toy, "words", "planted", "--times", 2))
-    assert result == {"run": "planted", "n_spans": N_SPANS, "n_known": 0}
-    assert run_gsd("--workspace", toy, "words", "planted") == f"words of {N_SPANS} spans counted\n"
+    assert result == {"run": "planted", "n_spans": N_SPANS, "n_words": 10 * N_SPANS, "n_resumed": 0}
+    assert run_gsd("--workspace", toy, "words", "planted") == f"{N_SPANS} spans have {5 * N_SPANS} words\n"
     file = tmp_path / "words.csv"
     run_gsd("--workspace", toy, "export", "planted", "--what", "words", "--out", file)
     rows = list(csv.DictReader(file.open(encoding="utf-8")))
     assert [row["n"] for row in rows] == ["5"] * N_SPANS  # "Step 0 of tale 0."
 
 
-def test_a_toy_is_a_job_with_progress_cancel_and_resume(toy: Path, tmp_path: Path) -> None:
+def test_a_toy_is_a_job_with_progress_cancel_and_resume(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hold = tmp_path / "hold"
+    monkeypatch.setenv("TOY_HOLD", str(hold))
+    with (tmp_path / "site" / "toy_words" / "compute.py").open("a") as file:
+        file.write(HOLD)
     argv = [sys.executable, "-m", "gsd_core", "--workspace", str(toy), "--json"]
-    argv += ["words", "planted", "--hold", str(hold)]
+    argv += ["words", "planted"]
     job = job_store.start_job(toy, "words", [argv], run="planted", names=["words"])
-    wait_for(hold.exists, "the fifth span")
+    wait_for(hold.exists, "the third sample")
     wait_for(lambda: job_output.read_progress(job) is not None, "progress")
     progress = job_output.read_progress(job)
     assert progress is not None
@@ -164,7 +134,7 @@ def test_a_toy_is_a_job_with_progress_cancel_and_resume(toy: Path, tmp_path: Pat
     wait_for(lambda: not job_store.read_job(toy, again.id).is_active, "the end of the second")
     again = job_store.read_job(toy, again.id)
     assert again.status == "done", job_output.read_log(again)
-    assert read_json(again.folder / "out-0.json")["n_known"] == 5, "finished spans were counted again"
+    assert read_json(again.folder / "out-0.json")["n_resumed"] == 2, "finished samples were counted again"
 
 
 PAGE = """
@@ -202,7 +172,7 @@ def test_a_toy_is_in_the_reference_document(toy: Path) -> None:
         assert words in text
 
 
-def test_a_broken_package_is_told_and_stops_nobody(toy: Path, tmp_path: Path) -> None:
+def test_a_broken_package_is_reported_and_does_not_stop_gsd(toy: Path, tmp_path: Path) -> None:
     (tmp_path / "site" / "toy_words" / "entry.py").write_text("raise RuntimeError('half installed')")
     assert "capture" in run_gsd("--help")
     done = subprocess.run(
@@ -212,13 +182,13 @@ def test_a_broken_package_is_told_and_stops_nobody(toy: Path, tmp_path: Path) ->
         cwd=ROOT,
         check=False,
     )
-    (check,) = [each for each in json.loads(done.stdout)["checks"] if each["name"] == "toy_words.entry:TOY"]
+    (check,) = [each for each in json.loads(done.stdout)["checks"] if each["name"] == "toy_words.entry:COUNT"]
     assert not check["ok"]
     assert "half installed" in check["value"]
 
 
 @pytest.mark.parametrize("command", list_commands(), ids=lambda command: command.name)
-def test_every_import_string_leads_somewhere(command: Method) -> None:
+def test_every_import_string_can_be_loaded(command: Method) -> None:
     names = [command.run, command.describe]
     if isinstance(command, Method):
         names += [each for export in command.exports for each in (export.compute, export.write)]
@@ -230,7 +200,7 @@ def test_every_import_string_leads_somewhere(command: Method) -> None:
         assert callable(load(name)), f"{command.name}: {name}"
 
 
-def test_the_results_of_all_methods_have_names_of_their_own() -> None:
+def test_result_names_are_unique() -> None:
     names = [kind.name for each in list_commands() if isinstance(each, Method) for kind in each.results]
     assert len(set(names)) == len(names)
     assert {kind.name for kind in ANALYZE.results} <= set(names)
