@@ -185,12 +185,7 @@ FIRST_OVER = Procedure(
         ),
         StepSpec(
             "conclude",
-            (
-                "The {1} is {y}.",
-                "So {y} is {1}.",
-                "It is {y} who is {1}.",
-                "As the {1} we have {y}.",
-            ),
+            ("The {1} is {y}.", "So {y} is {1}.", "It is {y} who is {1}.", "As the {1} we have {y}."),
             ("earliest foremost initial soonest",),
         ),
     ),
@@ -288,12 +283,7 @@ SWAP_TRACK = Procedure(
         ),
         StepSpec(
             "look",
-            (
-                "At the end, {1} {z}.",
-                "Now we {1} {z}.",
-                "Then {1} what {z} has.",
-                "After all that, {1} {z}.",
-            ),
+            ("At the end, {1} {z}.", "Now we {1} {z}.", "Then {1} what {z} has.", "After all that, {1} {z}."),
             ("locate find identify consult",),
         ),
         StepSpec(
@@ -376,11 +366,4 @@ PAIR_MATCH = Procedure(
     "pair",
 )
 
-CHOICE: tuple[Procedure, ...] = (
-    SCAN_LARGEST,
-    ORDER_MIDDLE,
-    FIRST_OVER,
-    FOLLOW_CHAIN,
-    SWAP_TRACK,
-    PAIR_MATCH,
-)
+CHOICE: tuple[Procedure, ...] = (SCAN_LARGEST, ORDER_MIDDLE, FIRST_OVER, FOLLOW_CHAIN, SWAP_TRACK, PAIR_MATCH)

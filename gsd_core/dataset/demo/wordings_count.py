@@ -340,12 +340,7 @@ COMBINE_FIT = Procedure(
         ),
         StepSpec(
             "conclude",
-            (
-                "{k} {2} {1}.",
-                "So {k} {2} {1} for {p}.",
-                "With {k}, the {2} {1}.",
-                "It is {k} {2} that {1}.",
-            ),
+            ("{k} {2} {1}.", "So {k} {2} {1} for {p}.", "With {k}, the {2} {1}.", "It is {k} {2} that {1}."),
             ("suffice serve finish succeed", "trips rounds turns journeys"),
         ),
     ),
