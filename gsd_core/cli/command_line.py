@@ -17,20 +17,19 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from gsd_core.cli.command_context import Context
 from gsd_core.cli.command_parser import make_parser, parse_arguments
+from gsd_core.console.threads import let_threads_yield
 from gsd_core.errors import Interrupted, UserError
-
-if TYPE_CHECKING:
-    pass
 
 DEFAULT_WORKSPACE = "./gsd-workspace"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Never raises on bad input; a stop by signal returns 130."""
+    let_threads_yield()  # before a command loads torch
     words = list(sys.argv[1:] if argv is None else argv)
     with _result_stream("--json" in words) as out:
         context = Context("", out, is_json="--json" in words, debug="--debug" in words)
