@@ -115,7 +115,7 @@ def iter_rows(path: str | Path, *, limits: Limits = DEFAULT_LIMITS) -> RowSource
     if container.head.startswith(b"PAR1"):
         return _parquet_source(container, f"parquet{ending}")
     if has_suffix(container.path, ".parquet"):
-        raise UserError("the name says Parquet, but the file is not one", str(path), "export it again")
+        raise UserError("this is not a Parquet file, although its name says so", str(path), "export it again")
     if _looks_like_json(container):
         encoding = wide_encoding(container.head) or "utf-8"
         notes: list[str] = []
