@@ -16,6 +16,7 @@ test: $(VENV)/.tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	.ci/lint-javascript
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.tests

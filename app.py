@@ -1,5 +1,5 @@
-"""The dashboard's door: ``streamlit run app.py`` shows the pages on the workspace ``$GSD_WORKSPACE``."""
+"""Starts the dashboard: ``streamlit run app.py`` shows the pages of the workspace ``$GSD_WORKSPACE``."""
 
-from gsd_core.dashboard.frame import router
+from gsd_core.dashboard.shell import router
 
 router.run_page()

@@ -17,23 +17,41 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from gsd_core.registry.catalog import list_commands
+from gsd_core.registry.method import Method
+from gsd_core.registry.options import Flag, iter_flags, make_flag
+
 PAGE = Path(__file__).parent / "reference.md"
 HEAD = """# Reference
 
-The public Python API, written by `docs/write_reference.py` from signatures and docstrings. Commands are in
-[commands.md](commands.md), files and columns in [store.md](store.md), the callback with a script that runs in
-[training-callback.md](training-callback.md).
+Commands, results and the public Python API, written by `docs/write_reference.py` from declarations, signatures and
+docstrings. Examples of every command are in [commands.md](commands.md), files in [store.md](store.md), the callback
+with a script that runs in [training-callback.md](training-callback.md).
 
 Letters of shapes: B rows of a batch, T tokens of a sample, S its spans, n spans of a run, P numbers in a direction
 (sketch width), E numbers in a sentence embedding. Every function raises `UserError` for input that its caller can
-mend."""
+fix."""
 MODULES: dict[str, tuple[str, ...]] = {
     "gsd_core": ("open_run", "OpenedRun", "open_probe", "open_ride", "UserError"),
     "gsd_core.training": (
         *("SpanGradientCallback", "RowCollator", "make_training_rows", "add_row_numbers", "GradientSink"),
     ),
     "gsd_core.driver.tracked_run": ("TrackedRun",),
-    "gsd_core.store": ("Workspace", "RunReader", "LazyVectors", "RunInfo", "DatasetInfo", "RunSample"),
+    "gsd_core.store": (
+        *(
+            "Workspace",
+            "RunReader",
+            "Results",
+            "ResultWriter",
+            "LazyVectors",
+            "RunInfo",
+            "DatasetInfo",
+            "RunSample",
+        ),
+    ),
+    "gsd_core.registry.method": ("Command", "Method", "Page", "Job", "Export"),
+    "gsd_core.registry.result_kind": ("ResultKind", "Column", "make_columns"),
+    "gsd_core.registry.options": ("option",),
     "gsd_core.dataset.load": ("load_dataset", "preview_dataset", "LoadedDataset"),
     "gsd_core.capture.models": ("load_model", "resolve_checkpoints", "Checkpoint"),
     "gsd_core.types": (
@@ -124,9 +142,50 @@ def _iter_members(kind: type) -> Iterator[str]:
         yield from _iter_docstring(member.__doc__ or "")
 
 
+def _iter_commands() -> Iterator[str]:
+    """Every command with its flags and, of a method, what it keeps and what can be exported."""
+    for command in list_commands():
+        yield f"### gsd {command.name}"
+        yield f"{command.help[0].upper()}{command.help[1:]}." + (f" {command.notes}" if command.notes else "")
+        rows = [_describe_flag(flag) for flag in iter_flags(command.options)]
+        if rows:
+            yield "\n".join(["| flag | default | means |", "|---|---|---|", *rows])
+        if not isinstance(command, Method):
+            continue
+        if command.page:
+            yield f"Page: *{command.page.title}*."
+        if command.exports:
+            yield f"`gsd export --what`: {', '.join(f'`{export.name}`' for export in command.exports)}."
+        for kind in command.results:
+            scope = "a checkpoint" if kind.is_by_checkpoint else "a run"
+            yield f"Result `{kind.name}` of {scope}:"
+            yield "\n".join(
+                f"* `{table}`: " + "; ".join(f"`{c.name}` {c.kind}, {c.comment}" for c in columns)
+                for table, columns in kind.tables.items()
+            )
+
+
+def _describe_flag(flag: Flag) -> str:
+    name = flag.metavar or flag.name.upper() if flag.is_positional else make_flag(flag.name)
+    value = "" if flag.kind is bool or flag.default in (None, []) else str(flag.default)
+    if flag.is_list and flag.default:
+        value = " ".join(map(str, flag.default))
+    return " | ".join(
+        [
+            "| `" + name.replace("|", "\\|") + "`",
+            f"`{value}`" if value else "",
+            f"{flag.help.replace('|', chr(92) + '|')} |",
+        ]
+    )
+
+
 def render_reference() -> str:
     """The whole page. Raises ``AttributeError`` for a name that is gone, ``ValueError`` for one without a docstring."""
-    listed, parts = [], []
+    listed, parts = (
+        ["* Commands: " + ", ".join(f"[{c.name}](#gsd-{c.name.replace(' ', '-')})" for c in list_commands())],
+        [],
+    )
+    parts += ["## Commands", *_iter_commands()]
     for module_name, names in MODULES.items():
         parts.append(f"## {module_name}")
         listed.append(f"* `{module_name}`: " + ", ".join(f"[{name}](#{name.lower()})" for name in names))

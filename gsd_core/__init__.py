@@ -1,13 +1,12 @@
 """GSD: span-level gradients of chain-of-thought fine-tuning, captured, mapped and compared.
 
-open_run     a captured run by name: spans as a pandas frame, vectors as a lazily read array
+open_run     open a run by name: spans as a pandas frame, directions read on demand; OpenedRun is what it returns
 open_probe   a probe set for ``gsd_core.training.SpanGradientCallback``, stored as one run
-open_ride    the same for gradients read off the training itself
-UserError    what every public function raises on input that the caller can mend
+open_ride    the same for gradients of the training itself
+UserError    what every public function raises on input that the caller can fix
 __version__  version of the package
 
-Importing this package costs neither torch nor the database: rooms (``gsd_core.capture``,
-``gsd_core.store``, …) are loaded when they are first named.
+Importing this package loads neither torch nor the database. A subpackage is loaded when it is first used.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ _ROOMS = frozenset(
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name or a room on first use (PEP 562)."""
+    """Load a public name or a subpackage on first use (PEP 562)."""
     if name in _LAZY_NAMES:
         value = getattr(importlib.import_module(_LAZY_NAMES[name]), name)
         globals()[name] = value

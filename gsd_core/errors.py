@@ -1,21 +1,21 @@
-"""Errors that are the user's to mend.
+"""Errors that the user can fix, and a stop on request.
 
-UserError     bad input; the command line prints one line ``error: what, where, what to do`` and exits 2
-Interrupted   work stopped on request; what was finished is kept, exit 130
+UserError     bad input; the command line prints ``error: what, where, what to do`` on one line and exits 2
+Interrupted   work was stopped; finished work is kept; exit 130
 """
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """Input that cannot be used, told so that the user can act on it.
+    """Input that cannot be used; the message says how to fix it.
 
     Parameters
     ----------
     what
         What is wrong, without a trailing full stop: ``"the file is empty"``.
     where
-        The file, row, flag or name it is wrong in.
+        The file, row, flag or name that is wrong.
     fix
         What to do about it, as an instruction.
     """
@@ -31,14 +31,14 @@ class UserError(Exception):
 
 
 class Interrupted(Exception):
-    """Work was stopped on request; everything that was finished is stored.
+    """Work was stopped on request; finished work is stored.
 
     Parameters
     ----------
     resume
-        The command line that goes on from here, or ``""``.
+        The command that resumes the work, or ``""``.
     """
 
     def __init__(self, resume: str = "") -> None:
         self.resume = resume
-        super().__init__(f"interrupted; go on with: {resume}" if resume else "interrupted")
+        super().__init__(f"interrupted; resume with: {resume}" if resume else "interrupted")

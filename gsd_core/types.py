@@ -9,6 +9,7 @@ SpanRecord     gradient record of one span at one checkpoint
 SampleRecords  everything captured for one sample at one checkpoint
 Skipped        a sample (or span) that capture left out, and why
 name_is_valid  whether a run or data set may be called so
+join_span, split_span   span id ``SAMPLE#K`` from sample and index, and back
 
 Shapes: T tokens of one sample, S spans of one sample, P sketch width.
 This module imports neither torch nor the database.
@@ -28,6 +29,20 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 def name_is_valid(name: str) -> bool:
     """Whether `name` may name a run or a data set (``interface``: identifiers)."""
     return NAME_PATTERN.fullmatch(name) is not None
+
+
+def join_span(sample: str, index: int) -> str:
+    """Span id ``SAMPLE#K``; ``store.views.join_span_ids`` does the same for whole columns."""
+    return f"{sample}#{index}"
+
+
+def split_span(span: str) -> tuple[str, int | None]:
+    """Sample and index of a span id; the index is None where ``span`` does not end in ``#K``."""
+    sample, sign, number = span.rpartition("#")
+    if not sign:
+        return span, None
+    is_index = number.isdecimal() and str(int(number)) == number
+    return sample, int(number) if is_index else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,12 @@
-"""Data: bring a file, see what was understood, correct it, and start a capture."""
+"""Data: upload a file, check what was understood, correct it, and start a capture."""
 
 import streamlit as st
 
 from gsd_core.dashboard.data import data_view
-from gsd_core.dashboard.frame import router
 from gsd_core.dashboard.jobs import job_view
+from gsd_core.dashboard.shell import router
 
-router.enter_by_door()
+router.ensure_routed()
 
 st.title("Data", anchor=False)
 job_view.show_jobs(limit=2)

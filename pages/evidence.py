@@ -1,11 +1,6 @@
-"""Evidence: do directions bring together what labels say belongs together, and do baselines do it better?"""
+"""Evidence: whether directions bring together what labels say belongs together, beside every baseline."""
 
-from gsd_core.dashboard.evidence import evidence_view
-from gsd_core.dashboard.frame.run_page import show_run_page
+from gsd_core.dashboard.shell import router, run_page
 
-show_run_page(
-    "Evidence",
-    evidence_view.show_evidence,
-    nothing=("No evidence yet", "Capture a data set with labels: the benchmark appears here."),
-    needs_layout=False,
-)
+router.ensure_routed()
+run_page.show_page("evidence")

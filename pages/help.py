@@ -1,11 +1,11 @@
-"""Help: a way through the pages, the words they use, the measures they show, the keys they know."""
+"""Help: a tour of the pages, their words, their measures, their keys."""
 
 import streamlit as st
 
-from gsd_core.dashboard.frame import router
 from gsd_core.dashboard.help import help_view
+from gsd_core.dashboard.shell import router
 
-router.enter_by_door()
+router.ensure_routed()
 
 st.title("Help", anchor=False)
 help_view.show_help()

@@ -1,18 +1,19 @@
-"""Overview: runs, jobs and data sets of this workspace, and what to do next where there are none."""
+"""Overview: runs, jobs and data sets of this workspace, and the first steps where there are none."""
 
 import streamlit as st
 
-from gsd_core.dashboard.frame import router, session
+from gsd_core.dashboard.frame import workspaces
 from gsd_core.dashboard.jobs import job_view
 from gsd_core.dashboard.overview import overview_view
+from gsd_core.dashboard.shell import router
 
-router.enter_by_door()
+router.ensure_routed()
 
-runs, datasets = session.list_runs(), session.list_datasets()
-st.title("How reasoning spans pull the model", anchor=False)
+runs, datasets = workspaces.list_runs(), workspaces.list_datasets()
+st.title("Gradients of reasoning spans", anchor=False)
 st.caption(
-    "Each point is a span of a chain of thought; spans whose gradients point the same way lie together. "
-    "Alignment correlates with shared structure; it is no proof of cause."
+    "Each point is a span of a chain of thought; spans with similar gradients lie together. Alignment correlates with "
+    "shared structure; it is no proof of cause."
 )
 if not runs:
     overview_view.show_first_steps(bool(datasets))

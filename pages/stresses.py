@@ -1,13 +1,6 @@
 """Stresses: sequences of aligned spans that recur across samples, and every place where one occurs."""
 
-from gsd_core.dashboard.frame.run_page import show_run_page
-from gsd_core.dashboard.stresses import stresses_view
+from gsd_core.dashboard.shell import router, run_page
 
-show_run_page(
-    "Stresses",
-    stresses_view.show_stresses,
-    nothing=(
-        "No stresses yet",
-        "Capture and analyse a data set: sequences of spans that recur across its samples appear here.",
-    ),
-)
+router.ensure_routed()
+run_page.show_page("stresses")

@@ -1,14 +1,6 @@
-"""Timeline: when in training did structure appear, and which spans turned?"""
+"""Timeline: when in training structure appears, and which spans change direction."""
 
-from gsd_core.dashboard.frame.run_page import show_run_page
-from gsd_core.dashboard.timeline import timeline_view
+from gsd_core.dashboard.shell import router, run_page
 
-show_run_page(
-    "Timeline",
-    timeline_view.show_timeline,
-    nothing=(
-        "No timeline yet",
-        "Capture a data set at several checkpoints of one training: what changes between them appears here.",
-    ),
-    needs_layout=False,
-)
+router.ensure_routed()
+run_page.show_page("timeline")

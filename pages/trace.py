@@ -1,11 +1,6 @@
 """Trace: one sample's reasoning with its spans; a click shows the aligned spans of other samples."""
 
-from gsd_core.dashboard.frame.run_page import show_run_page
-from gsd_core.dashboard.trace import trace_view
+from gsd_core.dashboard.shell import router, run_page
 
-show_run_page(
-    "Trace",
-    trace_view.show_trace,
-    nothing=("No traces yet", "Capture a data set: its reasoning appears here, span by span."),
-    needs_layout=False,
-)
+router.ensure_routed()
+run_page.show_page("trace")

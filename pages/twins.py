@@ -1,13 +1,6 @@
 """Twins: samples whose reasoning is aligned while their questions speak of different things."""
 
-from gsd_core.dashboard.frame.run_page import show_run_page
-from gsd_core.dashboard.twins import twins_view
+from gsd_core.dashboard.shell import router, run_page
 
-show_run_page(
-    "Twins",
-    twins_view.show_twins,
-    nothing=(
-        "No twins yet",
-        "Capture and analyse a data set: samples that reason alike about different things appear here.",
-    ),
-)
+router.ensure_routed()
+run_page.show_page("twins")

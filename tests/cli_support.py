@@ -1,9 +1,10 @@
 """Helpers of the command line's tests.
 
-run_gsd        one command in this process → exit code, standard output, standard error
-run_gsd_json   the same with ``--json``; the one object, exit code checked
-start_gsd      one command as a process of its own
-write_run      a synthetic run in a workspace, through the real store
+Outcome        exit code, standard output, standard error
+run_gsd        run one command in this process → ``Outcome``
+run_gsd_json   the same with ``--json``; checks the exit code and returns the object
+start_gsd      start one command as a process
+write_run      write a synthetic run with the real store
 write_rows     rows as a JSON Lines file
 make_rows      small labelled problems
 save_tiny_model   a random model with its tokenizer, as a folder
@@ -31,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass
 class Outcome:
-    """What a command left: exit code and both streams."""
+    """Exit code and both streams of a command."""
 
     code: int
     out: str
@@ -48,7 +49,7 @@ def run_gsd(*words: object, workspace: Path | None = None) -> Outcome:
 
 
 def run_gsd_json(*words: object, workspace: Path | None = None, code: int = 0) -> dict[str, Any]:
-    """Run one command with ``--json``; its exit code must be ``code`` and its output one object."""
+    """Run one command with ``--json``. Its exit code must be ``code`` and its output one object."""
     outcome = run_gsd("--json", *words, workspace=workspace)
     assert outcome.code == code, f"exit {outcome.code}, not {code}; standard error: {outcome.err}"
     value = json.loads(outcome.out)
@@ -57,12 +58,12 @@ def run_gsd_json(*words: object, workspace: Path | None = None, code: int = 0) -
 
 
 def start_gsd(*words: object, **environment: str) -> subprocess.Popen[bytes]:
-    """Start ``python -m gsd_core`` as a process of its own, with pipes for both streams."""
+    """Start ``python -m gsd_core`` as a process, with pipes for both streams."""
     return subprocess.Popen(
         [sys.executable, "-m", "gsd_core", *map(str, words)],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        bufsize=0,  # reading a line must not swallow what comes after it
+        bufsize=0,  # reading a line must not buffer what follows
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -85,7 +86,7 @@ def write_run(
     metas: Sequence[dict[str, Any]] | None = None,
     seed: int = 0,
 ) -> Path:
-    """A captured run whose span K points along axis K, with a little noise: neighbours must be the same step.
+    """A captured run: span K of each sample has the direction of axis K with a little noise.
 
     Sample ids are ``s0``, ``s1``, …; every step's text names its number; token losses are K + 0.5.
     """
@@ -164,7 +165,7 @@ def write_run(
 def save_tiny_model(folder: Path, *, context: int = 192, offsets: bool = True) -> Path:
     """A random two-layer model with a tokenizer of its own (byte-level, 300 tokens), as a folder.
 
-    Without ``offsets`` the tokenizer is one that cannot tell where a token stands in the text.
+    Without ``offsets`` the tokenizer has no character offsets.
     """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -205,7 +206,7 @@ def save_tiny_model(folder: Path, *, context: int = 192, offsets: bool = True) -
 
 
 def make_rows(n: int = 6) -> list[dict[str, Any]]:
-    """Small problems with two or three steps each, and a label for every step."""
+    """Small problems with two or three labelled steps."""
     rows = []
     for number in range(n):
         steps = [f"There are {number + 2} apples.", f"Three more make {number + 5}."]

@@ -1,10 +1,9 @@
-"""Runs of any size, written through the real store without a model: for maps beyond what a chart can carry.
+"""Runs of any size, written with the real store and without a model, to test big maps.
 
 write_large_run   an analysed run of ``n_spans`` spans; directions, layout and clusters are planted
-SPANS_A_SAMPLE    ten, where nothing else is asked for
+SPANS_A_SAMPLE    default number of spans in a sample
 
-Span r of the run lies in cluster ``clusters[r]`` (−1 is noise); its direction and its place on the map are that
-cluster's centre and noise.
+Each cluster has a planted direction and planted coordinates; its spans add noise to both. Cluster −1 is noise.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ def _make_sample(number: int, n: int) -> tuple[Sample, TokenizedSample]:
 def _iter_batches(
     tokenized: list[TokenizedSample], clusters: np.ndarray, centres: np.ndarray
 ) -> Iterator[list[SampleRecords]]:
-    """``clusters`` (n,), ``centres`` (C + 1, P) unit rows, the last one that of noise."""
+    """``clusters`` (n,), ``centres`` (C + 1, P) unit rows; the last row belongs to noise."""
     width, spans_a_sample = centres.shape[1], len(clusters) // len(tokenized)
     for first in range(0, len(tokenized), BATCH_SAMPLES):
         part = tokenized[first : first + BATCH_SAMPLES]
@@ -77,7 +76,7 @@ def write_large_run(
     n_clusters: int = 200,
     spans_a_sample: int = SPANS_A_SAMPLE,
 ) -> None:
-    """``n_spans`` a multiple of ``spans_a_sample``; with an index where the store finds one worth it."""
+    """``n_spans`` must be a multiple of ``spans_a_sample``. The store builds an index if the run is big enough."""
     random = np.random.default_rng(0)
     pairs = [_make_sample(number, spans_a_sample) for number in range(n_spans // spans_a_sample)]
     clusters = np.minimum(random.geometric(3 / n_clusters, n_spans) - 1, n_clusters - 1)

@@ -1,10 +1,13 @@
-"""Rows for the tests of the store, and a process that writes them and stops where it is told.
+"""Rows for the tests of the store, and a process that writes them and stops at a given point.
 
+make_tokenized, make_records   one sample, and its captured records
 make_run_samples   samples of a run, with tokens and spans
-make_batches       what capture would give, batch by batch; the same for the same arguments
+make_batches       results of capture, batch by batch; the same for the same arguments
+make_run           a new run with samples and embeddings
+write_missing      capture the missing batches of a run
 make_analysis      points, clusters, arrays and summary of one checkpoint
-read_everything    every read of a run, for comparing two runs
-main               the writing process: prints ``AT`` at the chosen point and waits there for a line
+read_everything    all contents of a run, to compare two runs
+main               the writing process: prints ``AT`` at a given point and waits there for a line
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ CHECKPOINTS = [("step-10", 10), ("final", None)]
 
 
 def make_tokenized(sample: str, words: list[str]) -> tuple[Sample, TokenizedSample]:
-    """A sample whose reasoning is ``words``, each word a token and a span; three prompt tokens before."""
+    """A sample whose reasoning is ``words``: each word is a token and a span, after three prompt tokens."""
     reasoning = "".join(words)
     prompt = "abc"
     starts = [0, 1, 2]
@@ -79,7 +82,7 @@ def make_run_samples(n_batches: int) -> list[RunSample]:
 
 
 def make_batches(n_batches: int, seed: int) -> list[list[SampleRecords | Skipped]]:
-    """Results of capture; every fifth batch ends with a sample that was left out."""
+    """Results of capture; every fifth batch ends with a skipped sample."""
     rows = iter(make_run_samples(n_batches))
     batches: list[list[SampleRecords | Skipped]] = []
     for batch in range(n_batches):
@@ -93,7 +96,7 @@ def make_batches(n_batches: int, seed: int) -> list[list[SampleRecords | Skipped
 
 
 def write_missing(run: Run, n_batches: int, flush_every: int) -> None:
-    """Capture as the pipeline does: what is finished is left out, the rest is appended in order."""
+    """Capture as the driver does: skip finished batches, append the others in order."""
     for number, (checkpoint, step) in enumerate(CHECKPOINTS):
         done = run.finished_batches(checkpoint)
         for batch, results in enumerate(make_batches(n_batches, number)):
@@ -130,7 +133,7 @@ def make_analysis(run: Run, checkpoint: str, x: float = 0.0) -> tuple[Any, Any, 
 
 
 def read_everything(run: Run) -> dict[str, Any]:
-    """All that a run holds, in comparable form."""
+    """All contents of a run, in comparable form."""
     ids, embeddings = run.read_embeddings()
     found: dict[str, Any] = {
         "checkpoints": run.checkpoints,
@@ -147,7 +150,7 @@ def read_everything(run: Run) -> dict[str, Any]:
 
 
 def _pause_at(point: str, nth: int, is_waiting: bool) -> None:
-    """Make the ``nth`` commit of ``point`` (``records`` or ``captured``; ``-done``: after it) say ``AT`` and wait."""
+    """Print ``AT`` and wait before the ``nth`` commit of ``point``, such as ``records``; ``-done``: after it."""
     kind, _, when = point.partition("-")
     original = Table.append
     seen = 0
@@ -162,7 +165,7 @@ def _pause_at(point: str, nth: int, is_waiting: bool) -> None:
         if is_it and seen == nth and when:
             _say_and_wait(is_waiting)
 
-    Table.append = append  # type: ignore[method-assign]  # only in this process, to stop at an exact place
+    Table.append = append  # type: ignore[method-assign]  # only in this process, to stop at an exact point
 
 
 def _say(word: str) -> None:
@@ -177,7 +180,7 @@ def _say_and_wait(is_waiting: bool) -> None:
 
 
 def main() -> None:
-    """Write the run, pausing at a point of the commit."""
+    """Write the run and pause at a point of a commit."""
     parser = argparse.ArgumentParser()
     parser.add_argument("workspace")
     parser.add_argument("run")

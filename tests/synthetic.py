@@ -1,7 +1,9 @@
 """A small run with planted structure, written through the real store.
 
-build_workspace   a workspace with one analysed run, one without analysis, and a data set
-PLANTED           the planted step kinds: name → sentences that say it
+build_workspace   a workspace with an analysed run, a run without analysis and a data set
+write_run         one run
+make_samples      samples that follow planted procedures
+PLANTED           planted kinds of steps: name → sentences
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ ORDERS = [
 
 
 def make_samples(n: int, seed: int = 0) -> list[Sample]:
-    """Samples whose steps follow one of four procedures; ``meta`` labels both sample and steps."""
+    """Samples that follow one of four procedures. ``meta`` labels the sample and its steps."""
     generator = np.random.default_rng(seed)
     samples = []
     for number in range(n):
@@ -80,7 +82,7 @@ def make_samples(n: int, seed: int = 0) -> list[Sample]:
 
 
 def _tokenized(sample: Sample) -> TokenizedSample:
-    """One token a character after the prompt: enough for offsets to be checked."""
+    """Each character after the prompt is a token, so offsets can be checked."""
     prompt = f"Question: {sample.question}\nReasoning: "
     text = prompt + sample.reasoning
     starts = np.array([0, *range(len(prompt), len(text))], dtype=np.int32)
@@ -119,7 +121,7 @@ def write_run(
     checkpoints: tuple[str, ...] = ("final",),
     analyzed: bool = True,
 ) -> None:
-    """Capture (and analyse) ``samples`` without any model: directions lie around one centre a step kind."""
+    """Write ``samples`` as captured (and analysed) without a model; each kind of step has a centre of directions."""
     generator = np.random.default_rng(1)
     centres = {
         kind: vector / np.linalg.norm(vector)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gsd_core.comparison import centring as directions_module
-from gsd_core.comparison.centring import apply_centring, compute_centred
+from gsd_core.comparison.centring import Centring, compute_centring, compute_directions
 from gsd_core.comparison.nearest import compute_neighbors
 from gsd_core.comparison.nulls import (
     compute_joint_q_values,
@@ -33,7 +33,8 @@ def test_a_common_part_is_gone_after_centring():
     common = np.zeros(64, np.float32)
     common[3] = 5.0
     before = unit(own + common)
-    after, mean, top = compute_centred(before.astype(np.float16))
+    mean, top = compute_centring(before.astype(np.float16))
+    after = compute_directions(before.astype(np.float16))
     assert np.mean(before @ before.T) > 0.9, "the test's own premise: uncentred cosines are all high"
     assert abs(np.mean(after @ after.T)) < 0.01, "the corpus mean is still in the directions"
     assert np.argmax(mean) == 3
@@ -46,7 +47,8 @@ def test_principal_directions_are_removed_and_orthonormal():
     axes = np.linalg.qr(random.standard_normal((48, 2)))[0].T
     strong = random.standard_normal((300, 2)) * [6.0, 4.0] @ axes
     vectors = unit(random.standard_normal((300, 48)) * 0.3 + strong)
-    centred, _, top = compute_centred(vectors, n_top=2)
+    centring = compute_centring(vectors, n_top=2)
+    centred, top = centring.apply(vectors), centring.top
     np.testing.assert_allclose(top @ top.T, np.eye(2), atol=1e-4)
     assert np.abs(centred @ top.T).max() < 1e-3, "a removed direction is still in the result"
     assert np.linalg.svd(top @ axes.T)[1].min() > 0.98, "the removed directions are not the planted ones"
@@ -56,29 +58,28 @@ def test_principal_directions_are_removed_and_orthonormal():
 def test_zero_rows_stay_zero_and_count_in_no_mean():
     vectors = random_directions(20)
     with_zeros = np.concatenate([vectors, np.zeros((5, 32), np.float32)])
-    centred, mean, _ = compute_centred(with_zeros)
+    centred, mean = compute_directions(with_zeros), compute_centring(with_zeros).mean
     assert not centred[20:].any()
-    np.testing.assert_allclose(mean, compute_centred(vectors).mean, atol=1e-7)
+    np.testing.assert_allclose(mean, compute_centring(vectors).mean, atol=1e-7)
 
 
 def test_the_length_of_a_vector_does_not_matter():
     vectors = random_directions(30)
     lengths = np.random.default_rng(0).uniform(0.1, 50.0, (30, 1)).astype(np.float32)
-    np.testing.assert_allclose(
-        compute_centred(vectors * lengths).directions, compute_centred(vectors).directions, atol=1e-5
-    )
+    np.testing.assert_allclose(compute_directions(vectors * lengths), compute_directions(vectors), atol=1e-5)
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])
 def test_tiny_corpora_give_finite_directions(n: int):
-    centred, mean, _ = compute_centred(random_directions(2)[:n])
+    vectors = random_directions(2)[:n]
+    centred, mean = compute_directions(vectors), compute_centring(vectors).mean
     assert centred.shape == (n, 32)
     assert np.isfinite(centred).all()
     assert np.isfinite(mean).all()
 
 
 def test_identical_directions_have_nothing_left():
-    centred = compute_centred(np.repeat(random_directions(1), 9, axis=0)).directions
+    centred = compute_directions(np.repeat(random_directions(1), 9, axis=0))
     assert not centred.any(), "rounding was blown up to a direction"
 
 
@@ -87,24 +88,30 @@ def test_a_broken_row_is_named(bad: float):
     vectors = random_directions(10).astype(np.float16)
     vectors[7, 3] = bad
     with pytest.raises(ValueError, match="row 7"):
-        compute_centred(vectors)
+        compute_centring(vectors)
+    with pytest.raises(ValueError, match="row 7"):
+        Centring(np.zeros(32, np.float32)).apply(vectors)
 
 
 # Batches are for memory only; a batch border must not show.
 def test_batch_size_changes_nothing(monkeypatch: pytest.MonkeyPatch):
     vectors = random_directions(101)
-    whole = compute_centred(vectors, n_top=1)
+    whole = (compute_directions(vectors, n_top=1), *compute_centring(vectors, n_top=1))
     monkeypatch.setattr(directions_module, "BATCH", 10)
-    for one, other in zip(whole, compute_centred(vectors, n_top=1), strict=True):
+    monkeypatch.setattr(directions_module, "PIECE", 3 * 32)
+    pieces = (compute_directions(vectors, n_top=1), *compute_centring(vectors, n_top=1))
+    for one, other in zip(whole, pieces, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 def test_a_query_is_centred_like_the_corpus():
     vectors = random_directions(40)
-    centred, mean, top = compute_centred(vectors, n_top=3)
-    np.testing.assert_allclose(apply_centring(vectors[5:6], mean, top), centred[5:6], atol=1e-6)
+    centring = compute_centring(vectors, n_top=3)
+    np.testing.assert_allclose(
+        centring.apply(vectors[5:6]), compute_directions(vectors, n_top=3)[5:6], atol=1e-6
+    )
     with pytest.raises(ValueError, match="width"):
-        apply_centring(vectors[:, :7], mean)
+        centring.apply(vectors[:, :7])
 
 
 # Neighbours: the brute-force definition, written out.

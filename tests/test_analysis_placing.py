@@ -11,10 +11,10 @@ from sklearn.metrics import adjusted_mutual_info_score
 from gsd_core.analysis import clusters, placing, structure
 from gsd_core.analysis.analyze import Analysis, analyze_directions
 from gsd_core.analysis.placing import fit_sample
-from gsd_core.analysis.structure import analyze_structure
+from gsd_core.analysis.structure import Corpus, analyze_structure
 from gsd_core.comparison import centring as directions
 from gsd_core.comparison import nulls
-from gsd_core.comparison.centring import CentredRows, apply_centring, compute_centred
+from gsd_core.comparison.centring import CentredRows, compute_centring, compute_directions
 from tests.test_analysis_clusters import plant
 
 N, FITTED, MOST = 900, 400, 540
@@ -62,8 +62,10 @@ def test_what_is_read_in_batches_is_analysed_as_what_is_held(planted: Any) -> No
     vectors, _, samples = planted
     stored = Stored(vectors)
     held, read = analyze(vectors, samples), analyze(stored, samples)
-    for name in ("layout", "labels", "probabilities", "mean", "top", "null"):
+    for name in ("layout", "labels", "probabilities"):
         assert getattr(held, name).tobytes() == getattr(read, name).tobytes(), name
+    for name in ("mean", "top", "null"):
+        assert held.arrays()[name].tobytes() == read.arrays()[name].tobytes(), name
     assert (held.names, held.exemplars, held.info) == (read.names, read.exemplars, read.info)
     assert stored.most <= MOST, "the fitted sample and what stands for clusters is the most that is held"
     assert read.info["n_fitted"] == FITTED
@@ -83,7 +85,7 @@ def test_spans_outside_the_sample_are_found_in_their_clusters(planted: Any) -> N
 
 def test_placed_spans_land_with_their_group() -> None:
     vectors, truth = plant(500, 4, 0.5, 0.0)
-    sample = fit_sample(compute_centred(vectors).directions, 300, 30, seed=1)
+    sample = fit_sample(compute_directions(vectors), 300, 30, seed=1)
     group = np.eye(4, dtype=np.float32)[truth[sample.placing.fitted]]
     placed = sample.placing.place(group)
     assert np.mean(placed.argmax(axis=1) == truth) > 0.98
@@ -94,22 +96,22 @@ def test_placed_spans_land_with_their_group() -> None:
 
 
 def test_a_sample_must_be_smaller_than_the_corpus(planted: Any) -> None:
-    rows = compute_centred(planted[0]).directions
+    rows = compute_directions(planted[0])
     with pytest.raises(ValueError, match="898 directions"):
         fit_sample(rows, 898, 30)
 
 
 def test_structure_of_what_is_not_held_is_the_same(planted: Any) -> None:
     vectors, truth, samples = planted
-    mean = compute_centred(vectors).mean
+    centring = compute_centring(vectors)
     # Spans of a sample come apart in the store, and some samples are longer than a batch.
     samples = np.where(np.arange(N) < 200, "long", samples).astype(object)
     order = np.random.default_rng(2).permutation(N)
     stored = Stored(vectors[order])
     arguments = (samples[order], np.arange(N)[order], truth[order], np.eye(len(set(samples)), 8))
     held, read = (
-        analyze_structure(rows, *arguments, layer_slices=[("first", 0, 100), ("last", 100, 256)], seed=3)
-        for rows in (apply_centring(vectors[order], mean), CentredRows(stored, mean))
+        analyze_structure(Corpus(rows, *arguments), 3, layer_slices=[("first", 0, 100), ("last", 100, 256)])
+        for rows in (centring.apply(vectors[order]), CentredRows(stored, centring))
     )
     assert held.info == read.info
     for name, table in held.tables.items():
@@ -123,15 +125,12 @@ def test_twins_of_a_big_corpus_are_of_whole_traces_and_it_is_said(
     vectors, truth, samples = planted
     monkeypatch.setattr(structure, "HELD_BYTES", 4 * 256 * 300)
     stored = Stored(vectors)
-    rows = CentredRows(stored, compute_centred(vectors).mean)
-    found = analyze_structure(rows, samples, np.arange(N) % 5, truth, np.zeros((N // 5, 4)), seed=3)
+    rows = CentredRows(stored, compute_centring(vectors))
+    others = (samples, np.arange(N) % 5, truth, np.zeros((N // 5, 4)))
+    found = analyze_structure(Corpus(rows, *others), seed=3)
     assert (found.info["twins"]["n_traces"], found.info["twins"]["n_traces_left_out"]) == (60, 120)
     compared = found.tables["pairs"][["a", "b"]].to_numpy().ravel()
     assert 40 < len(set(compared)) <= 60
     assert stored.most <= 300, "the traces among which twins are sought are the most that is held"
-    assert (
-        found.info["stresses"]
-        == analyze_structure(rows[:], samples, np.arange(N) % 5, truth, np.zeros((N // 5, 4)), seed=3).info[
-            "stresses"
-        ]
-    ), "patterns are of all traces"
+    whole = analyze_structure(Corpus(rows[:], *others), seed=3)
+    assert found.info["stresses"] == whole.info["stresses"], "patterns are of all traces"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
 
 import numpy as np
@@ -10,15 +9,16 @@ import pandas as pd
 import pytest
 
 from gsd_core.analysis.align import (
+    TracedSpans,
     compute_local_alignment,
     compute_match_scale,
     compute_pair_scores,
     group_traces,
     make_shuffles,
 )
-from gsd_core.analysis.structure import Structure, analyze_structure
-from gsd_core.analysis.structure_tables import TABLES
+from gsd_core.analysis.structure import Corpus, Structure, analyze_structure
 from gsd_core.analysis.twins import PER_PATTERN, find_twins
+from gsd_core.methods.analyze_method import STRUCTURE
 from tests.benchmarks.structure import Planted, compute_recall, make_planted
 
 
@@ -127,10 +127,8 @@ def test_shuffles_keep_every_span_in_its_trace() -> None:
 def search(planted: Planted, seed: int = 0, **options: int):
     traces = group_traces(planted.samples, planted.indices)
     null = np.random.default_rng(seed).normal(0, 0.2, 10_000)
-    scale = compute_match_scale(null)
-    return find_twins(
-        planted.directions, traces, planted.labels, planted.questions, *scale, seed=seed, **options
-    )
+    spans = TracedSpans(planted.directions, traces, planted.labels, planted.questions)
+    return find_twins(spans, compute_match_scale(null), seed, **options)
 
 
 def test_top_twins_share_the_procedure_and_not_the_topic() -> None:
@@ -158,7 +156,7 @@ def test_one_cluster_pattern_does_not_fill_the_list() -> None:
 
 def test_twins_are_no_closer_in_meaning_than_the_median_pair() -> None:
     found = search(make_planted(120, width=64))
-    assert max(twin.semantic for twin in found.twins) <= float(np.median(found.random_semantic))
+    assert max(twin.semantic for twin in found.twins) <= float(np.median(found.random.semantic))
 
 
 def test_in_shuffled_corpora_few_reported_twins_are_significant() -> None:
@@ -182,11 +180,10 @@ def test_in_shuffled_corpora_few_twins_in_other_words_are_significant() -> None:
     for seed in range(6):
         planted = make_planted(120, width=64, seed=seed, shuffled=True)
         texts = say_anything(len(planted.samples), seed)
-        table = analyze_structure(
-            *(planted.directions, planted.samples, planted.indices, planted.labels, planted.questions),
-            seed=seed,
-            texts=texts,
-        ).tables["rewordings"]
+        corpus = Corpus(
+            *(planted.directions, planted.samples, planted.indices, planted.labels, planted.questions), texts
+        )
+        table = analyze_structure(corpus, seed).tables["rewordings"]
         n_reported += len(table)
         n_significant += int((table["q_value"] < 0.05).sum())
     assert n_reported > 200, "nothing was reported, so nothing was tested"
@@ -205,7 +202,10 @@ def analyze(planted: Planted, order: np.ndarray | None = None) -> Structure:
     controls = {"random windows": (noise.astype(np.float32), planted.samples[at][:: len(at) // 40][:40])}
     texts = say_anything(len(at), 6)
     return analyze_structure(
-        *rows, questions, layers, names={0: "the first kind"}, controls=controls, texts=texts
+        Corpus(*rows, questions, texts),
+        layer_slices=layers,
+        names={0: "the first kind"},
+        controls=controls,
     )
 
 
@@ -223,14 +223,15 @@ def test_twins_in_other_words_are_found_beside_those_that_share_them() -> None:
         for p, w in zip(procedure, wording, strict=True)
         for k in range(n_steps)
     ]
-    found = analyze_structure(
+    corpus = Corpus(
         rows,
         np.repeat([f"s{number}" for number in range(n)], n_steps),
         np.tile(np.arange(n_steps), n),
         (procedure[:, None] * n_steps + np.arange(n_steps)).ravel(),
         random.normal(size=(n, 16)).astype(np.float32),
-        texts=texts,
+        texts,
     )
+    found = analyze_structure(corpus)
 
     def share(table: pd.DataFrame, kind: np.ndarray) -> float:
         a, b = ([int(sample[1:]) for sample in table[side]] for side in ("a", "b"))
@@ -246,12 +247,13 @@ def test_twins_in_other_words_are_found_beside_those_that_share_them() -> None:
     assert (rewordings["structural"].diff().dropna() <= 0).all(), "they are ranked by structure alone"
 
 
-def test_structure_has_every_table_with_plain_cells() -> None:
+def test_structure_has_every_declared_table() -> None:
     found = analyze(make_planted(80, width=64))
-    assert {name: tuple(frame.columns) for name, frame in found.tables.items()} == TABLES
+    assert {name: list(frame.columns) for name, frame in found.tables.items()} == {
+        name: STRUCTURE.names(name) for name in STRUCTURE.tables
+    }
     for name, frame in found.tables.items():
         assert len(frame), f"{name} is empty"
-        assert all(isinstance(cell, (str, int, float, bool)) for row in frame.to_numpy() for cell in row)
     assert found.info["n_twins"] == int((found.tables["twins"]["q_value"] < 0.05).sum()) > 0
     assert found.info["n_stresses"] == int((found.tables["stresses"]["q_value"] < 0.05).sum()) > 0
 
@@ -274,12 +276,12 @@ def test_aligned_spans_and_occurrences_are_named_by_their_index_in_the_sample() 
         (s, int(k)): row for row, (s, k) in enumerate(zip(planted.samples, planted.indices, strict=True))
     }
     for twin in found.tables["twins"].head(20).itertuples():
-        for k_a, k_b, cosine in json.loads(twin.aligned):
+        for k_a, k_b, cosine in twin.aligned:
             a, b = row_of[twin.a, k_a], row_of[twin.b, k_b]
             assert planted.directions[a] @ planted.directions[b] == pytest.approx(cosine, abs=1e-3)
-    patterns = found.tables["stresses"].set_index("stress")["pattern"].map(json.loads)
+    patterns = found.tables["stresses"].set_index("stress")["pattern"]
     for stress, sample, indices in found.tables["occurrences"].head(200).itertuples(index=False):
-        rows = [row_of[sample, k] for k in json.loads(indices)]
+        rows = [row_of[sample, k] for k in indices]
         assert planted.labels[rows].tolist() == patterns[stress]
 
 
@@ -315,8 +317,10 @@ def test_structure_of_few_or_no_traces_is_empty_not_an_error(n_traces: int) -> N
     planted = make_planted(2, width=16)
     keep = slice(0, 10 * n_traces)
     rows = (planted.directions[keep], planted.samples[keep], planted.indices[keep])
-    found = analyze_structure(*rows, np.full(10 * n_traces, -1), planted.questions[:n_traces])
-    assert {name: tuple(frame.columns) for name, frame in found.tables.items()} == TABLES
+    found = analyze_structure(Corpus(*rows, np.full(10 * n_traces, -1), planted.questions[:n_traces]))
+    assert {name: list(frame.columns) for name, frame in found.tables.items()} == {
+        name: STRUCTURE.names(name) for name in STRUCTURE.tables
+    }
     assert found.info["n_stresses"] == 0
     assert not len(found.tables["edges"])
 
@@ -325,9 +329,13 @@ def test_lengths_that_differ_are_refused() -> None:
     planted = make_planted(3, width=16)
     with pytest.raises(ValueError, match="question embeddings"):
         analyze_structure(
-            planted.directions, planted.samples, planted.indices, planted.labels, planted.questions[:2]
+            Corpus(
+                planted.directions, planted.samples, planted.indices, planted.labels, planted.questions[:2]
+            )
         )
     with pytest.raises(ValueError, match="one of each"):
         analyze_structure(
-            planted.directions[1:], planted.samples, planted.indices, planted.labels, planted.questions
+            Corpus(
+                planted.directions[1:], planted.samples, planted.indices, planted.labels, planted.questions
+            )
         )

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gsd_core.dashboard.components.scatter import encoding
+from gsd_core.dashboard.components.scatter.polygons import MOST_CORNERS, find_inside, read_polygon
 from gsd_core.dashboard.map import big_map, map_figures
-from gsd_core.dashboard.map.polygons import MOST_CORNERS, find_inside, read_polygon
 from gsd_core.dashboard.reading import run_view
 from gsd_core.dashboard.reading.row_index import RowIndex
 from gsd_core.store import Workspace
@@ -45,11 +45,11 @@ def view(folder) -> run_view.RunView:
 )
 def test_places_come_back_within_half_a_step_and_the_unplaced_stay_unplaced(rows):
     x, y = np.array(rows, np.float32).T
-    (magic, version, kind, item_bytes, n, zero, *bounds), body = _open(encoding.encode_places(x, y))
+    (magic, version, kind, item_bytes, n, zero, *bounds), body = _open(encoding.encode_coordinates(x, y))
     assert (magic, version, kind, item_bytes, n, zero) == (b"GSDM", 1, 1, 2, len(x), 0)
     stored = np.frombuffer(body, "<u2").reshape(2, n)
     known = np.isfinite(x) & np.isfinite(y)
-    assert ((stored == encoding.NO_PLACE) == ~known).all(), "a place and no place are mixed up"
+    assert ((stored == encoding.NO_COORDINATE) == ~known).all(), "a place and no place are mixed up"
     for axis, steps, low, high in ((x, stored[0], *bounds[:2]), (y, stored[1], *bounds[2:])):
         back = low + steps[known] / 65_534 * (high - low)
         assert np.abs(back - axis[known]).max(initial=0) <= (high - low) / 65_534 * 0.51
@@ -78,7 +78,7 @@ def test_what_cannot_be_sent_is_refused():
     with pytest.raises(ValueError, match="mask"):
         encoding.encode_mask(np.array([1, 0]))
     with pytest.raises(ValueError, match="both must be"):
-        encoding.encode_places(np.zeros(2), np.zeros(3))
+        encoding.encode_coordinates(np.zeros(2), np.zeros(3))
 
 
 def test_the_same_content_has_the_same_address_and_another_content_another():

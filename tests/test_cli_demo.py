@@ -1,4 +1,4 @@
-"""``gsd demo`` is safe to repeat: finished it is used again, interrupted it goes on, changed it is made anew."""
+"""``gsd demo`` can be repeated: it uses a finished demo, resumes an interrupted one, replaces another one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def make_demo(workspace: Path, n_samples: int = SAMPLES) -> dict[str, object]:
     )
 
 
-def test_demo_makes_a_run_and_uses_it_again(workspace: Path) -> None:
+def test_a_finished_demo_is_used_again(workspace: Path) -> None:
     first = make_demo(workspace)
     assert {"run", "n_samples", "n_spans", "n_clusters", "n_twins", "seconds", "url"} <= set(first)
     assert (first["run"], first["n_samples"], first["url"], first["was_complete"]) == (
@@ -35,13 +35,13 @@ def test_demo_makes_a_run_and_uses_it_again(workspace: Path) -> None:
         None,
         False,
     )
-    assert int(str(first["n_spans"])) >= 4 * SAMPLES, "every sample has four steps or more"
+    assert int(str(first["n_spans"])) >= 4 * SAMPLES, "a sample has fewer than four steps"
     again = make_demo(workspace)
     assert again["was_complete"], "a finished demo was captured a second time"
     assert again["n_spans"] == first["n_spans"]
 
 
-def test_interrupted_demo_goes_on(workspace: Path) -> None:
+def test_an_interrupted_demo_is_resumed(workspace: Path) -> None:
     make_demo(workspace)
     run = Workspace.open(workspace).open_run(DEMO_NAME)
     created = run.manifest["created"]
@@ -50,17 +50,17 @@ def test_interrupted_demo_goes_on(workspace: Path) -> None:
     manifest = Workspace.open(workspace).open_run(DEMO_NAME).manifest
     assert not result["was_complete"]
     assert manifest["status"] == "captured"
-    assert manifest["created"] == created, "the run was thrown away in place of being resumed"
+    assert manifest["created"] == created, "the run was replaced, not resumed"
 
 
-def test_changed_demo_is_made_anew(workspace: Path) -> None:
+def test_a_demo_with_other_options_is_captured_again(workspace: Path) -> None:
     make_demo(workspace)
     result = make_demo(workspace, SAMPLES + 2)
     assert (result["was_complete"], result["n_samples"]) == (False, SAMPLES + 2)
     assert len(Workspace.open(workspace).open_run(DEMO_NAME).read_samples()) == SAMPLES + 2
 
 
-def test_somebodys_own_demo_is_not_touched(tmp_path: Path) -> None:
+def test_a_run_or_data_set_of_the_user_called_demo_is_kept(tmp_path: Path) -> None:
     words = ("demo", "--no-serve", "--samples", SAMPLES)
     file = write_rows(tmp_path / "demo.jsonl", make_rows())
     run_gsd_json("datasets", "add", file, workspace=tmp_path / "a")

@@ -1,4 +1,4 @@
-"""The pages in docs/: every example runs, every command line parses; commands.md tells every command and flag."""
+"""The pages in docs/: every example runs, every command line parses; commands.md has every command and flag."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ import numpy as np
 import pytest
 import torch
 
-from gsd_core.cli.command_parser import make_parser
+from gsd_core.cli.command_parser import make_parser, parse_arguments
 from tests.cli_support import ROOT, run_gsd
 from tests.foreign_support import SIZES, write_bergson, write_less
 
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
 PAGES["README.md"] = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = PAGES["commands.md"]
-# These two go on until somebody stops them; their flags are parsed, their work has tests of its own.
+# These two run until they are stopped. Their flags are parsed here; other tests run them.
 ENDLESS = ("demo", "serve")
-# So many of the tutorial's samples are taken: what the page shows is of all of them, which takes minutes.
+# Number of the tutorial's samples that are captured here; all of them would take minutes.
 N_PROOFS = 12
 
 
@@ -38,7 +38,7 @@ def read_examples(text: str) -> list[list[str]]:
 
 
 def read_shell_lines(text: str) -> list[str]:
-    """The lines of a page's other blocks that begin with ``gsd``, with what the page leaves to the reader kept."""
+    """The lines of a page's other blocks that begin with ``gsd``, including names that the reader replaces."""
     blocks = re.findall(r"```(?:sh)?\n(.*?)```", text, re.DOTALL)
     return [line for line in "".join(blocks).replace("\\\n", " ").splitlines() if line.startswith("gsd ")]
 
@@ -63,7 +63,7 @@ def test_every_command_has_an_example() -> None:
     assert not missing, f"docs/commands.md has no example of {missing}"
 
 
-def test_every_flag_is_told() -> None:
+def test_every_flag_is_mentioned() -> None:
     flags = {
         option
         for command in _commands(make_parser()).values()
@@ -82,11 +82,11 @@ def test_every_flag_is_told() -> None:
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else value,
 )
 def test_every_command_line_parses(page: str, words: list[str]) -> None:
-    # Also those that cannot run here: they name a reader's own files, a bucket, a cluster.
-    assert make_parser().parse_args(words).function, f"{page} shows gsd {shlex.join(words)}"
+    # Also those that cannot run here, because they need other files, a bucket or a cluster.
+    assert parse_arguments(make_parser(), words).command, f"{page} shows gsd {shlex.join(words)}"
 
 
-def test_every_link_leads_somewhere() -> None:
+def test_every_link_has_a_target() -> None:
     """Links to other files of the repository, and to headings of the pages."""
     broken = []
     for name, text in PAGES.items():
@@ -108,13 +108,15 @@ def test_every_screenshot_is_made_by_the_script() -> None:
 
 
 def _anchors(page: Path) -> set[str]:
-    """What GitHub calls the headings of a page: lower case, no signs, hyphens for spaces."""
-    titles = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+    """Targets of links: a page's anchors, and GitHub's names of its headings (lower case, no signs, hyphens)."""
+    text = page.read_text(encoding="utf-8")
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    named = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+    return named | set(re.findall(r'^<a id="([^"]+)"></a>$', text, re.MULTILINE))
 
 
 def _bring_less(folder: Path, _: pytest.FixtureRequest) -> None:
-    # A row for every row of problems.jsonl, also for the one that is no sample.
+    # A row for every row of problems.jsonl, also for the rejected one.
     write_less(folder / "less-ckpt105-adam" / "dim64", torch.randn(4, 64, dtype=torch.float16))
 
 
@@ -129,7 +131,7 @@ def _read_proofs(folder: Path) -> list[dict[str, Any]]:
 
 
 def _bring_proofs(folder: Path, request: pytest.FixtureRequest) -> None:
-    """PrOntoQA's own file, from the normalised copy among the real data; the proofs that commands name come first."""
+    """PrOntoQA's own file, made from the normalised real data; proofs that commands name come first."""
     proofs = _read_proofs(request.getfixturevalue("shared_data"))
     named = {word.split("#")[0] for words in EXAMPLES["tutorial.md"] for word in words}
     proofs.sort(key=lambda proof: proof["id"] not in named)
@@ -178,7 +180,7 @@ def test_examples_run_in_order(
     if page in BRING:
         BRING[page](tmp_path, request)
     for words in map(list, EXAMPLES[page]):
-        assert words[0] in ("gsd", "python"), f"{page} shows a command that nothing runs: {words[0]}"
+        assert words[0] in ("gsd", "python"), f"{page} shows a command that this test cannot run: {words[0]}"
         if words[1] in ENDLESS:
             continue
         if page == "tutorial.md" and "--limit" in words:
@@ -188,10 +190,10 @@ def test_examples_run_in_order(
             assert (tmp_path / words[words.index("--out") + 1]).is_file()
 
 
-def test_the_tutorials_labels_are_those_of_the_real_data(
+def test_the_tutorials_labels_equal_those_of_the_real_data(
     tmp_path: Path, shared_data: Path, request: pytest.FixtureRequest
 ) -> None:
-    # The labels among the real data were derived on their own; the tutorial's few lines must come to the same.
+    # The labels of the real data were derived separately; the tutorial's script must give the same.
     _bring_proofs(tmp_path, request)
     script = re.search(r"```python label_steps\.py\n(.*?)```", PAGES["tutorial.md"], re.DOTALL)
     assert script

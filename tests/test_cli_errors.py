@@ -1,4 +1,4 @@
-"""Bad input: one line that names what, where and the way out; exit 2; never a traceback."""
+"""Wrong input: one line that says what, where and what to do; exit 2; no traceback."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def check_error(*words: object, workspace: Path, says: tuple[str, ...], code: in
     """The command fails with one ``error:`` line that holds every word of ``says``, and JSON that says the same."""
     plain = run_gsd(*words, workspace=workspace)
     assert plain.code == code, f"exit {plain.code}, not {code}: {plain.err}"
-    assert plain.out == "", "standard output belongs to results"
+    assert plain.out == "", "standard output must hold only results"
     lines = [line for line in plain.err.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1, f"not one error line: {plain.err!r}"
     assert "Traceback" not in plain.err, "a traceback is for --debug"
@@ -24,7 +24,7 @@ def check_error(*words: object, workspace: Path, says: tuple[str, ...], code: in
     assert as_json.code == code
     value = json.loads(as_json.out)
     assert value["exit"] == code
-    assert value["error"] in lines[0], "JSON and standard error tell different stories"
+    assert value["error"] in lines[0], "JSON and standard error differ"
 
 
 @pytest.fixture
@@ -69,12 +69,12 @@ def test_folder_in_place_of_a_file(tmp_path: Path, workspace: Path) -> None:
     check_error("datasets", "add", tmp_path, workspace=workspace, says=(tmp_path.name,))
 
 
-def test_columns_that_nobody_can_guess(tmp_path: Path, workspace: Path) -> None:
+def test_columns_that_cannot_be_guessed(tmp_path: Path, workspace: Path) -> None:
     file = write_rows(tmp_path / "odd.jsonl", [{"a": 1, "b": 2}, {"a": 3, "b": 4}])
     check_error("datasets", "add", file, workspace=workspace, says=("--map",))
 
 
-def test_mapped_column_that_is_not_there(rows_file: Path, workspace: Path) -> None:
+def test_mapped_column_that_does_not_exist(rows_file: Path, workspace: Path) -> None:
     check_error(
         *("datasets", "add", rows_file, "--map", "question=qestion"),
         workspace=workspace,
@@ -91,10 +91,10 @@ def test_strict_refuses_one_bad_row(tmp_path: Path, workspace: Path) -> None:
     write_rows(file, make_rows())
     file.write_text(file.read_text() + "{broken\n")
     check_error("datasets", "add", file, "--strict", workspace=workspace, says=("7",))
-    assert not (workspace / "datasets" / "apples").exists(), "a refused file left something behind"
+    assert not (workspace / "datasets" / "apples").exists(), "a refused file was partly stored"
 
 
-def test_name_that_is_no_name(rows_file: Path, workspace: Path) -> None:
+def test_invalid_name(rows_file: Path, workspace: Path) -> None:
     check_error(
         "datasets", "add", rows_file, "--name", "../out", workspace=workspace, says=("../out", "--name")
     )
@@ -103,7 +103,7 @@ def test_name_that_is_no_name(rows_file: Path, workspace: Path) -> None:
 def test_data_set_name_taken_by_other_content(tmp_path: Path, rows_file: Path, workspace: Path) -> None:
     assert run_gsd("datasets", "add", rows_file, workspace=workspace).code == 0
     assert run_gsd("datasets", "add", rows_file, workspace=workspace).code == 0, (
-        "the same file again is no error"
+        "storing the same file again is an error"
     )
     other = write_rows(tmp_path / "other.jsonl", make_rows(2))
     check_error("datasets", "add", other, "--name", "apples", workspace=workspace, says=("apples",))
@@ -116,7 +116,7 @@ def test_unknown_data_set(rows_file: Path, workspace: Path) -> None:
         check_error("datasets", action, "aples", workspace=workspace, says=("aples", "apples"))
 
 
-def test_model_path_that_is_no_model(tmp_path: Path, rows_file: Path, workspace: Path) -> None:
+def test_model_folder_without_a_model(tmp_path: Path, rows_file: Path, workspace: Path) -> None:
     (tmp_path / "no-model").mkdir()
     check_error(
         *("capture", "--dataset", rows_file, "--model", tmp_path / "no-model"),
@@ -131,7 +131,7 @@ def test_tokenizer_without_offsets(tmp_path: Path, rows_file: Path, workspace: P
 
 
 def test_span_longer_than_the_context(tmp_path: Path, tiny_model: Path, workspace: Path) -> None:
-    # One of two fits: the other is listed. None fits: nothing to capture is an error.
+    # If one of two samples fits, the other is listed. If none fits, it is an error.
     long = {"id": "long", "question": "Why?", "steps": ["word " * 400], "answer": "so"}
     file = write_rows(tmp_path / "mixed.jsonl", [make_rows(1)[0], long])
     done = run_gsd("--json", "capture", "--dataset", file, "--model", tiny_model, workspace=workspace)
@@ -139,7 +139,7 @@ def test_span_longer_than_the_context(tmp_path: Path, tiny_model: Path, workspac
     result = json.loads(done.out)
     assert (result["n_samples"], result["n_skipped"]) == (1, 1)
     assert result["skipped"][0]["sample"] == "long"
-    assert "192" in result["skipped"][0]["reason"], "the reason does not tell the context's length"
+    assert "192" in result["skipped"][0]["reason"], "the reason lacks the context's length"
     only = write_rows(tmp_path / "only.jsonl", [long])
     check_error(
         *("capture", "--dataset", only, "--model", tiny_model),
@@ -179,7 +179,7 @@ def test_unknown_span_and_checkpoint(workspace: Path) -> None:
     )
 
 
-def test_exports_that_cannot_be(tmp_path: Path, workspace: Path) -> None:
+def test_impossible_exports(tmp_path: Path, workspace: Path) -> None:
     write_run(workspace)
     spans = ("export", "planted", "--what", "spans", "--out")
     check_error(*spans, tmp_path / "spans.xlsx", workspace=workspace, says=(".xlsx", ".csv"))
@@ -208,11 +208,11 @@ def test_workspace_from_a_newer_version(workspace: Path) -> None:
         check_error(*words, workspace=workspace, says=("9999",))
 
 
-def test_folder_that_is_no_workspace(tmp_path: Path) -> None:
+def test_folder_with_other_files_is_not_a_workspace(tmp_path: Path) -> None:
     (tmp_path / "letters.txt").write_text("private")
     check_error("analyze", "any", workspace=tmp_path, says=(tmp_path.name,))
     assert sorted(each.name for each in tmp_path.iterdir()) == ["letters.txt"], (
-        "somebody's folder was written to"
+        "another folder was written to"
     )
 
 
@@ -234,7 +234,7 @@ def test_folder_that_is_no_workspace(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_flags_are_one_line(words: tuple[str, ...], says: tuple[str, ...], workspace: Path) -> None:
-    # argparse itself would print its usage and leave; scripts look for `error: …`.
+    # argparse alone would print its usage; scripts look for `error: …`.
     check_error(*words, workspace=workspace, says=says)
 
 

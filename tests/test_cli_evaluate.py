@@ -1,4 +1,4 @@
-"""``gsd evaluate``: planted labels are found through the command, stored, and bad questions are refused."""
+"""``gsd evaluate``: planted labels are found, rows are stored, wrong options are refused."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gsd_core.methods.analyze_method import STRUCTURE
+from gsd_core.methods.evaluate_method import EVIDENCE
 from gsd_core.store import Workspace
 from tests.cli_support import run_gsd, run_gsd_json, write_run
 
@@ -41,19 +43,19 @@ def test_planted_steps_are_found_and_random_labels_are_not(workspace: Path) -> N
 
 def test_all_checkpoints_make_a_curve_and_are_stored(workspace: Path) -> None:
     run_gsd_json("evaluate", "planted", "--label", "meta.kinds", "--checkpoint", "all", workspace=workspace)
-    stored = Workspace.open(workspace).open_run("planted").read_structure("*evidence*", "rows")
+    stored = Workspace.open(workspace).open_run("planted").results.read(EVIDENCE, "rows")
     kinds = stored[stored["label"] == "meta.kinds"]
     assert set(kinds["checkpoint"]) == {"step-1", "step-2"}
     assert sorted(set(kinds["step"])) == [0, 1]
-    # Another label stands beside it, the same question replaces its rows.
+    # Another label adds rows; the same question replaces its rows.
     run_gsd_json("evaluate", "planted", "--label", "meta.family", "--level", "sample", workspace=workspace)
     run_gsd_json("evaluate", "planted", "--label", "meta.kinds", "--checkpoint", "all", workspace=workspace)
-    after = Workspace.open(workspace).open_run("planted").read_structure("*evidence*", "rows")
+    after = Workspace.open(workspace).open_run("planted").results.read(EVIDENCE, "rows")
     assert len(after[after["label"] == "meta.kinds"]) == len(kinds)
     assert (after["label"] == "meta.family").any()
 
 
-def test_neighbours_differ_where_they_must_and_conditions_hold(workspace: Path) -> None:
+def test_differ_and_where_restrict_neighbours_and_queries(workspace: Path) -> None:
     words = ("evaluate", "planted", "--label", "meta.kinds", "--differ", "meta.half")
     result = run_gsd_json(*words, "--where", "meta.family=f1", "--layers", workspace=workspace)
     metrics = {row["metric"] for row in result["rows"]}
@@ -62,8 +64,8 @@ def test_neighbours_differ_where_they_must_and_conditions_hold(workspace: Path) 
     assert any(row["representation"].endswith(", layer.0") for row in result["rows"])
 
 
-def test_chance_of_twins_is_that_of_questions_as_distant(tmp_path: Path) -> None:
-    """A label that goes with the question is rarer among distant pairs, so the corpus's share is too high."""
+def test_chance_of_twins_is_measured_on_pairs_with_distant_questions(tmp_path: Path) -> None:
+    """A label that correlates with the question is rarer among distant pairs, so chance over all pairs is too high."""
     place = tmp_path / "workspace"
     write_run(place, "probe", n_samples=60)
     ids, questions = Workspace.open(place).open_run("probe").read_question_embeddings()
@@ -78,15 +80,19 @@ def test_chance_of_twins_is_that_of_questions_as_distant(tmp_path: Path) -> None
         workspace=place,
     )
     row = next(row for row in result["rows"] if row["metric"] == "precision of twins")
-    limit = Workspace.open(place).open_run("sided").structure_info("step-1")["twins"]["semantic_median"]
+    limit = (
+        Workspace.open(place).open_run("sided").results.info(STRUCTURE, "step-1")["twins"]["semantic_median"]
+    )
     other = ~np.eye(60, dtype=bool)
     is_distant, is_same = other & (unit @ unit.T <= limit), sides[:, None] == sides[None, :]
-    assert is_same[other].mean() - is_same[is_distant].mean() > 0.08, "the fixture must make the two differ"
+    assert is_same[other].mean() - is_same[is_distant].mean() > 0.08, (
+        "the fixture does not make the two differ"
+    )
     assert row["chance"] == pytest.approx(is_same[is_distant].mean(), abs=0.03)
     assert row["ci_low"] <= row["value"] <= row["ci_high"]
 
 
-def test_another_run_of_the_same_data_is_a_row_and_a_seed_is_a_spread(workspace: Path) -> None:
+def test_a_run_with_another_sketch_seed_adds_a_spread(workspace: Path) -> None:
     words = ("evaluate", "planted", "--label", "meta.kinds", "--checkpoint", "step-1", "--remove", "0")
     result = run_gsd_json(*words, "--against", "again", workspace=workspace)
     gradients = [r for r in result["rows"] if r["kind"] == "gradient" and r["metric"] == "P@10"]
@@ -114,8 +120,8 @@ def test_only_runs_that_differ_in_the_seed_alone_are_merged(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("level", ["span", "sample"])
-def test_controls_ask_for_spans_in_the_name_of_the_span_they_lie_in(tmp_path: Path, level: str) -> None:
-    """Windows planted on their spans' directions find the same, single tokens without direction only chance."""
+def test_controls_take_the_label_of_the_span_around_them(tmp_path: Path, level: str) -> None:
+    """Windows with the directions of their spans find the label; tokens with random directions give chance."""
     place = tmp_path / "workspace"
     metas = [{**meta, "side": number % 2} for number, meta in enumerate(METAS)]
     write_run(place, "planted", n_samples=24, metas=metas, checkpoints=("step-1",))
@@ -124,7 +130,7 @@ def test_controls_ask_for_spans_in_the_name_of_the_span_they_lie_in(tmp_path: Pa
     rows, vectors = [], []
     for number in range(24):
         for step in range(1, 4):
-            # Two thirds of it lie in other spans: the middle one decides.
+            # Two thirds of it lie in other spans; its middle token decides.
             rows.append(
                 {"kind": "windows", "sample": f"s{number}", "token_start": step, "token_end": step + 3}
             )
@@ -161,22 +167,20 @@ def test_controls_ask_for_spans_in_the_name_of_the_span_they_lie_in(tmp_path: Pa
         (("--label", "meta.kinds", "--checkpoint", "step-9"), "step-1"),
     ],
 )
-def test_a_bad_question_is_refused_with_the_way_out(
-    workspace: Path, words: tuple[str, ...], said: str
-) -> None:
+def test_error_for_wrong_options_says_what_to_do(workspace: Path, words: tuple[str, ...], said: str) -> None:
     outcome = run_gsd("evaluate", "planted", *words, workspace=workspace)
     assert outcome.code == 2
     assert said in outcome.err.strip().splitlines()[-1]
 
 
-def test_a_person_reads_a_table_and_a_sentence(workspace: Path) -> None:
+def test_text_output_has_a_table_and_a_verdict(workspace: Path) -> None:
     outcome = run_gsd("evaluate", "planted", "--label", "meta.kinds", workspace=workspace)
     assert "span gradient (exact, without head)" in outcome.out
     assert "chance 0.2" in outcome.out
     assert "P@10, distant questions: Gradients" in outcome.out
 
 
-def test_a_question_that_no_neighbour_can_answer_is_left_out(workspace: Path) -> None:
+def test_a_metric_without_possible_neighbours_is_left_out(workspace: Path) -> None:
     words = ("evaluate", "planted", "--label", "meta.family", "--level", "sample", "--checkpoint", "step-1")
     metrics = {
         r["metric"] for r in run_gsd_json(*words, "--differ", "meta.family", workspace=workspace)["rows"]

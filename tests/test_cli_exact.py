@@ -1,4 +1,4 @@
-"""``gsd neighbors --exact``: the sketch's candidates in the order of true gradients, kept for the pages."""
+"""``gsd neighbors --exact``: candidates of the sketch, ranked by gradients without a sketch and stored."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from gsd_core.dashboard.reading.cosine_queries import load_exact
+from gsd_core.methods.neighbors_method import EXACT
 from gsd_core.store import Workspace
 from tests.cli_support import make_rows, run_gsd, run_gsd_json, save_tiny_model, write_rows
 
@@ -39,13 +40,13 @@ def test_exact_cosines_do_not_depend_on_the_sketch_and_a_wide_sketch_agrees(plac
     fine, rough = (ask(place, run, "--exact") for run in ("fine", "rough"))
     by_span = {each["span"]: each["raw_exact"] for each in rough["neighbors"]}
     shared = [each for each in fine["neighbors"] if each["span"] in by_span]
-    assert shared, "candidates of both sketches have nothing in common"
+    assert shared, "both sketches share no candidates"
     for each in shared:
         assert each["raw_exact"] == pytest.approx(by_span[each["span"]], abs=1e-5)
     assert fine["sketch_error"] < 0.05 < rough["sketch_error"]
 
 
-def test_neighbours_are_in_the_order_of_exact_cosines_and_kept(place: Path) -> None:
+def test_neighbours_are_ranked_by_exact_cosine_and_stored(place: Path) -> None:
     found = ask(place, "fine", "--exact")
     exact = [each["cosine_exact"] for each in found["neighbors"]]
     assert exact == sorted(exact, reverse=True)
@@ -55,10 +56,10 @@ def test_neighbours_are_in_the_order_of_exact_cosines_and_kept(place: Path) -> N
     assert len(kept) == 8
     assert kept[found["neighbors"][0]["span"]] == exact[0]
     assert ask(place, "fine", "--exact")["neighbors"] == found["neighbors"]
-    assert len(run.read_structure("*exact*", "pairs")) == 8, "asked again, kept twice"
+    assert len(run.results.read(EXACT, "pairs")) == 8, "repeated results were stored twice"
 
 
-def test_without_the_run_s_own_weights_or_a_fitting_tier_nothing_is_claimed(place: Path) -> None:
+def test_other_weights_or_another_tier_are_refused(place: Path) -> None:
     outcome = run_gsd("neighbors", "far", "--span", "x#0", "--exact", workspace=place / "workspace")
     assert outcome.code == 2
     assert "tier hidden" in outcome.err

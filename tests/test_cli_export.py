@@ -1,4 +1,4 @@
-"""Exports: the columns that scripts rely on, the same content in every format, whole files or none."""
+"""Exports: documented columns, the same content in every format, whole files."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gsd_core.comparison.meta_labels import compute_meta_columns
 from gsd_core.errors import UserError
 from gsd_core.stages.export_stage import write_table
-from gsd_core.stages.run_tables import SPAN_COLUMNS, compute_meta_columns
+from gsd_core.stages.run_tables import SPAN_COLUMNS
 from tests.cli_support import run_gsd, run_gsd_json, write_run
 
 METAS: list[dict[str, Any]] = [
@@ -47,7 +48,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
-def test_spans_have_the_promised_columns_in_order(workspace: Path, tmp_path: Path) -> None:
+def test_exported_spans_have_the_documented_columns_in_order(workspace: Path, tmp_path: Path) -> None:
     result = export(workspace, tmp_path / "spans.jsonl", "--what", "spans")
     rows = read_jsonl(tmp_path / "spans.jsonl")
     assert result["rows"] == len(rows) == 12
@@ -57,20 +58,20 @@ def test_spans_have_the_promised_columns_in_order(workspace: Path, tmp_path: Pat
     assert (first["sample"], first["index"], first["checkpoint"]) == ("s0", 1, "step-2")
     assert (first["token_start"], first["token_end"], first["loss"], first["norm"]) == (2, 3, 1.5, 2.0)
     assert first["char_end"] - first["char_start"] == len(first["text"]), (
-        "character ranges are of the reasoning"
+        "character ranges do not refer to the reasoning"
     )
-    assert first["cluster"] is None, "a cluster before any analysis"
+    assert first["cluster"] is None, "there is a cluster before an analysis"
 
 
-def test_lists_with_one_entry_a_step_label_the_step(workspace: Path, tmp_path: Path) -> None:
+def test_lists_with_an_entry_for_each_step_label_steps(workspace: Path, tmp_path: Path) -> None:
     result = export(workspace, tmp_path / "spans.jsonl", "--what", "spans")
     rows = read_jsonl(tmp_path / "spans.jsonl")
     assert [row["meta.kinds"] for row in rows[:4]] == ["k0", "k1", "k2", "k3"]
     assert [row["meta.kinds"] for row in rows[8:]] == [None] * 4, (
         "a list of another length cannot label steps"
     )
-    assert result["unmatched"] == {"meta.kinds": 1}, "samples without label must be told, not hidden"
-    # One sample's numbers happen to be four: chance must not turn them into labels in that sample alone.
+    assert result["unmatched"] == {"meta.kinds": 1}, "samples without labels are not reported"
+    # One sample has four numbers by chance; they must not become labels in that sample only.
     assert [row["meta.numbers"] for row in rows[::4]] == [[1, 2], [3, 4, 5, 6], [7]]
     assert rows[0]["meta.topic"] == METAS[0]["topic"]
     assert [row["meta.score"] for row in rows[::4]] == [1, None, 2]
@@ -95,7 +96,7 @@ def test_formats_hold_the_same_spans(workspace: Path, tmp_path: Path) -> None:
     assert [cell["meta.score"] for cell in cells[::4]] == ["1", "", "2"], "whole numbers became fractions"
 
 
-def test_all_checkpoints_stand_below_one_another(workspace: Path, tmp_path: Path) -> None:
+def test_export_of_all_checkpoints_joins_their_tables(workspace: Path, tmp_path: Path) -> None:
     result = export(workspace, tmp_path / "spans.csv", "--what", "spans", "--checkpoint", "all")
     assert result["rows"] == 24
     assert pd.read_csv(tmp_path / "spans.csv")["checkpoint"].value_counts().to_dict() == {
@@ -114,7 +115,7 @@ def test_vectors_are_in_the_order_of_the_spans(workspace: Path, tmp_path: Path) 
     assert spans.tolist() == [row["span"] for row in read_jsonl(tmp_path / "spans.jsonl")]
     assert slices.tolist() == [[0, 8], [8, 16]]
     steps = np.array([int(span.rsplit("#")[-1]) for span in spans])
-    assert (vectors.argmax(axis=1) == steps).all(), "a vector stands beside another span's id"
+    assert (vectors.argmax(axis=1) == steps).all(), "a direction has another span's id"
     export(workspace, tmp_path / "v.parquet", "--what", "vectors", run="big")
     table = pd.read_parquet(tmp_path / "v.parquet")
     np.testing.assert_array_equal(np.stack(table["vector"].to_numpy()), vectors)
@@ -130,7 +131,7 @@ def test_tokens_of_a_sample_in_order(workspace: Path, tmp_path: Path) -> None:
     assert rows[0]["loss"] is None, "an unknown loss is null, not NaN"
 
 
-def test_analysis_reaches_the_exports(workspace: Path, tmp_path: Path) -> None:
+def test_exports_include_the_analysis(workspace: Path, tmp_path: Path) -> None:
     summary = run_gsd_json("analyze", "big", workspace=workspace)
     export(workspace, tmp_path / "spans.parquet", "--what", "spans", run="big")
     table = pd.read_parquet(tmp_path / "spans.parquet")
@@ -146,8 +147,8 @@ def test_analysis_reaches_the_exports(workspace: Path, tmp_path: Path) -> None:
     assert set(clusters[0]["exemplars"]) <= set(table["span"])
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A script that reads the export while it is made, or after it failed, must see a whole file.
+def test_failed_export_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A script that reads the file during an export, or after a failed one, must see a whole file.
     out = tmp_path / "t.csv"
     write_table(pd.DataFrame({"a": [1]}), out)
 
@@ -162,7 +163,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_cut_samples_keep_their_labels() -> None:
-    # A sample cut to the context has fewer spans than labels, and one of b's spans held no token.
+    # Sample a was cut to the context and has fewer spans than labels; a span of b has no token.
     spans = pd.DataFrame({"sample": ["a", "b", "b"], "index": [0, 0, 2]})
     samples = pd.DataFrame(
         {
@@ -177,10 +178,10 @@ def test_cut_samples_keep_their_labels() -> None:
     assert unmatched == {"meta.k": 0}
 
 
-def test_table_for_people_names_the_file(workspace: Path, tmp_path: Path) -> None:
+def test_text_output_of_export_names_rows_and_unlabelled_samples(workspace: Path, tmp_path: Path) -> None:
     outcome = run_gsd(
         "export", "planted", "--what", "spans", "--out", tmp_path / "s.csv", workspace=workspace
     )
     assert outcome.code == 0
     assert "12 rows" in outcome.out
-    assert "meta.kinds" in outcome.out, "unlabelled samples are not told"
+    assert "meta.kinds" in outcome.out, "unlabelled samples are not reported"

@@ -23,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_adding_tells_every_row_that_cannot_be_used(folder: Path) -> None:
+def test_add_lists_every_row_that_cannot_be_used(folder: Path) -> None:
     result = run_gsd_json(
         "datasets", "add", folder / "apples.jsonl", "--name", "named", workspace=folder / "w2"
     )
@@ -58,7 +58,7 @@ def test_preview_stores_nothing(folder: Path) -> None:
     } <= set(result)
     assert len(result["samples"]) == 3
     assert set(result["samples"][0]) == {"id", "question", "reasoning", "answer", "steps", "meta"}
-    assert not (folder / "w3").exists(), "a preview made a workspace"
+    assert not (folder / "w3").exists(), "the preview created a workspace"
     bad = run_gsd_json(
         *("datasets", "preview", folder / "apples.jsonl", "--map", "reasoning=answer"),
         workspace=folder / "w3",
@@ -66,22 +66,22 @@ def test_preview_stores_nothing(folder: Path) -> None:
     assert bad["fields"]["reasoning"] == "answer"
 
 
-def test_listing_a_workspace_that_does_not_exist_makes_none(folder: Path) -> None:
+def test_listing_a_missing_workspace_does_not_create_it(folder: Path) -> None:
     assert run_gsd_json("datasets", "list", workspace=folder / "w4") == {"datasets": []}
     assert not (folder / "w4").exists()
 
 
-def test_people_see_what_was_understood(folder: Path) -> None:
+def test_text_output_shows_how_the_file_was_read(folder: Path) -> None:
     outcome = run_gsd("datasets", "add", folder / "apples.jsonl", workspace=folder / "w5")
     assert outcome.code == 0
     for word in ("apples", "question", "reasoning", "11", "12", "--map"):
-        assert word in outcome.out, f"{word!r} is not told"
+        assert word in outcome.out, f"{word!r} is missing"
     assert "apples" in run_gsd("datasets", "list", workspace=folder / "w5").out
     assert "apples/0" in run_gsd("datasets", "show", "apples", workspace=folder / "w5").out
     assert "apples/0" in run_gsd("datasets", "preview", folder / "apples.jsonl").out
 
 
-def test_capture_says_what_it_did(folder: Path) -> None:
+def test_capture_reports_the_documented_keys(folder: Path) -> None:
     result = json.loads((folder / "capture.json").read_text())
     promised = {
         "run",
@@ -105,7 +105,9 @@ def test_capture_says_what_it_did(folder: Path) -> None:
     assert result["peak_memory_bytes"] > 2**20
 
 
-def test_a_name_wins_over_a_file_of_the_same_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_data_set_is_preferred_to_a_file_of_the_same_name(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(folder)
     (folder / "apples").write_text("not a data set")
     words = (
@@ -125,7 +127,7 @@ def test_a_name_wins_over_a_file_of_the_same_name(folder: Path, monkeypatch: pyt
     assert (result["tier"], result["n_samples"], result["window"]) == ("hidden", 2, None)
 
 
-def test_the_whole_way(folder: Path) -> None:
+def test_analysis_neighbours_and_exports_of_a_captured_run(folder: Path) -> None:
     workspace = folder / "workspace"
     summary = run_gsd_json("analyze", "first", workspace=workspace)
     assert summary["n_spans"] == 25
@@ -154,7 +156,7 @@ def test_the_whole_way(folder: Path) -> None:
         )
 
 
-def test_global_flags_stand_before_or_after_the_command(folder: Path) -> None:
+def test_global_flags_may_stand_before_or_after_the_command(folder: Path) -> None:
     workspace = folder / "workspace"
     before = run_gsd("--json", "--workspace", workspace, "datasets", "list")
     after = run_gsd("datasets", "list", "--workspace", workspace, "--json")
@@ -168,8 +170,8 @@ def test_workspace_comes_from_the_environment(folder: Path, monkeypatch: pytest.
     assert run_gsd_json("datasets", "list")["datasets"]
 
 
-def test_as_a_process_standard_output_is_one_object(folder: Path) -> None:
-    # Libraries and C code print where they like; a script parses standard output.
+def test_standard_output_of_a_process_is_one_json_object(folder: Path) -> None:
+    # A script parses standard output, so prints of libraries and C code must not reach it.
     words = (
         "--workspace",
         folder / "workspace",
@@ -191,9 +193,9 @@ def test_as_a_process_standard_output_is_one_object(folder: Path) -> None:
     assert progress["done"] == progress["total"] or progress["total"] is None
 
 
-def test_json_output_survives_what_libraries_print(folder: Path) -> None:
+def test_prints_of_libraries_do_not_reach_json_output(folder: Path) -> None:
     code = (
-        "import os, sys, gsd_core.cli.commands as c\n"
+        "import os, sys, gsd_core.cli.doctor_command as c\n"
         "from gsd_core.cli.command_line import main\n"
         "def noisy(context, flags):\n"
         "    print('from Python'); os.write(1, b'from C\\n'); os.system('echo from a child')\n"

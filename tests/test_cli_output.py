@@ -1,4 +1,4 @@
-"""What leaves the command line: valid JSON always, and text that cannot drive the terminal."""
+"""Output of the command line: always valid JSON, and text without control characters."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ values = st.recursive(
 
 @given(values)
 def test_any_value_becomes_strict_json(value: object) -> None:
-    # NaN is not JSON; one in a result breaks every reader but Python's.
+    # NaN is not JSON; only Python's reader accepts it.
     json.dumps(compute_json_value(value), allow_nan=False)
 
 
@@ -57,8 +57,8 @@ def test_library_values_become_plain_ones() -> None:
 
 
 @given(st.text(), st.integers(min_value=1, max_value=80))
-def test_data_cannot_drive_the_terminal(text: str, width: int) -> None:
-    # An escape sequence in somebody's data set could rewrite the screen or its title.
+def test_text_of_data_has_no_control_characters(text: str, width: int) -> None:
+    # An escape sequence in a data set could change the screen or its title.
     shown = format_text(text, width)
     assert len(shown) <= width
     assert not any(ord(char) < 32 or 127 <= ord(char) < 160 for char in shown)
@@ -77,7 +77,7 @@ def test_table_shows_markup_as_text() -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.04, "0.0 s"), (12, "12 s"), (61, "1 min 01 s"), (3725, "1 h 02 min")]
 )
-def test_durations_read_as_a_person_says_them(seconds: float, text: str) -> None:
+def test_durations_have_readable_units(seconds: float, text: str) -> None:
     assert format_seconds(seconds) == text
 
 

@@ -1,4 +1,4 @@
-"""Progress: numbers that are right, a file that is whole, standard output left alone."""
+"""Progress: correct numbers, a whole file, nothing on standard output."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gsd_core.console.progress import FILE_INTERVAL_S, Progress
 
 
 class Clock:
-    """Monotonic seconds under the test's control."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -24,7 +24,7 @@ class Clock:
 def test_rate_and_time_left_follow_the_work() -> None:
     clock = Clock()
     stage = Progress(quiet=True, clock=clock).stage("capture", 100, "tokens")
-    assert stage.rate_per_s() is None, "a rate before any work is a division by nothing"
+    assert stage.rate_per_s() is None, "there is a rate before any work"
     assert stage.eta_s() is None
     for _ in range(5):
         clock.now += 2.0
@@ -33,8 +33,8 @@ def test_rate_and_time_left_follow_the_work() -> None:
     assert stage.eta_s() == pytest.approx(10.0)
 
 
-def test_what_was_finished_before_is_done_and_promises_nothing() -> None:
-    # A resumed capture that counted it would promise minutes where hours are left.
+def test_work_finished_earlier_does_not_count_in_the_rate() -> None:
+    # Otherwise a resumed capture would promise minutes when hours are left.
     clock = Clock()
     stage = Progress(quiet=True, clock=clock).stage("capture", 1_000, "tokens")
     clock.now += 1.0
@@ -48,7 +48,7 @@ def test_what_was_finished_before_is_done_and_promises_nothing() -> None:
 
 
 def test_rate_forgets_a_slow_start() -> None:
-    # Loading and compiling come first; a rate over the whole stage would promise hours.
+    # Loading and compiling come first; a rate over the whole stage would be too low.
     clock = Clock()
     stage = Progress(quiet=True, clock=clock).stage("capture", 10_000, "tokens")
     clock.now += 300.0
@@ -56,10 +56,10 @@ def test_rate_forgets_a_slow_start() -> None:
     for _ in range(40):
         clock.now += 1.0
         stage.advance(10)
-    assert stage.rate_per_s() == pytest.approx(10.0, rel=0.01), "the window still holds the slow start"
+    assert stage.rate_per_s() == pytest.approx(10.0, rel=0.01), "the rate still includes the slow start"
 
 
-def test_file_is_whole_throttled_and_ends_with_the_last_state(tmp_path: Path) -> None:
+def test_progress_file_is_whole_throttled_and_has_the_last_state(tmp_path: Path) -> None:
     clock, path = Clock(), tmp_path / "progress.json"
     progress = Progress(quiet=True, path=path, clock=clock)
     stage = progress.stage("capture", 4, "spans")
@@ -76,9 +76,7 @@ def test_file_is_whole_throttled_and_ends_with_the_last_state(tmp_path: Path) ->
         "notes",
     } == set(first)
     stage.advance(1)
-    assert json.loads(path.read_text())["done"] == 0, (
-        "every advance writes: a fast stage would live on the disk"
-    )
+    assert json.loads(path.read_text())["done"] == 0, "every advance writes the file"
     clock.now += FILE_INTERVAL_S
     stage.advance(1, loss=float("nan"), text="a\x00b")
     seen = json.loads(path.read_text(), parse_constant=lambda word: pytest.fail(f"{word} in the file"))
@@ -86,28 +84,28 @@ def test_file_is_whole_throttled_and_ends_with_the_last_state(tmp_path: Path) ->
     assert seen["memory_bytes"] > 1_000_000
     stage.advance(2)
     progress.close()
-    assert json.loads(path.read_text())["done"] == 4, "the last state of a stage must reach the page"
+    assert json.loads(path.read_text())["done"] == 4, "the last state was not written"
     assert [each.name for each in tmp_path.iterdir()] == ["progress.json"], "a partial file was left behind"
 
 
-def test_environment_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variable_names_the_progress_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "here.json"
     monkeypatch.setenv("GSD_PROGRESS_FILE", str(path))
     Progress(quiet=True).stage("reading")
     assert json.loads(path.read_text())["stage"] == "reading"
 
 
-def test_unwritable_file_does_not_stop_the_work(tmp_path: Path) -> None:
+def test_unwritable_progress_file_does_not_stop_the_work(tmp_path: Path) -> None:
     stream = io.StringIO()
     progress = Progress(stream=stream, path=tmp_path / "no" / "such" / "folder.json")
     progress.stage("capture", 1).advance()
     progress.close()
-    assert stream.getvalue().count("cannot be written") == 1, (
-        "a lost page must not lose the capture, nor repeat itself"
-    )
+    assert stream.getvalue().count("cannot be written") == 1, "the message is missing or repeated"
 
 
-def test_a_stage_opens_after_the_one_before_is_finished() -> None:
+def test_opening_a_stage_finishes_the_previous_one() -> None:
     stream = io.StringIO()
     progress = Progress(stream=stream)
     first = progress.stage("reading", 1, "rows")
@@ -125,7 +123,7 @@ def test_quiet_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("", "")
 
 
-def test_bar_on_a_terminal_is_taken_down() -> None:
+def test_bar_on_a_terminal_is_removed() -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True

@@ -1,4 +1,4 @@
-"""Serving: the dashboard comes up on the workspace, and ends when it is told to."""
+"""Serving: the dashboard starts on the workspace and ends on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 import uvicorn
 
+from gsd_core.cli import serve_command as serve_stage
 from gsd_core.errors import UserError
-from gsd_core.stages import serve_stage
 from tests.cli_support import run_gsd, run_gsd_json, start_gsd
 
 
-def test_serve_comes_up_and_ctrl_c_is_its_ordinary_end(tmp_path: Path) -> None:
+def test_serve_starts_and_ctrl_c_ends_it_with_exit_0(tmp_path: Path) -> None:
     process = start_gsd("--workspace", tmp_path / "workspace", "--json", "serve")
     assert process.stdout is not None
     line = process.stdout.readline()
@@ -38,14 +38,14 @@ def test_serve_comes_up_and_ctrl_c_is_its_ordinary_end(tmp_path: Path) -> None:
         opener.open(f"{url}/_stcore/health", timeout=5)
 
 
-def test_a_taken_port_is_told_before_anything_starts(tmp_path: Path) -> None:
+def test_a_taken_port_is_an_error_before_anything_starts(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         for words in (("serve",), ("demo",)):
             value = run_gsd_json(*words, "--port", port, workspace=tmp_path / "workspace", code=2)
             assert str(port) in value["error"]
     assert not (tmp_path / "workspace" / "runs" / "demo").exists(), (
-        "the demo was captured before the port was looked at"
+        "the demo was captured before the port was checked"
     )
 
 
@@ -55,13 +55,13 @@ def test_without_a_port_the_next_free_one_is_taken() -> None:
         assert serve_stage.choose_port("127.0.0.1", None) > first
 
 
-def test_an_installation_without_the_app_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installation_without_the_app_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve_stage.gsd_core, "__file__", str(tmp_path / "gsd_core" / "__init__.py"))
     with pytest.raises(UserError, match="clone of the repository"):
         serve_stage.find_app()
 
 
-def test_doctor_tells_what_is_there(tmp_path: Path) -> None:
+def test_doctor_lists_its_checks(tmp_path: Path) -> None:
     done = run_gsd("--json", "doctor", workspace=tmp_path / "none")
     outcome = json.loads(done.out)
     assert done.code == (0 if outcome["ok"] else 1)
@@ -70,10 +70,10 @@ def test_doctor_tells_what_is_there(tmp_path: Path) -> None:
         names
     )
     assert outcome["ok"] == all(check["ok"] or not check["is_needed"] for check in outcome["checks"])
-    assert all(check["fix"] for check in outcome["checks"] if not check["ok"]), "a fault without a way out"
+    assert all(check["fix"] for check in outcome["checks"] if not check["ok"]), "a failed check has no fix"
 
 
-def test_doctor_finds_what_is_broken(tmp_path: Path) -> None:
+def test_doctor_reports_a_broken_workspace(tmp_path: Path) -> None:
     folder = tmp_path / "workspace"
     folder.mkdir()
     (folder / "workspace.json").write_text("{}")
@@ -84,8 +84,8 @@ def test_doctor_finds_what_is_broken(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="uvloop is not made for Windows")
-def test_the_server_does_not_hold_small_answers_back() -> None:
-    """Streamlit binds its socket itself. asyncio's loop leaves Nagle's algorithm on for such sockets: 40 ms a file."""
+def test_the_server_sends_small_answers_at_once() -> None:
+    """Streamlit binds its socket itself. asyncio's loop leaves Nagle's algorithm on for it: 40 ms a file."""
 
     async def accept() -> bool:
         connected = asyncio.get_running_loop().create_future()

@@ -1,4 +1,4 @@
-"""Stopping: SIGINT and SIGTERM exit 130, keep what was finished, and name the line that goes on."""
+"""Stopping: SIGINT and SIGTERM exit 130, keep finished work, and print the command that resumes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gsd_core.errors import Interrupted
 from tests.cli_support import ROOT, make_rows, run_gsd_json, save_tiny_model, start_gsd, write_rows
 
 WAITS = """
-import signal, sys, gsd_core.cli.commands as commands
+import signal, sys, gsd_core.cli.doctor_command as commands
 from gsd_core.cli.command_line import main
 def wait(context, flags):
     context.progress.stage("waiting")
@@ -31,7 +31,7 @@ sys.exit(main(["--json", "--workspace", "my folder", "doctor"]))
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("is_background", [False, True])
 def test_a_signal_ends_a_command_with_130(number: signal.Signals, is_background: bool) -> None:
-    # A shell starts background jobs with SIGINT ignored; cancelling them must work all the same.
+    # A shell starts background jobs with SIGINT ignored; they must still be cancellable.
     process = subprocess.Popen(
         [sys.executable, "-c", WAITS],
         cwd=ROOT,
@@ -48,11 +48,11 @@ def test_a_signal_ends_a_command_with_130(number: signal.Signals, is_background:
     value = json.loads(out)
     assert value["exit"] == 130
     assert shlex.split(value["resume"]) == ["gsd", "--workspace", "my folder", "doctor"]
-    assert value["resume"] in err.decode(), "the line that goes on is not told to a person"
+    assert value["resume"] in err.decode(), "the command that resumes is not on standard error"
 
 
-def test_the_stages_own_resume_line_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    import gsd_core.cli.commands as commands
+def test_the_stages_own_resume_command_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    import gsd_core.cli.doctor_command as commands
 
     def stop(*_: object) -> None:
         raise Interrupted("gsd capture --resume")
@@ -61,20 +61,20 @@ def test_the_stages_own_resume_line_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     assert run_gsd_json("doctor", code=130)["resume"] == "gsd capture --resume"
 
 
-def test_signal_handlers_are_put_back() -> None:
+def test_signal_handlers_are_restored() -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     run_gsd_json("nonsense", code=2)
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
-def test_interrupted_capture_goes_on_and_equals_an_undisturbed_one(tmp_path: Path) -> None:
+def test_an_interrupted_and_resumed_capture_equals_an_undisturbed_one(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "apples.jsonl", make_rows(80))
     model = save_tiny_model(tmp_path / "model")
     words = ["capture", "--dataset", file, "--model", model, "--run", "one", "--batch-tokens", "192"]
     process = start_gsd("--workspace", tmp_path / "cut", "--json", *words)
     assert process.stderr is not None
     for line in process.stderr:
-        if line.startswith(b"embedding"):  # the next thing it does is to capture
+        if line.startswith(b"embedding"):  # the capture comes next
             break
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
@@ -93,7 +93,7 @@ def test_interrupted_capture_goes_on_and_equals_an_undisturbed_one(tmp_path: Pat
     pd.testing.assert_frame_equal(*tables)
 
 
-def test_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:
+def test_a_closed_pipe_prints_no_traceback(tmp_path: Path) -> None:
     # `gsd … | head -1`
     process = start_gsd("--help")
     assert process.stdout is not None

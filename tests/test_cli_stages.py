@@ -1,4 +1,4 @@
-"""Stages on a planted run: analysis, neighbours, and the run from Python find what was put there."""
+"""Stages on a planted run: analysis, neighbours and the run in Python find the planted structure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 import gsd_core as gsd
 from gsd_core.comparison.wording import make_wording
-from gsd_core.stages.analyze_stage import use_numba_cache
+from gsd_core.stages.numba_threads import use_numba_cache
 from gsd_core.store import Workspace
 from tests.cli_support import run_gsd, run_gsd_json, write_run
 from tests.synthetic import build_workspace
@@ -26,13 +26,13 @@ def test_analysis_finds_the_planted_steps(analyzed: Path) -> None:
     result = run_gsd_json("analyze", "planted", workspace=analyzed)
     assert {"run", "n_spans", "n_clusters", "noise_share", "n_stresses", "n_twins", "seconds"} <= set(result)
     assert (result["run"], result["n_spans"]) == ("planted", 96)
-    assert result["n_clusters"] == 4, "four orthogonal steps must come out as four clusters"
-    assert 0 <= result["noise_share"] <= 0.5, "half of the planted spans are called noise"
-    assert result["n_stresses"] >= 1, "the planted order of steps is no stress"
+    assert result["n_clusters"] == 4, "four orthogonal steps are not four clusters"
+    assert 0 <= result["noise_share"] <= 0.5, "more than half of the planted spans are noise"
+    assert result["n_stresses"] >= 1, "the planted order of steps is not a stress"
     assert [each["checkpoint"] for each in result["checkpoints"]] == ["step-1", "step-2"]
 
 
-def test_finished_analysis_is_kept_and_can_be_done_anew(analyzed: Path) -> None:
+def test_finished_analysis_is_kept_and_can_be_repeated(analyzed: Path) -> None:
     kept = run_gsd_json("analyze", "planted", workspace=analyzed)
     assert all(each["seconds"] == 0 for each in kept["checkpoints"]), (
         "a finished checkpoint was analysed again"
@@ -43,19 +43,19 @@ def test_finished_analysis_is_kept_and_can_be_done_anew(analyzed: Path) -> None:
     assert again["n_clusters"] == kept["n_clusters"], "the same seed gave another result"
 
 
-def test_neighbors_are_the_same_step_of_other_samples(analyzed: Path) -> None:
+def test_neighbors_are_the_planted_step_in_other_samples(analyzed: Path) -> None:
     result = run_gsd_json("neighbors", "planted", "--span", "s3#2", "--top", 7, workspace=analyzed)
     assert result["span"] == "s3#2"
     found = result["neighbors"]
     assert len(found) == 7
-    assert all(each["span"].endswith("#2") for each in found), "the planted direction is lost on the way"
-    assert all(each["sample"] != "s3" for each in found), "a span of the same sample is no neighbour"
+    assert all(each["span"].endswith("#2") for each in found), "a neighbour is another step"
+    assert all(each["sample"] != "s3" for each in found), "a neighbour is of the same sample"
     assert [each["cosine"] for each in found] == sorted((each["cosine"] for each in found), reverse=True)
     assert all(0 <= each["q_value"] <= 1 for each in found)
-    assert all(each["text"].startswith("Step 2") for each in found), "texts and vectors are out of step"
+    assert all(each["text"].startswith("Step 2") for each in found), "texts and directions do not match"
 
 
-def test_neighbors_in_other_words_leave_out_what_sounds_alike(tmp_path: Path) -> None:
+def test_neighbors_in_other_words_leave_out_similar_wording(tmp_path: Path) -> None:
     folder = build_workspace(tmp_path, n_samples=30)
     run = Workspace.open(folder).open_run("raw")
     spans = run.read_spans(run.default_checkpoint)
@@ -80,18 +80,18 @@ def test_neighbors_work_before_analysis(tmp_path: Path) -> None:
     assert all(each["span"].endswith("#1") for each in found)
 
 
-def test_neighbors_of_a_lonely_sample_are_none(tmp_path: Path) -> None:
-    # One sample: there is no other to be aligned with, and no null; neither is a failure.
+def test_a_run_with_one_sample_has_no_neighbors(tmp_path: Path) -> None:
+    # Without another sample there are no neighbours and no null; this is not an error.
     workspace = write_run(tmp_path / "workspace", n_samples=1)
     result = run_gsd_json("neighbors", "planted", "--span", "s0#1", workspace=workspace)
     assert (result["neighbors"], result["null_p95"]) == ([], None)
 
 
-def test_people_get_a_table(analyzed: Path) -> None:
+def test_text_output_of_neighbors_and_analyze(analyzed: Path) -> None:
     outcome = run_gsd("neighbors", "planted", "--span", "s3#2", workspace=analyzed)
     assert outcome.code == 0
     assert "cosine" in outcome.out
-    assert "random pairs" in outcome.out, "a cosine without its null"
+    assert "random pairs" in outcome.out, "the null is missing"
     assert "step-2" in run_gsd("analyze", "planted", workspace=analyzed).out
 
 
@@ -137,8 +137,8 @@ def test_open_run_takes_the_workspace_from_the_environment(
         gsd.open_run("plantet")
 
 
-def test_numba_cache_is_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Without it every `gsd analyze` compiles for tens of seconds.
+def test_numba_cache_is_in_the_users_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Without a cache every `gsd analyze` compiles for tens of seconds.
     import os
     import sys
 
@@ -149,4 +149,4 @@ def test_numba_cache_is_the_users_own(tmp_path: Path, monkeypatch: pytest.Monkey
     assert os.environ["NUMBA_CACHE_DIR"].startswith(str(tmp_path))
     monkeypatch.setenv("NUMBA_CACHE_DIR", "elsewhere")
     use_numba_cache()
-    assert os.environ["NUMBA_CACHE_DIR"] == "elsewhere", "a person's own setting was overwritten"
+    assert os.environ["NUMBA_CACHE_DIR"] == "elsewhere", "the user's setting was overwritten"

@@ -1,4 +1,4 @@
-"""Stresses, twins and pairs from the command line: stored by analyze, read by all, errors that say what to do."""
+"""Stresses, twins and pairs on the command line: stored by analyze, read by all, errors say what to do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gsd_core.errors import UserError
+from gsd_core.methods.analyze_method import MAP, STRUCTURE
 from gsd_core.store import Run, Workspace
 from tests.cli_support import run_gsd, run_gsd_json, write_run
 
@@ -30,36 +30,38 @@ def open_run(workspace: Path, name: str = "planted") -> Run:
     return Workspace.open(str(workspace)).open_run(name)
 
 
-def test_analyze_counts_the_structure_and_keeps_it(workspace: Path) -> None:
+def test_analyze_counts_and_stores_the_structure(workspace: Path) -> None:
     again = run_gsd_json("analyze", "planted", workspace=workspace)
     assert [each["seconds"] for each in again["checkpoints"]] == [0.0, 0.0], (
-        "a kept analysis was computed anew"
+        "a stored analysis was computed again"
     )
     assert again["n_stresses"] >= 1
     assert again["n_twins"] >= 1
     assert {"n_stresses", "n_twins"} <= set(again["checkpoints"][0])
     run = open_run(workspace)
-    assert all(run.has_structure(each) for each in run.checkpoints)
-    info = run.structure_info(run.default_checkpoint)
+    assert all(run.results.has(STRUCTURE, each) for each in run.checkpoints)
+    info = run.results.info(STRUCTURE)
     assert (info["n_twins"], info["semantic_source"]) == (again["n_twins"], "questions")
 
 
-def test_analyze_makes_a_missing_structure_without_a_new_map(tmp_path: Path) -> None:
+def test_analyze_computes_a_missing_structure_without_a_new_map(tmp_path: Path) -> None:
     write_run(tmp_path / "w", n_samples=SAMPLES, n_steps=STEPS, checkpoints=["only"])
     run_gsd_json("analyze", "planted", workspace=tmp_path / "w")
     run = open_run(tmp_path / "w")
     points = run.read_points("only")
     arrays = run.read_arrays("only")
-    # As after a kill between the two steps: a new map drops the structure that was found in the old one.
-    run.write_analysis("only", points, run.read_clusters("only"), arrays, run.manifest["analysis"]["only"])
-    assert not run.has_structure("only")
+    # As after a kill between the two steps: a new map drops the structure of the old one.
+    run.write_analysis("only", points, run.read_clusters("only"), arrays, run.results.info(MAP, "only"))
+    assert not run.results.has(STRUCTURE, "only")
     result = run_gsd_json("analyze", "planted", workspace=tmp_path / "w")
     assert result["n_stresses"] >= 1
     pd.testing.assert_frame_equal(open_run(tmp_path / "w").read_points("only"), points)
-    assert len(list((tmp_path / "w" / "runs" / "planted" / "structure").iterdir())) == 1, "old tables stayed"
+    assert len(list((tmp_path / "w" / "runs" / "planted" / "results").iterdir())) == 2, (
+        "old tables were not deleted"
+    )
 
 
-def test_stresses_follow_the_planted_order_and_list_their_spans(workspace: Path) -> None:
+def test_stresses_follow_the_planted_order_and_list_occurrences(workspace: Path) -> None:
     result = run_gsd_json("stresses", "planted", "--top", 3, workspace=workspace)
     assert (result["checkpoint"], len(result["stresses"])) == (open_run(workspace).default_checkpoint, 3)
     points = open_run(workspace).read_points()
@@ -118,7 +120,7 @@ def test_compare_agrees_with_the_twins_table(workspace: Path) -> None:
     assert [(p["a"], p["b"]) for p in pair["aligned"]] == [(p["a"], p["b"]) for p in first["aligned"]]
 
 
-def test_people_read_tables(workspace: Path) -> None:
+def test_text_output_of_structure_commands(workspace: Path) -> None:
     assert "→" in run_gsd("stresses", "planted", workspace=workspace).out
     assert "next: gsd compare planted" in run_gsd("twins", "planted", workspace=workspace).out
     assert "shuffled orders" in run_gsd("compare", "planted", "s1", "s4", workspace=workspace).out
@@ -138,7 +140,7 @@ def test_people_read_tables(workspace: Path) -> None:
         (("export", "raw", "--what", "twins", "--out", "x.csv"), "gsd analyze raw"),
     ],
 )
-def test_errors_are_one_line_that_helps(
+def test_errors_are_one_line_that_says_what_to_do(
     workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], said: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -160,7 +162,7 @@ def test_exports_hold_the_same_rows_in_every_format(workspace: Path, tmp_path: P
     csv, parquet = pd.read_csv(rows["csv"]), pd.read_parquet(rows["parquet"])
     assert list(csv.columns) == list(parquet.columns) == list(lines[0])
     run = open_run(workspace)
-    assert len(csv) == len(parquet) == len(lines) == len(run.read_structure(run.default_checkpoint, what))
+    assert len(csv) == len(parquet) == len(lines) == len(run.results.read(STRUCTURE, what))
     nested = "aligned" if what == "twins" else "occurrences"
     assert isinstance(lines[0][nested], list)
     assert [json.loads(cell) for cell in csv[nested]] == [line[nested] for line in lines]
@@ -173,7 +175,7 @@ def test_exports_hold_the_same_rows_in_every_format(workspace: Path, tmp_path: P
     assert set(pd.read_csv(tmp_path / "all.csv")["checkpoint"]) == {"step-1", "step-2"}
 
 
-def test_questions_without_embedding_take_their_spans(tmp_path: Path) -> None:
+def test_questions_without_embeddings_use_those_of_spans(tmp_path: Path) -> None:
     from gsd_core.stages.structure_stage import read_semantics
 
     write_run(tmp_path / "w", n_samples=3)
@@ -191,42 +193,3 @@ def test_questions_without_embedding_take_their_spans(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found[1], original()[1][0])
     run.read_embeddings = run.read_question_embeddings = lambda: ([], np.zeros((0, 8), np.float32))  # type: ignore
     assert read_semantics(run, ["s0"])[1] == "none"
-
-
-def test_structure_comes_back_as_it_was_written_and_is_replaced_whole(tmp_path: Path) -> None:
-    write_run(tmp_path / "w", n_samples=3)
-    run = open_run(tmp_path / "w")
-    frame = pd.DataFrame({"text": ["ä", ""], "n": [1, 2], "x": [0.5, float("nan")], "is_it": [True, False]})
-    empty = pd.DataFrame({"text": pd.Series(dtype=object), "n": pd.Series(dtype="int64")})
-    run.write_structure("*timeline*", {"one": frame, "empty": empty}, {"note": np.float32(1.5)})
-    other = open_run(tmp_path / "w")
-    assert other.structure_info("*timeline*") == {"note": 1.5}
-    back = other.read_structure("*timeline*", "one")
-    pd.testing.assert_frame_equal(back, frame, check_dtype=False)
-    assert [kind.kind for kind in back.dtypes[1:]] == ["i", "f", "b"]
-    assert other.read_structure("*timeline*", "empty").columns.tolist() == ["text", "n"]
-    run.write_structure("*timeline*", {"two": frame}, {})
-    with pytest.raises(UserError, match="it has two"):
-        other.read_structure("*timeline*", "one")
-    assert len(list((tmp_path / "w" / "runs" / "planted" / "structure").iterdir())) == 1
-    with pytest.raises(UserError, match="gsd evaluate planted"):
-        other.read_structure("*evidence*", "rows")
-
-
-@pytest.mark.parametrize(
-    ("tables", "said"),
-    [
-        ({"a": pd.DataFrame({"x": [[1], [2]]})}, "nested"),
-        ({"a": pd.DataFrame({"x": pd.Series([1, "a"], dtype=object)})}, "mixes"),
-        ({"../a": pd.DataFrame({"x": [1]})}, "called"),
-        ({"a": pd.DataFrame()}, "columns"),
-    ],
-)
-def test_structure_refuses_what_no_column_holds(
-    tmp_path: Path, tables: dict[str, pd.DataFrame], said: str
-) -> None:
-    write_run(tmp_path / "w", n_samples=3)
-    run = open_run(tmp_path / "w")
-    with pytest.raises(ValueError, match=said):
-        run.write_structure("step-1", tables, {})
-    assert not run.has_structure("step-1")

@@ -8,14 +8,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gsd_core.dashboard.drawing import figure_tables, structure_figures
-from gsd_core.dashboard.drawing.charts import LONGEST_NAME, name_file
+from gsd_core.dashboard.alignment import alignment_figures
 from gsd_core.dashboard.evidence.evidence_figures import MAX_CURVES, choose_curves
+from gsd_core.dashboard.frame.charts import LONGEST_NAME, name_file
 from gsd_core.dashboard.map import map_figures
 from gsd_core.dashboard.reading import run_view
 from gsd_core.dashboard.reading import structure_queries as sq
-from gsd_core.dashboard.reading.cosine_queries import load_directions
-from gsd_core.store import Workspace
+from gsd_core.dashboard.spans import span_figures
+from gsd_core.dashboard.stresses import stresses_figures
+from gsd_core.dashboard.timeline import timeline_figures
+from gsd_core.dashboard.twins import twins_figures
+from gsd_core.store import Workspace, load_directions
 from tests.page_support import ROOT, open_page
 from tests.synthetic import build_workspace
 from tests.test_dashboard_structure import plant_structure
@@ -47,7 +50,7 @@ def structure(run) -> sq.Structure:
 
 @pytest.fixture(scope="module")
 def pair(run, view, structure) -> sq.PairView:
-    directions = load_directions(run, CHECKPOINT, view.spans["sample"].to_numpy())
+    directions = load_directions(run.snapshot(), CHECKPOINT, view.spans["sample"].to_numpy(dtype=object))
     first = structure.twins.iloc[0]
     return sq.compute_pair(view, directions, structure, first["a"], first["b"])
 
@@ -98,7 +101,7 @@ def test_a_file_name_is_never_too_long():
 def test_the_maps_table_has_a_row_for_every_point_in_colour(view):
     color = map_figures.list_color_choices(view)["norm"]
     mask = (view.spans["sample"] != view.spans["sample"].iloc[0]).to_numpy()
-    table = figure_tables.make_map_table(view, mask, color.column)
+    table = map_figures.make_map_table(view, mask, color.column)
     drawn = [trace for trace in map_figures.plot_map(view, mask, color).data if trace.hoverinfo != "skip"]
     assert len(table) == sum(len(trace.x) for trace in drawn) == mask.sum()
     assert list(table["x"].astype(np.float32)) == list(drawn[0].x)
@@ -107,7 +110,7 @@ def test_the_maps_table_has_a_row_for_every_point_in_colour(view):
 
 
 def test_the_cells_table_says_of_every_cell_whose_it_is(view, pair):
-    table = figure_tables.make_cells_table(view, pair)
+    table = alignment_figures.make_cells_table(view, pair)
     assert len(table) == pair.cosines.size
     assert (table["pair"] != "").sum() == len(pair.aligned) > 0
     i, j, _ = pair.aligned[0]
@@ -120,7 +123,7 @@ def test_the_cells_table_says_of_every_cell_whose_it_is(view, pair):
 
 
 def test_the_matrix_table_reads_like_the_matrix():
-    table = figure_tables.make_matrix_table(np.arange(4.0).reshape(2, 2), ["s#0", "s#1"])
+    table = span_figures.make_matrix_table(np.arange(4.0).reshape(2, 2), ["s#0", "s#1"])
     assert table.to_numpy().tolist() == [
         ["s#0", "s#0", 0.0],
         ["s#0", "s#1", 1.0],
@@ -132,11 +135,13 @@ def test_the_matrix_table_reads_like_the_matrix():
 def test_the_layers_table_holds_pairs_and_sets(pair, structure):
     layers = ["0", "1", "2"]
     values = np.arange(3.0 * len(pair.aligned)).reshape(3, -1)
-    table = figure_tables.make_layers_table(values, pair, layers, structure.layers)
+    table = alignment_figures.make_layers_table(values, pair, layers, structure.layers)
     assert len(table) == values.size + len(structure.layers)
     second = table[(table["set"] == "pair A") & (table["layer"] == "1")]
     assert second["cosine"].tolist() == [values[1, 0]]
-    none = figure_tables.make_layers_table(np.zeros((3, 0)), _without_pairs(pair), layers, structure.layers)
+    none = alignment_figures.make_layers_table(
+        np.zeros((3, 0)), _without_pairs(pair), layers, structure.layers
+    )
     assert len(none) == len(structure.layers)
 
 
@@ -145,16 +150,16 @@ def _without_pairs(pair: sq.PairView) -> sq.PairView:
 
 
 def test_the_clusters_table_knows_only_clusters_that_are_drawn(view, structure):
-    table = figure_tables.make_clusters_table(view, structure.edges, 2)
+    table = alignment_figures.make_clusters_table(view, structure.edges, 2)
     shown = set(view.clusters["cluster"].tolist()[:2])
     assert set(table["cluster_a"]) | set(table["cluster_b"]) <= shown
-    assert len(figure_tables.make_clusters_table(view, structure.edges, 99)) == len(structure.edges)
+    assert len(alignment_figures.make_clusters_table(view, structure.edges, 99)) == len(structure.edges)
 
 
 def test_the_quadrants_table_has_a_row_for_every_point(view, structure):
-    table = figure_tables.make_quadrants_table(structure, 3)
+    table = twins_figures.make_quadrants_table(structure, 3)
     reference = sq.compute_reference(structure, "semantic")
-    drawn = structure_figures.plot_quadrants(view, structure, reference).data
+    drawn = twins_figures.plot_quadrants(view, structure, reference).data
     n_pairs = sum(len(trace.x) for trace in drawn if trace.hoverinfo == "skip")
     assert (table["kind"] != "twin").sum() == n_pairs
     assert table.loc[table["kind"] == "twin", "rank"].tolist() == [1, 2, 3]
@@ -163,14 +168,14 @@ def test_the_quadrants_table_has_a_row_for_every_point(view, structure):
 def test_the_stresses_table_has_a_row_for_every_point(structure):
     rows = structure.stresses.copy()
     rows.loc[rows.index[0], "lift"] = np.inf
-    drawn = sum(len(trace.x) for trace in structure_figures.plot_stresses(rows).data)
-    assert len(structure_figures.keep_drawn(rows)) == drawn == len(rows) - 1
+    drawn = sum(len(trace.x) for trace in stresses_figures.plot_stresses(rows).data)
+    assert len(stresses_figures.keep_drawn(rows)) == drawn == len(rows) - 1
 
 
 def test_the_span_table_tells_the_span_from_the_others():
     own = pd.DataFrame({"span": "s#0", "checkpoint": ["a"], "to_previous": [0.5], "to_first": [0.4]})
     everyone = pd.DataFrame({"checkpoint": ["a"], "to_previous": [0.9], "to_first": [0.8]})
-    table = figure_tables.make_span_table(own, everyone)
+    table = timeline_figures.make_span_table(own, everyone)
     assert table["of"].tolist() == ["s#0", "median of all spans"]
     assert table["to_first"].tolist() == [0.4, 0.8]
 

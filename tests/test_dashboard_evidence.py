@@ -11,7 +11,8 @@ from streamlit.testing.v1 import AppTest
 from gsd_core.comparison.verdict import compute_verdict
 from gsd_core.dashboard.alignment.alignment_figures import plot_cosines
 from gsd_core.dashboard.evidence.evidence_figures import choose_curves, plot_curves, plot_dots
-from gsd_core.dashboard.jobs.commands import evaluate_commands
+from gsd_core.dashboard.evidence.evidence_view import make_options
+from gsd_core.registry.options import to_words
 from tests.cli_support import run_gsd_json, write_run
 from tests.page_support import check, open_page, words
 
@@ -77,9 +78,9 @@ def test_long_names_that_begin_alike_are_rows_of_their_own() -> None:
 
 
 def test_labels_reach_the_command_whole() -> None:
-    (command,) = evaluate_commands("w", "r", "kind of; step", "span", ["topic"])
-    assert command[command.index("--label") + 1] == "meta.kind of; step"
-    assert command[command.index("--differ") + 1 :] == ["meta.topic"]
+    words = to_words(make_options("r", "kind of; step", "span", ["topic"]))
+    assert words[words.index("--label") + 1] == "meta.kind of; step"
+    assert words[words.index("--differ") + 1 :] == ["meta.topic"]
 
 
 @pytest.fixture(scope="module")

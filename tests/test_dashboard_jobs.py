@@ -13,9 +13,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gsd_core.dashboard.jobs import job_store, supervisor
-from gsd_core.dashboard.jobs.commands import CaptureChoice, capture_commands
+from gsd_core.dashboard.data.capture_form import make_steps
+from gsd_core.dashboard.frame.address import PAGES
+from gsd_core.dashboard.jobs import job_output, job_store, supervisor
+from gsd_core.dashboard.jobs.job_steps import Step, make_argv, make_title
 from gsd_core.errors import UserError
+from gsd_core.methods.capture_method import CaptureOptions
+from gsd_core.registry.catalog import list_methods
+from gsd_core.registry.options import iter_flags
 
 # Stands for a long stage: writes progress, then waits for SIGINT, keeps what is finished and exits 130.
 WAITS = """
@@ -50,7 +55,7 @@ def ended(workspace: Path, identity: str) -> Callable[[], bool]:
 def waiting_job(tmp_path: Path):
     """A job whose first command waits to be interrupted; whatever a test leaves running is ended."""
     job = job_store.start_job(tmp_path, "waits", [python(WAITS), python("print(1)")], run="r")
-    wait_for(lambda: job_store.read_progress(job) is not None, "first progress")
+    wait_for(lambda: job_output.read_progress(job) is not None, "first progress")
     yield tmp_path, job
     job_store.kill_job(job)
 
@@ -60,8 +65,9 @@ def test_commands_run_in_order_and_each_result_is_kept(tmp_path):
     job = job_store.start_job(tmp_path, "two steps", lines, run="r")
     wait_for(ended(tmp_path, job.id), "the end of two short commands")
     job = job_store.read_job(tmp_path, job.id)
-    assert job.status == "done", job_store.read_log(job)
-    assert [job_store.read_result(job, 0), job_store.read_result(job, 1)] == [{"step": 1}, {"step": 2}]
+    assert job.status == "done", job_output.read_log(job)
+    results = [supervisor.read_json(job.folder / f"out-{command}.json") for command in range(2)]
+    assert results == [{"step": 1}, {"step": 2}]
     assert job.exit_codes == [0, 0]
 
 
@@ -74,7 +80,7 @@ def test_a_failure_stops_the_chain_and_its_error_line_is_shown(tmp_path):
     wait_for(ended(tmp_path, job.id), "the failure")
     job = job_store.read_job(tmp_path, job.id)
     assert job.status == "failed"
-    assert job_store.read_error(job) == "no such column, data.csv, choose another"
+    assert job_output.read_error(job) == "no such column, data.csv, choose another"
     assert not never.exists(), "a command ran although the one before it had failed"
 
 
@@ -83,12 +89,12 @@ def test_a_command_that_cannot_start_is_a_failure_with_a_reason(tmp_path):
     wait_for(ended(tmp_path, job.id), "the failure")
     job = job_store.read_job(tmp_path, job.id)
     assert job.status == "failed"
-    assert "cannot start" in job_store.read_error(job)
+    assert "cannot start" in job_output.read_error(job)
 
 
 def test_progress_of_a_running_stage_is_read(waiting_job):
     workspace, job = waiting_job
-    progress = job_store.read_progress(job)
+    progress = job_output.read_progress(job)
     assert progress is not None
     assert (progress.stage, progress.done, progress.total, progress.unit) == ("capture", 3, 10, "samples")
     assert progress.share == pytest.approx(0.3)
@@ -101,7 +107,7 @@ def test_cancel_lets_the_stage_keep_what_is_finished(waiting_job):
     wait_for(ended(workspace, job.id), "the end after a cancel")
     job = job_store.read_job(workspace, job.id)
     assert job.status == "cancelled", "a cancelled job must not look failed or done"
-    assert job_store.read_result(job, 0) == {"kept": 3}, (
+    assert supervisor.read_json(job.folder / "out-0.json") == {"kept": 3}, (
         "the stage got no chance to keep what it had finished"
     )
     assert not job_store.cancel_job(job), "a cancel after the end must say that nothing was there to cancel"
@@ -115,7 +121,7 @@ def test_a_killed_supervisor_is_noticed(waiting_job):
     job = job_store.read_job(workspace, job.id)
     assert job.status == "failed"
     assert job.is_dead
-    assert "without a word" in job_store.read_error(job)
+    assert "vanished" in job_output.read_error(job)
 
 
 def test_a_reused_process_number_is_not_our_job(tmp_path):
@@ -134,14 +140,36 @@ def test_a_reused_process_number_is_not_our_job(tmp_path):
 def test_an_interrupted_capture_goes_on_with_resume(tmp_path):
     script = "import sys; sys.exit(0 if '--resume' in sys.argv else 130)"
     add, capture = python("pass"), [*python(script), "capture", "--dataset", "d"]
-    job = job_store.start_job(tmp_path, "capture", [add, capture], run="r", dataset="d")
+    names = ["datasets add", "capture"]
+    job = job_store.start_job(tmp_path, "capture", [add, capture], run="r", dataset="d", names=names)
     wait_for(ended(tmp_path, job.id), "the end")
     job = job_store.read_job(tmp_path, job.id)
     assert job.status == "cancelled"
+    assert job.stage == "capture"
     again = job_store.restart_job(tmp_path, job)
     assert again.commands == [[*capture, "--resume"]], "finished commands must not run twice"
     wait_for(ended(tmp_path, again.id), "the resumed end")
     assert job_store.read_job(tmp_path, again.id).status == "done"
+
+
+def test_only_a_command_that_declares_a_flag_is_resumed_with_it(tmp_path):
+    analyze = [*python("import sys; sys.exit('--resume' in sys.argv or 130)"), "analyze", "capture"]
+    job = job_store.start_job(tmp_path, "a run called capture", [analyze], run="capture", names=["analyze"])
+    wait_for(ended(tmp_path, job.id), "the end")
+    again = job_store.restart_job(tmp_path, job_store.read_job(tmp_path, job.id))
+    assert again.commands == [analyze], "the name of the run was taken for the command"
+    wait_for(ended(tmp_path, again.id), "the end of the second")
+
+
+@pytest.mark.parametrize("method", [each for each in list_methods() if each.job], ids=lambda each: each.name)
+def test_every_method_has_a_word_a_title_and_a_page_to_open(tmp_path, method):
+    job = job_store.start_job(tmp_path, "short", [python("pass")], run="r", names=[method.name])
+    wait_for(ended(tmp_path, job.id), "the end")
+    job = job_store.read_job(tmp_path, job.id)
+    assert job.stage == method.job.word
+    assert job.opens in PAGES
+    needed = {flag.name: "x" for flag in iter_flags(method.options) if flag.is_needed}
+    assert "{" not in make_title([Step(method.name, method.options(**needed))])
 
 
 def status_of(workspace: Path, job: job_store.Job) -> str:
@@ -159,7 +187,7 @@ def test_the_third_job_waits_for_its_turn_and_the_fourth_for_the_third(waiting_j
             assert job_store.read_job(workspace, job.id).n_before == n_before
         with pytest.raises(UserError, match="still running"):
             job_store.remove_job(job_store.read_job(workspace, third.id))
-        job_store.kill_job(first)  # also one that dies without a word gives its turn away
+        job_store.kill_job(first)  # also one that dies vanished gives its turn away
         wait_for(lambda: status_of(workspace, third) == "running", "the third job's turn")
         assert status_of(workspace, fourth) == "queued", "more than two jobs run at once"
         assert job_store.cancel_job(fourth)
@@ -190,7 +218,7 @@ def test_half_written_files_never_break_the_list(tmp_path):
     (job.folder / "state.json").write_text("[]")
     wait_for(ended(tmp_path, job.id), "a job without state and process counting as ended")
     (found,) = job_store.list_jobs(tmp_path)
-    assert job_store.read_progress(found) is None
+    assert job_output.read_progress(found) is None
     assert found.status == "failed", "a job without state and process has ended badly"
 
 
@@ -198,12 +226,13 @@ def test_log_tail_loses_terminal_control_and_overdrawn_bars(tmp_path):
     job = job_store.start_job(tmp_path, "short", [python("pass")])
     wait_for(ended(tmp_path, job.id), "the end")
     (job.folder / "log.txt").write_bytes(b"start\n 10%\r 50%\r100%\n\x1b[31mred\x1b[0m\n\xff\n")
-    assert job_store.read_log(job) == "start\n100%\nred\n\ufffd"
+    assert job_output.read_log(job) == "start\n100%\nred\n\ufffd"
 
 
 def test_capture_commands_follow_the_command_line_contract(tmp_path):
-    choice = CaptureChoice("d", "r", file=tmp_path / "x.jsonl", mapping={"question": "q"}, limit=10)
-    add, capture, analyze = capture_commands(tmp_path, choice)
+    options = CaptureOptions("d", "demo", run="r", window="all", limit=10)
+    steps = make_steps(options, tmp_path / "x.jsonl", {"question": "q"})
+    add, capture, analyze = (make_argv(tmp_path, step) for step in steps)
     assert add[-6:] == ["add", str(tmp_path / "x.jsonl"), "--name", "d", "--map", "question=q"]
     assert capture[capture.index("--limit") + 1] == "10"
     assert capture[capture.index("--window") + 1] == "all"
@@ -213,4 +242,4 @@ def test_capture_commands_follow_the_command_line_contract(tmp_path):
 @pytest.mark.parametrize("broken", [{"run": "a/b"}, {"dataset": ""}, {"model": "--help"}, {"model": " "}])
 def test_names_that_the_command_line_would_misread_are_refused(tmp_path, broken):
     with pytest.raises(UserError):
-        capture_commands(tmp_path, CaptureChoice(**{"dataset": "d", "run": "r", **broken}))
+        make_steps(CaptureOptions(**{"dataset": "d", "model": "demo", "run": "r", **broken}), None, {})

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gsd_core.dashboard.frame.session import escape
+from gsd_core.dashboard.frame.page_text import escape
 from gsd_core.dashboard.frame.snippets import MEASURES
 from gsd_core.dashboard.help import help_view
 from gsd_core.store import Workspace
@@ -40,7 +40,7 @@ def test_every_page_runs_on_an_empty_workspace(tmp_path, page, monkeypatch):
 def test_a_run_without_analysis_offers_it(workspace, page, monkeypatch):
     at = check(open_page(workspace, page, monkeypatch, run="raw"))
     if page == "map":
-        assert "not laid out yet" in words(at)
+        assert "not analysed yet" in words(at)
         assert any(button.label == "Analyse this run" for button in at.button)
 
 

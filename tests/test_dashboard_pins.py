@@ -74,7 +74,7 @@ def test_spans_looked_at_are_listed_latest_first_each_once(folder, monkeypatch):
     assert at.session_state[pins._RECENT] == {"planted": ["sum-3#1", "sum-4#1", "sum-5#0"]}
     assert "Recent" in labels(at)
     check(at.button(key="pins_open").click().run())
-    assert "Looked at last" in words(at)
+    assert "Viewed last" in words(at)
     assert {f"repin_{number}" for number in (1, 2, 3)} <= {button.key for button in at.button}
     assert "pins" not in at.query_params, "what was looked at went into the address"
 

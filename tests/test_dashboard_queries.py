@@ -11,18 +11,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gsd_core.comparison import centring
+from gsd_core.comparison.centring import CentredRows
+from gsd_core.comparison.meta_labels import compute_meta_columns
+from gsd_core.comparison.nearest import Directions
+from gsd_core.comparison.nulls import Null, compute_null_cosines
 from gsd_core.dashboard.data import uploads
-from gsd_core.dashboard.drawing.colors import PALETTE, compute_marks
-from gsd_core.dashboard.drawing.downloads import FORMULA_STARTS, compute_csv
-from gsd_core.dashboard.jobs.commands import map_flag
+from gsd_core.dashboard.frame.charts import selected_rows
+from gsd_core.dashboard.frame.downloads import FORMULA_STARTS, compute_csv
+from gsd_core.dashboard.look.colors import PALETTE, compute_marks
 from gsd_core.dashboard.map import map_figures
 from gsd_core.dashboard.map.span_filters import Filter, compute_mask
 from gsd_core.dashboard.reading import cosine_queries, run_view
-from gsd_core.dashboard.reading.labels import compute_label_columns, compute_label_frame
+from gsd_core.dashboard.reading.labels import compute_label_columns, to_label
 from gsd_core.dashboard.reading.row_index import RowIndex
-from gsd_core.dashboard.spans import span_panel
+from gsd_core.dashboard.spans.trace_segments import trace_segments
 from gsd_core.errors import UserError
-from gsd_core.store import Workspace
+from gsd_core.store import RunReader, Workspace, load_directions
 from tests.synthetic import build_workspace
 
 
@@ -42,8 +47,8 @@ def view(run) -> run_view.RunView:
 
 
 @pytest.fixture(scope="module")
-def directions(run, view) -> cosine_queries.Directions:
-    return cosine_queries.load_directions(run, "step-20", view.spans["sample"].to_numpy())
+def directions(run, view) -> Directions:
+    return load_directions(run.snapshot(), "step-20", view.spans["sample"].to_numpy(dtype=object))
 
 
 def test_neighbors_are_of_other_samples_and_sorted(view, directions):
@@ -90,46 +95,44 @@ def test_planted_kinds_align(view, directions):
 def test_null_is_of_different_samples_only():
     """Two samples, each with identical directions: within-sample cosines are 1, across they are 0."""
     matrix = np.repeat(np.eye(2, 4, dtype=np.float32), 5, axis=0)
-    null = cosine_queries.compute_null(matrix, np.repeat(["a", "b"], 5))
-    assert null.n > 1000
-    assert np.all(null.values == 0), "pairs of one sample got into the null"
+    null = compute_null_cosines(matrix, np.repeat(["a", "b"], 5))
+    assert len(null) > 1000
+    assert np.all(null == 0), "pairs of one sample got into the null"
 
 
 def test_a_run_that_is_not_held_gives_the_same_rows_neighbours_and_pairs(run, view, directions, monkeypatch):
-    monkeypatch.setattr(cosine_queries, "LARGEST_BYTES", 0)
-    samples = view.spans["sample"].to_numpy()
-    stored = cosine_queries.load_directions(run, "step-20", samples)
-    assert isinstance(stored.matrix, cosine_queries.StoredRows)
-    assert len(stored.matrix) == len(directions.matrix)
+    monkeypatch.setattr(centring, "HELD_BYTES", 0)
+    samples = view.spans["sample"].to_numpy(dtype=object)
+    stored = load_directions(run.snapshot(), "step-20", samples)
+    assert isinstance(stored.rows, CentredRows)
+    assert len(stored.rows) == len(directions.rows)
     for places in (5, [3, 4, 5, 9, 1], np.array([], dtype=int)):
-        np.testing.assert_allclose(stored.matrix[places], directions.matrix[places], atol=1e-6)
+        np.testing.assert_allclose(stored.rows[places], directions.rows[places], atol=1e-6)
     span = view.spans["span"].iloc[7]
     near, same = (cosine_queries.compute_neighbors(view, each, span, 12) for each in (stored, directions))
     assert near["span"].tolist() == same["span"].tolist()
     np.testing.assert_allclose(near["cosine"], same["cosine"], atol=1e-5)
     assert (near["q_value"] >= same["q_value"] - 1e-9).all(), "what was not read may not help"
     # Without an analysis mean and null are estimated, and still there.
-    monkeypatch.setattr(type(run), "has_analysis", lambda self, checkpoint=None: False)
-    assert cosine_queries.load_directions(run, "step-20", samples).null.n > 1_000
+    monkeypatch.setattr(RunReader, "has_analysis", lambda self, checkpoint=None: False)
+    assert load_directions(run.snapshot(), "step-20", samples).null.n > 1_000
 
 
 def test_one_sample_has_no_null_and_no_neighbors(view):
     own = view.spans[view.spans["sample"] == view.spans["sample"].iloc[0]].reset_index(drop=True)
     single = run_view.RunView(**{**view.__dict__, "spans": own, "row_of": RowIndex(own)})
     matrix = np.eye(len(own), 8, dtype=np.float32)
-    null = cosine_queries.compute_null(matrix, own["sample"].to_numpy())
+    null = Null.of(compute_null_cosines(matrix, own["sample"].to_numpy()))
     assert null.n == 0
-    found = cosine_queries.compute_neighbors(
-        single, cosine_queries.Directions(matrix, null), own["span"].iloc[0]
-    )
+    found = cosine_queries.compute_neighbors(single, Directions(matrix, null), own["span"].iloc[0])
     assert found.empty
 
 
 def test_zero_gradient_has_no_neighbors(view, directions):
-    matrix = directions.matrix.copy()
-    matrix[0] = 0
+    rows = directions.rows.copy()
+    rows[0] = 0
     found = cosine_queries.compute_neighbors(
-        view, cosine_queries.Directions(matrix, directions.null), view.spans["span"].iloc[0]
+        view, Directions(rows, directions.null), view.spans["span"].iloc[0]
     )
     assert found.empty
     assert list(found.columns)[-2:] == ["cosine", "q_value"]
@@ -148,7 +151,7 @@ def test_loss_tint_never_changes_the_text(run, view):
     """Tokens may straddle the borders of spans; what is read must stay what was written."""
     tokens = run.read_tokens("sum-3", "step-20")
     tokens.loc[3:20, "end"] += 2
-    segments = span_panel.trace_segments(view, "sum-3", tokens)
+    segments = trace_segments(view, "sum-3", tokens)
     assert "".join(segment.text for segment in segments) == view.samples.loc["sum-3", "reasoning"]
     for segment in segments:
         if segment.span is not None:
@@ -183,8 +186,8 @@ def test_step_labels_follow_the_span(view):
 def test_only_lists_of_the_right_length_label_steps():
     spans = pd.DataFrame({"sample": ["a", "a", "b"], "index": [0, 1, 0]})
     meta = [{"ops": ["x", "y"], "tags": ["p", "q", "r"], "deep": {"level": 3}}, {"ops": ["z"]}]
-    samples = pd.DataFrame({"sample": ["a", "b"], "meta": meta})
-    frame = compute_label_frame(spans, samples)
+    samples = pd.DataFrame({"sample": ["a", "b"], "meta": meta, "skipped_spans": [[], []], "n_spans_cut": 0})
+    frame, _ = compute_meta_columns(spans, samples, to_label)
     assert frame["meta.ops"].tolist() == ["x", "y", "z"]
     assert frame["meta.tags"].tolist()[:2] == ["p + q + r", "p + q + r"]
     assert pd.isna(frame["meta.tags"][2])
@@ -212,7 +215,6 @@ def test_filters_narrow_together(view):
     assert len(kept) > 0
     assert set(kept["cluster"]) == {1}
     assert kept["text"].str.contains("apples").all()
-    assert both.n_active == 3
 
 
 @settings(deadline=None, max_examples=60)
@@ -262,7 +264,7 @@ def test_plotly_is_given_no_markup_from_data(view):
     ],
 )
 def test_selection_from_a_browser_is_not_trusted(event, rows):
-    assert map_figures.selected_rows(event) == rows
+    assert selected_rows(event) == rows
 
 
 def test_marks_are_distinct_before_they_repeat():
@@ -296,6 +298,6 @@ def test_upload_is_stored_whole_and_found_again(tmp_path):
 
 
 def test_mapping_flag_refuses_what_it_cannot_say():
-    assert map_flag({"question": "Q", "answer": ""}) == ["--map", "question=Q"]
+    assert uploads.make_map({"question": "Q", "answer": ""}) == "question=Q"
     with pytest.raises(UserError):
-        map_flag({"question": "a,b"})
+        uploads.make_map({"question": "a,b"})

@@ -8,7 +8,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from gsd_core.dashboard.frame import session
+from gsd_core.dashboard.frame import workspaces
 from tests.page_support import APP, check, open_page, words
 from tests.synthetic import build_workspace
 
@@ -20,7 +20,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def read_only(monkeypatch):
-    monkeypatch.setenv(session.READ_ONLY, "1")
+    monkeypatch.setenv(workspaces.READ_ONLY, "1")
 
 
 def list_files(folder: Path) -> set[tuple[str, int]]:

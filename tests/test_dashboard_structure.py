@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from gsd_core.comparison.nearest import Directions
 from gsd_core.dashboard.alignment import alignment_figures
-from gsd_core.dashboard.drawing import structure_figures
-from gsd_core.dashboard.frame.session import escape
-from gsd_core.dashboard.reading import cosine_queries, run_view
+from gsd_core.dashboard.frame.page_text import escape
+from gsd_core.dashboard.look.figure_frame import name_pair
+from gsd_core.dashboard.reading import run_view
 from gsd_core.dashboard.reading import structure_queries as sq
 from gsd_core.dashboard.reading.row_index import RowIndex
-from gsd_core.store import Workspace
+from gsd_core.dashboard.stresses import stresses_figures
+from gsd_core.dashboard.twins import twins_figures
+from gsd_core.methods.analyze_method import STRUCTURE
+from gsd_core.store import Workspace, load_directions
 from tests.page_support import list_loaded, open_page, words
 from tests.synthetic import ORDERS, PLANTED, WIDTH, build_workspace
 
@@ -51,7 +54,7 @@ def plant_structure(folder: Path, run: str = "planted", checkpoint: str = "step-
         twins[column] = value
     twins["q_value"] = np.where(twins.index < 5, 0.01, 0.2)
     twins["n_aligned"] = twins["n"]
-    twins["aligned"] = [json.dumps([[k, k, 0.9] for k in range(n)]) for n in twins["n"]]
+    twins["aligned"] = [[[k, k, 0.9] for k in range(n)] for n in twins["n"]]
     twins["pattern"] = "4-0-1"
     twins["wording"] = np.where(twins.index % 2, 0.7, -0.1)
     rewordings = twins[twins["wording"] < 0].drop(columns="n").reset_index(drop=True)
@@ -66,13 +69,13 @@ def plant_structure(folder: Path, run: str = "planted", checkpoint: str = "step-
             sequence = [KINDS.index(kind) for kind in meta[sample]["step_kind"]]
             if [each for each in sequence if each in pattern] == pattern:
                 places = [sequence.index(each) for each in pattern]
-                occurrences.append({"stress": number, "sample": sample, "indices": json.dumps(places)})
+                occurrences.append({"stress": number, "sample": sample, "indices": places})
                 found += 1
         stresses.append(
             {
                 "stress": number,
-                "pattern": json.dumps(pattern),
-                "labels": json.dumps([KINDS[each] for each in pattern]),
+                "pattern": pattern,
+                "labels": [KINDS[each] for each in pattern],
                 "length": len(pattern),
                 "support": found,
                 "n_occurrences": found,
@@ -119,7 +122,7 @@ def plant_structure(folder: Path, run: str = "planted", checkpoint: str = "step-
         ),
     }
     info = {"n_twins": 5, "n_stresses": 4, "twins": {"n_pairs_tested": 500, "semantic_median": 0.3}}
-    store.write_structure(checkpoint, tables, info)
+    store.results.write(STRUCTURE, tables, info, checkpoint)
 
 
 @pytest.fixture(scope="module")
@@ -140,8 +143,8 @@ def view(run) -> run_view.RunView:
 
 
 @pytest.fixture(scope="module")
-def directions(run, view) -> cosine_queries.Directions:
-    return cosine_queries.load_directions(run, "step-20", view.spans["sample"].to_numpy())
+def directions(run, view) -> Directions:
+    return load_directions(run.snapshot(), "step-20", view.spans["sample"].to_numpy(dtype=object))
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +184,7 @@ def test_aligned_spans_are_found_by_number_not_by_place(view, directions, struct
     less = run_view.RunView(**{**view.__dict__, "spans": spans, "row_of": RowIndex(spans)})
     pair = sq.compute_pair(
         less,
-        cosine_queries.Directions(directions.matrix[kept], directions.null),
+        Directions(directions.rows[kept], directions.null),
         structure,
         twin["a"],
         twin["b"],
@@ -194,7 +197,7 @@ def test_aligned_spans_are_found_by_number_not_by_place(view, directions, struct
 
 def test_spans_stored_after_the_directions_were_read_are_left_out(view, directions, structure):
     last = str(view.spans["sample"].iloc[-1])
-    early = cosine_queries.Directions(directions.matrix[:-1], directions.null)
+    early = Directions(directions.rows[:-1], directions.null)
     whole = sq.compute_pair(view, directions, structure, last, "sum-0")
     part = sq.compute_pair(view, early, structure, last, "sum-0")
     assert len(part.rows_a) == len(whole.rows_a) - 1
@@ -221,9 +224,9 @@ def test_a_trace_is_not_aligned_with_itself(view, directions, structure):
 
 def test_layer_cosines(directions):
     """One layer as wide as the sketch is the plain cosine; a block of zeros has none."""
-    matrix = directions.matrix.copy()
+    matrix = directions.rows.copy()
     matrix[3, : WIDTH // 2] = 0
-    changed = cosine_queries.Directions(matrix, directions.null)
+    changed = Directions(matrix, directions.null)
     layers = [("all", 0, WIDTH), ("left", 0, WIDTH // 2)]
     values = sq.compute_layer_cosines(changed, [(0, 1), (0, 3)], layers)
     assert values[0, 0] == pytest.approx(float(matrix[0] @ matrix[1]), abs=1e-5)
@@ -273,7 +276,7 @@ def test_a_stress_is_found_by_its_pattern(structure):
 
 
 def test_only_twins_can_be_opened_and_their_rows_are_right(view, structure):
-    figure = structure_figures.plot_quadrants(view, structure, sq.compute_reference(structure, "semantic"))
+    figure = twins_figures.plot_quadrants(view, structure, sq.compute_reference(structure, "semantic"))
     opened = {}
     for trace in figure.data:
         for row, x, y in zip(
@@ -295,7 +298,7 @@ def test_a_lift_that_has_no_logarithm_is_left_out(structure):
     stresses = structure.stresses.copy()
     stresses.loc[0, "lift"] = 0.0
     stresses.loc[1, "lift"] = np.inf
-    drawn = [int(row) for trace in structure_figures.plot_stresses(stresses).data for row in trace.customdata]
+    drawn = [int(row) for trace in stresses_figures.plot_stresses(stresses).data for row in trace.customdata]
     assert sorted(drawn) == [2, 3, 4]
 
 
@@ -303,14 +306,14 @@ def test_hover_texts_hold_no_tags_from_data(view, structure):
     """Plotly reads a few HTML tags, among them links."""
     samples = view.samples.assign(question="<b>q</b>")
     hostile = run_view.RunView(**{**view.__dict__, "samples": samples})
-    twins = structure_figures.plot_quadrants(
+    twins = twins_figures.plot_quadrants(
         hostile, structure, sq.compute_reference(structure, "semantic")
     ).data[-1]
     assert not any("<b>q" in text for text in twins.hovertext)
 
 
 def test_every_aligned_pair_has_a_name_of_its_own():
-    names = [alignment_figures.name_pair(place) for place in range(200)]
+    names = [name_pair(place) for place in range(200)]
     assert len(set(names)) == 200
 
 
@@ -410,9 +413,9 @@ def test_a_new_analysis_is_seen(tmp_path, monkeypatch):
     run = Workspace.open(folder).open_run("planted")
     at = open_page(folder, "twins", monkeypatch, run="planted", checkpoint="step-20")
     assert "**5 of" in words(at)
-    tables = {name: run.read_structure("step-20", name) for name in sq.TABLES}
+    tables = {name: run.results.read(STRUCTURE, name, "step-20") for name in sq.TABLES}
     tables["twins"] = tables["twins"].assign(q_value=0.5)
-    run.write_structure("step-20", tables, {"n_twins": 0, "n_stresses": 4})
+    run.results.write(STRUCTURE, tables, {"n_twins": 0, "n_stresses": 4}, "step-20")
     at.run()
     assert not at.exception
     assert "**0 of" in words(at)
@@ -438,8 +441,10 @@ def test_a_run_analysed_before_other_words_were_sought_still_opens(tmp_path, mon
     folder = build_workspace(tmp_path, n_samples=20)
     plant_structure(folder)
     run = Workspace.open(folder).open_run("planted")
-    tables = {name: run.read_structure("step-20", name) for name in sq.TABLES if name != "rewordings"}
-    run.write_structure("step-20", tables, run.structure_info("step-20"))
+    tables = {
+        name: run.results.read(STRUCTURE, name, "step-20") for name in sq.TABLES if name != "rewordings"
+    }
+    run.results.write(STRUCTURE, tables, run.results.info(STRUCTURE, "step-20"), "step-20")
     assert sq.load_structure(run, "step-20").rewordings.empty
     at = open_page(folder, "twins", monkeypatch, run="planted", checkpoint="step-20", words="other")
     assert not at.exception
@@ -450,8 +455,8 @@ def test_a_run_without_any_stress_or_twin_says_so(tmp_path, monkeypatch):
     folder = build_workspace(tmp_path, n_samples=12)
     plant_structure(folder)
     run = Workspace.open(folder).open_run("planted")
-    tables = {name: run.read_structure("step-20", name) for name in sq.TABLES}
-    run.write_structure("step-20", {name: table.iloc[:0] for name, table in tables.items()}, {})
+    tables = {name: run.results.read(STRUCTURE, name, "step-20") for name in sq.TABLES}
+    run.results.write(STRUCTURE, {name: table.iloc[:0] for name, table in tables.items()}, {}, "step-20")
     for page, said in {
         "twins": "No two samples",
         "stresses": "No sequence",

@@ -34,7 +34,7 @@ def open_page(folder: Path, monkeypatch: pytest.MonkeyPatch, **query: str) -> Ap
 def test_the_page_says_where_alignment_is_highest_and_what_flatters_it(workspace, monkeypatch):
     at = open_page(workspace, monkeypatch, run="planted")
     assert "is highest at" in words(at)
-    assert "flatters alignment" in words(at), "clusters of one checkpoint favour it, and the page must say so"
+    assert "is favoured at" in words(at), "clusters of one checkpoint favour it, and the page must say so"
     assert "by chance" in words(at) or "chance" in words(at)
 
 
@@ -43,10 +43,10 @@ def test_the_slider_and_the_checkpoint_are_one_choice(workspace, monkeypatch):
     assert at.select_slider(key="timeline_step").value == "middle"
     check(at.select_slider(key="timeline_step").set_value("early").run())
     assert at.selectbox(key="address_checkpoint").value == "early"
-    assert "nothing lies before it" in words(at)
+    assert "This is the first checkpoint" in words(at)
     check(at.selectbox(key="address_checkpoint").select("late").run())
     assert at.select_slider(key="timeline_step").value == "late"
-    assert "nothing lies before it" not in words(at)
+    assert "This is the first checkpoint" not in words(at)
 
 
 def test_a_span_in_the_address_shows_its_text_and_its_own_way(workspace, monkeypatch):
@@ -63,7 +63,7 @@ def test_one_checkpoint_is_told_how_to_get_more(workspace, monkeypatch):
     assert not [button for button in at.button if "timeline" in button.label]
 
 
-@pytest.mark.parametrize(("run", "label"), [("raw", "Analyse this run"), ("partly", "Make the timeline")])
+@pytest.mark.parametrize(("run", "label"), [("raw", "Analyse this run"), ("partly", "Compute the timeline")])
 def test_a_run_without_a_timeline_offers_what_is_missing(workspace, monkeypatch, run, label):
     at = open_page(workspace, monkeypatch, run=run)
     assert label in [button.label for button in at.button]

@@ -13,7 +13,7 @@ from streamlit.dataframe_util import convert_anything_to_arrow_bytes
 
 from gsd_core.dashboard.alignment import alignment_heat
 from gsd_core.dashboard.components import heat
-from gsd_core.dashboard.drawing import colors
+from gsd_core.dashboard.look import colors
 from tests.page_support import mount
 
 
@@ -86,15 +86,17 @@ def mounted(monkeypatch):
 def test_only_cells_of_the_map_can_be_chosen(mounted, sent, heard):
     calls: list[tuple[int, int]] = []
     heat.plot_heat(
-        np.zeros((2, 3), np.float32),
-        (["x", "y"], ["u", "v", "w"]),
-        [heat.HeatPair(0, 0, "A", "#000000")],
-        names=("a", "b"),
+        heat.HeatMap(
+            np.zeros((2, 3), np.float32),
+            (["x", "y"], ["u", "v", "w"]),
+            ("a", "b"),
+            [heat.HeatPair(0, 0, "A", "#000000")],
+            pair_kind="aligned pair",
+            threshold=float("nan"),
+        ),
         key="heat",
         chosen=(0, 0),
         turn=0,
-        threshold=float("nan"),
-        pair_kind="aligned pair",
         on_choose=lambda i, j: calls.append((i, j)),
     )
     st.session_state["heat"] = {"picked": sent}

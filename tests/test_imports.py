@@ -57,7 +57,7 @@ def test_opening_a_run_loads_no_torch() -> None:
 
 def test_command_line_reads_data_without_torch() -> None:
     # `gsd datasets preview` runs at every upload in the dashboard.
-    code = "import gsd_core.stages.datasets_stage, gsd_core.cli.commands"
+    code = "import gsd_core.stages.datasets_stage, gsd_core.cli.command_parser"
     found = _modules_after(code) & {"torch", "transformers", "umap", "numba", "streamlit"}
     assert not found, f"reading data loads {sorted(found)}"
 

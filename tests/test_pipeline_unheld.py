@@ -10,8 +10,10 @@ import torch
 
 from gsd_core.analysis import analyze as analysis
 from gsd_core.analysis import structure
+from gsd_core.comparison import centring
 from gsd_core.console.progress import Progress
-from gsd_core.dashboard.reading import cosine_queries
+from gsd_core.methods.analyze_method import MAP, STRUCTURE, AnalyzeOptions
+from gsd_core.methods.timeline_method import TIMELINE
 from gsd_core.stages import analyze_stage
 from gsd_core.stages.analyze_stage import run_analyze
 from gsd_core.store import LazyVectors, Run, Workspace
@@ -23,7 +25,7 @@ ARRAYS = ("mean", "top", "null")
 
 def run_quietly(folder: Path, **options: object) -> dict[str, object]:
     with Progress(quiet=True) as progress:
-        return run_analyze(Workspace.open(folder), "r", again=True, progress=progress, **options)  # type: ignore[arg-type]
+        return run_analyze(Workspace.open(folder), AnalyzeOptions("r", again=True, **options), progress)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -33,28 +35,30 @@ def folder(tmp_path: Path) -> Path:
 
 
 def read_findings(run: Run) -> dict[str, object]:
-    tables = {name: run.read_structure("two", name).to_csv() for name in run.structure_tables("two")}
+    tables = {
+        name: run.results.read(STRUCTURE, name, "two").to_csv()
+        for name in run.results.tables(STRUCTURE, "two")
+    }
     arrays = {name: value.tobytes() for name, value in run.read_arrays("two").items() if name in ARRAYS}
-    drift = run.read_structure("*timeline*", "drift").to_csv()
+    drift = run.results.read(TIMELINE, "drift").to_csv()
     return {**tables, **arrays, "points": run.read_points("two").to_csv(), "drift": drift}
 
 
 def test_what_is_not_held_is_analysed_as_what_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_quietly(folder)
     held = read_findings(Workspace.open(folder).open_run("r"))
-    monkeypatch.setattr(analyze_stage, "HELD_BYTES", 0)
+    monkeypatch.setattr(centring, "HELD_BYTES", 0)
     run_quietly(folder)
     assert read_findings(Workspace.open(folder).open_run("r")) == held
 
 
 def test_the_pages_say_what_was_fitted_and_drawn(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(analyze_stage, "HELD_BYTES", 0)
+    monkeypatch.setattr(centring, "HELD_BYTES", 0)
     monkeypatch.setattr(structure, "HELD_BYTES", 4 * WIDTH * 150)
-    monkeypatch.setattr(cosine_queries, "LARGEST_BYTES", 0)
     monkeypatch.setitem(analysis.analyze_directions.__kwdefaults__, "placed_above", 100)
     done = run_quietly(folder)
     run = Workspace.open(folder).open_run("r")
-    assert run.manifest["analysis"]["two"]["n_fitted"] == 100
+    assert run.results.info(MAP, "two")["n_fitted"] == 100
     assert done["n_clusters"]
     place = {"run": "r", "checkpoint": "two"}
     span = run.read_spans("two", ["span"])["span"].iloc[17]

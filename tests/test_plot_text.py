@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from gsd_core.dashboard.drawing.plot_text import keep_apart, name_in_plot
+from gsd_core.dashboard.look.plot_text import keep_apart, name_in_plot
 
 
 def test_labels_that_would_cover_one_another_are_left_out_and_the_first_stay() -> None:

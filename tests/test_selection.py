@@ -109,7 +109,7 @@ def test_spectral_keeps_the_steps_that_score_highest(workspace: Path, tmp_path: 
         (["--by", "alignment", "--budget", "0.5"], "needs something to be like"),
         (["--by", "alignment", "--budget", "0.5", "--target", "meta.nope=1"], "no field 'meta.nope'"),
         (["--by", "alignment", "--budget", "0.5", "--target", "meta.topic=nope"], "no sample has"),
-        (["--by", "segments", "--budget", "0.5"], "no integrated gradients"),
+        (["--by", "segments", "--budget", "0.5"], "invalid choice: 'segments'"),
         (["--by", "random", "--budget", "1.5"], "is no share"),
         (["--by", "random", "--budget", "0.001"], "holds not one"),
         (

@@ -1,4 +1,4 @@
-"""What the store promises: everything comes back as it went in, in one order, or an error that says what to do."""
+"""The store: what was written is read unchanged and in one order, or an error says what to do."""
 
 from __future__ import annotations
 
@@ -59,15 +59,15 @@ SAMPLES = st.lists(
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(samples=SAMPLES)
-def test_samples_come_back_as_they_went_in(workspace: Workspace, samples: list[Sample]) -> None:
-    # Quotes, newlines, NUL and emoji in ids and texts have broken many a store that built its filters from text.
+def test_stored_samples_are_read_unchanged(workspace: Workspace, samples: list[Sample]) -> None:
+    # Quotes, newlines, NUL and emoji break stores that build filters from text.
     workspace.write_dataset("any", samples, INFO)
     assert workspace.read_samples("any") == samples
     assert workspace.read_samples("any", head=2) == samples[:2]
     assert workspace.open_dataset("any").n_samples == len(samples)
 
 
-def test_values_json_does_not_know_survive_in_meta(workspace: Workspace) -> None:
+def test_meta_keeps_values_that_json_lacks(workspace: Workspace) -> None:
     meta = {
         "nan": math.nan,
         "inf": -math.inf,
@@ -83,7 +83,7 @@ def test_values_json_does_not_know_survive_in_meta(workspace: Workspace) -> None
     assert found["when"].startswith("1970-01-01")
 
 
-def test_data_set_tells_what_was_left_out(workspace: Workspace) -> None:
+def test_data_set_lists_rejected_rows(workspace: Workspace) -> None:
     given_info = {
         **INFO,
         "rejected": [Rejection(3, "no question"), {"row": 5, "reason": "empty"}],
@@ -96,7 +96,7 @@ def test_data_set_tells_what_was_left_out(workspace: Workspace) -> None:
     assert info.extra == {"columns": ["q"]}
 
 
-def test_other_data_never_replace_a_data_set_unasked(workspace: Workspace) -> None:
+def test_other_data_replace_a_data_set_only_with_replace(workspace: Workspace) -> None:
     workspace.write_dataset("d", [Sample("a", "q", "r")], INFO)
     workspace.write_dataset("d", [Sample("b", "q", "r")], INFO)  # same file, read with another mapping
     with pytest.raises(UserError, match="holds other data"):
@@ -106,7 +106,7 @@ def test_other_data_never_replace_a_data_set_unasked(workspace: Workspace) -> No
     assert [sample.id for sample in workspace.read_samples("d")] == ["c"]
 
 
-def test_data_set_that_fails_half_way_changes_nothing(
+def test_failed_write_of_a_data_set_changes_nothing(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace.write_dataset("d", [Sample("a", "q", "r")], INFO)
@@ -118,8 +118,10 @@ def test_data_set_that_fails_half_way_changes_nothing(
     for name in ("d", "new"):
         with pytest.raises(OSError, match="disk full"):
             workspace.write_dataset(name, [Sample("z", "q", "r")], INFO)
-    assert [info.name for info in workspace.list_datasets()] == ["d"], "half a data set is listed"
-    assert [sample.id for sample in workspace.read_samples("d")] == ["a"], "rows of the failed write count"
+    assert [info.name for info in workspace.list_datasets()] == ["d"], (
+        "a data set without a document is listed"
+    )
+    assert [sample.id for sample in workspace.read_samples("d")] == ["a"], "rows of the failed write are read"
     monkeypatch.undo()
     workspace.write_dataset("new", [Sample("z", "q", "r")], INFO)
 
@@ -131,7 +133,7 @@ def test_data_set_that_fails_half_way_changes_nothing(
         ([Sample("a", "half \ud800", "r")], "field question"),
     ],
 )
-def test_samples_that_cannot_be_stored_are_named(
+def test_error_names_the_sample_that_cannot_be_stored(
     workspace: Workspace, samples: list[Sample], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
@@ -153,7 +155,7 @@ def test_unreadable_data_set_is_listed_with_its_problem(workspace: Workspace, tm
 # -- capture and reading --------------------------------------------------------------------------------------------
 
 
-def test_records_come_back_bit_for_bit(filled: Run) -> None:
+def test_stored_records_are_read_bit_for_bit(filled: Run) -> None:
     for number, (name, step) in enumerate(CHECKPOINTS):
         results = [result for batch in make_batches(10, number) for result in batch]
         captured = [result for result in results if isinstance(result, SampleRecords)]
@@ -185,10 +187,10 @@ def test_vectors_slice_like_an_array(filled: Run, start: int, stop: int | None) 
 
 @settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(range(8)), group=st.integers(1, 4))
-def test_order_of_arrival_does_not_show(
+def test_order_of_writing_does_not_change_what_is_read(
     tmp_path_factory: pytest.TempPathFactory, order: list[int], group: int
 ) -> None:
-    # Workers finish in any order, and a resumed capture appends what is missing at the end.
+    # Workers finish in any order, and a resumed capture appends missing batches at the end.
     batches = make_batches(8, 0)
     frames = []
     for each in (range(8), order):
@@ -235,7 +237,7 @@ def test_samples_are_read_by_id_in_the_order_asked(filled: Run) -> None:
     assert embeddings.shape == (len(ids), EMBEDDING_WIDTH)
 
 
-def test_what_is_buffered_is_not_read_and_comes_with_the_flush(workspace: Workspace) -> None:
+def test_buffered_batches_are_read_only_after_flush(workspace: Workspace) -> None:
     run = make_run(workspace, "r", 4)
     batches = make_batches(4, 0)
     run.append_batch("final", None, 0, batches[0])
@@ -245,13 +247,13 @@ def test_what_is_buffered_is_not_read_and_comes_with_the_flush(workspace: Worksp
     run.flush()
     assert run.finished_batches("final") == {0, 1}
     assert len(run.read_spans()) == run.count_spans() == len(run.read_vectors()) > 0
-    assert len(fixed.read_spans()) == len(fixed.read_vectors()) == 0, "a snapshot moved on"
+    assert len(fixed.read_spans()) == len(fixed.read_vectors()) == 0, "a snapshot changed"
 
 
-def test_a_commit_between_two_looks_hides_no_finished_batch(
+def test_a_commit_while_a_view_opens_hides_no_finished_batch(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A view opens two tables. If a commit comes between, the markers it saw must all have their records.
+    # A view opens two tables. If a commit comes between, all its markers must have their records.
     run = make_run(workspace, "r", 4)
     batches = make_batches(4, 0)
     run.append_batch("final", None, 0, batches[0])
@@ -280,8 +282,10 @@ def test_a_commit_between_two_looks_hides_no_finished_batch(
     )
 
 
-def test_commits_happen_by_size(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A kill may cost the batches of one commit; so commits must come by themselves.
+def test_a_commit_happens_when_the_buffer_is_full(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A kill loses the batches of one commit, so commits must happen without flush().
     monkeypatch.setattr("gsd_core.store.writer.COMMIT_ROWS", 4)
     run = make_run(workspace, "r", 9)
     for batch, results in enumerate(make_batches(9, 0)):
@@ -313,7 +317,7 @@ def test_a_batch_is_never_stored_twice(workspace: Workspace) -> None:
         run.flush()
 
 
-def test_a_direction_that_is_no_number_is_refused(workspace: Workspace) -> None:
+def test_a_direction_that_is_not_finite_is_refused(workspace: Workspace) -> None:
     run = workspace.create_run("r", {}, WIDTH, EMBEDDING_WIDTH)
     result = make_records(make_tokenized("a", ["x", "y"])[1], 0)
     result.records[1].direction[3] = np.nan
@@ -323,7 +327,7 @@ def test_a_direction_that_is_no_number_is_refused(workspace: Workspace) -> None:
     assert run.finished_batches("final") == set()
 
 
-def test_run_without_anything_reads_as_empty(workspace: Workspace) -> None:
+def test_empty_run_reads_as_empty_tables(workspace: Workspace) -> None:
     run = workspace.create_run("r", {"checkpoints": [{"name": "planned", "step": 3}]}, WIDTH, EMBEDDING_WIDTH)
     assert (run.checkpoints, run.default_checkpoint) == ([], "")
     for checkpoint in (None, "planned"):
@@ -339,7 +343,7 @@ def test_run_without_anything_reads_as_empty(workspace: Workspace) -> None:
     assert (info.status, info.n_spans, info.n_samples) == ("capturing", 0, 0)
 
 
-def test_embeddings_given_again_are_kept_once(workspace: Workspace) -> None:
+def test_embeddings_written_twice_are_stored_once(workspace: Workspace) -> None:
     run = workspace.create_run("r", {}, WIDTH, EMBEDDING_WIDTH)
     run.write_embeddings(["a#0", "a#1"], np.ones((2, EMBEDDING_WIDTH)))
     run.write_embeddings(["a#1", "b#0"], np.zeros((2, EMBEDDING_WIDTH)))
@@ -354,7 +358,7 @@ def test_embeddings_given_again_are_kept_once(workspace: Workspace) -> None:
 
 
 @pytest.mark.parametrize("is_centred", [False, True])
-def test_search_is_the_plain_matrix_product(filled: Run, is_centred: bool) -> None:
+def test_search_equals_a_matrix_product(filled: Run, is_centred: bool) -> None:
     vectors = filled.read_vectors().astype(np.float64)
     spans = filled.read_spans()
     center = vectors.mean(axis=0) if is_centred else np.zeros(WIDTH)
@@ -372,8 +376,8 @@ def test_search_is_the_plain_matrix_product(filled: Run, is_centred: bool) -> No
         assert sample not in set(found["sample"])
 
 
-def test_search_takes_ties_and_zero_gradients_in_order(workspace: Workspace) -> None:
-    # A zero gradient has no direction: after centring it must not point away from the mean.
+def test_search_keeps_ties_in_capture_order_and_gives_zero_gradients_cosine_0(workspace: Workspace) -> None:
+    # A zero gradient has no direction; centring must not give it one.
     run = workspace.create_run("r", {}, WIDTH, EMBEDDING_WIDTH)
     result = make_records(make_tokenized("a", list("abcde"))[1], 0)
     for record in result.records:
@@ -394,28 +398,27 @@ def test_search_takes_ties_and_zero_gradients_in_order(workspace: Workspace) -> 
 # -- analysis -------------------------------------------------------------------------------------------------------
 
 
-def test_analysis_comes_back_and_shows_in_the_status(workspace: Workspace) -> None:
+def test_stored_analysis_is_read_unchanged_and_sets_the_status(workspace: Workspace) -> None:
     run = make_run(workspace, "r", 5)
     write_missing(run, 5, 2)
     with pytest.raises(UserError, match="gsd analyze r"):
         run.read_points()
     points, clusters, arrays, info = make_analysis(run, "final")
-    shuffled = points.sample(frac=1, random_state=0).assign(extra="more")
+    shuffled = points.sample(frac=1, random_state=0)
     run.write_analysis("final", shuffled, clusters, arrays, info)
     run.update_manifest(status="captured")
     found = run.read_points()
     assert found["span"].tolist() == run.read_spans()["span"].tolist(), "points are not in capture order"
     assert found["y"].tolist() == points["y"].tolist()
-    assert (found["extra"] == "more").all()
     assert run.read_clusters().to_dict("records") == clusters.to_dict("records")
     for name, array in arrays.items():
         np.testing.assert_array_equal(run.read_arrays()[name], array)
-    assert run.manifest["analysis"] == {"final": {"n_clusters": 1}}
+    assert run.results.infos("map") == {"final": {"n_clusters": 1}}
     assert (run.has_analysis(), run.has_analysis("step-10")) == (True, False)
     assert workspace.list_runs()[0].status == "analyzed"
 
 
-def test_analysis_that_fails_leaves_the_earlier_one(
+def test_failed_write_of_an_analysis_keeps_the_earlier_one(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_run(workspace, "r", 3)
@@ -433,6 +436,6 @@ def test_analysis_that_fails_leaves_the_earlier_one(
     assert set(run.read_points()["x"]) == {1.0}
     run.write_analysis("final", points, clusters, arrays, info)
     assert set(run.read_points()["x"]) == {2.0}
-    assert len(list((tmp_path / "workspace/runs/r/analysis").iterdir())) == 1, (
-        "a replaced analysis stays behind"
+    assert len(list((tmp_path / "workspace/runs/r/results").iterdir())) == 1, (
+        "the folder of the replaced analysis was not deleted"
     )

@@ -1,4 +1,4 @@
-"""Records that workers write: the same rows as any others, whole or not at all."""
+"""Records written by workers: the same rows as any others, whole or not at all."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ N_BATCHES = 9
 
 
 def write_by_workers(run: Run, batches: range, flush_every: int = 3) -> None:
-    """As ``write_missing``, in another order, by writers that have travelled to a worker and back."""
+    """As ``write_missing``, in another order, by pickled writers."""
     for number, (checkpoint, step) in enumerate(CHECKPOINTS):
         writer = pickle.loads(pickle.dumps(run.make_fragment_writer(checkpoint, step)))
         results = make_batches(N_BATCHES, number)
@@ -44,8 +44,8 @@ def test_rows_of_workers_read_like_rows_of_one_process(tmp_path: Path) -> None:
     assert read_everything(many) == read_everything(one), "joining fragments changed what is read"
 
 
-def test_both_ways_of_writing_fill_one_run(tmp_path: Path) -> None:
-    # A capture begun by one executor and resumed with another.
+def test_one_run_can_be_written_by_process_and_workers(tmp_path: Path) -> None:
+    # A capture may start with one executor and resume with another.
     one = make_run(Workspace.open(tmp_path / "one"), "r", N_BATCHES)
     write_missing(one, N_BATCHES, 3)
     both = make_run(Workspace.open(tmp_path / "both"), "r", N_BATCHES)
@@ -54,20 +54,20 @@ def test_both_ways_of_writing_fill_one_run(tmp_path: Path) -> None:
     assert read_everything(both) == read_everything(one)
 
 
-def test_what_was_written_and_not_taken_in_is_not_there(tmp_path: Path) -> None:
+def test_fragments_that_were_not_appended_are_not_read(tmp_path: Path) -> None:
     run = make_run(Workspace.open(tmp_path), "r", N_BATCHES)
     results = make_batches(N_BATCHES, 0)
     writer = run.make_fragment_writer("final", None)
-    writer.write(3, results[3])  # its worker died before it could tell
+    writer.write(3, results[3])  # its worker died before it reported
     first = writer.write(3, results[3])
     run.append_written("final", None, first)
     run.close()
     again = Workspace.open(tmp_path).open_run("r")
     assert again.finished_batches("final") == {3}
-    assert len(again.read_spans("final")) == first.n_rows > 0, "a batch written twice is there twice"
+    assert len(again.read_spans("final")) == first.n_rows > 0, "a batch that was written twice is read twice"
 
 
-def test_a_batch_cannot_be_taken_in_twice(tmp_path: Path) -> None:
+def test_a_written_batch_cannot_be_appended_twice(tmp_path: Path) -> None:
     run = make_run(Workspace.open(tmp_path), "r", N_BATCHES)
     writer = run.make_fragment_writer("final", None)
     written = writer.write(1, make_batches(N_BATCHES, 0)[1])
@@ -99,8 +99,8 @@ def test_files_on_a_workers_own_disk_are_refused(tmp_path: Path) -> None:
     assert len(Workspace.open(tmp_path).open_run("r").read_spans("final")) == 0
 
 
-def test_fragments_fit_a_table_that_was_brought_up_to_date(tmp_path: Path) -> None:
-    # A migration adds its columns at the end; the schema of today has them before the directions.
+def test_fragments_fit_a_migrated_table(tmp_path: Path) -> None:
+    # A migration adds columns at the end; the current schema has them before the directions.
     today = records_schema(WIDTH)
     added = [today.field(name) for name in ("spectral", "grace")]
     earlier = pa.schema([field for field in today if field not in added])

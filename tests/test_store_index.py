@@ -1,4 +1,4 @@
-"""The vector index finds what reading everything finds, and nothing that is not finished."""
+"""The vector index finds what a full search finds, and no unfinished batches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WIDTH, N_SPANS, N_CLUSTERS = 32, 4, 40
 
 
 def make_batch(number: int, n_samples: int = 25, seed: int = 0) -> list[SampleRecords]:
-    """Samples of planted directions: span K of a sample lies near one of 40 centres, all a little to one side."""
+    """Samples of planted directions: each span lies near one of 40 centres, and all are shifted to one side."""
     random = np.random.default_rng([seed, number])
     centres = np.random.default_rng(seed).normal(size=(N_CLUSTERS, WIDTH))
     vectors = np.concatenate(
@@ -86,7 +86,7 @@ def test_candidates_ranked_by_exact_cosines_are_the_true_neighbours(run: Run) ->
     assert indexed["span"].tolist() == exact["span"].tolist()
 
 
-def test_what_comes_after_the_index_is_found_and_a_new_index_holds_it(run: Run) -> None:
+def test_rows_written_after_the_index_are_found_and_indexed_anew(run: Run) -> None:
     run.build_index("final")
     assert run.build_index("final") is None, "nothing has changed"
     late = make_batch(99)
@@ -99,7 +99,7 @@ def test_what_comes_after_the_index_is_found_and_a_new_index_holds_it(run: Run) 
     assert built["n_rows"] == run.count_spans("final")
 
 
-def test_rows_of_unfinished_batches_and_of_the_own_sample_are_never_found(run: Run) -> None:
+def test_search_never_finds_unfinished_batches_or_the_own_sample(run: Run) -> None:
     run.build_index("final")
     late = make_batch(50)
     run.append_batch("final", None, 50, late)
@@ -114,8 +114,8 @@ def test_rows_of_unfinished_batches_and_of_the_own_sample_are_never_found(run: R
     assert records.open() is not None
 
 
-def test_tight_clusters_come_in_the_order_of_their_centred_cosines(tmp_path: Path) -> None:
-    """Members that differ by less than their lengths after centring do: inner products alone order them wrongly."""
+def test_tight_clusters_are_ranked_by_centred_cosine(tmp_path: Path) -> None:
+    """Members of a tight cluster differ less than their lengths after centring; inner products misorder them."""
     random = np.random.default_rng(3)
     run = Workspace.open(tmp_path).create_run("r", {}, WIDTH, 4)
     centres, offset = random.normal(size=(4, WIDTH)), random.normal(size=WIDTH)
@@ -128,7 +128,7 @@ def test_tight_clusters_come_in_the_order_of_their_centred_cosines(tmp_path: Pat
     assert built["recall"] >= 0.95
 
 
-def test_of_equal_directions_any_are_neighbours_and_recall_knows_it(tmp_path: Path) -> None:
+def test_recall_counts_any_of_equal_directions_as_found(tmp_path: Path) -> None:
     random = np.random.default_rng(4)
     run = Workspace.open(tmp_path).create_run("r", {}, WIDTH, 4)
     repeated = np.repeat(random.normal(size=(4, WIDTH)), 1_000, axis=0)[random.permutation(4_000)]

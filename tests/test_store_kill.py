@@ -1,6 +1,6 @@
-"""A capture may be killed at any moment; nothing is lost, doubled or half there.
+"""A kill at any moment loses, repeats or halves no batch.
 
-Real processes, killed with SIGKILL where they say they are: there are no sleeps here.
+Real processes report a point of the commit and are then killed with SIGKILL; there are no sleeps.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from gsd_core.store import Workspace
 from tests.store_rows import CHECKPOINTS, make_batches, make_run, read_everything, write_missing
 
 ROOT = Path(__file__).resolve().parents[1]
-N_BATCHES = 9  # as the writing process has it unless told
+N_BATCHES = 9  # the default of the writing process
 
 
 @contextmanager
 def writer(workspace: Path, *flags: str) -> Iterator[subprocess.Popen[str]]:
-    """The writing process; killed at the latest when the block ends."""
+    """The writing process, killed when the block ends."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.store_rows", str(workspace), "killed", *flags],
@@ -46,12 +46,10 @@ def writer(workspace: Path, *flags: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def kill_at(workspace: Path, *flags: str) -> None:
-    """Let it run to the point, then SIGKILL."""
+    """Kill the writing process at a point of its commit."""
     with writer(workspace, *flags) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "AT\n", (
-            "the writer ended before the point where it was to be killed"
-        )
+        assert process.stdout.readline() == "AT\n", "the writer ended before it reached the point"
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
 
@@ -67,26 +65,26 @@ def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
     assert found.keys() == expected.keys()
     for key, value in expected.items():
         assert found[key] == value, (
-            f"{key} differ from an undisturbed run: a batch was lost, doubled or reordered"
+            f"{key} differ from an undisturbed run: a batch was lost, repeated or reordered"
         )
 
 
 @pytest.mark.parametrize(
     ("point", "nth"),
     [
-        ("embeddings-done", 1),  # samples are there, nothing captured
-        ("records", 1),  # the checkpoint is entered, its tables are not made
-        ("records-done", 1),  # first records without markers, and no marker table at all
-        ("records-done", 3),  # the hole in the middle: records without markers
+        ("embeddings-done", 1),  # samples are stored, nothing is captured
+        ("records", 1),  # the checkpoint is listed, its tables do not exist
+        ("records-done", 1),  # first records, and no marker table
+        ("records-done", 3),  # records without markers
         ("captured", 2),
-        ("captured-done", 2),  # a clean border
+        ("captured-done", 2),  # between two commits
         ("records-done", 6),  # at the second checkpoint
     ],
 )
-def test_killed_and_resumed_equals_undisturbed(
+def test_a_killed_and_resumed_run_equals_an_undisturbed_one(
     tmp_path: Path, undisturbed: dict[str, Any], point: str, nth: int
 ) -> None:
-    # A kill between the two halves of a commit is the moment at which rows get lost or doubled.
+    # A kill between the two steps of a commit could lose or repeat rows.
     kill_at(tmp_path, "--point", point, "--nth", str(nth))
     run = Workspace.open(tmp_path).open_run("killed")
     seen = {name: len(run.read_vectors(name)) for name in run.checkpoints}
@@ -94,14 +92,16 @@ def test_killed_and_resumed_equals_undisturbed(
     if point == "records-done":
         assert removed > 0, "records without a marker survived the repair"
     for name, n in seen.items():
-        assert len(run.read_vectors(name)) == n, "repair took away spans that readers were shown"
+        assert len(run.read_vectors(name)) == n, "repair deleted spans that readers had seen"
     write_missing(run, N_BATCHES, 3)
     assert_same(read_everything(run), undisturbed)
 
 
 @pytest.mark.parametrize("nth", [1, 4])
-def test_killed_in_the_midst_of_a_write(tmp_path: Path, undisturbed: dict[str, Any], nth: int) -> None:
-    # Here the writer runs on while the signal is on its way: it dies inside the database, wherever that is.
+def test_a_run_killed_during_a_write_can_be_resumed(
+    tmp_path: Path, undisturbed: dict[str, Any], nth: int
+) -> None:
+    # The writer goes on while the signal is delivered, so it dies somewhere inside the database.
     kill_at(tmp_path, "--point", "records", "--nth", str(nth), "--run-on")
     run = Workspace.open(tmp_path).open_run("killed")
     run.repair()
@@ -109,8 +109,8 @@ def test_killed_in_the_midst_of_a_write(tmp_path: Path, undisturbed: dict[str, A
     assert_same(read_everything(run), undisturbed)
 
 
-def test_killed_twice_and_resumed_by_another_process(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
-    # The second life is killed too; the batches are grouped differently each time.
+def test_a_run_killed_twice_equals_an_undisturbed_one(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    # The resumed process is killed too; each one groups batches differently.
     kill_at(tmp_path, "--point", "records-done", "--nth", "2", "--flush-every", "2")
     kill_at(tmp_path, "--point", "records-done", "--nth", "2", "--flush-every", "5")
     with writer(tmp_path) as process:
@@ -119,15 +119,15 @@ def test_killed_twice_and_resumed_by_another_process(tmp_path: Path, undisturbed
     assert_same(read_everything(Workspace.open(tmp_path).open_run("killed")), undisturbed)
 
 
-def test_appending_without_repair_heals_first(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
-    # Somebody will forget to call repair(); the rows of the dead must not stand beside the new ones.
+def test_the_first_append_repairs_the_run(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    # A caller may forget repair(); rows of unfinished batches must still be deleted.
     kill_at(tmp_path, "--point", "records-done", "--nth", "2")
     run = Workspace.open(tmp_path).open_run("killed")
     write_missing(run, N_BATCHES, 3)
     assert_same(read_everything(run), undisturbed)
 
 
-def test_second_writer_is_refused_until_the_first_is_dead(tmp_path: Path) -> None:
+def test_a_second_writer_is_refused_while_the_first_lives(tmp_path: Path) -> None:
     with writer(tmp_path, "--point", "records", "--nth", "1") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "AT\n"
@@ -140,11 +140,11 @@ def test_second_writer_is_refused_until_the_first_is_dead(tmp_path: Path) -> Non
         assert len(run.read_samples()) > 0, "a refused writer must still be able to read"
         process.kill()
         process.wait()
-        run.repair()  # the lock fell with its holder: no stale lock to remove by hand
+        run.repair()  # the lock ended with its process
 
 
-def test_two_readers_never_see_half_a_batch(tmp_path: Path) -> None:
-    # Readers go on while commits happen; once, the writer stands still between the halves of a commit.
+def test_readers_never_see_half_a_batch(tmp_path: Path) -> None:
+    # Readers read during commits; once, the writer stops between the two steps of a commit.
     n_batches = 24
     expected = []
     for number in range(len(CHECKPOINTS)):
@@ -193,7 +193,7 @@ def test_two_readers_never_see_half_a_batch(tmp_path: Path) -> None:
             reader.start()
         try:
             assert process.stdout.readline() == "AT\n"
-            for semaphore in looked:  # two whole looks each, so that one began after the writer stood still
+            for semaphore in looked:  # two reads each, so that one began after the writer stopped
                 while semaphore.acquire(blocking=False):
                     pass
                 assert semaphore.acquire(timeout=60)
@@ -206,7 +206,7 @@ def test_two_readers_never_see_half_a_batch(tmp_path: Path) -> None:
             for reader in readers:
                 reader.join()
     check(Workspace.open(tmp_path))
-    assert not problems, f"a reader saw what was not committed whole: {problems[:3]}"
+    assert not problems, f"a reader saw part of a batch: {problems[:3]}"
     assert len(Workspace.open(tmp_path).open_run("killed").read_vectors("final")) == sum(
         map(len, expected[1])
     )

@@ -1,4 +1,4 @@
-"""Names, documents, layouts and places of the store: nothing escapes, nothing is lost, old runs end like new ones."""
+"""Names, documents, layouts and storage: names are safe, changes are kept, old runs end like new ones."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_names_cannot_leave_the_workspace(workspace: Workspace, name: str) -> No
             use(name)
 
 
-def test_unknown_names_come_with_near_ones(workspace: Workspace) -> None:
+def test_error_for_an_unknown_name_suggests_similar_names(workspace: Workspace) -> None:
     workspace.create_run("gsm8k-small", {}, WIDTH, EMBEDDING_WIDTH)
     workspace.write_dataset("gsm8k", [], INFO)
     with pytest.raises(UserError, match=r"unknown run 'gsm8k-smal', .*did you mean gsm8k-small"):
@@ -62,7 +62,7 @@ def test_unknown_names_come_with_near_ones(workspace: Workspace) -> None:
     workspace.create_run("gsm8k-small", {}, WIDTH, EMBEDDING_WIDTH)
 
 
-def test_places_that_are_no_workspace_are_refused(tmp_path: Path) -> None:
+def test_folders_and_files_that_are_not_a_workspace_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no workspace"):
         Workspace.open(tmp_path / "missing", create=False)
     assert not (tmp_path / "missing").exists()
@@ -71,9 +71,9 @@ def test_places_that_are_no_workspace_are_refused(tmp_path: Path) -> None:
         Workspace.open(tmp_path / "file")
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_text("x")
-    with pytest.raises(UserError, match=r"other things \(cat.jpg"):
+    with pytest.raises(UserError, match=r"other files \(cat.jpg"):
         Workspace.open(tmp_path / "photos")
-    (tmp_path / "early" / "jobs").mkdir(parents=True)  # the dashboard may come first
+    (tmp_path / "early" / "jobs").mkdir(parents=True)  # the dashboard may create it first
     assert Workspace.open(tmp_path / "early").version == schema.WORKSPACE_VERSION
     with pytest.raises(UserError, match="storage cannot be used"):
         Workspace.open("nonsense://bucket/x")
@@ -82,13 +82,13 @@ def test_places_that_are_no_workspace_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["", "[]", "{nonsense", '{"version": "one"}', "{}", '{"version": true}', "\xff"]
 )
-def test_spoiled_workspace_document_is_one_clear_error(tmp_path: Path, text: str) -> None:
+def test_damaged_workspace_document_is_a_clear_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "workspace.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(UserError, match=r"cannot be read|no readable version"):
         Workspace.open(tmp_path)
 
 
-def test_newer_layouts_ask_for_an_upgrade(workspace: Workspace, tmp_path: Path) -> None:
+def test_error_for_a_newer_layout_asks_for_an_upgrade(workspace: Workspace, tmp_path: Path) -> None:
     workspace.create_run("r", {}, WIDTH, EMBEDDING_WIDTH)
     document = tmp_path / "workspace" / "runs" / "r" / "run.json"
     content = json.loads(document.read_text())
@@ -127,7 +127,7 @@ def test_one_broken_run_does_not_hide_the_others(workspace: Workspace, tmp_path:
 
 
 def test_manifest_changes_are_never_lost(workspace: Workspace) -> None:
-    # Capture and analysis both write the manifest; a change read before and written after another's would undo it.
+    # Capture and analysis both change the manifest; neither may undo a change of the other.
     workspace.create_run("r", {"a": 0}, WIDTH, EMBEDDING_WIDTH)
 
     def change(name: str) -> None:
@@ -146,8 +146,8 @@ def test_manifest_changes_are_never_lost(workspace: Workspace) -> None:
         workspace.open_run("r").update_manifest(store={})
 
 
-def test_a_writer_that_was_followed_cannot_write_any_more(workspace: Workspace) -> None:
-    # After an interrupt the old object may still be referenced; its buffer must not come behind the new one's rows.
+def test_a_replaced_writer_cannot_write(workspace: Workspace) -> None:
+    # After an interrupt the old object may still exist; its buffer must not be written after the new rows.
     old = make_run(workspace, "r", 2)
     batches = make_batches(2, 0)
     old.append_batch("final", None, 0, batches[0])
@@ -166,8 +166,8 @@ def test_a_writer_that_was_followed_cannot_write_any_more(workspace: Workspace) 
 # -- migrations -----------------------------------------------------------------------------------------------------
 
 
-def test_old_workspaces_end_like_new_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # One later migration each, as a future version will have them; the first try dies in the middle of it.
+def test_migrated_workspaces_equal_new_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A future version adds a migration to each; the first attempt dies in the middle.
     def fill(path: Path) -> None:
         with make_run(Workspace.open(path), "r", 3) as run:
             write_missing(run, 3, 1)
@@ -181,7 +181,7 @@ def test_old_workspaces_end_like_new_ones(tmp_path: Path, monkeypatch: pytest.Mo
             raise KeyboardInterrupt
         return {**document, "note": "added"}
 
-    later = migrations.Migration(3, "a note", add_note)
+    later = migrations.Migration(4, "a note", add_note)
     monkeypatch.setattr(migrations, "WORKSPACE_MIGRATIONS", [*migrations.WORKSPACE_MIGRATIONS, later])
     monkeypatch.setattr(migrations, "RUN_MIGRATIONS", [*migrations.RUN_MIGRATIONS, later])
     with pytest.raises(KeyboardInterrupt):
@@ -193,21 +193,21 @@ def test_old_workspaces_end_like_new_ones(tmp_path: Path, monkeypatch: pytest.Mo
     for name in ("old", "new"):
         workspace = Workspace.open(tmp_path / name)
         run = workspace.open_run("r")
-        assert workspace.version == 3
+        assert workspace.version == 4
         assert run.manifest["note"] == "added"
         document = json.loads((tmp_path / name / "workspace.json").read_text())
         found.append((document, read_everything(run), json.loads((Path(run.uri) / "note.json").read_text())))
-        assert json.loads((Path(run.uri) / "run.json").read_text())["store"]["version"] == 3
+        assert json.loads((Path(run.uri) / "run.json").read_text())["store"]["version"] == 4
     assert found[0] == found[1]
 
 
-def test_runs_from_before_the_measures_are_read_and_captured_on(tmp_path: Path) -> None:
+def test_runs_without_measures_can_be_read_and_continued(tmp_path: Path) -> None:
     with make_run(Workspace.open(tmp_path), "r", 4) as run:
         write_missing(run, 2, 1)
     document = Path(run.uri) / "run.json"
     for records in Path(run.uri).glob("checkpoints/*/records.lance"):
         Table(str(records), schema.records_schema(WIDTH)).open().drop_columns(["spectral", "grace"])
-    document.write_text(document.read_text().replace('"version": 2', '"version": 1'))
+    document.write_text(document.read_text().replace('"version": 3', '"version": 1'))
     old = Workspace.open(tmp_path).open_run("r")
     assert old.read_spans()[["spectral", "grace"]].isna().all().all()
     old.repair()
@@ -222,7 +222,7 @@ def test_runs_from_before_the_measures_are_read_and_captured_on(tmp_path: Path) 
 # -- controls -------------------------------------------------------------------------------------------------------
 
 
-def test_controls_come_back_whole_and_replace_each_other(tmp_path: Path) -> None:
+def test_controls_are_read_unchanged_and_replaced_whole(tmp_path: Path) -> None:
     with make_run(Workspace.open(tmp_path), "r", 2) as run:
         write_missing(run, 2, 1)
         at = run.checkpoints[0]
@@ -245,12 +245,12 @@ def test_controls_come_back_whole_and_replace_each_other(tmp_path: Path) -> None
             run.write_controls("unknown", frame, vectors)
 
 
-# -- places and formats ---------------------------------------------------------------------------------------------
+# -- storage and formats --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["a b", "50%", "a%20b", "x#y", "q?z", "ünï", "it's"])
 @pytest.mark.parametrize("is_uri", [False, True])
-def test_odd_folder_names_work(tmp_path: Path, name: str, is_uri: bool) -> None:
+def test_folder_names_may_have_special_characters(tmp_path: Path, name: str, is_uri: bool) -> None:
     place = tmp_path / name
     workspace = Workspace.open(place.as_uri() if is_uri else str(place))
     run = workspace.create_run("r", {}, WIDTH, EMBEDDING_WIDTH)
@@ -260,10 +260,10 @@ def test_odd_folder_names_work(tmp_path: Path, name: str, is_uri: bool) -> None:
     assert len(Workspace.open(place).open_run("r").read_vectors()) == 1
 
 
-def test_storage_without_locks_and_renames_holds_a_run(
+def test_a_run_can_be_stored_without_locks_and_renames(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Object storage has neither; the same steps are taken here through a file system that is said to be remote.
+    # Object storage has neither; this test marks a local file system as remote.
     original = Folder.at
 
     def remote(uri: str | Path) -> Folder:
@@ -271,7 +271,7 @@ def test_storage_without_locks_and_renames_holds_a_run(
         return Folder(folder.uri, folder._fs, folder.path, is_local=False)
 
     monkeypatch.setattr(Folder, "at", remote)
-    for path in ("datasets/d", "runs/r"):  # only real object storage makes folders by itself
+    for path in ("datasets/d", "runs/r"):  # object storage needs no folders
         (tmp_path / path).mkdir(parents=True)
     workspace = Workspace.open(tmp_path)
     assert not workspace.is_local
@@ -289,7 +289,7 @@ def test_storage_without_locks_and_renames_holds_a_run(
     assert (workspace.list_runs(), workspace.list_datasets()) == ([], [])
 
 
-def test_every_column_says_what_it_is_in_the_file(filled: Run) -> None:
+def test_every_stored_column_has_a_comment(filled: Run) -> None:
     tables = filled._checkpoint_tables("0000")
     for table in (*tables, filled._samples_table()):
         opened = table.open()
@@ -299,7 +299,7 @@ def test_every_column_says_what_it_is_in_the_file(filled: Run) -> None:
             assert (column.metadata or {}).get(b"comment"), f"{table.uri}: {column.name} has no comment"
 
 
-def test_a_document_is_old_or_new_and_leaves_no_scraps(
+def test_failed_write_of_a_document_keeps_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Folder.at(tmp_path)
@@ -313,7 +313,7 @@ def test_a_document_is_old_or_new_and_leaves_no_scraps(
     assert json.loads(encode_json({"path": Path("a"), "set": {2, 1}})) == {"path": "a", "set": [1, 2]}
 
 
-def test_torn_table_is_an_error_not_an_empty_table(workspace: Workspace, tmp_path: Path) -> None:
+def test_damaged_table_is_an_error_not_an_empty_table(workspace: Workspace, tmp_path: Path) -> None:
     run = make_run(workspace, "r", 3)
     for path in (tmp_path / "workspace/runs/r/samples.lance/_versions").iterdir():
         path.write_bytes(b"\x00" * 40)
@@ -323,7 +323,7 @@ def test_torn_table_is_an_error_not_an_empty_table(workspace: Workspace, tmp_pat
         Table(run._samples_table().uri, schema.sample_schema()).open(7)
 
 
-def test_importing_the_store_opens_no_database_and_no_torch() -> None:
+def test_importing_the_store_loads_neither_database_nor_torch() -> None:
     code = (
         "import sys, gsd_core.store; print([m for m in ('lance', 'torch', 'streamlit') if m in sys.modules])"
     )

@@ -14,7 +14,7 @@ import pytest
 from gsd_core.capture.capture import CaptureConfig, Capturer
 from gsd_core.capture.hidden import HiddenTier
 from gsd_core.capture.tier_capture import SpanBatch
-from gsd_core.cli.command_parser import make_parser
+from gsd_core.cli.command_parser import make_parser, parse_arguments
 from gsd_core.errors import UserError
 from gsd_core.tiers import ALIASES, DEFAULT_TIER, NEEDS, RIDE_TIER, TIERS, Tier, get_tier, join_tiers
 from gsd_core.types import SampleRecords, TokenizedSample
@@ -66,7 +66,7 @@ def test_tiers_without_a_backward_pass_leave_no_graph(tier: Tier) -> None:
 def test_the_command_line_offers_the_list() -> None:
     words = ["capture", "--dataset", "d", "--model", "m", "--tier"]
     for name in (*TIERS, *ALIASES):
-        assert make_parser().parse_args([*words, name]).tier == name
+        assert parse_arguments(make_parser(), [*words, name]).options.tier == name
     with pytest.raises(UserError, match="invalid choice"):
         make_parser().parse_args([*words, "other"])
 

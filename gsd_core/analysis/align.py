@@ -2,6 +2,8 @@
 
 Traces                     rows of each trace, in span order
 group_traces               sample ids and span indices → Traces
+TracedSpans                spans in that order with all that is compared of them
+MatchScale                 what a match must exceed, and what a skipped span costs
 compute_match_scale        what a match must exceed and what a skipped span costs, from the null
 compute_local_alignment    best run of one score matrix and its aligned spans
 compute_pair_scores        structural similarity of many pairs, and of the same pairs in shuffled order
@@ -15,11 +17,14 @@ traces, R shuffles.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numba
 import numpy as np
+
+from gsd_core.comparison.centring import Rows
 
 FEWEST = 2  # aligned spans that make a run
 SMALLEST_GAP = 0.01  # a null without spread must not make skipping free
@@ -60,8 +65,43 @@ def group_traces(samples: np.ndarray, indices: np.ndarray) -> Traces:
     return Traces(ids, order, np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64))
 
 
-def compute_match_scale(null: np.ndarray) -> tuple[float, float]:
-    """``(threshold, gap)``: what a match's cosine must exceed, and what a skipped span costs. Methods §1.5, "ours".
+@dataclass(frozen=True)
+class TracedSpans:
+    """Spans in ``traces.order``: rows of one trace stand together.
+
+    ``directions`` (n, P) float32, centred, unit norm or zero; ``clusters`` (n,) int, -1 is noise; ``questions`` (N, E)
+    embeddings of the traces' questions, a zero row (unknown) has cosine 0 with all; ``texts`` (n) what the spans say,
+    or None.
+    """
+
+    directions: Rows
+    traces: Traces
+    clusters: np.ndarray
+    questions: np.ndarray
+    texts: Sequence[str] | None = None
+
+    def list_clusters(self) -> list[np.ndarray]:
+        """The clusters of each trace, ascending, without noise."""
+        borders = zip(self.traces.offsets[:-1], self.traces.offsets[1:], strict=True)
+        held = (self.clusters[start:stop] for start, stop in borders)
+        return [np.unique(each[each >= 0]) for each in held]
+
+    def join_texts(self) -> list[str]:
+        """(N) what the traces say; ``texts`` must be known."""
+        assert self.texts is not None
+        borders = zip(self.traces.offsets[:-1], self.traces.offsets[1:], strict=True)
+        return ["\n".join(self.texts[start:stop]) for start, stop in borders]
+
+
+class MatchScale(NamedTuple):
+    """``threshold``: what a match's cosine must exceed; ``gap``: what a skipped span costs."""
+
+    threshold: float
+    gap: float
+
+
+def compute_match_scale(null: np.ndarray) -> MatchScale:
+    """The scale of matches from cosines of random spans of different samples. Methods §1.5, "ours".
 
     The threshold is the 95th percentile of the null, the gap its standard deviation, both read from the null's lower
     half, mirrored (the empirical null of Efron 2004): random pairs of a corpus with few kinds of step hold so many
@@ -70,10 +110,10 @@ def compute_match_scale(null: np.ndarray) -> tuple[float, float]:
     An empty null knows nothing: the threshold is then 1, which no cosine exceeds.
     """
     if not len(null):
-        return 1.0, SMALLEST_GAP
+        return MatchScale(1.0, SMALLEST_GAP)
     low, middle, high = (float(value) for value in np.quantile(null, (0.05, 0.5, 0.95)))
     threshold = max(0.0, min(high, 2 * middle - low))
-    return threshold, max((middle - low) / NORMAL_P95, SMALLEST_GAP)
+    return MatchScale(threshold, max((middle - low) / NORMAL_P95, SMALLEST_GAP))
 
 
 def compute_local_alignment(scores: np.ndarray, gap: float) -> tuple[float, list[tuple[int, int]]]:
@@ -126,7 +166,7 @@ def make_shuffles(traces: Traces, n_shuffles: int, seed: int) -> np.ndarray:
 
 
 def compute_pair_scores(
-    directions: np.ndarray,
+    directions: Rows,
     traces: Traces,
     pairs: np.ndarray,
     threshold: float,
@@ -139,7 +179,7 @@ def compute_pair_scores(
     Parameters
     ----------
     directions
-        (n, P) float32 in ``traces.order``: rows of one trace stand together. Unit norm or zero.
+        (n, P) float32 in ``traces.order``: rows of one trace stand together. Unit norm or zero. Read whole.
     pairs
         (m, 2) trace numbers.
     threshold, gap
@@ -151,16 +191,16 @@ def compute_pair_scores(
     -------
     (m,) and (m, R) float32, at least 0; the second with both traces' spans in each shuffled order.
     """
-    directions = np.ascontiguousarray(directions, dtype=np.float32)
+    rows = np.ascontiguousarray(directions[:], dtype=np.float32)
     pairs = np.ascontiguousarray(pairs, dtype=np.int64).reshape(-1, 2)
     if shuffles is None:
-        shuffles = np.zeros((0, len(directions)), dtype=np.int32)
+        shuffles = np.zeros((0, len(rows)), dtype=np.int32)
     observed = np.empty(len(pairs), dtype=np.float32)
     shuffled = np.empty((len(pairs), len(shuffles)), dtype=np.float32)
     for start in range(0, len(pairs), _PAIRS_A_CALL):
         part = slice(start, start + _PAIRS_A_CALL)
         _score_pairs(
-            directions,
+            rows,
             traces.offsets,
             pairs[part],
             np.float32(threshold),

@@ -10,7 +10,8 @@ several times, and what is held is the fitted sample and some numbers a span: 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,16 +21,10 @@ import pandas as pd
 from gsd_core.analysis.clusters import N_NEIGHBORS, compute_clusters, default_min_cluster_size
 from gsd_core.analysis.labels import compute_cluster_labels, compute_exemplars
 from gsd_core.analysis.layout import compute_layout
-from gsd_core.analysis.manifold import FEW, compute_knn
-from gsd_core.analysis.placing import PLACED_ABOVE, fit_sample
-from gsd_core.comparison.centring import (
-    Vectors,
-    apply_centring,
-    center_directions,
-    compute_centring,
-    find_alive,
-)
-from gsd_core.comparison.nulls import compute_null_cosines, compute_window_null, describe_null
+from gsd_core.analysis.manifold import FEW, Knn, compute_knn
+from gsd_core.analysis.placing import PLACED_ABOVE, FittedSample, fit_sample
+from gsd_core.comparison.centring import Centring, Rows, Vectors, compute_centring, find_alive
+from gsd_core.comparison.nulls import N_PAIRS, compute_null_cosines, compute_window_null, describe_null
 
 STAGES = ("centre", "neighbours", "layout", "clusters", "labels", "null")
 LAYOUT_NEIGHBORS = 15
@@ -40,8 +35,8 @@ class Analysis:
     """What `analyze_directions` found for n spans. All arrays are in the order of its input.
 
     ``layout`` (n, 2) float32; ``labels`` (n,) int32, -1 is noise; ``probabilities`` (n,) float32; ``names``
-    cluster → (label, terms); ``exemplars`` cluster → row numbers; ``mean`` (P,) and ``top`` (m, P) float32
-    for `apply_centring`; ``null`` sorted cross-sample cosines float32, ``null_windows`` the same of spans with
+    cluster → (label, terms); ``exemplars`` cluster → row numbers; ``centring`` of the directions;
+    ``null`` sorted cross-sample cosines float32, ``null_windows`` the same of spans with
     windows at random places (empty where there are none); ``info`` plain numbers for the
     manifest.
     """
@@ -51,8 +46,7 @@ class Analysis:
     probabilities: np.ndarray
     names: dict[int, tuple[str, list[str]]]
     exemplars: dict[int, list[int]]
-    mean: np.ndarray
-    top: np.ndarray
+    centring: Centring
     null: np.ndarray
     null_windows: np.ndarray
     info: dict[str, Any]
@@ -87,7 +81,7 @@ class Analysis:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """``mean`` (P,), ``top`` (m, P), ``null`` and ``null_windows`` (N,) sorted, as the store keeps them."""
-        return {"mean": self.mean, "top": self.top, "null": self.null, "null_windows": self.null_windows}
+        return {**self.centring._asdict(), "null": self.null, "null_windows": self.null_windows}
 
 
 def analyze_directions(
@@ -97,9 +91,7 @@ def analyze_directions(
     seed: int = 0,
     on_progress: Callable[[str, int, int], None] | None = None,
     *,
-    n_top: int = 0,
-    min_cluster_size: int | None = None,
-    n_null_pairs: int = 200_000,
+    n_null_pairs: int = N_PAIRS,
     placed_above: int = PLACED_ABOVE,
     windows: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Analysis:
@@ -118,11 +110,9 @@ def analyze_directions(
     on_progress
         Called as ``on_progress(stage, done, total)`` around each of `STAGES`; an exception it raises ends the
         work.
-    n_top
-        Principal directions removed besides the mean.
     placed_above
         With more directions than this, layout and clusters are fitted on a seeded sample of so many, and every other
-        span is placed among its nearest fitted ones (`placing`); labels and exemplars are then of the sample.
+        span is placed among its nearest fitted ones (`placing`); names and exemplars are then of the sample.
     windows
         Directions (m, P) as captured and sample ids (m,) of windows at random places: a second null.
 
@@ -138,55 +128,28 @@ def analyze_directions(
         )
     report = on_progress or (lambda stage, done, total: None)
     samples = np.asarray(samples)
-
-    report("centre", 0, 1)
-    mean, top = compute_centring(vectors, n_top=n_top)
-    directions = center_directions(vectors, mean, top)
-    report("centre", 1, 1)
-
-    report("neighbours", 0, 1)
-    n_alive = int(find_alive(directions).sum())
-    knn, sample = None, None
-    if n_alive > placed_above:
-        sample = fit_sample(
-            directions,
-            placed_above,
-            N_NEIGHBORS,
-            seed,
-            lambda done, all_: report("neighbours", done, all_ + 1),
+    with _reported(report, "centre"):
+        centring = compute_centring(vectors)
+        directions = centring.center(vectors)
+    with _reported(report, "neighbours"):
+        n_alive = int(find_alive(directions).sum())
+        knn, sample = _find_graph(directions, n_alive, placed_above, seed, report)
+    with _reported(report, "layout"):
+        rows, graph = (directions[:], knn) if sample is None else (sample.rows, sample.knn)
+        layout = compute_layout(rows, seed, LAYOUT_NEIGHBORS, knn=graph)
+        layout = layout if sample is None else sample.placing.place(layout)
+    with _reported(report, "clusters"):
+        size = default_min_cluster_size(n)
+        labels, probabilities = compute_clusters(directions, seed, size, knn=knn, sample=sample)
+    with _reported(report, "labels"):
+        shown = np.arange(n) if sample is None else _choose_shown(sample.placing.fitted, labels)
+        names, exemplars = _name_clusters(directions, texts, samples, labels, shown)
+    with _reported(report, "null"):
+        null = compute_null_cosines(directions, samples, n_null_pairs, seed)
+        cut, owners = (vectors[:0], samples[:0]) if windows is None else windows
+        null_windows = compute_window_null(
+            directions, samples, centring.apply(cut), owners, n_null_pairs, seed
         )
-    elif n_alive >= FEW:
-        rows = np.asarray(directions[:])
-        knn = compute_knn(rows if n_alive == n else rows[find_alive(directions)], N_NEIGHBORS, seed)
-    report("neighbours", 1, 1)
-
-    report("layout", 0, 1)
-    if sample is None:
-        layout = compute_layout(directions[:], seed, LAYOUT_NEIGHBORS, knn=knn)
-    else:
-        layout = sample.placing.place(compute_layout(sample.rows, seed, LAYOUT_NEIGHBORS, knn=sample.knn))
-    report("layout", 1, 1)
-
-    report("clusters", 0, 1)
-    size = default_min_cluster_size(n) if min_cluster_size is None else min_cluster_size
-    labels, probabilities = compute_clusters(directions, seed, size, knn=knn, sample=sample)
-    report("clusters", 1, 1)
-
-    report("labels", 0, 1)
-    shown = np.arange(n) if sample is None else _choose_shown(sample.placing.fitted, labels)
-    named = compute_cluster_labels([texts[row] for row in shown.tolist()], labels[shown])
-    names = {c: (found.label, found.terms) for c, found in named.items()}
-    nearest = compute_exemplars(directions[shown], labels[shown], 3, samples[shown])
-    exemplars = {c: [int(shown[row]) for row in rows] for c, rows in nearest.items()}
-    report("labels", 1, 1)
-
-    report("null", 0, 1)
-    null = compute_null_cosines(directions, samples, n_null_pairs, seed)
-    null_windows = np.zeros(0, dtype=np.float32)
-    if windows is not None and len(windows[0]):
-        centred = apply_centring(windows[0], mean, top)
-        null_windows = compute_window_null(directions, samples, centred, windows[1], n_null_pairs, seed)
-    report("null", 1, 1)
     info = {
         "n_spans": n,
         "n_without_direction": n - n_alive,
@@ -194,13 +157,54 @@ def analyze_directions(
         "n_clusters": len(names),
         "noise_share": float(np.mean(labels < 0)) if n else 0.0,
         "seed": seed,
-        "n_top": len(top),
+        "n_top": len(centring.top),
         "min_cluster_size": size,
-        "mean_length": float(np.linalg.norm(mean)),
+        "mean_length": float(np.linalg.norm(centring.mean)),
         "null": describe_null(null),
         "null_windows": describe_null(null_windows),
     }
-    return Analysis(layout, labels, probabilities, names, exemplars, mean, top, null, null_windows, info)
+    return Analysis(layout, labels, probabilities, names, exemplars, centring, null, null_windows, info)
+
+
+@contextmanager
+def _reported(report: Callable[[str, int, int], None], stage: str) -> Iterator[None]:
+    """Report that ``stage`` begins and, unless it fails, that it is done."""
+    report(stage, 0, 1)
+    yield
+    report(stage, 1, 1)
+
+
+def _find_graph(
+    directions: Rows,
+    n_alive: int,
+    placed_above: int,
+    seed: int,
+    report: Callable[[str, int, int], None],
+) -> tuple[Knn | None, FittedSample | None]:
+    """The neighbour graph of all directions, or a fitted sample where there are more than ``placed_above``; neither
+    where they are few."""
+    if n_alive > placed_above:
+
+        def placed(done: int, total: int) -> None:
+            report("neighbours", done, total + 1)
+
+        return None, fit_sample(directions, placed_above, N_NEIGHBORS, seed, placed)
+    if n_alive < FEW:
+        return None, None
+    rows = np.asarray(directions[:])
+    return compute_knn(
+        rows if n_alive == len(rows) else rows[find_alive(directions)], N_NEIGHBORS, seed
+    ), None
+
+
+def _name_clusters(
+    directions: Rows, texts: Sequence[str], samples: np.ndarray, labels: np.ndarray, shown: np.ndarray
+) -> tuple[dict[int, tuple[str, list[str]]], dict[int, list[int]]]:
+    """Name with its terms, and exemplars, of each cluster from the rows ``shown`` (s,)."""
+    named = compute_cluster_labels([texts[row] for row in shown.tolist()], labels[shown])
+    nearest = compute_exemplars(directions[shown], labels[shown], 3, samples[shown])
+    names = {cluster: (found.label, found.terms) for cluster, found in named.items()}
+    return names, {cluster: [int(shown[row]) for row in rows] for cluster, rows in nearest.items()}
 
 
 def _choose_shown(fitted: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ import scipy.sparse as sp
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import normalize
 
-from gsd_core.comparison.centring import apply_centring, compute_centred
+from gsd_core.comparison.centring import compute_directions
 
 KINDS = ("gradient", "baseline", "control")
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
@@ -40,12 +40,12 @@ class Representation:
 def make_gradient(name: str, vectors: np.ndarray, n_top: int = 0) -> Representation:
     """Directions (n, W) centred over the corpus, with the `n_top` principal directions removed."""
     suffix = f", without its top {n_top} directions" if n_top else ""
-    return Representation(name + suffix, "gradient", compute_centred(vectors, n_top=n_top).directions)
+    return Representation(name + suffix, "gradient", compute_directions(vectors, n_top))
 
 
 def make_sentence_embedding(name: str, embeddings: np.ndarray) -> Representation:
     """Sentence embeddings (n, W), centred over the corpus as directions are."""
-    return Representation(name, "baseline", compute_centred(embeddings).directions)
+    return Representation(name, "baseline", compute_directions(embeddings))
 
 
 def make_tfidf(texts: Sequence[str]) -> Representation:
@@ -81,13 +81,12 @@ def make_number_order(texts: Sequence[str]) -> Representation:
 def make_state(vectors: np.ndarray, wordings: Sequence[object] | None = None) -> Representation:
     """Mean hidden states (n, W), centred over the corpus or, given each row's wording, over each wording."""
     if wordings is None:
-        return Representation("mean hidden state", "baseline", compute_centred(vectors).directions)
+        return Representation("mean hidden state", "baseline", compute_directions(vectors))
     rows = np.zeros(vectors.shape, dtype=np.float32)
     names = np.array([str(each) for each in wordings])
     for name in np.unique(names):
         own = names == name
-        mean = compute_centred(vectors[own]).mean
-        rows[own] = apply_centring(vectors[own], mean)
+        rows[own] = compute_directions(vectors[own])
     return Representation("mean hidden state, centred per wording", "baseline", rows)
 
 

@@ -1,7 +1,8 @@
 """The structure of one checkpoint, in one pure function: stresses, twins and the tables that pages draw.
 
 Structure            tables by name and a summary
-analyze_structure    centred directions, clusters, question embeddings → Structure
+Corpus               centred directions, clusters, questions and texts of the spans
+analyze_structure    Corpus → Structure
 STAGES               names that ``on_progress`` reports, in order
 
 Methods §1.4–1.6, "ours". Clusters are found in the same directions: that spans of one cluster are aligned is so by
@@ -15,17 +16,16 @@ of directions they are searched for among a seeded draw of whole traces, and ``i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from gsd_core.analysis.align import Traces, compute_match_scale, group_traces
+from gsd_core.analysis.align import TracedSpans, Traces, compute_match_scale, group_traces
 from gsd_core.analysis.stresses import find_stresses, make_sequences
 from gsd_core.analysis.structure_tables import (
     make_frame,
-    name_floats,
     tabulate_occurrences,
     tabulate_pairs,
     tabulate_stresses,
@@ -44,146 +44,158 @@ _BATCH = 8192
 
 @dataclass(frozen=True)
 class Structure:
-    """``tables`` name → frame with the columns of `structure_tables.TABLES`; ``info`` plain numbers, among
+    """``tables`` name → frame with the columns that ``STRUCTURE`` declares; ``info`` plain numbers, among
     them ``n_stresses``, ``n_twins`` and ``n_rewordings`` (all with q < 0.05)."""
 
     tables: dict[str, pd.DataFrame]
     info: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Corpus:
+    """n spans of N samples.
+
+    ``directions`` (n, P) float32 centred, unit norm or zero: an array, or `CentredRows`. ``samples``, ``indices`` and
+    ``clusters`` (n,) are each span's sample id, index within its sample and cluster (-1 is noise). ``questions`` (N, E)
+    are embeddings, a row for each sample in the order in which samples first appear; a zero row is unknown. ``texts``
+    (n) are what the spans say: with them, twins in other words are sought too.
+    """
+
+    directions: Rows
+    samples: Sequence[str] | np.ndarray
+    indices: Sequence[int] | np.ndarray
+    clusters: np.ndarray
+    questions: np.ndarray
+    texts: Sequence[str] | None = None
+
+
 def analyze_structure(
-    directions: Rows,
-    samples: Sequence[str] | np.ndarray,
-    indices: Sequence[int] | np.ndarray,
-    labels: np.ndarray,
-    question_embeddings: np.ndarray,
-    layer_slices: Sequence[tuple[str, int, int]] = (),
+    corpus: Corpus,
     seed: int = 0,
     on_progress: Callable[[str, int, int], None] | None = None,
     *,
+    layer_slices: Sequence[tuple[str, int, int]] = (),
     names: dict[int, str] | None = None,
     null: np.ndarray | None = None,
     controls: dict[str, tuple[np.ndarray, np.ndarray]] | None = None,
-    texts: Sequence[str] | None = None,
 ) -> Structure:
     """Stresses, twins, and what stands beside them.
 
     Parameters
     ----------
-    directions
-        (n, P) float32 centred, unit norm or zero; an array, or `CentredRows`.
-    samples, indices, labels
-        (n,) sample id, number of the span within its sample, cluster (-1 is noise).
-    question_embeddings
-        (N, E), one row a sample in the order in which samples first appear; a zero row is unknown.
     layer_slices
         ``(name, start, stop)`` of each layer's block of a direction.
     names
-        Cluster → label.
+        Cluster → its name.
     null
         Cosines of random spans of different samples; None: drawn here.
     controls
         Kind → centred directions (m, P) and sample ids (m,) of what was captured beside the spans: their pairs of
         different samples join table ``cosines``.
-    texts
-        (n) what the spans say. With them, twins in other words are sought too.
 
     Raises
     ------
     ValueError
         Lengths that differ.
     """
-    labels = np.asarray(labels, dtype=np.int64)
-    traces = group_traces(np.asarray(samples, dtype=object), np.asarray(indices))
-    if not len(directions) == len(labels) == len(traces.order):
-        raise ValueError(
-            f"{len(directions)} directions, {len(labels)} labels and {len(traces.order)} sample ids; "
-            "give one of each per span"
-        )
-    if len(question_embeddings) != len(traces.ids):
-        raise ValueError(f"{len(question_embeddings)} question embeddings for {len(traces.ids)} samples")
     report = on_progress or (lambda stage, done, total: None)
+    spans, indices = _order(corpus)
     if null is None:
-        null = compute_null_cosines(directions, np.asarray(samples, dtype=object), seed=seed)
-    threshold, gap = compute_match_scale(null)
-    # From here on rows stand trace by trace, as they mostly do already.
-    is_ordered = np.array_equal(traces.order, np.arange(len(labels)))
-    if isinstance(directions, CentredRows):
-        rows: Rows = directions if is_ordered else directions.reorder(traces.order)
-    else:
-        rows = np.asarray(directions if is_ordered else directions[traces.order], dtype=np.float32)
-    numbers = np.asarray(indices, dtype=np.int64)[traces.order]
-    ordered = labels[traces.order]
-
-    sequences = make_sequences(labels, traces)
+        samples = np.asarray(corpus.samples, dtype=object)
+        null = compute_null_cosines(corpus.directions, samples, seed=seed)
+    traces = spans.traces
+    sequences = make_sequences(corpus.clusters, traces)
     stresses, mined = find_stresses(
         sequences, seed, on_progress=lambda done, total: report("stresses", done, total)
     )
     report("stresses", 1, 1)
-    numbered, searched, held = _draw_traces(traces, HELD_BYTES // (4 * rows.shape[1]), seed)
+    searched, held = _draw_traces(spans, HELD_BYTES // (4 * spans.directions.shape[1]), seed)
     search = find_twins(
-        rows[held],
         searched,
-        ordered[held],
-        question_embeddings[numbered],
-        threshold,
-        gap,
+        compute_match_scale(null),
         seed,
-        texts=None if texts is None else [texts[at] for at in traces.order[held].tolist()],
         on_progress=lambda done, total: report("twins", done, total),
     )
     report("twins", 1, 1)
+    kinds = controls or {}
     tables = {
-        "twins": tabulate_twins(search.twins, searched, numbers[held]),
-        "rewordings": tabulate_twins(search.rewordings, searched, numbers[held]),
-        "pairs": tabulate_pairs(search, searched, seed),
+        "twins": tabulate_twins(search.twins, searched.traces, indices[held]),
+        "rewordings": tabulate_twins(search.rewordings, searched.traces, indices[held]),
+        "pairs": tabulate_pairs(search, searched.traces, seed),
         "stresses": tabulate_stresses(stresses, names or {}),
-        "occurrences": tabulate_occurrences(stresses, traces, numbers),
-        "edges": _compute_edges(rows, traces, ordered),
-        **_compare_cosines(rows, traces.owners(), ordered, layer_slices, seed, controls or {}),
-        "best": _compare_best(rows, traces.ids[traces.owners()], controls or {}, seed),
+        "occurrences": tabulate_occurrences(stresses, traces, indices),
+        "edges": _compute_edges(spans),
+        **_compare_cosines(spans, layer_slices, seed, kinds),
+        "best": _compare_best(spans, kinds, seed),
     }
     report("tables", 1, 1)
-    info = {
-        "n_samples": len(traces.ids),
-        "n_stresses": int((tables["stresses"]["q_value"] < SIGNIFICANT).sum()),
-        "n_twins": int((tables["twins"]["q_value"] < SIGNIFICANT).sum()),
-        "n_rewordings": int((tables["rewordings"]["q_value"] < SIGNIFICANT).sum()),
-        "seed": seed,
-        "stresses": mined,
-        "twins": {
-            **search.info,
-            "n_traces": len(searched.ids),
-            "n_traces_left_out": len(traces.ids) - len(searched.ids),
-        },
+    counts = {
+        f"n_{name}": int((tables[name]["q_value"] < SIGNIFICANT).sum())
+        for name in ("stresses", "twins", "rewordings")
     }
-    return Structure(tables, info)
+    n_traces = {
+        "n_traces": len(searched.traces.ids),
+        "n_traces_left_out": len(traces.ids) - len(searched.traces.ids),
+    }
+    info = {"n_samples": len(traces.ids), **counts, "seed": seed, "stresses": mined}
+    return Structure(tables, {**info, "twins": {**search.info, **n_traces}})
 
 
-def _draw_traces(traces: Traces, most: int, seed: int) -> tuple[np.ndarray, Traces, np.ndarray]:
-    """Whole traces of at most ``most`` spans together: their numbers, themselves, and their places in ``order``."""
+def _order(corpus: Corpus) -> tuple[TracedSpans, np.ndarray]:
+    """Spans trace by trace, as they mostly stand already, and their indices (n,)."""
+    clusters = np.asarray(corpus.clusters, dtype=np.int64)
+    traces = group_traces(np.asarray(corpus.samples, dtype=object), np.asarray(corpus.indices))
+    directions, order = corpus.directions, traces.order
+    if not len(directions) == len(clusters) == len(order):
+        raise ValueError(
+            f"{len(directions)} directions, {len(clusters)} labels and {len(order)} sample ids; "
+            "give one of each per span"
+        )
+    if len(corpus.questions) != len(traces.ids):
+        raise ValueError(f"{len(corpus.questions)} question embeddings for {len(traces.ids)} samples")
+    is_ordered = np.array_equal(order, np.arange(len(order)))
+    if isinstance(directions, CentredRows):
+        rows: Rows = directions if is_ordered else directions.reorder(order)
+    else:
+        rows = np.asarray(directions if is_ordered else directions[order], dtype=np.float32)
+    texts = None if corpus.texts is None else [corpus.texts[row] for row in order.tolist()]
+    indices = np.asarray(corpus.indices, dtype=np.int64)[order]
+    return TracedSpans(rows, traces, clusters[order], corpus.questions, texts), indices
+
+
+def _draw_traces(spans: TracedSpans, most: int, seed: int) -> tuple[TracedSpans, np.ndarray]:
+    """Whole traces of at most ``most`` spans together, their directions held; and which rows these are."""
+    traces = spans.traces
     if len(traces.order) <= most:
-        return np.arange(len(traces.ids)), traces, np.arange(len(traces.order))
+        return replace(spans, directions=spans.directions[:]), np.arange(len(traces.order))
     sizes = np.diff(traces.offsets)
     drawn = np.random.default_rng(seed).permutation(len(sizes))
     drawn = np.sort(drawn[np.cumsum(sizes[drawn]) <= most])
-    places = np.concatenate([np.arange(*traces.offsets[t : t + 2]) for t in drawn])
+    rows = np.concatenate([np.arange(*traces.offsets[t : t + 2]) for t in drawn])
     offsets = np.concatenate([[0], np.cumsum(sizes[drawn])])
-    return drawn, Traces(traces.ids[drawn], np.arange(len(places)), offsets), places
+    texts = None if spans.texts is None else [spans.texts[row] for row in rows.tolist()]
+    return TracedSpans(
+        spans.directions[rows],
+        Traces(traces.ids[drawn], np.arange(len(rows)), offsets),
+        spans.clusters[rows],
+        spans.questions[drawn],
+        texts,
+    ), rows
 
 
-def _compute_edges(rows: Rows, traces: Traces, labels: np.ndarray) -> pd.DataFrame:
+def _compute_edges(spans: TracedSpans) -> pd.DataFrame:
     """Mean centred cosine of all pairs of spans of two clusters (or one) that are of different samples.
 
     Of more than 100,000 pairs of clusters the most aligned are kept.
     """
-    clusters, codes = np.unique(labels, return_inverse=True)
+    rows = spans.directions
+    clusters, codes = np.unique(spans.clusters, return_inverse=True)
     first = int(np.searchsorted(clusters, 0))  # noise sorts before the clusters
     clusters, codes = clusters[first:], codes - first
     count = len(clusters)
     sums = np.zeros((count, rows.shape[1]), dtype=np.float64)
     within, pairs = np.zeros((count, count)), np.zeros((count, count))
-    for start, stop, members in _iter_traces(rows, traces):
+    for start, stop, members in _iter_traces(rows, spans.traces):
         held = codes[start:stop]
         alive = held >= 0
         here, inverse, sizes = np.unique(held[alive], return_inverse=True, return_counts=True)
@@ -218,9 +230,7 @@ def _iter_traces(rows: Rows, traces: Traces) -> Iterator[tuple[int, int, np.ndar
 
 
 def _compare_cosines(
-    rows: Rows,
-    owners: np.ndarray,
-    labels: np.ndarray,
+    spans: TracedSpans,
     layer_slices: Sequence[tuple[str, int, int]],
     seed: int,
     controls: dict[str, tuple[np.ndarray, np.ndarray]],
@@ -231,9 +241,10 @@ def _compare_cosines(
     clusters without their content.
     """
     random = np.random.default_rng(seed)
+    rows, owners = spans.directions, spans.traces.owners()
     alive = find_alive(rows)
     one = np.where(alive, 0, -1)
-    same = np.where(alive, labels, -1)
+    same = np.where(alive, spans.clusters, -1)
     permuted = same.copy()
     permuted[same >= 0] = random.permutation(same[same >= 0])
     kinds = {"spans": one, "same cluster": same, "shuffled": permuted}
@@ -257,13 +268,13 @@ def _compare_cosines(
                 numbers = {"mean": mean, "ci_low": low, "ci_high": high, "n": len(pairs)}
                 layers.append({"layer": str(name), "set": kind, **numbers})
     return {
-        "layers": make_frame("layers", layers, {**name_floats("layers", 2, 5), "n": "int64"}),
+        "layers": make_frame("layers", layers),
         "cosines": cosines,
     }
 
 
 def _compare_best(
-    rows: Rows, owners: np.ndarray, controls: dict[str, tuple[np.ndarray, np.ndarray]], seed: int
+    spans: TracedSpans, controls: dict[str, tuple[np.ndarray, np.ndarray]], seed: int
 ) -> pd.DataFrame:
     """Every unit's cosine with its best partner of another sample, for controls and the spans of the same samples.
 
@@ -271,10 +282,11 @@ def _compare_best(
     whether units of a kind find their like. A larger pool has better partners, so all kinds are drawn to one size.
     """
     if not controls:
-        return make_frame("best", [], name_floats("best", 1, 2))
+        return make_frame("best", [])
     sampled = set().union(*(samples for _, samples in controls.values()))
+    owners = spans.traces.ids[spans.traces.owners()]
     inside = np.flatnonzero([owner in sampled for owner in owners])
-    pools = {**controls, "spans": (rows[inside], owners[inside])}
+    pools = {**controls, "spans": (spans.directions[inside], owners[inside])}
     pools = {kind: (x[(x != 0).any(axis=1)], o[(x != 0).any(axis=1)]) for kind, (x, o) in pools.items()}
     size = min(len(vectors) for vectors, _ in pools.values())
     random = np.random.default_rng(seed)

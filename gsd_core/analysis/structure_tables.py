@@ -1,19 +1,14 @@
 """The tables of a checkpoint's structure: what was found, as frames that a store takes and pages draw.
 
-TABLES                 columns of each table
-make_frame             rows as one of these tables
-name_floats            which of its columns are floats
+make_frame             rows as a table that ``STRUCTURE`` declares
 tabulate_twins         twins by rank
 tabulate_pairs         twins, other candidates and random pairs, for the picture of both similarities
 tabulate_stresses      stresses by rank
 tabulate_occurrences   where each stress occurs
-
-Nested values are JSON text.
 """
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -22,34 +17,19 @@ import pandas as pd
 from gsd_core.analysis.align import Traces
 from gsd_core.analysis.stresses import Stress
 from gsd_core.analysis.twins import Twin, TwinSearch
+from gsd_core.methods.analyze_method import STRUCTURE
 
-_TWIN_COLUMNS = (
-    *("rank", "a", "b", "structural", "semantic", "z_structural", "z_semantic", "score", "p_value"),
-    *("q_value", "n_aligned", "aligned", "pattern", "wording"),
-)
-TABLES = {
-    "twins": _TWIN_COLUMNS,
-    "rewordings": _TWIN_COLUMNS,  # twins whose reasonings are in other words
-    "pairs": ("a", "b", "structural", "semantic", "is_candidate"),
-    "stresses": (
-        *("stress", "pattern", "labels", "length", "support", "n_occurrences", "lift", "p_value", "q_value"),
-    ),
-    "occurrences": ("stress", "sample", "indices"),
-    "edges": ("cluster_a", "cluster_b", "cosine", "n"),
-    "layers": ("layer", "set", "mean", "ci_low", "ci_high", "n"),
-    "cosines": ("kind", "cosine"),
-    "best": ("kind", "cosine"),
-}
 SHOWN_PAIRS = 2_000
+_SCORES = ("structural", "semantic", "z_structural", "z_semantic", "score", "p_value", "q_value")
 
 
-def make_frame(name: str, rows: list[dict[str, Any]], kinds: dict[str, str]) -> pd.DataFrame:
-    """A table whose columns have their kinds also where it is empty; text is the default."""
-    frame = pd.DataFrame(rows, columns=list(TABLES[name]))
-    return frame.astype({column: kinds.get(column, "object") for column in TABLES[name]})
+def make_frame(name: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """A table with its declared columns, also where it is empty."""
+    return pd.DataFrame(rows, columns=STRUCTURE.names(name))
 
 
 def tabulate_twins(twins: list[Twin], traces: Traces, numbers: np.ndarray) -> pd.DataFrame:
+    """Twins in the order of their rank; ``numbers`` (n,) the index of each span in its trace, in the traces' order."""
     rows = []
     for rank, twin in enumerate(twins, start=1):
         start_a, start_b = traces.offsets[twin.a], traces.offsets[twin.b]
@@ -62,60 +42,48 @@ def tabulate_twins(twins: list[Twin], traces: Traces, numbers: np.ndarray) -> pd
                 "rank": rank,
                 "a": traces.ids[twin.a],
                 "b": traces.ids[twin.b],
-                **{key: getattr(twin, key) for key in TABLES["twins"][3:10]},
+                **{key: getattr(twin, key) for key in _SCORES},
                 "n_aligned": len(aligned),
-                "aligned": json.dumps(aligned),
+                "aligned": aligned,
                 "pattern": twin.pattern,
                 "wording": twin.wording,
             }
         )
-    counts = {"rank": "int64", "n_aligned": "int64"}
-    return make_frame("twins", rows, {**counts, "wording": "float64", **name_floats("twins", 3, 10)})
-
-
-def name_floats(name: str, start: int, stop: int) -> dict[str, str]:
-    return dict.fromkeys(TABLES[name][start:stop], "float64")
+    return make_frame("twins", rows)
 
 
 def tabulate_pairs(search: TwinSearch, traces: Traces, seed: int) -> pd.DataFrame:
     """Twins, a random part of the other candidates, and random pairs."""
     twins = {(twin.a, twin.b) for twin in search.twins[: SHOWN_PAIRS // 2]}
-    is_twin = np.array([(int(a), int(b)) in twins for a, b in search.pairs], dtype=bool)
+    is_twin = np.array([(int(a), int(b)) in twins for a, b in search.tested.pairs], dtype=bool)
     others = np.random.default_rng(seed).permutation(np.flatnonzero(~is_twin))
     shown = np.concatenate([np.flatnonzero(is_twin), others])[:SHOWN_PAIRS].astype(np.int64)
-    random = np.arange(min(len(search.random_pairs), SHOWN_PAIRS))
-    if len(search.random_pairs) > SHOWN_PAIRS:  # they are sorted by trace: the first would be of a few traces
-        random = np.random.default_rng(seed + 1).permutation(len(search.random_pairs))[:SHOWN_PAIRS]
-    parts = [
-        (search.pairs[shown], search.structural[shown], search.semantic[shown], True),
-        (
-            search.random_pairs[random],
-            search.random_structural[random],
-            search.random_semantic[random],
-            False,
-        ),
-    ]
+    n_random = len(search.random.pairs)
+    random = np.arange(n_random)
+    if n_random > SHOWN_PAIRS:  # they are sorted by trace: the first would be of a few traces
+        random = np.random.default_rng(seed + 1).permutation(n_random)[:SHOWN_PAIRS]
     frames = [
         pd.DataFrame(
             {
-                "a": traces.ids[pairs[:, 0]] if len(pairs) else [],
-                "b": traces.ids[pairs[:, 1]] if len(pairs) else [],
-                "structural": structural.astype(np.float64),
-                "semantic": semantic.astype(np.float64),
-                "is_candidate": np.full(len(pairs), is_candidate),
+                "a": traces.ids[scored.pairs[rows, 0]] if len(rows) else [],
+                "b": traces.ids[scored.pairs[rows, 1]] if len(rows) else [],
+                "structural": scored.structural[rows].astype(np.float64),
+                "semantic": scored.semantic[rows].astype(np.float64),
+                "is_candidate": np.full(len(rows), is_candidate),
             }
         ).astype({"a": object, "b": object})
-        for pairs, structural, semantic, is_candidate in parts
+        for scored, rows, is_candidate in ((search.tested, shown, True), (search.random, random, False))
     ]
     return pd.concat(frames, ignore_index=True)
 
 
 def tabulate_stresses(stresses: list[Stress], names: dict[int, str]) -> pd.DataFrame:
+    """Stresses, best first; ``names`` cluster → its name."""
     rows = [
         {
             "stress": number,
-            "pattern": json.dumps(each.pattern),
-            "labels": json.dumps([names.get(cluster, f"cluster {cluster}") for cluster in each.pattern]),
+            "pattern": list(each.pattern),
+            "labels": [names.get(cluster, f"cluster {cluster}") for cluster in each.pattern],
             "length": len(each.pattern),
             "support": each.support,
             "n_occurrences": len(each.traces),
@@ -125,16 +93,15 @@ def tabulate_stresses(stresses: list[Stress], names: dict[int, str]) -> pd.DataF
         }
         for number, each in enumerate(stresses)
     ]
-    counts = dict.fromkeys(("stress", "length", "support", "n_occurrences"), "int64")
-    return make_frame("stresses", rows, {**counts, **name_floats("stresses", 6, 9)})
+    return make_frame("stresses", rows)
 
 
 def tabulate_occurrences(stresses: list[Stress], traces: Traces, numbers: np.ndarray) -> pd.DataFrame:
+    """Every place of every stress; ``numbers`` (n,) as in `tabulate_twins`."""
     stress, sample, indices = [], [], []
     for number, each in enumerate(stresses):
         found = numbers[traces.offsets[each.traces][:, None] + each.places]
         stress += [number] * len(found)
         sample += traces.ids[each.traces].tolist()
-        indices += [json.dumps(row) for row in found.tolist()]
-    frame = pd.DataFrame({"stress": stress, "sample": sample, "indices": indices})
-    return frame.astype({"stress": "int64", "sample": object, "indices": object})
+        indices += found.tolist()
+    return pd.DataFrame({"stress": stress, "sample": sample, "indices": pd.Series(indices, dtype=object)})

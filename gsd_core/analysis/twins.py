@@ -1,6 +1,7 @@
 """Structural twins: samples whose reasoning is aligned while their questions speak of different things.
 
 Twin                     one such pair with its scores and aligned spans
+ScoredPairs              pairs of traces with both similarities
 TwinSearch               twins, tested pairs and random pairs, as `find_twins` gives them
 compute_trace_vectors    one direction a trace, for the nearest-neighbour index
 find_candidates          pairs of traces worth an alignment
@@ -14,20 +15,23 @@ n spans, P sketch width, N traces, E embedding width, m pairs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
 
 from gsd_core.analysis.align import (
+    MatchScale,
+    TracedSpans,
     Traces,
     compute_local_alignment,
     compute_pair_scores,
     make_shuffles,
 )
 from gsd_core.analysis.manifold import compute_knn
+from gsd_core.comparison.centring import Rows
 from gsd_core.comparison.nulls import compute_q_values
 from gsd_core.comparison.wording import Wording, make_wording
 
@@ -70,31 +74,32 @@ class Twin:
         return self.z_structural - self.z_semantic
 
 
-@dataclass(frozen=True)
-class TwinSearch:
-    """``twins`` by descending score, ``rewordings`` those of them in other words, and more such, by descending
-    ``structural``; ``pairs`` (m, 2) tested with ``structural``, ``semantic``, ``p_values`` and
-    ``q_values`` (m,); ``random_pairs`` (r, 2) with theirs; ``info`` plain numbers."""
+class ScoredPairs(NamedTuple):
+    """``pairs`` (m, 2) of traces with their ``structural`` and ``semantic`` similarity (m,)."""
 
-    twins: list[Twin]
-    rewordings: list[Twin]
     pairs: np.ndarray
     structural: np.ndarray
     semantic: np.ndarray
-    p_values: np.ndarray
-    q_values: np.ndarray
-    random_pairs: np.ndarray
-    random_structural: np.ndarray
-    random_semantic: np.ndarray
+
+
+@dataclass(frozen=True)
+class TwinSearch:
+    """``twins`` by descending score, ``rewordings`` those of them in other words, and more such, by descending
+    ``structural``; ``tested`` and ``random`` pairs; ``info`` plain numbers."""
+
+    twins: list[Twin]
+    rewordings: list[Twin]
+    tested: ScoredPairs
+    random: ScoredPairs
     info: dict[str, Any]
 
 
-def compute_trace_vectors(directions: np.ndarray, traces: Traces) -> np.ndarray:
+def compute_trace_vectors(directions: Rows, traces: Traces) -> np.ndarray:
     """(N, P) float32 mean direction of each trace at unit norm, zero where it has none. ``directions`` (n, P) in
     ``traces.order``."""
     if not len(traces.ids):
         return np.zeros((0, directions.shape[1]), dtype=np.float32)
-    return _to_unit(np.add.reduceat(directions, traces.offsets[:-1], axis=0))
+    return _to_unit(np.add.reduceat(directions[:], traces.offsets[:-1], axis=0))
 
 
 def find_candidates(
@@ -147,16 +152,11 @@ def find_candidates(
 
 
 def find_twins(
-    directions: np.ndarray,
-    traces: Traces,
-    labels: np.ndarray,
-    semantic: np.ndarray,
-    threshold: float,
-    gap: float,
+    spans: TracedSpans,
+    scale: MatchScale,
     seed: int = 0,
     *,
     top: int = 1_000,
-    texts: Sequence[str] | None = None,
     pairs: np.ndarray | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> TwinSearch:
@@ -164,127 +164,142 @@ def find_twins(
 
     Mean, spread and median are those of up to 4,000 random pairs. p stands against all tested pairs with their spans in
     shuffled order, pooled; q is Benjamini and Hochberg's over all tested pairs; for ``rewordings`` both are over the
-    tested pairs in other words. At most 10 twins have one
-    cluster pattern (patterns of noise alone say nothing and are not counted), so that one procedure does not fill
-    the list.
+    tested pairs in other words. At most 10 twins have one cluster pattern (patterns of noise alone say nothing and are
+    not counted), so that one procedure does not fill the list.
 
     Parameters
     ----------
-    directions, labels
-        (n, P) and (n,) in ``traces.order``; label -1 is noise.
-    semantic
-        (N, E) embeddings of the questions, unit norm; a zero row (unknown) has cosine 0 with all.
-    texts
-        (n) what the spans say, in ``traces.order``: without them ``rewordings`` is empty.
+    spans
+        Without texts ``rewordings`` is empty.
+    scale
+        Of `compute_match_scale`.
+    top
+        Most twins, and most rewordings.
     pairs
         (m, 2) to test in place of `find_candidates` (brute force).
     """
-    n = len(traces.ids)
-    semantic = _to_unit(semantic)
-    random_pairs = _draw_pairs(n, N_RANDOM, seed)
-    random_semantic = _pair_cosines(semantic, random_pairs)
-    limit = float(np.median(random_semantic)) if len(random_pairs) else 1.0
-    words = make_wording(texts, traces.owners()) if texts is not None else None
-    wording = make_wording(_join(texts, traces), np.arange(n)) if texts is not None else None
+    traces, n = spans.traces, len(spans.traces.ids)
+    semantic = _to_unit(spans.questions)
+    random, _ = _score(spans, scale, semantic, _draw_pairs(n, N_RANDOM, seed))
+    limit = float(np.median(random.semantic)) if len(random.pairs) else 1.0
+    words = make_wording(spans.texts, traces.owners()) if spans.texts is not None else None
+    wording = make_wording(spans.join_texts(), np.arange(n)) if spans.texts is not None else None
     if pairs is None:
-        vectors = compute_trace_vectors(directions, traces)
-        bags = [
-            np.unique(labels[a:b][labels[a:b] >= 0])
-            for a, b in zip(traces.offsets[:-1], traces.offsets[1:], strict=True)
-        ]
-        pairs = find_candidates(vectors, semantic, bags, limit, seed, wording)
+        vectors = compute_trace_vectors(spans.directions, traces)
+        pairs = find_candidates(vectors, semantic, spans.list_clusters(), limit, seed, wording)
     n_shuffles = int(np.clip(-(-_NULL_SIZE // max(len(pairs), 1)), _FEWEST_SHUFFLES, _MOST_SHUFFLES))
     shuffles = make_shuffles(traces, n_shuffles, seed + 1)
-    structural, shuffled = compute_pair_scores(
-        directions, traces, pairs, threshold, gap, shuffles, on_progress
-    )
-    random_structural, _ = compute_pair_scores(directions, traces, random_pairs, threshold, gap)
-    p_values, q_values = compute_q_values(structural, shuffled.ravel())
-    found = _pair_cosines(semantic, pairs)
-    z_structural, z_semantic = (
-        _standardise(structural, random_structural),
-        _standardise(found, random_semantic),
-    )
-    score = z_structural - z_semantic
+    tested, shuffled = _score(spans, scale, semantic, pairs, shuffles, on_progress)
 
-    def walk(
-        eligible: np.ndarray, by: np.ndarray, p_of: np.ndarray, q_of: np.ndarray, most_alike: float = 1.1
-    ) -> list[Twin]:
-        """The best of ``eligible`` rows of ``pairs``, a few for each cluster pattern."""
-        ranked = eligible[np.lexsort((pairs[eligible, 1], pairs[eligible, 0], -by[eligible]))]
-        chosen: list[Twin] = []
-        held: dict[str, int] = {}
-        for at in ranked[:MOST_WALKED]:
-            a, b = int(pairs[at, 0]), int(pairs[at, 1])
-            aligned = align_pair(directions, traces, a, b, threshold, gap)
-            alike = _compare_words(words, traces, a, b, aligned)
-            if alike > most_alike:
-                continue
-            pattern = _name_pattern(labels, traces, a, b, aligned)
-            if held.get(pattern, 0) >= PER_PATTERN and pattern.strip("·-"):
-                continue
-            held[pattern] = held.get(pattern, 0) + 1
-            chosen.append(
-                Twin(
-                    a,
-                    b,
-                    structural=float(structural[at]),
-                    semantic=float(found[at]),
-                    z_structural=float(z_structural[at]),
-                    z_semantic=float(z_semantic[at]),
-                    p_value=float(p_of[at]),
-                    q_value=float(q_of[at]),
-                    aligned=aligned,
-                    pattern=pattern,
-                    wording=alike,
-                )
-            )
-            if len(chosen) == top:
-                break
-        return chosen
-
-    is_far = found <= limit
-    eligible = np.flatnonzero(is_far & (structural > 0))
-    twins = walk(eligible, score, p_values, q_values)
+    ranking = _Ranking(spans, scale, words, tested, random, top)
+    is_far, is_aligned = tested.semantic <= limit, tested.structural > 0
+    everywhere = np.ones(len(pairs), dtype=bool)
+    twins = ranking.walk(is_far & is_aligned, ranking.scores, *_judge(tested, shuffled, everywhere))
     # Pairs in other words are a question of their own: few of them align at all, their shuffles score less, and a far
     # question must not make up for reasoning that hardly aligns.
     is_other = np.zeros(len(pairs), dtype=bool)
     rewordings: list[Twin] = []
     if wording is not None and words is not None:
         is_other = is_far & (wording.compute_pairs(*pairs.T) <= wording.limit)
-        own_p, own_q = np.ones((2, len(pairs)))
-        own_p[is_other], own_q[is_other] = compute_q_values(structural[is_other], shuffled[is_other].ravel())
-        rewordings = walk(np.flatnonzero(is_other & (structural > 0)), structural, own_p, own_q, words.limit)
+        judged = _judge(tested, shuffled, is_other)
+        rewordings = ranking.walk(is_other & is_aligned, tested.structural, *judged, words.limit)
     info = {
         "n_pairs_tested": len(pairs),
-        "n_pairs_eligible": len(eligible),
+        "n_pairs_eligible": int((is_far & is_aligned).sum()),
         "n_shuffles": n_shuffles,
         "semantic_median": limit,
         "n_pairs_other_words": int(is_other.sum()),
         "other_words_null_p95": float(np.quantile(shuffled[is_other], 0.95)) if is_other.any() else None,
         "words_limit": words.limit if words is not None else None,
-        "threshold": threshold,
-        "gap": gap,
+        **scale._asdict(),
         "per_pattern": PER_PATTERN,
         "structural_null_p95": float(np.quantile(shuffled, 0.95)) if shuffled.size else None,
     }
-    return TwinSearch(
-        twins,
-        rewordings,
-        pairs,
-        structural,
-        found,
-        p_values,
-        q_values,
-        random_pairs,
-        random_structural,
-        random_semantic,
-        info,
+    return TwinSearch(twins, rewordings, tested, random, info)
+
+
+def _score(
+    spans: TracedSpans,
+    scale: MatchScale,
+    semantic: np.ndarray,
+    pairs: np.ndarray,
+    shuffles: np.ndarray | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> tuple[ScoredPairs, np.ndarray]:
+    """Both similarities of ``pairs`` (m, 2), and the structural one in shuffled orders (m, R)."""
+    found, shuffled = compute_pair_scores(
+        spans.directions, spans.traces, pairs, *scale, shuffles, on_progress
     )
+    return ScoredPairs(pairs, found, _pair_cosines(semantic, pairs)), shuffled
+
+
+def _judge(tested: ScoredPairs, shuffled: np.ndarray, is_judged: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """p and q (m,) of some pairs among themselves, 1 for the others."""
+    p_values, q_values = np.ones((2, len(is_judged)))
+    p_values[is_judged], q_values[is_judged] = compute_q_values(
+        tested.structural[is_judged], shuffled[is_judged].ravel()
+    )
+    return p_values, q_values
+
+
+class _Ranking:
+    """Tested pairs on their way to twins; ``scores`` (m,) z(structural) − z(semantic)."""
+
+    def __init__(
+        self,
+        spans: TracedSpans,
+        scale: MatchScale,
+        words: Wording | None,
+        tested: ScoredPairs,
+        random: ScoredPairs,
+        top: int,
+    ) -> None:
+        self._spans, self._scale, self._words, self._tested, self._top = spans, scale, words, tested, top
+        self._z_structural = _standardise(tested.structural, random.structural)
+        self._z_semantic = _standardise(tested.semantic, random.semantic)
+        self.scores = self._z_structural - self._z_semantic
+
+    def walk(
+        self,
+        is_eligible: np.ndarray,
+        by: np.ndarray,
+        p_values: np.ndarray,
+        q_values: np.ndarray,
+        most_alike: float = 1.1,
+    ) -> list[Twin]:
+        """The best eligible pairs, a few for each cluster pattern, whose aligned spans' words are alike up to
+        ``most_alike``."""
+        pairs, eligible = self._tested.pairs, np.flatnonzero(is_eligible)
+        ranked = eligible[np.lexsort((pairs[eligible, 1], pairs[eligible, 0], -by[eligible]))]
+        chosen: list[Twin] = []
+        held: dict[str, int] = {}
+        for at in ranked[:MOST_WALKED]:
+            a, b = int(pairs[at, 0]), int(pairs[at, 1])
+            aligned = align_pair(self._spans.directions, self._spans.traces, a, b, *self._scale)
+            alike = _compare_words(self._words, self._spans.traces, a, b, aligned)
+            if alike > most_alike:
+                continue
+            pattern = _name_pattern(self._spans, a, b, aligned)
+            if held.get(pattern, 0) >= PER_PATTERN and pattern.strip("·-"):
+                continue
+            held[pattern] = held.get(pattern, 0) + 1
+            numbers = {
+                "structural": self._tested.structural,
+                "semantic": self._tested.semantic,
+                "z_structural": self._z_structural,
+                "z_semantic": self._z_semantic,
+                "p_value": p_values,
+                "q_value": q_values,
+            }
+            values = {name: float(column[at]) for name, column in numbers.items()}
+            chosen.append(Twin(a, b, **values, aligned=aligned, pattern=pattern, wording=alike))
+            if len(chosen) == self._top:
+                break
+        return chosen
 
 
 def align_pair(
-    directions: np.ndarray, traces: Traces, a: int, b: int, threshold: float, gap: float
+    directions: Rows, traces: Traces, a: int, b: int, threshold: float, gap: float
 ) -> list[tuple[int, int, float]]:
     """``(k_a, k_b, cosine)`` of the best run of two traces, by place in the trace; ``directions`` in
     ``traces.order``."""
@@ -292,12 +307,6 @@ def align_pair(
     cosines = np.asarray(rows_a, dtype=np.float32) @ np.asarray(rows_b, dtype=np.float32).T
     _, aligned = compute_local_alignment(cosines - np.float32(threshold), gap)
     return [(i, j, float(cosines[i, j])) for i, j in aligned]
-
-
-def _join(texts: Sequence[str], traces: Traces) -> list[str]:
-    """(N) what the traces say."""
-    borders = zip(traces.offsets[:-1], traces.offsets[1:], strict=True)
-    return ["\n".join(texts[start:stop]) for start, stop in borders]
 
 
 def _compare_words(
@@ -379,13 +388,11 @@ def _share_rare(bags: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(pairs).astype(np.int64)
 
 
-def _name_pattern(
-    labels: np.ndarray, traces: Traces, a: int, b: int, aligned: list[tuple[int, int, float]]
-) -> str:
+def _name_pattern(spans: TracedSpans, a: int, b: int, aligned: list[tuple[int, int, float]]) -> str:
     """The clusters of the aligned spans in ``a``, or in ``b`` where those are noise: ``3-7-·-1``."""
     names = []
     for i, j, _ in aligned:
-        left, right = labels[traces.offsets[a] + i], labels[traces.offsets[b] + j]
-        label = left if left >= 0 else right
-        names.append(str(int(label)) if label >= 0 else "·")
+        left, right = (spans.clusters[spans.traces.offsets[t] + k] for t, k in ((a, i), (b, j)))
+        cluster = left if left >= 0 else right
+        names.append(str(int(cluster)) if cluster >= 0 else "·")
     return "-".join(names)

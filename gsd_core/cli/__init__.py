@@ -1,8 +1,9 @@
-"""The command line: words in, one result and an exit code out.
+"""The command line: arguments in, one result and an exit code out.
 
 command_line     run one command
-command_parser   the flags of every command
-command_context  what every command gets beside its own flags
-commands         from flags to a stage
-reports          a stage's result as a person reads it
+command_parser   flags of every command
+command_context  workspace, progress and output of a command
+demo_command     ``gsd demo``
+serve_command    ``gsd serve``
+doctor_command   ``gsd doctor``
 """

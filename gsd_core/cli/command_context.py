@@ -1,6 +1,6 @@
-"""What every command gets beside its own flags.
+"""What every command gets besides its own flags.
 
-Context   workspace, progress, and where the one result goes
+Context   workspace, progress and output
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from gsd_core.console.output import compute_json_value
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Context:
-    """What every command gets beside its own flags."""
+    """Workspace, progress and output of one command."""
 
     def __init__(
         self,
@@ -33,13 +34,13 @@ class Context:
         self.workspace_uri, self.is_json, self.quiet, self.debug = workspace_uri, is_json, quiet, debug
         self._out = out
         self.resume_flag = ""
-        """What the command line needs besides, to go on after an interruption (``--resume``)."""
+        """The flag that resumes the command after an interruption."""
         self._has_emitted = False
         self._progress: Progress | None = None
 
     @property
     def progress(self) -> Progress:
-        """The command's progress, made when first asked for."""
+        """The command's progress, created on first use."""
         if self._progress is None:
             from gsd_core.console.progress import Progress
 
@@ -47,13 +48,20 @@ class Context:
         return self._progress
 
     def open_workspace(self, create: bool = False) -> Workspace:
-        """The workspace; with ``create`` a missing one is made, else it raises ``UserError``."""
+        """The workspace. A missing one is created with ``create``; else it raises ``UserError``."""
         from gsd_core.store import Workspace
 
         return Workspace.open(self.workspace_uri, create=create)
 
+    def find_workspace(self, needs: str) -> Workspace | None:
+        """The workspace for a command that ``needs`` it so (``registry.method.Command``), or None."""
+        is_missing = "://" not in self.workspace_uri and not Path(self.workspace_uri).exists()
+        if needs == "nothing" or (needs == "workspace if there" and is_missing):
+            return None
+        return self.open_workspace(create=needs == "new workspace")
+
     def emit(self, result: dict[str, Any], text: Callable[[], str] | str = "") -> None:
-        """Hand over the command's one result: JSON with ``--json``, else ``text`` for a person."""
+        """Print the command's one result: JSON with ``--json``, else ``text``."""
         if self._has_emitted:
             raise RuntimeError("a command has one result")
         self.close()
@@ -68,7 +76,7 @@ class Context:
             self._out.flush()
 
     def emit_failure(self, message: str, code: int, **more: object) -> None:
-        """One ``error: …`` line on standard error; with ``--json`` the one object says the same."""
+        """Print one line on standard error; with ``--json`` also a JSON object that says the same."""
         self.close()
         print(message, file=sys.stderr, flush=True)  # noqa: T201
         if self.is_json and not self._has_emitted:
@@ -76,6 +84,6 @@ class Context:
                 self.emit({"error": message.removeprefix("error: "), "exit": code, **more})
 
     def close(self) -> None:
-        """Take the progress bar down."""
+        """Remove the progress bar."""
         if self._progress is not None:
             self._progress.close()

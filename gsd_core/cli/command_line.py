@@ -1,10 +1,10 @@
 """The command line: arguments in, exit code out.
 
-main  run one command; 0 done, 1 internal failure, 2 the user's input, 130 interrupted
+main  run one command; 0 done, 1 internal failure, 2 wrong input, 130 interrupted
 
-Standard output belongs to the result. With ``--json`` that is exactly one JSON object, also where the command
-fails (``{"error": …, "exit": …}``); whatever libraries print there is sent to standard error. A command that
-goes on after its result (``serve``) emits it early.
+Standard output holds only the result. With ``--json`` it is exactly one JSON object, also after a failure
+(``{"error": …, "exit": …}``); what libraries print goes to standard error. A command that keeps running (``serve``)
+prints its result early.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TextIO
+from collections.abc import Iterator, Sequence
+from typing import TextIO
 
 from gsd_core.cli.command_context import Context
-from gsd_core.cli.command_parser import make_parser, parse_arguments
+from gsd_core.cli.command_parser import Parsed, make_parser, parse_arguments
+from gsd_core.console.place import choose_workspace
 from gsd_core.console.threads import let_threads_yield
 from gsd_core.errors import Interrupted, UserError
-
-DEFAULT_WORKSPACE = "./gsd-workspace"
+from gsd_core.registry.catalog import load
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code. Never raises on bad input; a stop by signal returns 130."""
+    """Run one command and return its exit code. It does not raise on bad input; a stop by signal returns 130."""
     let_threads_yield()  # before a command loads torch
     words = list(sys.argv[1:] if argv is None else argv)
     with _result_stream("--json" in words) as out:
@@ -43,17 +43,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         except Interrupted as stop:
             resume = stop.resume or _command_line(words)
             context.emit_failure(
-                f"interrupted, finished work is kept, go on with: {resume}", 130, resume=resume
+                f"interrupted, finished work is kept, resume with: {resume}", 130, resume=resume
             )
             return 130
         except KeyboardInterrupt:
             resume = _command_line(words, context.resume_flag)
             context.emit_failure(
-                f"interrupted, finished work is kept, go on with: {resume}", 130, resume=resume
+                f"interrupted, finished work is kept, resume with: {resume}", 130, resume=resume
             )
             return 130
         except BrokenPipeError:
-            # The reader of our output has gone (`gsd … | head`); keep Python from complaining about it at exit.
+            # The reader of our output is gone (`gsd … | head`); this prevents Python's message at exit.
             with contextlib.suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
             return 1
@@ -80,18 +80,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str], context: Context) -> int:
-    flags = parse_arguments(make_parser(), words)
-    context.is_json, context.quiet, context.debug = flags.json, flags.quiet, flags.debug
-    context.workspace_uri = flags.workspace or os.environ.get("GSD_WORKSPACE") or DEFAULT_WORKSPACE
-    # A command's rooms (and their libraries) are loaded only when it runs: `gsd --help` stays quick.
-    from gsd_core.cli import commands
+    asked = parse_arguments(make_parser(), words)
+    context.is_json, context.quiet, context.debug = asked.is_json, asked.is_quiet, asked.is_debug
+    context.workspace_uri = choose_workspace(asked.workspace)
+    context.resume_flag = asked.command.job.resume if asked.command.job else ""
+    if asked.command.needs == "context":
+        return load(asked.command.run)(context, asked.options) or 0
+    return _run_stage(asked, context)
 
-    run: Callable[[Context, Any], int | None] = getattr(commands, flags.function)
-    return run(context, flags) or 0
+
+def _run_stage(asked: Parsed, context: Context) -> int:
+    """Run a command that returns its result. Its code and libraries are loaded only here."""
+    workspace = context.find_workspace(asked.command.needs)
+    result = load(asked.command.run)(workspace, asked.options, context.progress)
+    describe = load(asked.command.describe)
+    context.emit(result, lambda: describe(result))
+    return 0
 
 
 def _command_line(words: Sequence[str], more: str = "") -> str:
-    """The line that was typed, without ``--json``, with ``more`` if it is not there yet."""
+    """The command as typed, without ``--json``, with ``more`` if it is missing."""
     words = [word for word in words if word != "--json"]
     words += [more] if more and more not in words else []
     return " ".join(shlex.join(["gsd", *words]).split())
@@ -105,9 +113,9 @@ def _show_trace(context: Context) -> None:
 
 @contextlib.contextmanager
 def _result_stream(is_json: bool) -> Iterator[TextIO]:
-    """Standard output for the result alone: with ``--json``, everybody else's prints go to standard error.
+    """Standard output for the result only: with ``--json``, all other prints go to standard error.
 
-    The file descriptor is moved too, so that libraries written in C and child processes cannot slip in.
+    The file descriptor is redirected too, because libraries in C and child processes write to it.
     """
     original = sys.stdout
     if not is_json:
@@ -143,7 +151,7 @@ def _result_stream(is_json: bool) -> Iterator[TextIO]:
 
 @contextlib.contextmanager
 def _stop_signals() -> Iterator[None]:
-    """SIGINT and SIGTERM both raise KeyboardInterrupt, also where a shell started us with SIGINT ignored."""
+    """SIGINT and SIGTERM raise KeyboardInterrupt, even if the shell started this process with SIGINT ignored."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

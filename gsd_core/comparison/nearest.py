@@ -1,21 +1,76 @@
 """Aligned spans: the nearest directions of *other* samples.
 
-compute_neighbors    indices and cosines of the best aligned spans, the query's own sample left out
+Directions           centred directions of a checkpoint with their null and, where it is needed, an index
+Neighbors            the best aligned spans of one span
+find_neighbors       Neighbors: the one answer of ``gsd neighbors`` and of the pages
+compute_neighbors    indices and cosines of the best aligned rows of an array
 
-A cosine is no finding by itself: show it with p or q from `nulls`.
+A cosine is no finding by itself: it stands beside its q.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import numpy as np
 
-from gsd_core.comparison.centring import check_finite
+from gsd_core.comparison.centring import Rows, check_finite, find_alive
+from gsd_core.comparison.nulls import Null
+from gsd_core.comparison.wording import Wording
 
 BATCH = 16_384
 
+Search = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Directions:
+    """Directions of a checkpoint as everything compares them; made by ``gsd_core.store.load_directions``.
+
+    ``rows`` (n, P) float32, centred, unit norm (zero where the gradient is zero), in capture order: an array, or of a
+    run too big to be held `CentredRows`. ``search``, where the store has an index for rows that are not held: row and
+    number → the best rows of other samples and their cosines.
+    """
+
+    rows: Rows
+    null: Null
+    search: Search | None = None
+
+
+class Neighbors(NamedTuple):
+    """``rows`` (r,), best first, with ``cosines`` and ``q_values`` (r,); chosen from ``n_candidates`` spans."""
+
+    rows: np.ndarray
+    cosines: np.ndarray
+    q_values: np.ndarray
+    n_candidates: int
+
+
+def find_neighbors(
+    directions: Directions, row: int, samples: np.ndarray, top: int, wording: Wording | None = None
+) -> Neighbors:
+    """The ``top`` spans of other samples by cosine with span ``row``. Source: methods §1.4, "ours".
+
+    ``samples`` (n,) ids or numbers; with ``wording`` only spans that say it in other words are candidates. q is
+    Benjamini and Hochberg's over all candidates against the stricter null; where an index was asked, candidates that
+    it did not give count as p = 1.
+    """
+    if directions.search is not None and wording is None:
+        rows, cosines = directions.search(row, top)
+        n_candidates = int(np.count_nonzero(samples != samples[row]))
+        return Neighbors(rows, cosines, directions.null.compute_q_values(cosines, n_candidates), n_candidates)
+    rows, cosines = compute_neighbors(directions.rows, row, samples, top=len(samples))
+    if wording is not None:
+        is_other = wording.compute_cosines([row])[0, rows] <= wording.limit
+        rows, cosines = rows[is_other], cosines[is_other]
+    q_values = directions.null.compute_q_values(cosines)
+    return Neighbors(rows[:top], cosines[:top], q_values[:top], len(rows))
+
 
 def compute_neighbors(
-    directions: np.ndarray,
+    directions: Rows,
     query: int | np.ndarray,
     samples: np.ndarray,
     top: int = 10,
@@ -26,9 +81,9 @@ def compute_neighbors(
     Parameters
     ----------
     directions
-        (n, P) centred, unit norm or zero. Zero rows have no direction and are never neighbours.
+        (n, P) centred, unit norm or zero, read in batches. Zero rows have no direction and are never neighbours.
     query
-        Row number, or a (P,) direction of any length centred in the same way (`apply_centring`).
+        Row number, or a (P,) direction of any length centred in the same way (`Centring.apply`).
     samples
         (n,) sample id of each row. The query row's own sample is left out.
     exclude_sample
@@ -65,12 +120,14 @@ def compute_neighbors(
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
 
     cosines = np.empty(n, dtype=np.float32)
-    candidate = np.ones(n, dtype=bool) if exclude_sample is None else np.asarray(samples != exclude_sample)
+    is_candidate = np.ones(n, dtype=bool) if exclude_sample is None else np.asarray(samples != exclude_sample)
     for start in range(0, n, BATCH):
         rows = np.asarray(directions[start : start + BATCH], dtype=np.float32)
-        cosines[start : start + BATCH] = rows @ (vector / length)
-        candidate[start : start + BATCH] &= np.any(rows != 0, axis=1)
-    indices = np.flatnonzero(candidate)
+        part = cosines[start : start + BATCH]
+        part[...] = rows @ (vector / length)
+        at_zero = np.flatnonzero(part == 0)  # a row without direction is one of these
+        is_candidate[start + at_zero] &= find_alive(rows[at_zero])
+    indices = np.flatnonzero(is_candidate)
     if top < len(indices):
         # Everything as good as the last place first, so that ties are settled by row order and not by chance.
         last = np.partition(cosines[indices], len(indices) - top)[len(indices) - top]

@@ -2,8 +2,6 @@
 
 Verdict           what was found, a headline, the numbers behind it
 compute_verdict   best gradient beside best baseline of one checkpoint
-
-It stands beside ``types`` because both the stages and the pages say it, and neither may import the other.
 """
 
 from __future__ import annotations

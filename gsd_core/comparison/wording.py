@@ -2,11 +2,11 @@
 
 Wording        the words of texts as sparse rows, and how alike two may be to count as other words
 make_wording   from texts and the samples they belong to
+MOST_WORDED    of more spans neighbours in other words are not sought
 
 Two texts are in other words where they share no more words than 95 % of random pairs of different samples do: cosine of
 TF-IDF over words, numbers and signs left out [ours]. Words and not sentence embeddings, because those rise with
-meaning, which is what must stay free. It stands beside ``types`` because both the stages and the pages use it, and
-neither may import the other. Shapes: n texts, V words.
+meaning, which is what must stay free. Shapes: n texts, V words.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 import scipy.sparse as sp
 
 N_PAIRS, SEED, SHARE = 20_000, 0, 0.95
+MOST_WORDED = 300_000  # spans of which one's neighbours in other words are sought: some ten seconds, once
 MOST = 0.5  # where templates make most texts alike, half the words in common is still not other words
 _WORD = re.compile(r"[^\W\d_]+")
 _BLOCK = 100_000

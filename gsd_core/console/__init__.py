@@ -1,6 +1,8 @@
-"""What stages and commands say while they work: numbers in text, progress.
+"""Output and progress of commands, and files that they write.
 
-output     numbers, tables and JSON values as a person or a script reads them
-progress   a bar for a person, a file for a page
+output     numbers, tables and JSON values
+progress   a bar in the terminal, a file for the pages
+files      a file that is written whole or not at all
+place      the default workspace
 threads    how the threads of numeric libraries wait
 """

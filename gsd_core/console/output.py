@@ -1,11 +1,12 @@
-"""What leaves the command line: numbers a person can read, values that JSON can hold.
+"""Output of commands: text for a person, values for JSON.
 
+SHOWN_ROWS          how many rows of a long list are printed
 compute_json_value  numpy, pandas, paths, NaN → plain JSON values (NaN and infinities become null)
 format_table        rows of cells → one aligned text table
 format_count        12345.6 → "12,346"
 format_seconds      3725 → "1 h 02 min"
 format_bytes        2_500_000 → "2.4 MiB"
-format_text         text of a data set on one line, cut, without control characters
+format_text         text on one line, cut, without control characters
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
+SHOWN_ROWS = 20  # --json has the whole list
+
 
 def compute_json_value(value: Any) -> Any:
-    """``value`` as plain JSON values: NaN and infinities become None, arrays lists, others text."""
+    """``value`` as plain JSON values: NaN and infinities become None, arrays become lists, the rest becomes text."""
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, int):
@@ -43,7 +46,7 @@ def compute_json_value(value: Any) -> Any:
 
 
 def format_text(text: object, width: int = 60) -> str:
-    """``text`` on one line of at most ``width`` characters; control characters cannot reach the terminal."""
+    """``text`` on one line of at most ``width`` characters, without control characters."""
     line = " ".join(str(text).split())
     line = "".join(char if unicodedata.category(char)[0] != "C" else "·" for char in line)
     return line if len(line) <= width else line[: width - 1] + "…"
@@ -57,7 +60,7 @@ def format_count(number: float) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """A duration as a person says it."""
+    """A duration, for example ``1 h 02 min``."""
     if seconds < 60:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     if seconds < 3600:
@@ -74,9 +77,9 @@ def format_bytes(n_bytes: float) -> str:
 
 
 def format_table(columns: Sequence[str], rows: Sequence[Sequence[object]], wide: str | None = None) -> str:
-    """One aligned table. Numbers stand to the right; the column named ``wide`` is cut to the width that is left.
+    """One aligned table, numbers to the right. The column named ``wide`` is cut to the remaining width.
 
-    Cells are shown as text only: no markup of the data reaches the terminal.
+    Markup in cells is printed as text.
     """
     import rich.box
     import rich.console

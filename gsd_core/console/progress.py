@@ -1,12 +1,13 @@
-"""Progress of long stages: a bar for a person, a file for a page.
+"""Progress of long stages: a bar in the terminal, a file for the pages.
 
-Progress  one command's progress; opens stages one after the other
-Stage     one stage: ``advance`` it as work is finished, ``show`` what is under way
+Progress  progress of one command; opens its stages in turn
+Stage     one stage; ``advance`` it when work is done, ``show`` what is under way
+FILE_INTERVAL_S, BAR_INTERVAL_S, LINE_INTERVAL_S, RATE_WINDOW_S   how often each is updated, and the span of rates
+BEAT_INTERVAL_S   how long a stage may report nothing until a thread says that it still works
 
-A terminal gets a bar with rate, time left and memory; anything else gets a line now and then. Where the
-environment names ``GSD_PROGRESS_FILE``, the same numbers are written there as JSON, whole at every moment:
-``{stage, done, total, unit, rate_per_s, eta_s, memory_bytes, updated, notes}`` (``updated`` in seconds since
-1970). Where a stage reports nothing for some seconds, a thread says that it still works, and for how long.
+A terminal shows a bar with rate, time left and memory; other streams get a line every 8 seconds. If
+``$GSD_PROGRESS_FILE`` is set, the numbers are also written there as JSON, whole at every moment: ``{stage, done, total,
+unit, rate_per_s, eta_s, memory_bytes, updated, notes}``. ``updated`` is in seconds since 1970.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Stage:
     Attributes
     ----------
     done, total
-        Finished and expected work in ``unit``; ``total`` is None where it is not known.
+        Finished and expected work in ``unit``; ``total`` is None if unknown.
     under_way
         Work that is begun and shown, but neither finished nor counted.
     """
@@ -58,7 +59,7 @@ class Stage:
         self._moved = progress.clock()
 
     def advance(self, n: int = 1, **notes: Any) -> None:
-        """Report ``n`` more units of finished work; ``notes`` (shown beside the bar) replace older ones."""
+        """Report ``n`` more finished units. ``notes`` are shown beside the bar and replace older ones."""
         self.update(self.done + n, **notes)
 
     def show(self, under_way: int, **notes: Any) -> None:
@@ -66,12 +67,12 @@ class Stage:
         self._move(self.done, under_way, notes)
 
     def skip(self, n: int) -> None:
-        """Count ``n`` units that were finished before this stage began: they are done, and no part of its rate."""
+        """Count ``n`` units that were finished before this stage began. They do not count in the rate."""
         self._recent = deque((when, done + n) for when, done in self._recent)
         self.update(self.done + n)
 
     def update(self, done: int, total: int | None = None, **notes: Any) -> None:
-        """Report that ``done`` units are finished in all; ``total`` corrects the expectation."""
+        """Report that ``done`` units are finished in total; ``total`` replaces the expected number."""
         self.total = self.total if total is None else total
         self._move(done, 0, notes)
 
@@ -92,14 +93,14 @@ class Stage:
         return self.done + self.under_way
 
     def rate_per_s(self) -> float | None:
-        """Units per second over the last twenty seconds; None before there is anything to divide."""
+        """Units per second over the last twenty seconds; None before any work."""
         (first_time, first_done), (last_time, last_done) = self._recent[0], self._recent[-1]
         if last_time <= first_time or last_done <= first_done:
             return None
         return (last_done - first_done) / (last_time - first_time)
 
     def eta_s(self) -> float | None:
-        """Seconds left at the present rate; None where total or rate is unknown."""
+        """Seconds left at the current rate; None if total or rate is unknown."""
         rate = self.rate_per_s()
         if self.total is None or rate is None:
             return None
@@ -110,7 +111,7 @@ class Stage:
         return self._progress.clock() - self._moved
 
     def finish(self) -> None:
-        """End the stage; called twice it does nothing more."""
+        """End the stage. A second call does nothing."""
         if not self.is_finished:
             self.is_finished, self.under_way = True, 0
             self._progress._report(self, force=True)
@@ -136,13 +137,13 @@ class Progress:
     Parameters
     ----------
     quiet
-        No bar and no lines; the progress file is written all the same.
+        No bar and no lines. The progress file is still written.
     stream
-        Where a person reads it; standard error by default.
+        Where bar and lines go; standard error by default.
     path
-        The progress file; by default what ``GSD_PROGRESS_FILE`` names, if anything.
+        The progress file; by default ``$GSD_PROGRESS_FILE``, if set.
     clock
-        Monotonic seconds (tests bring their own).
+        A clock in monotonic seconds.
     """
 
     def __init__(
@@ -167,7 +168,7 @@ class Progress:
         self._ended: threading.Event | None = None
 
     def stage(self, name: str, total: int | None = None, unit: str = "items") -> Stage:
-        """Open the next stage (an open one is finished first)."""
+        """Open the next stage. An open stage is finished first."""
         with self._lock:
             if self._stage is not None:
                 self._stage.finish()
@@ -191,7 +192,7 @@ class Progress:
                 self._report(stage)
 
     def note(self, text: str) -> None:
-        """Print one line for a person, above the bar."""
+        """Print one line above the bar."""
         if self.quiet:
             return
         if self._bar is not None:
@@ -200,7 +201,7 @@ class Progress:
             print(text, file=self.stream, flush=True)
 
     def close(self) -> None:
-        """Take the bar down. The last state stays in the progress file."""
+        """Remove the bar. The last state stays in the progress file."""
         with self._lock:
             if self._ended is not None:
                 self._ended.set()
@@ -281,17 +282,19 @@ class Progress:
             partial.write_text(json.dumps(compute_json_value(state), allow_nan=False), encoding="utf-8")
             partial.replace(self._path)
         except OSError as error:
-            # A page that cannot follow is no reason to lose hours of capture: say it once and go on.
-            self.note(f"progress file {self._path} cannot be written ({error}); going on without it")
+            # A capture of hours must not fail because a page cannot show its progress.
+            self.note(
+                f"progress file {self._path} cannot be written ({error}); the work continues without it"
+            )
             self._path = None
 
     def _open_bar(self, stage: Stage) -> None:
-        # rich costs 60 ms to import and is only needed on a terminal.
+        # rich takes 60 ms to import and only a terminal needs it.
         import rich.console
         import rich.progress
 
         self._close_bar()
-        # No refresh thread and no redirection: standard output stays the command's own.
+        # No refresh thread and no redirection: standard output holds only the result.
         self._bar = rich.progress.Progress(
             rich.progress.TextColumn("{task.description}", markup=False),
             rich.progress.BarColumn(bar_width=24),

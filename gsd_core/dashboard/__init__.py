@@ -1,13 +1,15 @@
-"""The dashboard's own room: what the pages ask, draw and start.
+"""The dashboard: what the pages ask, draw and start.
 
-address      choices that live in the page's address
-figures, colors          Plotly figures and colour-blind-safe palettes
-queries, labels, filters   from the store to tidy frames
-panel        a span, its numbers and its aligned spans, as seen beside the map and the trace
-jobs, supervisor, job_view   command-line stages run in the background
-uploads      files that people bring, and what the reader understood of them
-components   own browser components (the trace viewer)
+look         colours and texts that all figures share
+components   browser components with their JavaScript
+reading      from the store to frames and arrays
+frame        address, workspace, cache, charts: what every page uses
+jobs         command-line stages run in the background
+spans        a span, its aligned spans, pinned spans
+map, trace, alignment, stresses, twins, timeline, evidence, data, overview, help   a folder a page
+report       the self-contained HTML report
+shell        runs the pages
 
-The web process reads the store and starts subprocesses; it never loads torch.
-This file imports nothing, so that the supervisor stays light.
+Each folder imports only folders above it in this list. The web process reads the store and starts subprocesses; it
+never loads torch. This file imports nothing, so that the supervisor stays light.
 """

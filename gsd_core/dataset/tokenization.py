@@ -21,7 +21,7 @@ import numpy as np
 from gsd_core.dataset.prompts import ModelInput, build_input
 from gsd_core.dataset.segmenters import Segmenter
 from gsd_core.errors import UserError
-from gsd_core.types import CharSpan, Sample, Skipped, TokenizedSample, TokenSpan
+from gsd_core.types import CharSpan, Sample, Skipped, TokenizedSample, TokenSpan, join_span
 
 _PROBE = "One two, 3.14 (four) five.\nSix seven eight?"
 
@@ -247,7 +247,7 @@ def _fit(
         if n_longest > max_tokens and not (truncate and kept):
             return Skipped(
                 sample.id,
-                f"span {sample.id}#{longest.index} alone is {n_longest} tokens > context {max_tokens}",
+                f"span {join_span(sample.id, longest.index)} alone is {n_longest} tokens > context {max_tokens}",
             )
         if not truncate:
             return Skipped(sample.id, f"{n_tokens} tokens > context {max_tokens}")

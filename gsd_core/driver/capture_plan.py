@@ -1,7 +1,5 @@
 """What a capture will do: its options, the manifest, and the settings that a resumed run must share.
 
-CaptureOptions     the flags of ``gsd capture``
-DEFAULT_SKETCH_WIDTH  numbers in a direction where no flag says how many
 resolve_tier       tier and window flags → (tier, window)
 make_run_name      a valid name from data set, model and tier
 make_manifest      everything needed to repeat the run
@@ -15,13 +13,15 @@ import platform
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from gsd_core import __version__
 from gsd_core.errors import UserError
+from gsd_core.methods.capture_method import CaptureOptions
+from gsd_core.registry.options import to_words
 from gsd_core.tiers import ALIASES, DEFAULT_TIER, PREFIX_SHARE, TIERS, find_tier, get_tier, join_tiers
 from gsd_core.types import TokenizedSample, name_is_valid
 
@@ -45,64 +45,6 @@ MUST_MATCH = (
     "batch_tokens",
 )
 VERSIONED = ("torch", "transformers", "tokenizers", "numpy", "pylance", "sentence-transformers", "peft")
-
-
-@dataclass(frozen=True, slots=True)
-class CaptureOptions:
-    """Flags of ``gsd capture``; ``docs/commands.md`` explains them."""
-
-    dataset: str
-    """Name of a stored data set, or a file."""
-    model: str
-    """``demo``, a folder or a hub id."""
-    checkpoints: list[str] = field(default_factory=list)
-    """Folders or names inside `model`; ``all``; empty takes the model itself."""
-    tier: str | None = None
-    """A name in ``gsd_core.tiers``, of a tier or an alias; None is ``span``."""
-    window: str | None = None
-    """Whole number of spans or ``all``; None chooses by cost."""
-    segmenter: str = "steps"
-    """Rule that cuts reasoning into spans."""
-    sketch_width: int | None = None
-    """Numbers in a direction; None is 2,048."""
-    dtype: str = "auto"
-    """Weights' dtype."""
-    device: str = "auto"
-    """Where the model runs."""
-    batch_tokens: int = 4096
-    """Padded tokens a batch."""
-    device_map: str | None = None
-    """How a model larger than one device is placed on several; None keeps it on `device`."""
-    executor: str = "local"
-    """``local`` or ``ray``."""
-    workers: int = 1
-    """Workers of the executor; ``local`` has one."""
-    run: str | None = None
-    """Name of the run; None makes one."""
-    resume: bool = False
-    """Continue an interrupted run with the same settings."""
-    limit: int | None = None
-    """Only the first samples."""
-    truncate: bool = False
-    """Cut samples that do not fit; else they are skipped and reported."""
-    seed: int = 0
-    """Seed of the sketch and of the choice of audited samples."""
-    encoder: str = "sentence-transformers/all-MiniLM-L6-v2"
-    """Sentence encoder of questions and span texts."""
-    lora: str = "adapters"
-    """Which weights of a peft model: adapters or base."""
-    no_head: bool = False
-    """Leave the output head's weight out of directions, where the tier has it among others."""
-    no_measures: bool = False
-    """Leave out spectral strength and the GRACE-like score of every span (they cost a forward pass)."""
-    gradient_checkpointing: bool = False
-    """Compute layers again in each backward pass: less memory, more time."""
-    no_controls: bool = False
-    """Leave out the random windows and single tokens that alignment is compared with."""
-    map: str | None = None
-    """Column mapping for a file."""
-    trust_remote_code: bool = False
-    """Run code that comes with a model."""
 
 
 def resolve_tier(
@@ -185,6 +127,7 @@ def make_manifest(
         "seed": options.seed,
         "sketch": sketch,
         "lora": options.lora,
+        "baseline_of": options.baseline_of,
         "limit": options.limit,
         "truncate": options.truncate,
         "batch_tokens": options.batch_tokens,
@@ -229,19 +172,8 @@ def check_resumable(
 
 def make_resume_line(workspace_uri: str, options: CaptureOptions, run: str) -> str:
     """The ``gsd capture`` line that continues `run`, with every option that differs from its default."""
-    words = ["gsd", "--workspace", str(workspace_uri), "capture", "--dataset", options.dataset]
-    words += ["--model", options.model, "--run", run, "--resume"]
-    plain = CaptureOptions(dataset="", model="")
-    for option in fields(CaptureOptions):
-        value = getattr(options, option.name)
-        if option.name in ("dataset", "model", "run", "resume") or value == getattr(plain, option.name):
-            continue
-        words.append(f"--{option.name.replace('_', '-')}")
-        if isinstance(value, list):
-            words += [str(part) for part in value]
-        elif value is not True:
-            words.append(str(value))
-    return shlex.join(words)
+    asked = replace(options, run=run, resume=True)
+    return shlex.join(["gsd", "--workspace", str(workspace_uri), "capture", *to_words(asked)])
 
 
 def _essence(key: str, value: Any) -> Any:

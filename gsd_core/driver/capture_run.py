@@ -26,7 +26,7 @@ from gsd_core.driver.run_sentences import embed_texts, read_known_vectors
 from gsd_core.errors import UserError
 from gsd_core.store import Run, RunSample, Workspace
 from gsd_core.tiers import get_tier
-from gsd_core.types import Sample, Skipped, TokenizedSample
+from gsd_core.types import Sample, Skipped, TokenizedSample, join_span
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ def write_tables(
     rows = [RunSample(t, by_id[t.id], embedded[i]) for i, t in enumerate(tokenized)]
     run.write_samples(rows, samples.skipped)
     run.write_embeddings(
-        [f"{t.id}#{s.index}" for t in tokenized for s in t.spans], embedded[len(tokenized) :]
+        [join_span(t.id, s.index) for t in tokenized for s in t.spans], embedded[len(tokenized) :]
     )
     run.update_manifest(has_tables=True)
 

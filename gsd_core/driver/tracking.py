@@ -10,13 +10,13 @@ tracked run as on one of ``gsd capture``. Its manifest also has ``tracking`` (ho
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from gsd_core.capture.models import max_positions
 from gsd_core.capture.tier_capture import SKETCH_RANK
+from gsd_core.console.place import choose_workspace
 from gsd_core.console.progress import Progress
 from gsd_core.dataset.segmenters import make_segmenter
 from gsd_core.driver.capture_plan import CaptureOptions
@@ -118,7 +118,7 @@ def _open(
         raise UserError(
             f"{run!r} is not a valid name", "run=", "letters, digits, '.', '_' and '-', at most 64"
         )
-    store = Workspace.open(workspace or os.environ.get("GSD_WORKSPACE") or "./gsd-workspace")
+    store = Workspace.open(choose_workspace(workspace))
     progress = Progress(quiet=quiet)
     source = str(getattr(model, "name_or_path", "") or "") or f"a {type(model).__name__} in memory"
     options = CaptureOptions(

@@ -1,6 +1,5 @@
 """What an import will do: options, checkpoints, which stored row belongs to which sample, the manifest.
 
-ImportOptions         the flags of ``gsd import``
 name_checkpoints      a name and a step for every store
 match_rows            the stored row of every sample
 make_import_manifest  everything known about the origin of the gradients
@@ -12,14 +11,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gsd_core.driver.capture_plan import CaptureOptions, make_manifest, make_run_name
+from gsd_core.driver.capture_plan import make_manifest, make_run_name
 from gsd_core.errors import UserError
+from gsd_core.methods.capture_method import CaptureOptions
+from gsd_core.methods.import_method import ImportOptions
 
 if TYPE_CHECKING:
     from gsd_core.capture.embeddings import SentenceEncoder
@@ -29,34 +30,6 @@ if TYPE_CHECKING:
 WHOLE = "whole"  # the segmenter's name where a span is a sample's whole reasoning
 NAMED_STEP = re.compile(r"(?:ckpt|checkpoint|step|epoch)[-_]?(\d{1,12})", re.IGNORECASE)
 MAX_CHECKPOINT_NAME = 100
-
-
-@dataclass(frozen=True, slots=True)
-class ImportOptions:
-    """Flags of ``gsd import``; see ``docs/importing.md``."""
-
-    paths: list[str]
-    """Stores; several are checkpoints of one run, in this order."""
-    format: str = "auto"
-    """``auto``, ``bergson`` or ``less``."""
-    dataset: str | None = None
-    """Name of a stored data set, or a file; None uses the rows in the store."""
-    run: str | None = None
-    """Name of the run; None makes one."""
-    checkpoint: list[str] = field(default_factory=list)
-    """A name for each store; empty takes them from the paths."""
-    tokenizer: str | None = None
-    """``demo``, a folder or a hub id: cuts rows by token into spans."""
-    segmenter: str = "steps"
-    """Rule that cuts reasoning into spans; only where rows are by token."""
-    sketch_width: int | None = None
-    """Rows wider than this are folded; None is ``foreign_rows.MAX_WIDTH``."""
-    seed: int = 0
-    """Of the fold."""
-    encoder: str = "sentence-transformers/all-MiniLM-L6-v2"
-    """Sentence encoder of questions and span texts."""
-    map: str | None = None
-    """Column mapping for a file."""
 
 
 def name_checkpoints(paths: Sequence[Path], names: Sequence[str]) -> list[tuple[str, int | None]]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from gsd_core.capture.embeddings import load_sentence_encoder
+from gsd_core.console.output import SHOWN_ROWS, format_seconds, format_table
 from gsd_core.console.progress import Progress
 from gsd_core.dataset.saved import MACHINE_COLUMNS
 from gsd_core.dataset.segmenters import make_segmenter
@@ -198,3 +199,19 @@ def _place(
     if not store.has_norms:
         notes.append("token rows had been scaled to unit length, so every token of a span counts the same")
     return found, skipped, True
+
+
+def describe_import(result: dict[str, Any]) -> str:
+    """``gsd import``: counts, the folding, notes, samples that have no usable row."""
+    fold = f"folded from {result['stored_width']:,} to" if result["is_folded"] else "of"
+    lines = [
+        f"run {result['run']}: {result['n_spans']:,} spans of {result['n_samples']:,} samples from {result['format']}, "
+        f"directions {fold} {result['sketch_width']:,} numbers in {len(result['layers']):,} layers, "
+        f"checkpoints {', '.join(result['checkpoints'])}, {format_seconds(result['seconds'])}",
+        *(f"note: {note}" for note in result["notes"]),
+    ]
+    if result["n_skipped"]:
+        rows = [[each["sample"], each["reason"]] for each in result["skipped"][:SHOWN_ROWS]]
+        lines.append(f"{result['n_skipped']:,} samples skipped:")
+        lines.append(format_table(("sample", "reason"), rows, wide="reason"))
+    return "\n".join([*lines, f"next: gsd analyze {result['run']}"])

@@ -1,12 +1,6 @@
 """``gsd analyze``: layout, clusters, labels, null, stresses and twins of a run's directions.
 
-run_analyze      analyse every checkpoint of a run (or one) and store the result whole
-CONTROL_NAMES    what figures and tables call these kinds
-read_controls    windows and tokens captured beside the spans, by kind
-read_directions  directions of a checkpoint, held or not
-report_step      progress of one of a stage's named steps
-keep_threads     torch computes with as many threads after the work as before it
-use_numba_cache  compiled code is kept between processes, in the user's cache folder
+run_analyze   analyse every checkpoint of a run (or one) and store the result whole
 
 The mathematics is in ``gsd_core.analysis``; this stage reads vectors, calls it and writes. Each checkpoint has two
 steps, stored one after the other: the map (layout, clusters, null), then the structure found in its clusters
@@ -15,63 +9,27 @@ steps, stored one after the other: the map (layout, clusters, null), then the st
 
 from __future__ import annotations
 
-import os
-import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import platformdirs
-
 from gsd_core import __version__
-from gsd_core.comparison.centring import HELD_BYTES
-from gsd_core.console.progress import Progress, Stage
+from gsd_core.console.output import format_seconds, format_table
+from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
-from gsd_core.store import TIMELINE, LazyVectors
+from gsd_core.methods.analyze_method import MAP, AnalyzeOptions
+from gsd_core.methods.timeline_method import TIMELINE
+from gsd_core.stages.numba_threads import keep_threads, use_numba_cache
+from gsd_core.stages.run_reading import get_checkpoint, read_controls, read_directions, report_step
+from gsd_core.stages.structure_stage import store_structure
+from gsd_core.stages.timeline_stage import update_timeline
 
 if TYPE_CHECKING:
     from gsd_core.store import Run, RunReader, Workspace
 
-CONTROL_NAMES = {"windows": "random windows", "tokens": "single tokens"}
-
-
-def report_step(stage: Stage, steps: Sequence[str], step: str, done: int, total: int) -> None:
-    """Show that ``done`` of ``total`` of one of the named ``steps`` is finished; a long one with its share."""
-    share = f" {100 * done // total} %" if 0 < done < total else ""
-    stage.update(steps.index(step) + (1 if done >= total else 0), len(steps), step=step + share)
-
-
-@contextmanager
-def keep_threads() -> Iterator[None]:
-    """Around a function, or ``with``: what is computed inside may set the number of threads, torch gets its own back.
-
-    The first parallel kernel of the layout sets it for all of OpenMP, and a later capture in the same process would
-    differ in its last bits. Where torch is not loaded yet there is nothing to keep.
-    """
-    torch = sys.modules.get("torch")
-    before = torch.get_num_threads() if torch is not None else None
-    try:
-        yield
-    finally:
-        if torch is not None:
-            torch.set_num_threads(before)
-
 
 @keep_threads()
-def run_analyze(
-    workspace: Workspace,
-    name: str,
-    *,
-    checkpoint: str | None = None,
-    seed: int = 0,
-    again: bool = False,
-    progress: Progress,
-) -> dict[str, Any]:
-    """Analyse run ``name``.
+def run_analyze(workspace: Workspace, options: AnalyzeOptions, progress: Progress) -> dict[str, Any]:
+    """Analyse a run.
 
     A checkpoint that is analysed already, with the same seed and spans, is kept unless ``again``.
     Returns ``run, n_spans, n_clusters, noise_share, n_stresses, n_twins, n_rewordings, has_timeline, seconds,
@@ -80,6 +38,7 @@ def run_analyze(
     run without spans; an interruption keeps the checkpoints that were finished.
     """
     started = time.monotonic()
+    name, checkpoint, seed = options.run, options.checkpoint, options.seed
     run = workspace.open_run(name)
     names = [get_checkpoint(run, checkpoint)] if checkpoint else list(run.checkpoints)
     if not names:
@@ -87,13 +46,11 @@ def run_analyze(
             "nothing is captured yet", f"run {name}", f"gsd capture --run {name} --resume goes on with it"
         )
     rows = [
-        _analyze_checkpoint(run, each, seed, again, progress, f"{each} ({step}/{len(names)})")
+        _analyze_checkpoint(run, each, seed, options.again, progress, f"{each} ({step}/{len(names)})")
         for step, each in enumerate(names, start=1)
     ]
-    from gsd_core.stages.timeline_stage import update_timeline  # it needs this module
-
     # An analysis of one checkpoint leaves the others as they were; a timeline that is there must not grow stale.
-    has_timeline = (checkpoint is None or run.has_structure(TIMELINE)) and update_timeline(
+    has_timeline = (checkpoint is None or run.results.has(TIMELINE)) and update_timeline(
         workspace, name, seed=seed, progress=progress
     )
     shown = next(row for row in rows if row["checkpoint"] == (checkpoint or run.default_checkpoint))
@@ -112,56 +69,9 @@ def run_analyze(
     }
 
 
-def get_checkpoint(run: Run, name: str | None) -> str:
-    """``name`` if the run has it, the default for None. Raises ``UserError`` naming those it has."""
-    if not run.checkpoints:
-        raise UserError(
-            "nothing is captured yet", f"run {run.name}", f"gsd capture --run {run.name} --resume"
-        )
-    if name is None:
-        return run.default_checkpoint
-    if name not in run.checkpoints:
-        raise UserError(f"no checkpoint {name!r}", f"run {run.name}", f"it has {', '.join(run.checkpoints)}")
-    return name
-
-
-def read_controls(reader: RunReader, checkpoint: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Controls of a checkpoint by kind: directions (m, P) float16 as captured, and their samples (m,)."""
-    frame, vectors = reader.read_controls(checkpoint)
-    kinds = frame["kind"].to_numpy(dtype=object)
-    samples = frame["sample"].to_numpy(dtype=object)
-    return {kind: (vectors[kinds == kind], samples[kinds == kind]) for kind in dict.fromkeys(kinds)}
-
-
-def read_directions(reader: RunReader, checkpoint: str) -> np.ndarray | LazyVectors:
-    """(n, P) float16 as captured: an array up to 1 GiB once centred, else read as it is asked for."""
-    lazy = LazyVectors(reader, checkpoint)
-    return np.asarray(lazy) if 4 * len(lazy) * lazy.shape[1] <= HELD_BYTES else lazy
-
-
-def use_numba_cache() -> None:
-    """Point numba at a per-user cache unless the environment names one; call before numba is imported.
-
-    Without it every process compiles the layout's kernels anew (tens of seconds), and an installation that
-    is not writable cannot keep them.
-    """
-    if "NUMBA_CACHE_DIR" in os.environ or "numba" in sys.modules:
-        return
-    folder = Path(platformdirs.user_cache_dir("gsd", appauthor=False)) / "numba"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError:
-        return
-    os.environ["NUMBA_CACHE_DIR"] = str(folder)
-
-
 def _analyze_checkpoint(
     run: Run, checkpoint: str, seed: int, again: bool, progress: Progress, title: str
 ) -> dict[str, Any]:
-    from gsd_core.stages.structure_stage import store_structure  # it needs this module
-
     reader = run.snapshot()  # ids and vectors of one moment, also while a capture goes on
     row = _analyze_map(run, reader, checkpoint, seed, again, progress, title)
     use_numba_cache()
@@ -186,7 +96,7 @@ def _analyze_map(
         )
     keys = ("n_spans", "n_clusters", "noise_share")
     same = {"seed": seed, "n_spans": len(spans), "gsd_version": __version__}
-    kept = (run.manifest.get("analysis") or {}).get(checkpoint) if run.has_analysis(checkpoint) else None
+    kept = run.results.info(MAP, checkpoint) if run.has_analysis(checkpoint) else None
     if kept and not again and all(kept.get(key) == value for key, value in same.items()):
         return {"checkpoint": checkpoint, **{key: kept.get(key) for key in keys}, "seconds": 0.0}
 
@@ -210,3 +120,14 @@ def _analyze_map(
     info = {**analysis.info, **same, "seconds": time.monotonic() - started}
     run.write_analysis(checkpoint, analysis.points(ids), analysis.clusters(ids), analysis.arrays(), info)
     return {"checkpoint": checkpoint, **{key: info[key] for key in (*keys, "seconds")}}
+
+
+def describe_analysis(result: dict[str, Any]) -> str:
+    """``gsd analyze``: a row a checkpoint."""
+    keys = ("checkpoint", "n_spans", "n_clusters", "noise_share", "n_stresses", "n_twins", "n_rewordings")
+    rows = [[*(each[key] for key in keys), format_seconds(each["seconds"])] for each in result["checkpoints"]]
+    names = ("checkpoint", "spans", "clusters", "noise share", "stresses", "twins", "in other words", "time")
+    lines = [format_table(names, rows), "stresses and twins: those with q < 0.05"]
+    if any(each["seconds"] == 0 for each in result["checkpoints"]):
+        lines.append("0.0 s: analysed before and kept; --again does it anew")
+    return "\n".join([*lines, f"next: gsd serve shows the map of run {result['run']}"])

@@ -12,6 +12,7 @@ from typing import Any
 from gsd_core.capture.capture import CaptureConfig
 from gsd_core.capture.embeddings import SentenceEncoder, load_sentence_encoder
 from gsd_core.capture.models import pick_device, resolve_checkpoints
+from gsd_core.console.output import SHOWN_ROWS, format_bytes, format_count, format_seconds, format_table
 from gsd_core.console.progress import Progress
 from gsd_core.dataset.segmenters import make_segmenter
 from gsd_core.driver.capture_plan import (
@@ -61,6 +62,8 @@ def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progres
         raise UserError(
             "the run exists already", f"run {name}", "add --resume to go on, or choose another --run name"
         )
+    if options.baseline_of:
+        workspace.open_run(options.baseline_of)  # a name that is not there is told before the work
     info = workspace.open_dataset(dataset)
     stored = workspace.read_samples(dataset, head=options.limit)
     with make_executor(options) as executor:
@@ -157,3 +160,21 @@ def _finish(
         "skipped_modules": sketch.skipped_modules,
         **{key: timing[key] for key in ("seconds", "tokens_per_s", "peak_memory_bytes")},
     }
+
+
+def describe_capture(result: dict[str, Any]) -> str:
+    """``gsd capture``: counts, the window's cosine to exact, speed, skipped samples."""
+    window = "" if result.get("window") is None else f", window {result['window']}"
+    cosine = result.get("window_cosine")
+    rate = f"{format_count(result['tokens_per_s'])} tokens/s, " if result["tokens_per_s"] else ""
+    lines = [
+        f"run {result['run']}: {result['n_spans']:,} spans of {result['n_samples']:,} samples at tier "
+        f"{result['tier']}{window}, sketch width {result['sketch_width']:,}"
+        + (f", cosine of the window to exact {cosine:.3f}" if isinstance(cosine, float) else ""),
+        f"{format_seconds(result['seconds'])}, {rate}peak memory {format_bytes(result['peak_memory_bytes'] or 0)}",
+    ]
+    if result["n_skipped"]:
+        rows = [[each["sample"], each["reason"]] for each in result["skipped"][:SHOWN_ROWS]]
+        lines.append(f"{result['n_skipped']:,} samples skipped:")
+        lines.append(format_table(("sample", "reason"), rows, wide="reason"))
+    return "\n".join([*lines, f"next: gsd analyze {result['run']}"])

@@ -12,44 +12,47 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gsd_core.comparison.centring import apply_centring, compute_centred
-from gsd_core.comparison.nulls import compute_null_cosines
+from gsd_core.console.output import format_table, format_text
+from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
-from gsd_core.stages.analyze_stage import get_checkpoint, use_numba_cache
+from gsd_core.methods.structure_method import CompareOptions
+from gsd_core.stages.numba_threads import use_numba_cache
+from gsd_core.stages.run_reading import get_checkpoint
 from gsd_core.stages.structure_stage import read_semantics
+from gsd_core.store import load_directions
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gsd_core.store import Run, RunReader, Workspace
+    from gsd_core.store import Run, Workspace
 
 N_SHUFFLES = 9_999
 
 
-def run_compare(
-    workspace: Workspace, name: str, a: str, b: str, *, checkpoint: str | None = None, seed: int = 0
-) -> dict[str, Any]:
-    """Compare samples ``a`` and ``b`` of run ``name``. Methods §1.5, "ours".
+def run_compare(workspace: Workspace, options: CompareOptions, progress: Progress) -> dict[str, Any]:
+    """Compare samples ``a`` and ``b`` of a run. Methods §1.5, "ours".
 
     Returns ``run, checkpoint, a, b, structural, semantic`` (None where there is no embedding), ``p_value, q_value,
     n_shuffles, threshold, gap, matrix`` (S_a × S_b centred cosines), ``spans_a, spans_b: [{span, text}]`` and
     ``aligned: [{a, b, cosine}]`` with span ids. Raises ``UserError`` for an unknown run, checkpoint or sample, for a
     sample without spans, and for twice the same.
     """
+    name, a, b, seed = options.run, options.a, options.b, options.seed
     run = workspace.open_run(name)
-    at = get_checkpoint(run, checkpoint)
+    at = get_checkpoint(run, options.checkpoint)
     if a == b:
         raise UserError("these are one sample", f"run {name}, {a}", "name two different samples")
     reader = run.snapshot()
     spans = reader.read_spans(at, columns=["span", "sample", "index", "text"])
     places = [_find_spans(run, spans, each, at) for each in (a, b)]
-    rows_a, rows_b, null = _read_directions(run, reader, at, spans, places, seed)
+    found = load_directions(reader, at, spans["sample"].to_numpy(dtype=object), seed=seed, hold=False)
+    rows_a, rows_b = (found.rows[rows] for rows in places)
     use_numba_cache()
     # Only here: compiled kernels cost seconds that a mistyped name need not wait for.
     from gsd_core.analysis.align import compute_match_scale, compute_pair_scores, group_traces, make_shuffles
     from gsd_core.analysis.twins import align_pair
 
-    threshold, gap = compute_match_scale(null)
+    threshold, gap = compute_match_scale(found.null.values)
     directions = np.concatenate([rows_a, rows_b])
     owners = [a] * len(rows_a) + [b] * len(rows_b)
     traces = group_traces(np.array(owners, dtype=object), np.arange(len(owners)))
@@ -94,18 +97,24 @@ def _find_spans(run: Run, spans: pd.DataFrame, sample: str, checkpoint: str) -> 
     return rows[np.argsort(spans["index"].to_numpy()[rows], kind="stable")]
 
 
-def _read_directions(
-    run: Run, reader: RunReader, checkpoint: str, spans: pd.DataFrame, places: list[np.ndarray], seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Centred directions of both samples and the null; only their rows are read where the run is analysed."""
-    if not run.has_analysis(checkpoint):
-        directions = compute_centred(reader.read_vectors(checkpoint)).directions
-        null = compute_null_cosines(directions, spans["sample"].to_numpy(dtype=object), seed=seed)
-        return directions[places[0]], directions[places[1]], null
-    arrays = run.read_arrays(checkpoint)
-    parts = []
-    for rows in places:
-        low = int(rows.min())
-        vectors = reader.read_vectors(checkpoint, low, int(rows.max()) + 1)[rows - low]
-        parts.append(apply_centring(vectors, arrays["mean"], arrays.get("top")))
-    return parts[0], parts[1], arrays["null"]
+def describe_comparison(result: dict[str, Any]) -> str:
+    """``gsd compare``: both scores with their null, a row for each aligned pair of spans."""
+    texts = {each["span"]: each["text"] for each in (*result["spans_a"], *result["spans_b"])}
+    rows = [
+        [
+            each["a"],
+            format_text(texts[each["a"]], 60),
+            each["b"],
+            format_text(texts[each["b"]], 60),
+            each["cosine"],
+        ]
+        for each in result["aligned"]
+    ]
+    semantic = "unknown" if result["semantic"] is None else f"{result['semantic']:.3f}"
+    head = (
+        f"{result['a']} and {result['b']}: structural {result['structural']:.3f} (q {result['q_value']:.4f}, against "
+        f"{result['n_shuffles']:,} shuffled orders), semantic {semantic}"
+    )
+    if not rows:
+        return f"{head}\nno run of two aligned spans: no cosine of two in order is above {result['threshold']:.3f}"
+    return f"{head}\n" + format_table(("span", "text", "aligned with", "text", "cosine"), rows)

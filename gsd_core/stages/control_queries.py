@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 from gsd_core.analysis.baselines import Representation, aggregate
-from gsd_core.comparison.centring import apply_centring, compute_centred
-from gsd_core.stages.analyze_stage import CONTROL_NAMES
+from gsd_core.comparison.centring import compute_centring
+from gsd_core.stages.run_reading import CONTROL_NAMES
 
 if TYPE_CHECKING:
     from gsd_core.store import Run
@@ -42,7 +42,7 @@ def make_control_queries(run: Run, checkpoint: str, chosen: pd.DataFrame) -> lis
         return []
     ids = run.read_spans(checkpoint, columns=["span"])["span"]
     own = np.asarray(run.read_vectors(checkpoint))[ids.isin(set(chosen["span"])).to_numpy()]
-    rows = apply_centring(vectors, compute_centred(own).mean)
+    rows = compute_centring(own).apply(vectors)
     homes = _find_homes(controls, chosen)
     found = []
     for kind, name in CONTROL_NAMES.items():

@@ -10,41 +10,40 @@ compute_sample_view   a sample as JSON shows it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gsd_core.console.output import SHOWN_ROWS, format_table, format_text
 from gsd_core.console.progress import Progress
 from gsd_core.dataset.fields import parse_map_flag
 from gsd_core.dataset.load import preview_dataset
 from gsd_core.driver.stored_data import add_dataset
+from gsd_core.methods.datasets_method import (
+    DatasetsAddOptions,
+    DatasetsListOptions,
+    DatasetsPreviewOptions,
+    DatasetsRemoveOptions,
+    DatasetsShowOptions,
+)
 from gsd_core.types import Sample
 
 if TYPE_CHECKING:
     from gsd_core.store import Workspace
 
 
-def run_datasets_add(
-    workspace: Workspace,
-    source: str | Path,
-    *,
-    name: str | None = None,
-    map_flag: str | None = None,
-    strict: bool = False,
-    replace: bool = False,
-    progress: Progress,
-) -> dict[str, Any]:
-    """Read ``source`` and store all of its samples, or none.
+def run_datasets_add(workspace: Workspace, options: DatasetsAddOptions, progress: Progress) -> dict[str, Any]:
+    """Read a source and store all of its samples, or none.
 
     Returns ``dataset, format, fields, columns, n_samples, n_rejected, rejected, warnings``. Raises as `add_dataset`.
     """
     dataset, loaded = add_dataset(
         workspace,
-        source,
-        name=name,
-        map_flag=map_flag,
-        strict=strict,
-        replace=replace,
+        options.file,
+        name=options.name,
+        map_flag=options.map,
+        strict=options.strict,
+        replace=options.replace,
         progress=progress,
     )
     return {
@@ -60,17 +59,18 @@ def run_datasets_add(
 
 
 def run_datasets_preview(
-    source: str | Path, *, head: int = 20, map_flag: str | None = None
+    workspace: None, options: DatasetsPreviewOptions, progress: Progress
 ) -> dict[str, Any]:
     """What the reader makes of the first ``head`` rows.
 
     Returns ``format, columns, fields, n_samples, n_rejected, rejected, samples, warnings``; counts are of the
     rows read.
     """
-    loaded = preview_dataset(source, head=head, map=parse_map_flag(map_flag) if map_flag else None)
+    mapping = parse_map_flag(options.map) if options.map else None
+    loaded = preview_dataset(options.file, head=options.head, map=mapping)
     warnings = list(loaded.notes)
     if not loaded.samples:
-        warnings.append(f"none of the first {head} rows can be used; name the columns with --map")
+        warnings.append(f"none of the first {options.head} rows can be used; name the columns with --map")
     return {
         "format": loaded.format,
         "columns": loaded.columns,
@@ -83,7 +83,9 @@ def run_datasets_preview(
     }
 
 
-def run_datasets_list(workspace: Workspace) -> dict[str, Any]:
+def run_datasets_list(
+    workspace: Workspace | None, options: DatasetsListOptions, progress: Progress
+) -> dict[str, Any]:
     """Returns ``datasets: [{name, n_samples, n_tokens, n_words, n_rejected, format, source, created}]``."""
     keys = (
         "name",
@@ -97,13 +99,18 @@ def run_datasets_list(workspace: Workspace) -> dict[str, Any]:
         "problem",
     )
     return {
-        "datasets": [{key: getattr(info, key, None) for key in keys} for info in workspace.list_datasets()]
+        "datasets": [
+            {key: getattr(info, key, None) for key in keys}
+            for info in (workspace.list_datasets() if workspace else [])
+        ]
     }
 
 
-def run_datasets_show(workspace: Workspace, name: str, *, head: int = 3) -> dict[str, Any]:
+def run_datasets_show(
+    workspace: Workspace, options: DatasetsShowOptions, progress: Progress
+) -> dict[str, Any]:
     """One data set: what is known of it, its rejected rows, its first ``head`` samples."""
-    info = workspace.open_dataset(name)
+    info = workspace.open_dataset(options.name)
     keys = (
         "n_samples",
         "n_rejected",
@@ -119,15 +126,19 @@ def run_datasets_show(workspace: Workspace, name: str, *, head: int = 3) -> dict
         "dataset": info.name,
         **{key: getattr(info, key, None) for key in keys},
         "rejected": list(info.rejected),
-        "samples": [compute_sample_view(sample) for sample in workspace.read_samples(name, head=head)],
+        "samples": [
+            compute_sample_view(sample) for sample in workspace.read_samples(options.name, head=options.head)
+        ],
     }
 
 
-def run_datasets_remove(workspace: Workspace, name: str) -> dict[str, Any]:
+def run_datasets_remove(
+    workspace: Workspace, options: DatasetsRemoveOptions, progress: Progress
+) -> dict[str, Any]:
     """Delete the data set ``name``. Runs captured from it keep their own copy of the samples."""
-    workspace.open_dataset(name)
-    workspace.remove_dataset(name)
-    return {"dataset": name, "removed": True}
+    workspace.open_dataset(options.name)
+    workspace.remove_dataset(options.name)
+    return {"dataset": options.name, "removed": True}
 
 
 def compute_sample_view(sample: Sample) -> dict[str, Any]:
@@ -140,3 +151,87 @@ def compute_sample_view(sample: Sample) -> dict[str, Any]:
         "steps": [sample.reasoning[start:end] for start, end in sample.steps],
         "meta": sample.meta,
     }
+
+
+def describe_add(result: dict[str, Any]) -> str:
+    """``gsd datasets add``: counts, what was understood, every rejected row (the first twenty)."""
+    return "\n".join(
+        [
+            f"data set {result['dataset']}: {result['n_samples']:,} samples from {result['format']}, "
+            f"{result['n_rejected']:,} rows rejected",
+            _fields_line(result["fields"]),
+            *_rejected_lines(result["rejected"]),
+            *(f"note: {each}" for each in result["warnings"]),
+        ]
+    )
+
+
+def describe_preview(result: dict[str, Any]) -> str:
+    """``gsd datasets preview``: columns, what was understood, the first samples."""
+    return "\n".join(
+        [
+            f"{result['format']}, columns {format_text(', '.join(result['columns']), 400)}",
+            _fields_line(result["fields"]),
+            _samples_table(result["samples"]),
+            *_rejected_lines(result["rejected"]),
+            *(f"note: {each}" for each in result["warnings"]),
+        ]
+    )
+
+
+def describe_list(result: dict[str, Any]) -> str:
+    """``gsd datasets list``: a table."""
+    if not result["datasets"]:
+        return "no data sets yet; gsd datasets add FILE stores one"
+    keys = ("name", "n_samples", "n_words", "n_rejected", "format")
+    rows = [[*(each[key] for key in keys), each["problem"] or each["source"]] for each in result["datasets"]]
+    return format_table(("name", "samples", "words", "rejected", "format", "source"), rows, wide="source")
+
+
+def describe_show(result: dict[str, Any]) -> str:
+    """``gsd datasets show``: where it is from, its first samples, its rejected rows."""
+    return "\n".join(
+        [
+            f"data set {result['dataset']}: {result['n_samples']:,} samples from {result['source']} "
+            f"({result['format']}, {str(result['created'])[:19]})",
+            _fields_line(result["fields"]),
+            _samples_table(result["samples"]),
+            *_rejected_lines(result["rejected"]),
+        ]
+    )
+
+
+def _fields_line(fields: dict[str, Any]) -> str:
+    parts = [f"{key} ← {value}" for key, value in fields.items() if value]
+    return f"understood: {format_text(', '.join(parts), 400)}  (correct it with --map)"
+
+
+def _samples_table(samples: Sequence[dict[str, Any]]) -> str:
+    rows = [
+        [
+            each["id"],
+            format_text(each["question"], 40),
+            format_text(each["reasoning"], 200),
+            format_text(each["answer"], 20),
+        ]
+        for each in samples
+    ]
+    return format_table(("id", "question", "reasoning", "answer"), rows, wide="reasoning")
+
+
+def _rejected_lines(rejected: Sequence[dict[str, Any]]) -> list[str]:
+    if not rejected:
+        return []
+    rows = [[each["row"], each["reason"]] for each in rejected[:SHOWN_ROWS]]
+    more = len(rejected) - len(rows)
+    table = format_table(("row", "reason"), rows, wide="reason")
+    return [
+        "rows that cannot be used:",
+        table,
+        *([f"… and {more:,} more; --json has them all"] if more else []),
+    ]
+
+
+def describe_removal(result: dict[str, Any]) -> str:
+    """``gsd datasets remove``: what is gone, and what stays."""
+    return f"data set {result['dataset']} removed (runs keep their own copy of its samples)"

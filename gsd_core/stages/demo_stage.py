@@ -17,32 +17,28 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from gsd_core import __version__
+from gsd_core.console.output import format_seconds
 from gsd_core.console.progress import Progress
 from gsd_core.dataset.demo import generate_corpus
 from gsd_core.errors import Interrupted, UserError
+from gsd_core.methods.analyze_method import AnalyzeOptions
+from gsd_core.methods.capture_method import CaptureOptions
+from gsd_core.methods.demo_method import DemoOptions
+from gsd_core.methods.evaluate_method import EVIDENCE, EvaluateOptions
 from gsd_core.stages.analyze_stage import run_analyze
 from gsd_core.types import Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from gsd_core.store import RunInfo, Workspace
 
 DEMO_NAME, STATE_NAME = "demo", "demo-state"
 DEMO_SOURCE = "generated: gsd_core.dataset.demo"
-N_SAMPLES = 640
+SEED = 0
 # Window 1 lets five checkpoints be captured within minutes on two cores; the audit reports what it costs.
 TIER, WINDOW = "span", "1"
 
 
-def run_demo(
-    workspace: Workspace,
-    *,
-    n_samples: int = N_SAMPLES,
-    checkpoints: Sequence[str] = ("all",),
-    seed: int = 0,
-    progress: Progress,
-) -> dict[str, Any]:
+def run_demo(workspace: Workspace, options: DemoOptions, progress: Progress) -> dict[str, Any]:
     """Capture and analyse the demo.
 
     Returns ``run, dataset, n_samples, n_spans, n_clusters, n_twins, seconds, checkpoints, was_complete, url``.
@@ -51,13 +47,13 @@ def run_demo(
     """
     # Torch is loaded here, not with the command line.
     from gsd_core.capture.models import resolve_checkpoints
-    from gsd_core.stages.capture_stage import CaptureOptions, run_capture
+    from gsd_core.stages.capture_stage import run_capture
 
     started = time.monotonic()
-    progress.stage("demo corpus", n_samples, "samples")
-    samples = generate_corpus(n_samples=n_samples, seed=seed)
+    progress.stage("demo corpus", options.samples, "samples")
+    samples = generate_corpus(n_samples=options.samples, seed=SEED)
     info = _store_corpus(workspace, samples)
-    wanted = [each.name for each in resolve_checkpoints("demo", list(checkpoints))]
+    wanted = [each.name for each in resolve_checkpoints("demo", options.checkpoints)]
     known = {run.name: run for run in workspace.list_runs()}
     states = {}
     for name, tier, window in ((DEMO_NAME, TIER, WINDOW), (STATE_NAME, "state", None)):
@@ -67,28 +63,29 @@ def run_demo(
             workspace.remove_run(name)
         if state == "complete":
             continue
-        options = CaptureOptions(
+        asked = CaptureOptions(
             dataset=DEMO_NAME,
             model="demo",
-            checkpoints=list(checkpoints),
+            checkpoints=options.checkpoints,
             tier=tier,
             window=window,
             run=name,
             resume=state == "started",
-            seed=seed,
+            seed=SEED,
+            baseline_of=None if name == DEMO_NAME else DEMO_NAME,
         )
         try:
-            run_capture(workspace, options, progress)
+            run_capture(workspace, asked, progress)
         except Interrupted:
             # The demo itself is what goes on from here, not the capture's own line.
             raise KeyboardInterrupt from None
     state = states[DEMO_NAME]
-    analysis = run_analyze(workspace, DEMO_NAME, seed=seed, progress=progress)
-    _add_evidence(workspace, wanted, seed, progress)
+    analysis = run_analyze(workspace, AnalyzeOptions(DEMO_NAME, seed=SEED), progress)
+    _add_evidence(workspace, wanted, progress)
     return {
         "run": DEMO_NAME,
         "dataset": DEMO_NAME,
-        "n_samples": n_samples,
+        "n_samples": options.samples,
         "n_spans": analysis["n_spans"],
         "n_clusters": analysis["n_clusters"],
         "n_twins": analysis["n_twins"],
@@ -99,16 +96,16 @@ def run_demo(
     }
 
 
-def _add_evidence(workspace: Workspace, checkpoints: list[str], seed: int, progress: Progress) -> None:
+def _add_evidence(workspace: Workspace, checkpoints: list[str], progress: Progress) -> None:
     """The benchmark of the page Evidence against the planted procedures; kept where every checkpoint has it."""
-    from gsd_core.stages.evaluate_stage import EvaluateOptions, run_evaluate
-    from gsd_core.store import EVIDENCE
+    from gsd_core.stages.evaluate_stage import run_evaluate
 
     run = workspace.open_run(DEMO_NAME)
-    known = set(run.read_structure(EVIDENCE, "rows")["checkpoint"]) if run.has_structure(EVIDENCE) else set()
+    known = set(run.results.read(EVIDENCE, "rows")["checkpoint"]) if run.results.has(EVIDENCE) else set()
     if set(checkpoints) <= known:
         return
     options = EvaluateOptions(
+        DEMO_NAME,
         label="meta.procedure",
         checkpoint="all",
         differ=["meta.topic", "meta.wording"],
@@ -116,10 +113,10 @@ def _add_evidence(workspace: Workspace, checkpoints: list[str], seed: int, progr
         where=["meta.step_kinds=step"],
         against=[STATE_NAME],
         remove=[0],
-        seed=seed,
+        seed=SEED,
     )
     try:
-        run_evaluate(workspace, DEMO_NAME, options, progress)
+        run_evaluate(workspace, options, progress)
     except UserError as error:  # a handful of samples may be too few for it; the rest of the demo stands
         progress.note(f"no benchmark: {error.one_line()}")
 
@@ -170,3 +167,14 @@ def _store_corpus(workspace: Workspace, samples: list[Sample]) -> dict[str, Any]
             return info
     workspace.write_dataset(DEMO_NAME, samples, info, replace=True)
     return info
+
+
+def describe_demo(result: dict[str, Any]) -> str:
+    """``gsd demo``: what there is to see, and where."""
+    head = "demo is ready" + (" (it was made before)" if result["was_complete"] else "")
+    shown = f"open {result['url']}  (Ctrl-C ends the dashboard)" if result["url"] else "gsd serve shows it"
+    return (
+        f"{head}: {result['n_samples']:,} samples, {result['n_spans']:,} spans, {result['n_clusters']} clusters, "
+        f"{result['n_twins']:,} twins, {len(result['checkpoints'])} checkpoints in "
+        f"{format_seconds(result['seconds'])}\n{shown}"
+    )

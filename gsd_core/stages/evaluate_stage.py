@@ -1,7 +1,6 @@
 """``gsd evaluate``: the structure benchmark of a run against a label, beside every baseline.
 
 run_evaluate      P@10 of gradients, baselines and controls, with intervals over samples; stored for the page Evidence
-EvaluateOptions   the flags
 find_verdict      which gradient and which baseline are best, and whether their intervals are apart
 
 Rows of spans (or of samples) are compared by cosine; a neighbour never comes from the query's own sample. The
@@ -12,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,22 +29,23 @@ from gsd_core.analysis.benchmark import (
     compute_precision,
     shuffle_labels,
 )
+from gsd_core.comparison.meta_labels import find_text, to_text
 from gsd_core.comparison.verdict import compute_verdict
 from gsd_core.comparison.wording import Wording, make_wording
+from gsd_core.console.output import format_table
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
-from gsd_core.stages.analyze_stage import get_checkpoint
+from gsd_core.methods.analyze_method import STRUCTURE
+from gsd_core.methods.evaluate_method import EVIDENCE, EvaluateOptions
 from gsd_core.stages.control_queries import ControlQueries, aggregate_controls, make_control_queries
 from gsd_core.stages.representations import (
     check_same_data,
-    get_step,
     make_representations,
     match_checkpoint,
     read_question_rows,
-    to_text,
 )
+from gsd_core.stages.run_reading import get_checkpoint, get_step
 from gsd_core.stages.run_tables import compute_span_table
-from gsd_core.store import EVIDENCE
 
 if TYPE_CHECKING:
     from gsd_core.store import Run, Workspace
@@ -56,34 +56,8 @@ N_TWINS = 50
 N_PAIRS = 20_000  # random pairs of samples
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluateOptions:
-    """Flags of ``gsd evaluate``; see ``docs/commands.md``."""
-
-    label: str
-    level: str = "span"
-    checkpoint: str | None = None
-    """A checkpoint's name, ``all``, or None for the default."""
-    differ: list[str] = field(default_factory=list)
-    """Fields in all of which a neighbour must differ from the query."""
-    wording: str | None = None
-    """Field whose values are wordings: adds the mean hidden state centred per wording."""
-    where: list[str] = field(default_factory=list)
-    """``meta.FIELD=VALUE``: only spans of which this holds."""
-    against: list[str] = field(default_factory=list)
-    """Further runs of the same data set: other tiers, sketch seeds, an untrained model, the mean hidden state."""
-    remove: list[int] = field(default_factory=lambda: [0, 5])
-    """How many principal directions to remove from gradients, each a row."""
-    layers: bool = False
-    """Also a row for every layer block of the run's own directions."""
-    seed: int = 0
-    """Of resampling, of the control and of the choice of queries."""
-
-
-def run_evaluate(
-    workspace: Workspace, name: str, options: EvaluateOptions, progress: Progress
-) -> dict[str, Any]:
-    """Evaluate run ``name`` and store the rows in it, in place of earlier rows of the same question.
+def run_evaluate(workspace: Workspace, options: EvaluateOptions, progress: Progress) -> dict[str, Any]:
+    """Evaluate a run and store the rows in it, in place of earlier rows of the same question.
 
     Returns ``run, label, level, checkpoints, rows: [{checkpoint, step, representation, kind, metric, value, ci_low,
     ci_high, chance, ceiling, n, seed_spread}], chance, n, n_left_out, verdicts, seconds``; ``chance`` and ``n`` are
@@ -91,7 +65,7 @@ def run_evaluate(
     the level, a run in ``against`` of another data set, or too few labelled rows.
     """
     started = time.monotonic()
-    run = workspace.open_run(name)
+    run = workspace.open_run(options.run)
     others = [workspace.open_run(each) for each in options.against]
     for other in others:
         check_same_data(run, other)
@@ -109,7 +83,7 @@ def run_evaluate(
         if verdict := compute_verdict(part):
             verdicts.append({"checkpoint": checkpoint, **verdict._asdict()})
     return {
-        "run": name,
+        "run": options.run,
         "label": options.label,
         "level": options.level,
         "checkpoints": wanted,
@@ -125,30 +99,102 @@ def run_evaluate(
 # -- one checkpoint -------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    """What is compared at one checkpoint: n rows of spans, or of samples.
+
+    ``owners`` (n,) int number each row's sample; ``pools`` metric → which rows may be neighbours of which.
+    """
+
+    owners: np.ndarray
+    representations: list[Representation]
+    controls: list[ControlQueries]
+    pools: dict[str, Pool]
+
+
 def _evaluate_checkpoint(
     run: Run, others: list[Run], checkpoint: str, options: EvaluateOptions, progress: Progress, title: str
 ) -> tuple[list[dict[str, Any]], int]:
     stage = progress.stage(title, unit="queries")
+    chosen, n_left_out = _choose_spans(run, others, checkpoint, options)
+    bench = _make_bench(run, others, checkpoint, chosen, options)
+    queries = _choose_queries(bench.owners, options.seed)
+    shuffled = shuffle_labels(bench.pools[f"P@{K}"].labels, bench.owners, options.seed)
+    rows: list[dict[str, Any]] = []
+    for part, (metric, pool) in enumerate(bench.pools.items()):
+
+        def report(done: int, total: int, part: int = part) -> None:
+            stage.update(part * total + done, (len(bench.pools) + 1) * total)
+
+        own = bench.representations
+        precisions = compute_precision(own, pool, k=K, queries=queries, on_progress=report)
+        if metric != f"P@{K}" and not np.nansum(precisions[0].ceiling):
+            # Nobody who may be a neighbour carries the query's label: every value would be 0 and mean nothing.
+            progress.note(f"{metric} is left out at {checkpoint}: no allowed neighbour has the same label")
+            continue
+        control = replace(pool, labels=shuffled)
+        precisions += compute_precision(own[:1], control, k=K, queries=queries)
+        named = [(each.name, each.kind) for each in own]
+        named.append((f"random labels ({own[0].name})", "control"))
+        for label, kind, precision in _ask_controls(bench.controls, own[0], pool, options.level):
+            named.append((label, kind))
+            precisions.append(precision)
+        rows += [
+            {"representation": name, "kind": kind, "metric": metric, **_summarize(each, bench, options.seed)}
+            for (name, kind), each in zip(named, precisions, strict=True)
+        ]
+    common = {
+        "checkpoint": checkpoint,
+        "step": get_step(run, checkpoint),
+        "label": options.label,
+        "level": options.level,
+        "where": " ".join(sorted(options.where)),
+    }
+    rows = [
+        *_merge_seeds(rows),
+        *_describe_clusters(chosen, options),
+        *_describe_twins(run, checkpoint, chosen, options),
+    ]
+    stage.update(1, 1)
+    return [{**common, **row} for row in rows], n_left_out
+
+
+def _choose_spans(
+    run: Run, others: list[Run], checkpoint: str, options: EvaluateOptions
+) -> tuple[pd.DataFrame, int]:
+    """Labelled spans that every run has, and how many spans of the run have no label."""
     table, _ = compute_span_table(run, checkpoint)
     chosen, n_left_out = _choose_rows(table, run.name, options)
-    for other in others:  # only spans that every run has
-        chosen = chosen[
-            chosen["span"].isin(set(other.read_spans(match_checkpoint(other, checkpoint))["span"]))
-        ]
+    for other in others:
+        held = set(other.read_spans(match_checkpoint(other, checkpoint))["span"])
+        chosen = chosen[chosen["span"].isin(held)]
     if chosen["sample"].nunique() < 3 or chosen["label"].nunique() < 2:
         raise UserError(
             f"too few labelled rows ({len(chosen)} spans, {chosen['label'].nunique()} labels)",
             f"run {run.name}, {options.label}",
             "choose another --label, or drop --where",
         )
-    chosen = chosen.reset_index(drop=True)
-    representations = make_representations(run, others, checkpoint, chosen, options)
+    return chosen.reset_index(drop=True), n_left_out
+
+
+def _make_bench(
+    run: Run, others: list[Run], checkpoint: str, chosen: pd.DataFrame, options: EvaluateOptions
+) -> _Bench:
+    """``chosen`` spans, or their samples where the level says so, with what represents them."""
+    representations = make_representations(
+        run,
+        others,
+        checkpoint,
+        chosen,
+        removed=options.remove,
+        with_layers=options.layers,
+        wordings=[to_text(each) for each in chosen[options.wording]] if options.wording else None,
+    )
     controls = make_control_queries(run, checkpoint, chosen)
     sample_ids = list(pd.unique(chosen["sample"]))
     owners = pd.Categorical(chosen["sample"], categories=sample_ids).codes.astype(np.int64)
-    texts = chosen["text"].tolist()
+    units, texts = chosen, chosen["text"].tolist()
     if options.level == "sample":
-        first = chosen.drop_duplicates("sample").reset_index(drop=True)
         if (chosen.groupby("sample")["label"].nunique() > 1).any():
             raise UserError(
                 "this field labels steps, not samples",
@@ -158,54 +204,20 @@ def _evaluate_checkpoint(
         representations = [baselines.aggregate(each, owners, len(sample_ids)) for each in representations]
         controls = aggregate_controls(controls, owners, len(sample_ids))
         texts = chosen.groupby("sample", sort=False)["text"].agg(" ".join).tolist()
-        units, owners = first, np.arange(len(first))
-    else:
-        units = chosen
+        units = chosen.drop_duplicates("sample").reset_index(drop=True)
+        owners = np.arange(len(units))
     pools = _make_pools(run, units, owners, sample_ids, make_wording(texts, owners), options)
-    queries = _choose_queries(owners, options.seed)
-    shuffled = shuffle_labels(pools["P@10"].labels, owners, options.seed)
-    common = {
-        "checkpoint": checkpoint,
-        "step": get_step(run, checkpoint),
-        "label": options.label,
-        "level": options.level,
-        "where": " ".join(sorted(options.where)),
+    return _Bench(owners, representations, controls, pools)
+
+
+def _summarize(precision: Precision, bench: _Bench, seed: int) -> dict[str, Any]:
+    value, low, high = bootstrap_mean(precision.values, bench.owners[precision.queries], seed=seed)
+    return {
+        **{"value": value, "ci_low": low, "ci_high": high},
+        "n": int((~np.isnan(precision.values)).sum()),
+        "chance": _mean(precision.chance),
+        "ceiling": _mean(precision.ceiling),
     }
-    rows: list[dict[str, Any]] = []
-    for part, (metric, pool) in enumerate(pools.items()):
-
-        def report(done: int, total: int, part: int = part) -> None:
-            stage.update(part * total + done, (len(pools) + 1) * total)
-
-        precisions = compute_precision(representations, pool, k=K, queries=queries, on_progress=report)
-        if metric != f"P@{K}" and not np.nansum(precisions[0].ceiling):
-            # Nobody who may be a neighbour carries the query's label: every value would be 0 and mean nothing.
-            progress.note(f"{metric} is left out at {checkpoint}: no allowed neighbour has the same label")
-            continue
-        control = replace(pool, labels=shuffled)
-        precisions += compute_precision(representations[:1], control, k=K, queries=queries)
-        named = [(each.name, each.kind) for each in representations]
-        named.append((f"random labels ({representations[0].name})", "control"))
-        for label, kind, precision in _ask_controls(controls, representations[0], pool, options.level):
-            named.append((label, kind))
-            precisions.append(precision)
-        for (name, kind), precision in zip(named, precisions, strict=True):
-            value, low, high = bootstrap_mean(precision.values, owners[precision.queries], seed=options.seed)
-            rows.append(
-                {
-                    **common,
-                    **{"representation": name, "kind": kind, "metric": metric},
-                    **{"value": value, "ci_low": low, "ci_high": high},
-                    "n": int((~np.isnan(precision.values)).sum()),
-                    "chance": _mean(precision.chance),
-                    "ceiling": _mean(precision.ceiling),
-                }
-            )
-    rows = _merge_seeds(rows)
-    rows += [{**common, **row} for row in _describe_clusters(chosen, options)]
-    rows += [{**common, **row} for row in _describe_twins(run, checkpoint, chosen, options)]
-    stage.update(1, 1)
-    return rows, n_left_out
 
 
 def _ask_controls(
@@ -234,7 +246,7 @@ def _choose_rows(table: pd.DataFrame, name: str, options: EvaluateOptions) -> tu
                 f"no field {column!r}", f"run {name}", f"it has {', '.join(known) or 'no meta fields'}"
             )
     for column, value in conditions:
-        table = table[[to_text(cell) == value for cell in table[column]]]
+        table = table[find_text(table[column], value)]
     labels = [to_text(cell) for cell in table[options.label]]
     has_label = np.array([bool(label) for label in labels], dtype=bool)
     chosen = table.assign(label=labels)[has_label]
@@ -328,21 +340,21 @@ def _describe_twins(
     run: Run, checkpoint: str, chosen: pd.DataFrame, options: EvaluateOptions
 ) -> list[dict[str, Any]]:
     by_sample = chosen.groupby("sample")["label"]
-    if not run.has_structure(checkpoint) or (by_sample.nunique() > 1).any():
+    if not run.results.has(STRUCTURE, checkpoint) or (by_sample.nunique() > 1).any():
         return []
     labels = by_sample.first()
     # Twins are sought among distant questions only, so chance is that of pairs as distant.
     a, b = _draw_pairs(len(labels), options.seed)
     questions = read_question_rows(run, list(labels.index))
-    limit = run.structure_info(checkpoint)["twins"]["semantic_median"]
+    limit = run.results.info(STRUCTURE, checkpoint)["twins"]["semantic_median"]
     is_distant = (questions[a] * questions[b]).sum(1) <= limit
     is_same = (labels.to_numpy()[a] == labels.to_numpy()[b]).astype(float)
     chance = _mean(is_same[is_distant])
     rows: list[dict[str, Any]] = []
     for table, words in (("twins", ""), ("rewordings", " in other words")):
-        if table not in run.structure_tables(checkpoint):
+        if table not in run.results.tables(STRUCTURE, checkpoint):
             continue
-        twins = run.read_structure(checkpoint, table).head(N_TWINS)
+        twins = run.results.read(STRUCTURE, table, checkpoint).head(N_TWINS)
         twins = twins[twins["a"].isin(labels.index) & twins["b"].isin(labels.index)]
         if not len(twins):
             continue
@@ -362,9 +374,9 @@ def _describe_twins(
 
 def _store(run: Run, rows: pd.DataFrame, options: EvaluateOptions) -> None:
     info: dict[str, Any] = {"k": K, "questions": {}}
-    if run.has_structure(EVIDENCE):
-        old = run.read_structure(EVIDENCE, "rows")
-        info = run.structure_info(EVIDENCE)
+    if run.results.has(EVIDENCE):
+        old = run.results.read(EVIDENCE, "rows")
+        info = run.results.info(EVIDENCE)
         # One question is answered by one evaluation: rows of an earlier one must not stand between the new.
         asked = ["checkpoint", "label", "level", "where"]
         new = set(map(tuple, rows[asked].astype(str).to_numpy()))
@@ -372,4 +384,23 @@ def _store(run: Run, rows: pd.DataFrame, options: EvaluateOptions) -> None:
         rows = pd.concat([old[keep], rows], ignore_index=True)
     question = {"differ": options.differ, "wording": options.wording, "against": options.against}
     info["questions"][f"{options.label} {options.level}"] = {**question, "seed": options.seed}
-    run.write_structure(EVIDENCE, {"rows": rows}, info)
+    run.results.write(EVIDENCE, {"rows": rows}, info)
+
+
+def describe_evaluation(result: dict[str, Any]) -> str:
+    """``gsd evaluate``: a table for every checkpoint and metric, best first, and what it means."""
+    lines = [f"{result['label']}, by {result['level']}; {result['n_left_out']:,} spans have no label"]
+    verdicts = {verdict["checkpoint"]: verdict for verdict in result["verdicts"]}
+    for checkpoint in result["checkpoints"]:
+        own = [row for row in result["rows"] if row["checkpoint"] == checkpoint]
+        for metric in dict.fromkeys(row["metric"] for row in own):
+            part = sorted((r for r in own if r["metric"] == metric), key=lambda r: -r["value"])
+            table = [[r["representation"], r["kind"], r["value"], r["ci_low"], r["ci_high"]] for r in part]
+            real = next((row for row in part if row["kind"] != "control"), part[0])
+            bounds = f"chance {real['chance']:.3f}, at best {real['ceiling']:.3f}, n {real['n']:,}"
+            lines.append(f"\n{checkpoint}: {metric} ({bounds})")
+            lines.append(format_table(("representation", "kind", "value", "low", "high"), table))
+        if checkpoint in verdicts:
+            verdict = verdicts[checkpoint]
+            lines.append(f"{verdict['metric']}: {verdict['headline']} {verdict['detail']}")
+    return "\n".join(lines)

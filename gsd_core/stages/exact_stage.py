@@ -1,6 +1,7 @@
 """``gsd neighbors --exact``: the best neighbours once more, with gradients that were never sketched.
 
-run_exact_neighbors   neighbours by sketch → exact cosines → a new order, kept in the run for the pages
+check_exact    whether a run can be ranked so
+rank_exactly   neighbours by sketch → exact cosines → a new order, kept in the run for the pages
 
 The sketch finds candidates; the exact product of the query's gradient with each of them comes from one forward-mode
 pass a sample (``gsd_core.capture.exact``), and their norms from one backward pass each.
@@ -18,36 +19,19 @@ from gsd_core.capture.exact import DenseGradient, compute_dense, compute_product
 from gsd_core.capture.models import compute_model_hash, load_model, resolve_checkpoints
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
-from gsd_core.stages.neighbors_stage import run_neighbors
-from gsd_core.store import EXACT
+from gsd_core.methods.neighbors_method import EXACT
+from gsd_core.store import load_centring
 from gsd_core.tiers import TIERS, find_tier, join_tiers
-from gsd_core.types import TokenizedSample, TokenSpan
+from gsd_core.types import TokenizedSample, TokenSpan, split_span
 
 if TYPE_CHECKING:
-    from gsd_core.store import Run, Workspace
+    from gsd_core.store import Run
 
 POOL = 2  # candidates re-ranked for each neighbour shown
 
 
-def run_exact_neighbors(
-    workspace: Workspace,
-    name: str,
-    *,
-    span: str,
-    top: int = 10,
-    checkpoint: str | None = None,
-    seed: int = 0,
-    other_words: bool = False,
-    progress: Progress,
-) -> dict[str, Any]:
-    """The result of `run_neighbors` over twice as many candidates, in the order of their exact cosines.
-
-    Every neighbour also has ``cosine_exact`` (the centred cosine whose product of the two gradients is exact; the
-    mean is still the sketch's) and ``raw_exact``, ``raw`` (not centred, exact and by sketch). The result also has
-    ``sketch_error``: root mean square of ``raw - raw_exact``. Raises ``UserError`` as `run_neighbors` does, for a tier
-    that is no gradient of the span's own loss, and where the model's weights are not those of the run.
-    """
-    run = workspace.open_run(name)
+def check_exact(run: Run) -> None:
+    """Raise ``UserError`` where the run's directions are no gradients of the spans' own losses."""
     tier = find_tier(run.manifest.get("tier"))
     if tier is None or not tier.has_exact:
         raise UserError(
@@ -55,15 +39,17 @@ def run_exact_neighbors(
             "--exact",
             f"capture with --tier {join_tiers(each for each in TIERS.values() if each.has_exact)} for exact cosines",
         )
-    result = run_neighbors(
-        workspace,
-        name,
-        span=span,
-        top=POOL * top,
-        checkpoint=checkpoint,
-        seed=seed,
-        other_words=other_words,
-    )
+
+
+def rank_exactly(run: Run, result: dict[str, Any], top: int, progress: Progress) -> dict[str, Any]:
+    """``result`` of `neighbors_stage.find_neighbors`, with the ``top`` of its neighbours by their exact cosines.
+
+    Every neighbour also has ``cosine_exact`` (the centred cosine whose product of the two gradients is exact; the
+    mean is still the sketch's) and ``raw_exact``, ``raw`` (not centred, exact and by sketch). The result also has
+    ``sketch_error``: root mean square of ``raw - raw_exact``. Raises ``UserError`` where the model's weights are
+    not those of the run.
+    """
+    span = result["span"]
     at = result["checkpoint"]
     capturer = _load(run, at, progress)
     candidates = pd.DataFrame(result["neighbors"])
@@ -156,7 +142,7 @@ def _read_sample(run: Run, checkpoint: str, sample: str) -> TokenizedSample:
 
 
 def _find(sample: TokenizedSample, span: str) -> TokenSpan:
-    index = int(span.rpartition("#")[2])
+    _, index = split_span(span)
     return next(each for each in sample.spans if each.index == index)
 
 
@@ -169,24 +155,13 @@ def _centre(
     run: Run, checkpoint: str, span: str, others: list[str], raw_exact: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """(raw cosines by sketch, centred cosines with the exact product): only the pair's own term is replaced."""
-    ids = run.read_spans(checkpoint, ["span"])["span"]
-    place = {each: at for at, each in enumerate(ids)}
-    rows = {each: run.read_vectors(checkpoint, place[each], place[each] + 1)[0] for each in (span, *others)}
-    unit = {
-        each: row.astype(np.float64) / max(np.linalg.norm(row.astype(np.float64)), 1e-30)
-        for each, row in rows.items()
-    }
-    mean = (
-        run.read_arrays(checkpoint)["mean"].astype(np.float64)
-        if run.has_analysis(checkpoint)
-        else run.read_vectors(checkpoint).astype(np.float64).mean(axis=0)
-    )
-    own = unit[span]
-    raw = np.array([own @ unit[each] for each in others])
-    squared = mean @ mean
-    toward = np.array([mean @ unit[each] for each in others])
-    length = np.sqrt((1 - 2 * (mean @ own) + squared) * (1 - 2 * toward + squared))
-    return raw, (raw_exact - mean @ own - toward + squared) / np.maximum(length, 1e-30)
+    rows = pd.Index(run.read_spans(checkpoint, ["span"])["span"]).get_indexer([span, *others])
+    vectors = run.take_vectors(rows, checkpoint).astype(np.float32)
+    units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-30)
+    lengths = load_centring(run, checkpoint).subtract(vectors)
+    raw = units[1:] @ units[0]
+    products = vectors[1:] @ vectors[0] + raw_exact - raw
+    return raw, products / (lengths[1:] * lengths[0])
 
 
 def _store(
@@ -195,7 +170,7 @@ def _store(
     rows = pd.DataFrame(
         {"checkpoint": checkpoint, "a": span, "b": others, "cosine_exact": exact, "raw_exact": raw_exact}
     )
-    if run.has_structure(EXACT):
-        old = run.read_structure(EXACT, "pairs")
+    if run.results.has(EXACT):
+        old = run.results.read(EXACT, "pairs")
         rows = pd.concat([old, rows]).drop_duplicates(["checkpoint", "a", "b"], keep="last")
-    run.write_structure(EXACT, {"pairs": rows.reset_index(drop=True)}, {})
+    run.results.write(EXACT, {"pairs": rows.reset_index(drop=True)}, {})

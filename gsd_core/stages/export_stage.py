@@ -1,9 +1,9 @@
 """``gsd export``: a run's tables as csv, parquet or jsonl, its vectors as npz or parquet.
 
 run_export    one table (or the vectors, or the report) to one file, whole or not at all
+write_vectors  directions of a checkpoint, streamed
 write_table   a frame to a file by its ending
 write_npz     arrays to an npz, the big one streamed in blocks
-whole_file    a file that appears whole or not at all
 
 A csv holds texts as they are. Open one that came from somebody else's data as *text* in a spreadsheet: a cell
 that begins with ``=`` would be taken for a formula.
@@ -11,14 +11,9 @@ that begins with ``=`` would be taken for a formula.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,108 +22,64 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gsd_core.console.files import whole_file
 from gsd_core.console.output import compute_json_value
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
-from gsd_core.stages.analyze_stage import get_checkpoint
-from gsd_core.stages.run_tables import compute_cluster_table, compute_span_table, compute_token_table
-from gsd_core.stages.structure_stage import compute_stress_table, compute_twin_table
+from gsd_core.methods.export_method import ExportOptions
+from gsd_core.registry.catalog import list_exports, load
+from gsd_core.registry.method import Export, Method
+from gsd_core.stages.run_reading import get_checkpoint
 
 if TYPE_CHECKING:
     from gsd_core.store import Run, Workspace
 
-TABLE_ENDINGS = (".csv", ".parquet", ".jsonl")
-VECTOR_ENDINGS = (".npz", ".parquet")
-ENDINGS = {"vectors": VECTOR_ENDINGS, "report": (".html",)}
 _BLOCK_ROWS = 8192
-_SIMPLE_TABLES: dict[str, Callable[[Run, str], pd.DataFrame]] = {
-    "clusters": compute_cluster_table,
-    "twins": compute_twin_table,
-    "rewordings": partial(compute_twin_table, other_words=True),
-    "stresses": compute_stress_table,
-}
 
 
-def run_export(
-    workspace: Workspace,
-    name: str,
-    *,
-    what: str,
-    out: str | Path,
-    sample: str | None = None,
-    checkpoint: str | None = None,
-    progress: Progress,
-) -> dict[str, Any]:
-    """Write ``what`` ("spans", "clusters", "twins", "rewordings", "stresses", "tokens", "vectors", "report") of run
-    ``name`` to ``out``.
+def run_export(workspace: Workspace, options: ExportOptions, progress: Progress) -> dict[str, Any]:
+    """Write a table of a run, its vectors or its report to a file.
 
-    ``checkpoint`` None is the run's default; "all" puts every checkpoint's spans, clusters, twins, rewordings or
-    stresses below one another. Returns ``out, rows, what, checkpoint`` and, for spans, ``unmatched`` (samples whose
-    list in a per-step ``meta`` field has another length than they have spans). Raises ``UserError`` for what is
-    unknown and for endings that ``what`` has no form for.
+    ``checkpoint`` None is the run's default; "all" puts the tables of every checkpoint below one another. Returns
+    ``out, rows, what, checkpoint`` and, for spans, ``unmatched`` (samples whose list in a per-step ``meta`` field has
+    another length than they have spans). Raises ``UserError`` for what is unknown and for endings that it has no form
+    for.
     """
-    path = Path(out)
-    endings = ENDINGS.get(what, TABLE_ENDINGS)
-    if path.suffix.lower() not in endings:
+    method, export = list_exports()[options.what]
+    path = options.out
+    if path.suffix.lower() not in export.endings:
         raise UserError(
-            f"no format for the ending {path.suffix!r}", f"--out {out}", f"{what} go to {', '.join(endings)}"
+            f"no format for the ending {path.suffix!r}",
+            f"--out {path}",
+            f"{export.name} go to {', '.join(export.endings)}",
         )
     if path.is_dir() or not path.absolute().parent.is_dir():
-        raise UserError("cannot write there", f"--out {out}", "give a file in a folder that exists")
-    run = workspace.open_run(name)
-    has_all = (
-        checkpoint == "all" and (what == "spans" or what in _SIMPLE_TABLES) and "all" not in run.checkpoints
-    )
-    names = list(run.checkpoints) if has_all else [get_checkpoint(run, checkpoint)]
-    result: dict[str, Any] = {
-        "out": str(out),
-        "rows": 0,
-        "what": what,
-        "checkpoint": "all" if has_all else names[0],
-    }
-    stage = progress.stage(f"export {what}", unit="rows")
-    if what == "vectors":
-        result["rows"] = _write_vectors(run, names[0], path, stage.update)
-    elif what == "report":
-        result["rows"] = _write_report(workspace, name, names[0], path)
-    elif what == "tokens":
-        if sample is None:
-            raise UserError("which sample?", "--what tokens", "add --sample ID")
-        result |= {"rows": write_table(compute_token_table(run, names[0], sample), path), "sample": sample}
-    elif what in _SIMPLE_TABLES:
-        table = pd.concat([_SIMPLE_TABLES[what](run, each) for each in names], ignore_index=True)
-        result["rows"] = write_table(table, path)
-    elif what == "spans":
-        parts = [compute_span_table(run, each) for each in names]
-        table = pd.concat([part for part, _ in parts], ignore_index=True)
-        result |= {"rows": write_table(table, path), "unmatched": {k: n for k, n in parts[0][1].items() if n}}
+        raise UserError("cannot write there", f"--out {path}", "give a file in a folder that exists")
+    run = workspace.open_run(options.run)
+    has_all = options.checkpoint == "all" and export.is_by_checkpoint and "all" not in run.checkpoints
+    names = list(run.checkpoints) if has_all else [get_checkpoint(run, options.checkpoint)]
+    stage = progress.stage(f"export {export.name}", unit="rows")
+    more: dict[str, Any] = {}
+    if export.write:
+        n_rows = load(export.write)(run, names[0], path, stage.update)
     else:
-        raise UserError(
-            f"cannot export {what!r}",
-            "--what",
-            "one of spans, clusters, twins, rewordings, stresses, vectors, tokens, report",
-        )
-    stage.update(result["rows"])
-    return result
+        frames = [_compute(run, each, method, export, options.sample) for each in names]
+        n_rows = write_table(pd.concat(frames, ignore_index=True), path)
+        more = dict(frames[0].attrs)
+    stage.update(n_rows)
+    at = "all" if has_all else names[0]
+    return {"out": str(path), "rows": n_rows, "what": export.name, "checkpoint": at, **more}
 
 
-def _write_report(workspace: Workspace, name: str, checkpoint: str, path: Path) -> int:
-    """The report is made of the pages' figures, which this room must not import: a process of its own writes it."""
-    words = [
-        sys.executable,
-        "-m",
-        "gsd_core.dashboard.report.report_page",
-        str(workspace.uri),
-        name,
-        checkpoint,
-        str(path),
-    ]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode == 2:
-        raise UserError(done.stderr.strip().splitlines()[-1].removeprefix("error: "), f"run {name}", "")
-    if done.returncode:
-        raise RuntimeError(f"the report failed: {done.stderr.strip()}")
-    return int(json.loads(done.stdout)["rows"])
+def _compute(run: Run, checkpoint: str, method: Method, export: Export, sample: str | None) -> pd.DataFrame:
+    if not export.compute:
+        kind = next(each for each in method.results if export.name in each.tables)
+        return run.results.read(kind, export.name, checkpoint)
+    if not export.needs_sample:
+        return load(export.compute)(run, checkpoint)
+    if sample is None:
+        raise UserError("which sample?", f"--what {export.name}", "add --sample ID")
+    return load(export.compute)(run, checkpoint, sample)
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> int:
@@ -169,7 +120,7 @@ def write_npz(
                 np.lib.format.write_array(file, array, allow_pickle=False)
 
 
-def _write_vectors(run: Run, checkpoint: str, path: Path, report: Callable[[int, int], None]) -> int:
+def write_vectors(run: Run, checkpoint: str, path: Path, report: Callable[[int, int], None]) -> int:
     ids = run.read_spans(checkpoint, columns=["span"])["span"].tolist()
     sketch = run.manifest.get("sketch") or {}
     layers = sketch.get("layers") or []
@@ -230,16 +181,14 @@ def _as_json_text(value: Any) -> str | None:
     return json.dumps(compute_json_value(value), allow_nan=False, ensure_ascii=False)
 
 
-@contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A partial name beside ``path`` that becomes ``path`` when all went well, and vanishes when not."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        partial.replace(path)
-    except OSError as error:
-        raise UserError(
-            f"cannot write ({error.strerror or error})", str(path), "give another --out"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+def describe_export(result: dict[str, Any]) -> str:
+    """``gsd export``: where it went, and labels that do not fit."""
+    return "\n".join(
+        [
+            f"{result['rows']:,} rows ({result['what']}, checkpoint {result['checkpoint']}) in {result['out']}",
+            *(
+                f"note: {name} labels steps, but has another length in {n:,} samples, which stay without label"
+                for name, n in result.get("unmatched", {}).items()
+            ),
+        ]
+    )

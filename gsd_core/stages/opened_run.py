@@ -6,12 +6,12 @@ OpenedRun  its spans (pandas frame), vectors (lazily read) and manifest
 
 from __future__ import annotations
 
-import os
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gsd_core.stages.analyze_stage import get_checkpoint
+from gsd_core.console.place import choose_workspace
+from gsd_core.stages.run_reading import get_checkpoint
 from gsd_core.stages.run_tables import compute_span_table
 from gsd_core.store import LazyVectors, Workspace
 
@@ -59,6 +59,5 @@ def open_run(name: str, workspace: str | Path | None = None, checkpoint: str | N
     ``workspace`` is a folder or URI; by default ``$GSD_WORKSPACE``, else ``./gsd-workspace``. ``checkpoint``
     None is the one to look at first. Raises ``UserError`` for an unknown workspace, run or checkpoint.
     """
-    uri = workspace or os.environ.get("GSD_WORKSPACE") or "./gsd-workspace"
-    run = Workspace.open(uri, create=False).open_run(name)
+    run = Workspace.open(choose_workspace(workspace), create=False).open_run(name)
     return OpenedRun(run, get_checkpoint(run, checkpoint))

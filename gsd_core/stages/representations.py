@@ -3,14 +3,12 @@
 make_representations   gradients of a run and of its kin, baselines, controls
 check_same_data        refuses a run that was captured from other data, or cut otherwise
 match_checkpoint       which checkpoint of another run stands beside one
-get_step               a checkpoint's training step
 read_question_rows     question embeddings of samples
-to_text                a label as text
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,22 +19,15 @@ from gsd_core.analysis import baselines
 from gsd_core.analysis.baselines import Representation
 from gsd_core.driver.run_sentences import read_embeddings_of
 from gsd_core.errors import UserError
-from gsd_core.stages.analyze_stage import get_checkpoint
+from gsd_core.stages.run_reading import get_checkpoint
 from gsd_core.tiers import find_tier
 
 if TYPE_CHECKING:
-    from gsd_core.stages.evaluate_stage import EvaluateOptions
     from gsd_core.store import Run
 
 
-def to_text(cell: object) -> str:
-    """A label as text; empty for a missing one."""
-    if cell is None or cell is pd.NA or cell != cell or cell == "":
-        return ""
-    return cell if isinstance(cell, str) else json.dumps(cell, sort_keys=True, default=str)
-
-
 def check_same_data(run: Run, other: Run) -> None:
+    """Raise ``UserError`` where ``other`` was captured from other data than ``run``, or cut otherwise."""
     own, its = ((each.manifest.get("dataset") or {}).get("data_hash") for each in (run, other))
     if own != its:
         raise UserError(
@@ -54,8 +45,20 @@ def check_same_data(run: Run, other: Run) -> None:
 
 
 def make_representations(
-    run: Run, others: list[Run], checkpoint: str, chosen: pd.DataFrame, options: EvaluateOptions
+    run: Run,
+    others: list[Run],
+    checkpoint: str,
+    chosen: pd.DataFrame,
+    *,
+    removed: Iterable[int],
+    with_layers: bool = False,
+    wordings: list[str] | None = None,
 ) -> list[Representation]:
+    """What is compared for the ``chosen`` spans (columns ``span, sample, text``), own gradients first.
+
+    ``removed``: how many principal directions to remove from gradients, each a representation. ``with_layers`` adds
+    one for every layer block of ``run``; ``wordings`` (n,) add the mean hidden state centred per wording.
+    """
     found: list[Representation] = []
     own_hash = _model_hash(run, checkpoint)
     widths: dict[str, object] = {}
@@ -67,16 +70,16 @@ def make_representations(
         other = f", other model ({each.name})" if is_control else ""
         if tier is not None and not tier.is_gradient:
             states = [baselines.make_state(vectors)]
-            if options.wording:
-                states.append(baselines.make_state(vectors, [to_text(w) for w in chosen[options.wording]]))
+            if wordings is not None:
+                states.append(baselines.make_state(vectors, wordings))
             found += [replace(s, name=s.name + other, kind="control" if other else s.kind) for s in states]
             continue
         name = _describe_gradient(each) + other
         width = (each.manifest.get("sketch") or {}).get("width")
         if widths.setdefault(name, width) != width:  # another sketch, not another seed of the same
             name += f", sketch of {width}"
-        made = [baselines.make_gradient(name, vectors, n_top) for n_top in sorted(set(options.remove))]
-        if options.layers and each is run:
+        made = [baselines.make_gradient(name, vectors, n_top) for n_top in sorted(set(removed))]
+        if with_layers and each is run:
             for layer, start, stop in (run.manifest.get("sketch") or {}).get("layers") or []:
                 made.append(baselines.make_gradient(f"{name}, {layer}", vectors[:, start:stop]))
         found += [replace(m, kind="control") for m in made] if is_control else made
@@ -107,13 +110,6 @@ def _model_hash(run: Run, checkpoint: str) -> str:
         if entry.get("name") == checkpoint and entry.get("hash"):
             return str(entry["hash"])
     return f"{(run.manifest.get('model') or {}).get('hash')} {checkpoint}"
-
-
-def get_step(run: Run, checkpoint: str) -> int | None:
-    for entry in run.manifest.get("checkpoints") or []:
-        if entry.get("name") == checkpoint and entry.get("step") is not None:
-            return int(entry["step"])
-    return None
 
 
 def _describe_gradient(run: Run) -> str:

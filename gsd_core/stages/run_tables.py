@@ -1,20 +1,21 @@
 """The tables of a run that others may rely on.
 
 compute_span_table     one row a span, with cluster, place on the map and the sample's ``meta.*`` fields
+compute_exported_spans  the same as a file has it
 compute_cluster_table  one row a cluster
 compute_token_table    one row a token of one sample's input
-compute_meta_columns   ``meta`` of the samples → columns of the spans; a list with one entry a step gives it
 
 Columns are those of the interface ("Columns others may rely on"): a change here is a change for scripts.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from gsd_core.comparison.meta_labels import compute_meta_columns
 from gsd_core.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,53 +59,11 @@ def compute_span_table(run: Run, checkpoint: str) -> tuple[pd.DataFrame, dict[st
     return pd.concat([spans[list(SPAN_COLUMNS)], meta], axis=1), unmatched
 
 
-def compute_meta_columns(spans: pd.DataFrame, samples: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
-    """``meta.*`` columns beside ``spans`` (columns sample, index), from the run's ``samples``.
-
-    A field labels steps where most of the samples whose value is a list have one entry for each of their spans
-    (those that were cut off or hold no token among them): then span K gets entry K. Deciding for the field as a
-    whole keeps a chance match (three numbers, three steps) from changing its meaning in one row. Returns the
-    columns and, for a field that labels steps, the number of samples that it leaves without label.
-    """
-    n_spans = spans.groupby("sample")["index"].size()
-    lost = pd.Series(
-        samples["skipped_spans"].map(len).to_numpy() + samples["n_spans_cut"].to_numpy(),
-        index=samples["sample"],
-    )
-    metas = {
-        sample: dict(meta or {}) for sample, meta in zip(samples["sample"], samples["meta"], strict=True)
-    }
-    keys = list(dict.fromkeys(key for meta in metas.values() for key in meta))
-    columns: dict[str, list[Any]] = {}
-    unmatched: dict[str, int] = {}
-    owners = spans["sample"].tolist()
-    places = spans["index"].tolist()
-
-    def fits(sample: str, value: list[Any]) -> bool:
-        return len(value) == int(n_spans[sample] + lost[sample])
-
-    for key in keys:
-        listed = {
-            sample: meta[key]
-            for sample, meta in metas.items()
-            if isinstance(meta.get(key), list | tuple) and sample in n_spans.index
-        }
-        matching = {sample for sample, value in listed.items() if fits(sample, value)}
-        labels_steps = bool(matching) and 2 * len(matching) > len(listed)
-        if labels_steps:
-            unmatched[f"meta.{key}"] = len(listed) - len(matching)
-            columns[f"meta.{key}"] = [
-                (listed[sample][place] if sample in matching else None)
-                if sample in listed
-                else metas.get(sample, {}).get(key)
-                for sample, place in zip(owners, places, strict=True)
-            ]
-        else:
-            columns[f"meta.{key}"] = [metas.get(sample, {}).get(key) for sample in owners]
-    # dtype=object: numbers stay as the file gave them (no 3 → 3.0 because another row lacks the field).
-    frame = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
-    frame.index = spans.index
-    return frame, unmatched
+def compute_exported_spans(run: Run, checkpoint: str) -> pd.DataFrame:
+    """`compute_span_table`; ``attrs["unmatched"]`` tells of samples that a list could not label."""
+    table, unmatched = compute_span_table(run, checkpoint)
+    table.attrs["unmatched"] = {name: n for name, n in unmatched.items() if n}
+    return table
 
 
 def compute_cluster_table(run: Run, checkpoint: str) -> pd.DataFrame:

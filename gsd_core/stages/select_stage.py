@@ -1,8 +1,6 @@
 """``gsd select``: which samples or spans to train on, as JSONL with masks.
 
 run_select      score, pick within the budget, write whole; all other measures beside it at the same budget
-SelectOptions   the flags
-MEASURES        what can be selected by
 
 A measure correlates with what training does to a model; nothing here says that training on the chosen is better.
 """
@@ -19,42 +17,27 @@ import numpy as np
 import pandas as pd
 
 from gsd_core.analysis.selection import compute_agreement, compute_sample_means, compute_target_scores, pick
-from gsd_core.comparison.centring import apply_centring, compute_centred
-from gsd_core.console.output import compute_json_value
+from gsd_core.comparison.centring import Centring
+from gsd_core.comparison.meta_labels import find_text
+from gsd_core.console.files import whole_file
+from gsd_core.console.output import compute_json_value, format_table
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
-from gsd_core.stages.analyze_stage import get_checkpoint
-from gsd_core.stages.export_stage import whole_file
-from gsd_core.stages.representations import read_question_rows, to_text
+from gsd_core.methods.select_method import MEASURES, SelectOptions
+from gsd_core.stages.representations import read_question_rows
+from gsd_core.stages.run_reading import get_checkpoint
 from gsd_core.stages.run_tables import compute_span_table
+from gsd_core.store import load_centring
 
 if TYPE_CHECKING:
     from gsd_core.store import Run, Workspace
 
-MEASURES = ("alignment", "semantic", "spectral", "grace", "random", "segments")
 BY_SPAN = ("spectral", "grace")  # measures of steps; the others are of samples
 NEED_TARGET = ("alignment", "semantic")
 
 
-@dataclass(frozen=True, slots=True)
-class SelectOptions:
-    """Flags of ``gsd select``; see ``docs/commands.md``."""
-
-    by: str
-    budget: float
-    """Share of the spans' tokens, in (0, 1]."""
-    out: Path
-    target: str | None = None
-    """``meta.FIELD=VALUE``: the samples to be like (they are not selected themselves), or another run."""
-    unit: str | None = None
-    """``sample`` or ``span``; None: what the measure speaks of."""
-    checkpoint: str | None = None
-    seed: int = 0
-    """Of the random selection and of ties."""
-
-
-def run_select(workspace: Workspace, name: str, options: SelectOptions, progress: Progress) -> dict[str, Any]:
-    """Select from run ``name`` and write one JSON line a chosen sample.
+def run_select(workspace: Workspace, options: SelectOptions, progress: Progress) -> dict[str, Any]:
+    """Select from a run and write one JSON line a chosen sample.
 
     A line has ``sample, question, reasoning, answer, score, mask`` (one boolean a span), ``kept`` (their character
     ranges in the reasoning), ``kept_tokens`` (their token ranges in the model's input) and ``meta``.
@@ -64,7 +47,7 @@ def run_select(workspace: Workspace, name: str, options: SelectOptions, progress
     measure, and for a measure that the run does not hold.
     """
     started = time.monotonic()
-    run = workspace.open_run(name)
+    run = workspace.open_run(options.run)
     at = get_checkpoint(run, options.checkpoint)
     if not 0 < options.budget <= 1:
         raise UserError(
@@ -79,17 +62,18 @@ def run_select(workspace: Workspace, name: str, options: SelectOptions, progress
     ids = list(pd.unique(table["sample"]))
     owners = pd.Categorical(table["sample"], categories=ids).codes.astype(np.int64)
     target = _find_target(workspace, run, table, ids, options) if options.target else None
+    spans = _Spans(run, at, table, sizes, owners, ids, target)
     scores: dict[str, np.ndarray] = {}
     chosen: dict[str, np.ndarray] = {}
     for measure in MEASURES:
-        found = _score(run, at, table, owners, sizes, ids, target, measure, options.seed)
+        found = _score(spans, measure, options.seed)
         stage.advance()
         if found is None:
             if measure == options.by:
                 raise _explain_missing(run, at, measure, options)
             continue
         by_span = unit == "span" and found.shape == (len(table),)
-        scores[measure], chosen[measure] = _pick(found, by_span, owners, sizes, target, options)
+        scores[measure], chosen[measure] = _pick(found, by_span, spans, options)
     kept = chosen[options.by]
     if not kept.any():
         raise UserError(
@@ -98,7 +82,7 @@ def run_select(workspace: Workspace, name: str, options: SelectOptions, progress
     n_samples = _write(run, table, kept, scores[options.by], ids, options.out)
     score = scores[options.by]
     return {
-        "run": name,
+        "run": options.run,
         "checkpoint": at,
         "by": options.by,
         "unit": unit,
@@ -137,8 +121,7 @@ def _find_target(
     if field not in table.columns:
         known = ", ".join(column for column in table.columns if column.startswith("meta."))
         raise UserError(f"no field {field!r}", "--target", f"run {run.name} has {known or 'no meta fields'}")
-    is_value = table[field].map(to_text) == value
-    held = set(table.loc[is_value, "sample"])
+    held = set(table.loc[find_text(table[field], value), "sample"])
     if not held:
         raise UserError(
             f"no sample has {options.target}", "--target", f"look at gsd export {run.name} --what spans"
@@ -146,68 +129,63 @@ def _find_target(
     return np.array([sample in held for sample in ids]), None
 
 
-def _score(
-    run: Run,
-    checkpoint: str,
-    table: pd.DataFrame,
-    owners: np.ndarray,
-    sizes: np.ndarray,
-    ids: list[str],
-    target: tuple[np.ndarray, Run | None] | None,
-    measure: str,
-    seed: int,
-) -> np.ndarray | None:
+@dataclass(frozen=True)
+class _Spans:
+    """The run's spans: their ``table`` (n rows), ``sizes`` (n,) in tokens, ``owners`` (n,) number of each one's sample
+    among ``ids`` (N). ``target`` is what the selection should be like: (N,) bool of samples of this run, and another
+    run; None where nothing is asked for."""
+
+    run: Run
+    checkpoint: str
+    table: pd.DataFrame
+    sizes: np.ndarray
+    owners: np.ndarray
+    ids: list[str]
+    target: tuple[np.ndarray, Run | None] | None = None
+
+
+def _score(spans: _Spans, measure: str, seed: int) -> np.ndarray | None:
     """Scores by span (n,) or by sample (N,); None where the run does not hold the measure."""
+    run, checkpoint = spans.run, spans.checkpoint
     if measure in BY_SPAN:
-        values = table[measure].to_numpy(np.float64)
+        values = spans.table[measure].to_numpy(np.float64)
         return None if np.isnan(values).all() else values
     if measure == "random":
-        return np.random.default_rng(seed).random(len(ids))
-    if measure == "segments" or target is None:
+        return np.random.default_rng(seed).random(len(spans.ids))
+    if spans.target is None:
+        return np.random.default_rng(seed).random(len(spans.ids))
+    if measure == "segments" or spans.target is None:
         return None
-    is_target, other = target
+    is_target, other = spans.target
     if measure == "semantic":
-        rows = read_question_rows(run, ids)
+        rows = read_question_rows(run, spans.ids)
         more = read_question_rows(other, other.read_samples()["sample"].tolist()) if other else rows[:0]
         if more.shape[1] != rows.shape[1]:
             return None  # another sentence encoder
     else:
-        mean, top = _read_centring(run, checkpoint)
-        rows = compute_sample_means(apply_centring(run.read_vectors(checkpoint), mean, top), owners, sizes)
-        more = _read_rows(other, checkpoint, mean, top) if other else rows[:0]
+        centring = load_centring(run, checkpoint)
+        directions = centring.apply(run.read_vectors(checkpoint))
+        rows = compute_sample_means(directions, spans.owners, spans.sizes)
+        more = _read_rows(other, checkpoint, centring) if other else rows[:0]
     marks = np.concatenate([is_target, np.ones(len(more), dtype=bool)])
     scored = compute_target_scores(np.concatenate([rows, more]), marks)[: len(rows)]
     return None if not np.any(rows) else scored
 
 
-def _read_centring(run: Run, checkpoint: str) -> tuple[np.ndarray, np.ndarray | None]:
-    if run.has_analysis(checkpoint):
-        arrays = run.read_arrays(checkpoint)
-        return arrays["mean"], arrays.get("top")
-    centred = compute_centred(run.read_vectors(checkpoint))
-    return centred.mean, centred.top
-
-
-def _read_rows(run: Run, checkpoint: str, mean: np.ndarray, top: np.ndarray | None) -> np.ndarray:
+def _read_rows(run: Run, checkpoint: str, centring: Centring) -> np.ndarray:
     """Rows of another run's samples, centred as the first run's are."""
     at = checkpoint if checkpoint in run.checkpoints else get_checkpoint(run, None)
     spans = run.read_spans(at, columns=["sample", "token_start", "token_end"])
     sizes = (spans["token_end"] - spans["token_start"]).to_numpy(np.int64)
-    return compute_sample_means(
-        apply_centring(run.read_vectors(at), mean, top), pd.factorize(spans["sample"])[0], sizes
-    )
+    return compute_sample_means(centring.apply(run.read_vectors(at)), pd.factorize(spans["sample"])[0], sizes)
 
 
 def _pick(
-    values: np.ndarray,
-    by_span: bool,
-    owners: np.ndarray,
-    sizes: np.ndarray,
-    target: tuple[np.ndarray, Run | None] | None,
-    options: SelectOptions,
+    values: np.ndarray, by_span: bool, spans: _Spans, options: SelectOptions
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores and choice, both by span (n,)."""
-    is_target = target[0] if target else np.zeros(int(owners.max()) + 1, dtype=bool)
+    sizes, owners = spans.sizes, spans.owners
+    is_target = spans.target[0] if spans.target else np.zeros(len(spans.ids), dtype=bool)
     if by_span:
         scores = np.where(is_target[owners], np.nan, values)
         return scores, pick(scores, sizes, options.budget, options.seed)
@@ -224,12 +202,6 @@ def _explain_missing(run: Run, checkpoint: str, measure: str, options: SelectOpt
             f"{measure} needs something to be like",
             "--target",
             "give --target meta.FIELD=VALUE, or a run captured from the target's samples",
-        )
-    if measure == "segments":
-        return UserError(
-            "no integrated gradients are stored, and this version does not compute them",
-            f"run {run.name}",
-            "select by alignment, semantic, spectral, grace or random",
         )
     return UserError(
         f"{measure} was not captured",
@@ -265,3 +237,17 @@ def _write(
             }
             file.write(json.dumps(compute_json_value(line), ensure_ascii=False) + "\n")
     return len(wanted)
+
+
+def describe_selection(result: dict[str, Any]) -> str:
+    """``gsd select``: what was kept, and how much of it the other measures would keep too."""
+    rows = [[each["by"], f"{each['tokens_shared']:.0%}"] for each in result["agreement"]]
+    lines = [
+        f"{result['n_spans_kept']:,} of {result['n_spans']:,} spans of {result['n_samples']:,} samples, "
+        f"{result['token_share']:.1%} of the tokens, in {result['out']}",
+        f"mean {result['by']} score {result['score_kept']:.3f}, of all {result['score_all']:.3f}",
+    ]
+    if rows:
+        lines.append(format_table(("at the same budget", "tokens shared"), rows))
+    lines.append("The score correlates with what training does; it does not promise a better model.")
+    return "\n".join(lines)

@@ -3,7 +3,7 @@
 store_structure       the structure of one analysed checkpoint, computed and stored whole, or kept
 run_twins             structurally similar, semantically different samples
 run_stresses          recurring aligned span sequences
-compute_twin_table, compute_stress_table   the same as tables for export
+compute_twin_table, compute_reworded_table, compute_stress_table   the same as tables for export
 read_semantics        embeddings of the questions, or of the spans where a question has none
 
 The mathematics is in ``gsd_core.analysis.structure``.
@@ -11,7 +11,6 @@ The mathematics is in ``gsd_core.analysis.structure``.
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -19,16 +18,20 @@ import numpy as np
 import pandas as pd
 
 from gsd_core import __version__
-from gsd_core.comparison.centring import apply_centring, center_directions
+from gsd_core.console.output import format_table, format_text
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
-from gsd_core.stages.analyze_stage import (
+from gsd_core.methods.analyze_method import STRUCTURE
+from gsd_core.methods.structure_method import StressesOptions, TwinsOptions
+from gsd_core.stages.run_reading import (
     CONTROL_NAMES,
     get_checkpoint,
     read_controls,
     read_directions,
     report_step,
 )
+from gsd_core.store import load_centring
+from gsd_core.types import join_span, split_span
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,58 +52,51 @@ def store_structure(
     started = time.monotonic()
     spans = reader.read_spans(checkpoint, columns=["span", "sample", "index", "text"])
     same = {"seed": seed, "n_spans": len(spans), "gsd_version": __version__}
-    kept = run.structure_info(checkpoint) if run.has_structure(checkpoint) else {}
+    kept = run.results.info(STRUCTURE, checkpoint) if run.results.has(STRUCTURE, checkpoint) else {}
     is_whole = all(key in kept for key in COUNTS)
     if is_whole and not again and all(kept.get(key) == value for key, value in same.items()):
         return {**{key: kept[key] for key in COUNTS}, "seconds": 0.0}
 
     stage = progress.stage(f"structure {title}", unit="steps")
     # Only here: its compiled kernels cost seconds that a kept structure need not pay.
-    from gsd_core.analysis.structure import STAGES, analyze_structure
+    from gsd_core.analysis.structure import STAGES, Corpus, analyze_structure
 
     def report(step: str, done: int, total: int) -> None:
         report_step(stage, STAGES, step, done, total)
 
-    arrays = run.read_arrays(checkpoint)
+    centring = load_centring(run, checkpoint)
     clusters = run.read_clusters(checkpoint)
     samples = spans["sample"].to_numpy(dtype=object)
     embeddings, source = read_semantics(run, list(pd.unique(samples)))
     layers = (run.manifest.get("sketch") or {}).get("layers") or []
-    found = analyze_structure(
-        center_directions(read_directions(reader, checkpoint), arrays["mean"], arrays.get("top")),
+    corpus = Corpus(
+        centring.center(read_directions(reader, checkpoint)),
         samples,
         spans["index"].to_numpy(),
         run.read_points(checkpoint)["cluster"].to_numpy(),
         embeddings,
-        [(str(layer[0]), int(layer[1]), int(layer[2])) for layer in layers],
+        spans["text"].tolist(),
+    )
+    found = analyze_structure(
+        corpus,
         seed,
         report,
+        layer_slices=[(str(layer[0]), int(layer[1]), int(layer[2])) for layer in layers],
         names=dict(zip(clusters["cluster"].tolist(), clusters["label"].tolist(), strict=True)),
-        null=arrays["null"],
+        null=run.read_arrays(checkpoint)["null"],
         controls={
-            CONTROL_NAMES.get(kind, kind): (
-                apply_centring(vectors, arrays["mean"], arrays.get("top")),
-                owners,
-            )
+            CONTROL_NAMES.get(kind, kind): (centring.apply(vectors), owners)
             for kind, (vectors, owners) in read_controls(reader, checkpoint).items()
         },
-        texts=spans["text"].tolist(),
     )
     seconds = time.monotonic() - started
     info = {**found.info, **same, "semantic_source": source, "seconds": seconds}
-    run.write_structure(checkpoint, found.tables, info)
+    run.results.write(STRUCTURE, found.tables, info, checkpoint)
     return {**{key: found.info[key] for key in COUNTS}, "seconds": seconds}
 
 
-def run_twins(
-    workspace: Workspace,
-    name: str,
-    *,
-    top: int = 10,
-    checkpoint: str | None = None,
-    other_words: bool = False,
-) -> dict[str, Any]:
-    """The ``top`` twins of run ``name``; with ``other_words`` those whose reasonings are in other words, by structural
+def run_twins(workspace: Workspace, options: TwinsOptions, progress: Progress) -> dict[str, Any]:
+    """The ``top`` twins of a run; with ``other_words`` those whose reasonings are in other words, by structural
     score.
 
     Returns ``run, checkpoint, n_twins`` (q < 0.05), ``n_pairs_tested, semantic_median`` and ``twins: [{rank, a, b,
@@ -108,22 +104,23 @@ def run_twins(
     cosine}]}]``, where ``wording`` is the mean cosine of the aligned spans' words and the ends of an aligned pair
     are span ids. Raises ``UserError`` for an unknown run or checkpoint and for one that is not analysed.
     """
-    run = workspace.open_run(name)
-    at = get_checkpoint(run, checkpoint)
-    info = run.structure_info(at)
+    other_words = options.other_words
+    run = workspace.open_run(options.run)
+    at = get_checkpoint(run, options.checkpoint)
+    info = run.results.info(STRUCTURE, at)
     table = _read_twins(run, at, other_words)
     count, tested = ("n_rewordings", "n_pairs_other_words") if other_words else ("n_twins", "n_pairs_tested")
     twins = []
-    for row in table.head(top).to_dict("records"):
+    for row in table.head(options.top).to_dict("records"):
         aligned = [
-            {"a": f"{row['a']}#{i}", "b": f"{row['b']}#{j}", "cosine": cosine}
-            for i, j, cosine in json.loads(row.pop("aligned"))
+            {"a": join_span(row["a"], i), "b": join_span(row["b"], j), "cosine": cosine}
+            for i, j, cosine in row.pop("aligned")
         ]
         if pd.isna(row.get("wording")):
             row["wording"] = None
         twins.append({**row, "aligned": aligned})
     return {
-        "run": name,
+        "run": options.run,
         "checkpoint": at,
         "n_twins": info[count],
         "n_pairs_tested": info["twins"][tested],
@@ -132,20 +129,18 @@ def run_twins(
     }
 
 
-def run_stresses(
-    workspace: Workspace, name: str, *, top: int = 10, checkpoint: str | None = None
-) -> dict[str, Any]:
-    """The ``top`` stresses of run ``name``.
+def run_stresses(workspace: Workspace, options: StressesOptions, progress: Progress) -> dict[str, Any]:
+    """The ``top`` stresses of a run.
 
     Returns ``run, checkpoint, n_stresses`` (q < 0.05), ``min_support`` and ``stresses: [{stress, pattern, labels,
     length, support, lift, p_value, q_value, n_occurrences, occurrences: [{sample, indices}]}]``; ``pattern`` are
     clusters. Raises ``UserError`` for an unknown run or checkpoint and for one that is not analysed.
     """
-    run = workspace.open_run(name)
-    at = get_checkpoint(run, checkpoint)
-    table, info = compute_stress_table(run, at, top), run.structure_info(at)
+    run = workspace.open_run(options.run)
+    at = get_checkpoint(run, options.checkpoint)
+    table, info = compute_stress_table(run, at, options.top), run.results.info(STRUCTURE, at)
     return {
-        "run": name,
+        "run": options.run,
         "checkpoint": at,
         "n_stresses": info["n_stresses"],
         "min_support": info["stresses"]["min_support"],
@@ -154,33 +149,37 @@ def run_stresses(
 
 
 def _read_twins(run: Run, checkpoint: str, other_words: bool) -> pd.DataFrame:
-    if other_words and run.has_structure(checkpoint) and "rewordings" not in run.structure_tables(checkpoint):
+    stored = run.results.tables(STRUCTURE, checkpoint)
+    if other_words and stored and "rewordings" not in stored:
         raise UserError(
             "it was analysed before other words were sought",
             f"run {run.name}, checkpoint {checkpoint}",
             f"gsd analyze {run.name} --again",
         )
-    return run.read_structure(checkpoint, "rewordings" if other_words else "twins")
+    return run.results.read(STRUCTURE, "rewordings" if other_words else "twins", checkpoint)
 
 
 def compute_twin_table(run: Run, checkpoint: str, other_words: bool = False) -> pd.DataFrame:
     """Twins of one checkpoint by rank, or those in other words, with ``aligned`` as lists ``[k_a, k_b, cosine]``.
     ``UserError`` where not analysed."""
     table = _read_twins(run, checkpoint, other_words)
-    table["aligned"] = _parse(table["aligned"])
     table.insert(0, "checkpoint", checkpoint)
     return table
 
 
+def compute_reworded_table(run: Run, checkpoint: str) -> pd.DataFrame:
+    """`compute_twin_table` of twins in other words."""
+    return compute_twin_table(run, checkpoint, other_words=True)
+
+
 def compute_stress_table(run: Run, checkpoint: str, top: int | None = None) -> pd.DataFrame:
     """Stresses of one checkpoint, best first, each with its ``occurrences``. ``UserError`` where not analysed."""
-    table = run.read_structure(checkpoint, "stresses").head(top)
-    found = run.read_structure(checkpoint, "occurrences")
+    table = run.results.read(STRUCTURE, "stresses", checkpoint).head(top)
+    found = run.results.read(STRUCTURE, "occurrences", checkpoint)
     found = found[found["stress"].isin(table["stress"])]
     held: dict[int, list[dict[str, Any]]] = {number: [] for number in table["stress"].tolist()}
     for stress, sample, indices in found.itertuples(index=False, name=None):
-        held[stress].append({"sample": sample, "indices": json.loads(indices)})
-    table = table.assign(pattern=_parse(table["pattern"]), labels=_parse(table["labels"]))
+        held[stress].append({"sample": sample, "indices": indices})
     table["occurrences"] = pd.Series(list(held.values()), dtype=object, index=table.index)
     table.insert(0, "checkpoint", checkpoint)
     return table
@@ -202,7 +201,7 @@ def read_semantics(run: Run, samples: Sequence[str]) -> tuple[np.ndarray, str]:
     n_questions = int((~is_missing).sum())
     if is_missing.any():
         spans, vectors = run.read_embeddings()
-        owners = np.array([places.get(span.rpartition("#")[0], -1) for span in spans], dtype=np.int64)
+        owners = np.array([places.get(split_span(span)[0], -1) for span in spans], dtype=np.int64)
         wanted = np.flatnonzero(owners >= 0)
         wanted = wanted[is_missing[owners[wanted]]]
         # The direction is all that counts: a sum is as good as a mean.
@@ -212,5 +211,40 @@ def read_semantics(run: Run, samples: Sequence[str]) -> tuple[np.ndarray, str]:
     return out, " and ".join(used) or "none"
 
 
-def _parse(cells: pd.Series) -> pd.Series:
-    return pd.Series([json.loads(cell) for cell in cells], dtype=object, index=cells.index)
+def describe_twins(result: dict[str, Any]) -> str:
+    """``gsd twins``: a row a pair."""
+    if not result["twins"]:
+        return f"no twins at checkpoint {result['checkpoint']} ({result['n_pairs_tested']:,} pairs tested)"
+    keys = ("rank", "a", "b", "structural", "semantic", "q_value", "n_aligned", "pattern")
+    rows = [[each[key] for key in keys] for each in result["twins"]]
+    names = ("rank", "a", "b", "structural", "semantic", "q", "aligned", "clusters")
+    first = result["twins"][0]
+    return "\n".join(
+        [
+            format_table(names, rows, wide="clusters"),
+            f"{result['n_twins']:,} with q < 0.05 among {result['n_pairs_tested']:,} pairs tested; "
+            f"half of random pairs of questions lie above {result['semantic_median']:.3f}",
+            f"next: gsd compare {result['run']} {first['a']} {first['b']}",
+        ]
+    )
+
+
+def describe_stresses(result: dict[str, Any]) -> str:
+    """``gsd stresses``: a row a pattern."""
+    if not result["stresses"]:
+        return f"no pattern in {result['min_support']} samples or more at checkpoint {result['checkpoint']}"
+    rows = [
+        [
+            each["stress"],
+            each["support"],
+            each["lift"],
+            each["q_value"],
+            each["n_occurrences"],
+            " → ".join(format_text(label, 40) for label in each["labels"]),
+        ]
+        for each in result["stresses"]
+    ]
+    return (
+        format_table(("", "samples", "lift", "q", "occurrences", "pattern"), rows, wide="pattern")
+        + f"\n{result['n_stresses']:,} with q < 0.05 (lift and q: against shuffled orders within each trace)"
+    )

@@ -18,15 +18,18 @@ import numpy as np
 import pandas as pd
 
 from gsd_core import __version__
-from gsd_core.comparison.centring import HELD_BYTES, center_directions, compute_centring
+from gsd_core.comparison.centring import HELD_BYTES, compute_centring
+from gsd_core.comparison.meta_labels import compute_meta_columns, to_text
+from gsd_core.console.output import format_table
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
-from gsd_core.stages.analyze_stage import keep_threads, read_directions, use_numba_cache
-from gsd_core.stages.run_tables import compute_meta_columns
-from gsd_core.store import TIMELINE
+from gsd_core.methods.timeline_method import TIMELINE, TimelineOptions
+from gsd_core.stages.numba_threads import keep_threads, use_numba_cache
+from gsd_core.stages.run_reading import read_directions
+from gsd_core.store import load_centring
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from gsd_core.analysis.timeline import Moment
     from gsd_core.store import Run, RunReader, Workspace
@@ -37,17 +40,8 @@ _NUMBERS = ("coherence", "norm", "loss")
 
 
 @keep_threads()
-def run_timeline(
-    workspace: Workspace,
-    name: str,
-    *,
-    label: Sequence[str] | None = None,
-    reference: str | None = None,
-    seed: int = 0,
-    again: bool = False,
-    progress: Progress,
-) -> dict[str, Any]:
-    """Curves, drift and aligned layouts of run ``name`` over its checkpoints.
+def run_timeline(workspace: Workspace, options: TimelineOptions, progress: Progress) -> dict[str, Any]:
+    """Curves, drift and aligned layouts of a run over its checkpoints.
 
     ``label`` are meta fields whose values are followed too; None takes those that label steps (at most four).
     ``reference`` is the checkpoint whose clusters are followed; None takes the one with most clustered spans. A
@@ -58,7 +52,8 @@ def run_timeline(
     one checkpoint only, and where nothing is analysed.
     """
     started = time.monotonic()
-    run = workspace.open_run(name)
+    label, reference, seed = options.label, options.reference, options.seed
+    run = workspace.open_run(options.run)
     reader = run.snapshot()
     names = [each for each in run.checkpoints if reader.count_spans(each)]
     _check(run, names, reference)
@@ -69,21 +64,50 @@ def run_timeline(
         "asked": {"labels": wanted, "reference": reference},
         "source": _fingerprint(run, reader, names),
     }
-    kept = run.structure_info(TIMELINE) if run.has_structure(TIMELINE) else {}
-    if kept and not again and all(kept.get(key) == value for key, value in same.items()):
+    kept = run.results.info(TIMELINE) if run.results.has(TIMELINE) else {}
+    if kept and not options.again and all(kept.get(key) == value for key, value in same.items()):
         return _describe(run, kept, seconds=0.0)
 
     order, has_steps = _order(reader, names)
     spans = _draw_samples(_common_spans(reader, list(order)), HELD_BYTES // (4 * run.sketch_width), seed)
     chosen = reference or _choose_reference(run, list(order))
     codes = _read_labels(run, spans, wanted)
-    stage = progress.stage("timeline", len(names) + 1, "checkpoints")
+    tables = _compute_tables(run, reader, order, spans, chosen, codes, seed, progress)
+    seconds = time.monotonic() - started
+    info = {
+        **same,
+        "reference": chosen,
+        "checkpoints": list(order),
+        "has_steps": has_steps,
+        "n_spans": len(spans),
+        "n_samples": int(spans["sample"].nunique()),
+        "n_left_out": max(reader.count_spans(each) for each in order) - len(spans),
+        "n_mapped": tables["layouts"]["span"].nunique(),
+        "labels": list(codes),
+        "seconds": seconds,
+    }
+    run.results.write(TIMELINE, tables, info)
+    return _describe(run, info, seconds)
+
+
+def _compute_tables(
+    run: Run,
+    reader: RunReader,
+    order: dict[str, int],
+    spans: pd.DataFrame,
+    reference: str,
+    codes: dict[str, np.ndarray],
+    seed: int,
+    progress: Progress,
+) -> dict[str, pd.DataFrame]:
+    """Tables ``curves``, ``drift`` and ``layouts`` of ``spans`` at the checkpoints in ``order`` (name → step)."""
+    stage = progress.stage("timeline", len(order) + 1, "checkpoints")
     use_numba_cache()
     # Only here: the layout's compiler costs seconds that a kept timeline need not pay.
     from gsd_core.analysis.aligned_layouts import compute_aligned_layouts
     from gsd_core.analysis.timeline import compute_timeline
 
-    points = run.read_points(chosen).set_index("span").loc[spans["span"]]
+    points = run.read_points(reference).set_index("span").loc[spans["span"]]
     mapped: list[np.ndarray] = []
     rows = _draw(len(spans), seed)
 
@@ -105,32 +129,13 @@ def run_timeline(
     alive = np.all([np.any(each != 0, axis=1) for each in mapped], axis=0)
     rows = rows[alive]
     start = points[["x", "y"]].to_numpy(dtype=np.float32)[rows]
-    places = compute_aligned_layouts(np.stack([each[alive] for each in mapped]), start, seed)
+    coordinates = compute_aligned_layouts(np.stack([each[alive] for each in mapped]), start, seed)
     stage.advance(1)
-    layouts = pd.concat(
-        [
-            pd.DataFrame(
-                {"checkpoint": at, "step": step, "span": ids[rows], "x": place[:, 0], "y": place[:, 1]}
-            )
-            for (at, step), place in zip(order.items(), places, strict=True)
-        ],
-        ignore_index=True,
-    )
-    seconds = time.monotonic() - started
-    info = {
-        **same,
-        "reference": chosen,
-        "checkpoints": list(order),
-        "has_steps": has_steps,
-        "n_spans": len(spans),
-        "n_samples": int(spans["sample"].nunique()),
-        "n_left_out": max(reader.count_spans(each) for each in order) - len(spans),
-        "n_mapped": len(rows),
-        "labels": list(codes),
-        "seconds": seconds,
-    }
-    run.write_structure(TIMELINE, {"curves": curves, "drift": drift, "layouts": layouts}, info)
-    return _describe(run, info, seconds)
+    layouts = [
+        pd.DataFrame({"checkpoint": at, "step": step, "span": ids[rows], "x": xy[:, 0], "y": xy[:, 1]})
+        for (at, step), xy in zip(order.items(), coordinates, strict=True)
+    ]
+    return {"curves": curves, "drift": drift, "layouts": pd.concat(layouts, ignore_index=True)}
 
 
 def update_timeline(workspace: Workspace, name: str, *, seed: int, progress: Progress) -> bool:
@@ -141,16 +146,10 @@ def update_timeline(workspace: Workspace, name: str, *, seed: int, progress: Pro
     run = workspace.open_run(name)
     if len(run.checkpoints) < 2 or not all(run.has_analysis(each) for each in run.checkpoints):
         return False
-    asked = run.structure_info(TIMELINE)["asked"] if run.has_structure(TIMELINE) else {}
+    asked = run.results.info(TIMELINE)["asked"] if run.results.has(TIMELINE) else {}
     try:
-        run_timeline(
-            workspace,
-            name,
-            label=asked.get("labels"),
-            reference=asked.get("reference"),
-            seed=seed,
-            progress=progress,
-        )
+        options = TimelineOptions(name, asked.get("labels"), asked.get("reference"), seed)
+        run_timeline(workspace, options, progress)
     except UserError as error:
         progress.note(f"no timeline: {error}")
         return False
@@ -173,7 +172,7 @@ def _check(run: Run, names: list[str], reference: str | None) -> None:
 
 def _fingerprint(run: Run, reader: RunReader, names: list[str]) -> str:
     """Changes with every analysis and captured span that the timeline was made from."""
-    analyses = run.manifest.get("analysis") or {}
+    analyses = run.results.infos("map")
     held = [[each, reader.count_spans(each), analyses.get(each)] for each in names]
     return hashlib.sha256(json.dumps(held, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -230,9 +229,9 @@ def _read_labels(run: Run, spans: pd.DataFrame, wanted: list[str] | None) -> dic
             raise UserError(f"no field {name!r}", f"run {run.name}", f"its samples have {known}")
     out: dict[str, np.ndarray] = {}
     for name in labels_steps if wanted is None else wanted:
-        is_value = [isinstance(each, str | int | float | bool) and each != "" for each in columns[name]]
-        texts = columns[name].where(pd.Series(is_value, index=columns.index)).map(str, na_action="ignore")
-        codes, values = pd.factorize(texts)
+        codes, values = pd.factorize(
+            np.array([to_text(each) or None for each in columns[name]], dtype=object)
+        )
         if wanted is not None or 2 <= len(values) <= len(spans) / 4:
             out[name] = codes.astype(np.int64)
     return out if wanted is not None else dict(list(out.items())[:MAX_LABELS])
@@ -252,20 +251,18 @@ def _iter_moments(run: Run, reader: RunReader, order: dict[str, int], ids: np.nd
         spans = reader.read_spans(checkpoint, columns=["span", *_NUMBERS])
         rows = pd.Index(spans["span"]).get_indexer(pd.Index(ids))
         vectors = read_directions(reader, checkpoint)
-        clusters = None
+        clusters, centring = None, None
         if run.has_analysis(checkpoint):  # the same centring as on the map
-            arrays = run.read_arrays(checkpoint)
-            directions = center_directions(vectors, arrays["mean"], arrays.get("top"))
+            centring = load_centring(run, checkpoint)
             found = run.read_points(checkpoint).set_index("span")["cluster"].reindex(ids)
             clusters = found.fillna(-1).to_numpy(dtype=np.int64)
-        else:
-            directions = center_directions(vectors, *compute_centring(vectors))
+        directions = (centring or compute_centring(vectors)).center(vectors)
         coherence, norm, loss = (spans[name].to_numpy(np.float64)[rows] for name in _NUMBERS)
         yield Moment(checkpoint, step, directions[rows], coherence, norm, loss, clusters)
 
 
 def _describe(run: Run, info: dict[str, Any], seconds: float) -> dict[str, Any]:
-    curves = run.read_structure(TIMELINE, "curves")
+    curves = run.results.read(TIMELINE, "curves")
     checkpoints = []
     for (checkpoint, step), part in curves.groupby(["checkpoint", "step"], sort=False):
         columns = ["value", "ci_low", "ci_high", "n", "chance"]
@@ -278,3 +275,21 @@ def _describe(run: Run, info: dict[str, Any], seconds: float) -> dict[str, Any]:
         "seconds": seconds,
         "checkpoints": checkpoints,
     }
+
+
+def describe_timeline(result: dict[str, Any]) -> str:
+    """``gsd timeline``: a row a measure, a column a checkpoint."""
+    names = list(dict.fromkeys(name for each in result["checkpoints"] for name in each["measures"]))
+    rows = [
+        [name, *(each["measures"].get(name, {}).get("value", "") for each in result["checkpoints"])]
+        for name in names
+    ]
+    head = ("measure", *(each["checkpoint"] for each in result["checkpoints"]))
+    lines = [
+        format_table(head, rows),
+        f"{result['n_spans']:,} spans that every checkpoint holds; clusters of {result['reference']}, which flatters "
+        "its own alignment; --json has intervals and chance",
+    ]
+    if result["seconds"] == 0:
+        lines.append("computed before and kept; --again does it anew")
+    return "\n".join([*lines, f"next: gsd serve shows the timeline of run {result['run']}"])

@@ -1,7 +1,7 @@
-"""One captured batch as rows of the store's tables.
+"""A captured batch as rows of the store's tables.
 
-EncodedBatch   rows of a batch: its records, and the markers that say it is whole
-encode_batch   capture's results → ``EncodedBatch``
+EncodedBatch   rows of a batch: records and markers
+encode_batch   results of capture → ``EncodedBatch``
 
 Shapes: n spans of the batch, P sketch width.
 """
@@ -17,12 +17,12 @@ import pyarrow as pa
 from gsd_core.errors import UserError
 from gsd_core.store.schema import captured_schema, records_schema
 from gsd_core.store.tables import from_matrix
-from gsd_core.types import SampleRecords, Skipped, SpanRecord
+from gsd_core.types import SampleRecords, Skipped, SpanRecord, join_span
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedBatch:
-    """``marks`` of ``captured_schema``; ``records`` (n rows) of ``records_schema``, None where there are no spans."""
+    """``marks`` of ``captured_schema``; ``records`` (n rows) of ``records_schema``, None without spans."""
 
     batch: int
     marks: pa.RecordBatch
@@ -35,9 +35,9 @@ def encode_batch(batch: int, results: Sequence[SampleRecords | Skipped], sketch_
     Raises
     ------
     UserError
-        A direction that is not finite.
+        For a direction that is not finite.
     ValueError
-        A direction that is not (P,).
+        For a direction that is not (P,).
     """
     marks, records, owners = _marks_of(batch, results)
     return EncodedBatch(batch, marks, _rows_of(batch, records, owners, sketch_width) if records else None)
@@ -65,7 +65,7 @@ def _marks_of(
         losses.append(np.asarray(result.token_losses, np.float32))
         records.extend(result.records)
         owners.extend([result.tokenized.id] * len(result.records))
-    if not samples:  # a batch without samples is finished too, and must not come again
+    if not samples:  # a batch without samples is finished too; it must not be captured again
         samples, counts, reasons, losses = [None], [0], [None], [None]
     schema = captured_schema()
     columns = [
@@ -82,13 +82,13 @@ def _marks_of(
 def _rows_of(batch: int, records: list[SpanRecord], owners: list[str], width: int) -> pa.RecordBatch:
     directions = np.stack([np.asarray(record.direction) for record in records])
     if directions.shape[1:] != (width,):
-        raise ValueError(f"directions are {directions.shape[1:]}, the run was made for ({width},)")
+        raise ValueError(f"directions are {directions.shape[1:]}, the run stores ({width},)")
     directions = directions.astype(np.float16)
     if not np.isfinite(directions).all():
         bad = int(np.argmin(np.isfinite(directions).all(axis=1)))
         raise UserError(
             "a gradient direction is not finite",
-            f"span {owners[bad]}#{records[bad].span.index}",
+            f"span {join_span(owners[bad], records[bad].span.index)}",
             "capture with --dtype float32, or leave that sample out",
         )
     spans = [record.span for record in records]

@@ -1,12 +1,13 @@
 """Data sets of a workspace.
 
-write_dataset   samples and their description, whole or not at all
-load_info       the description
-read_samples    the samples
-list_infos      every data set, unreadable ones with their problem
+write_dataset   store samples and their description, whole or not at all
+load_info       read the description
+read_samples    read the samples
+list_infos      every data set; an unreadable one has a ``problem``
+utc_now         the time, for documents
 
-A data set is the folder ``datasets/NAME``: a table of samples and ``dataset.json``, which names the version of the
-table that counts. The document is written last; until then, the earlier version counts.
+A data set is the folder ``datasets/NAME`` with a table of samples and ``dataset.json``. This document names the valid
+version of the table. It is written last; until then the earlier version is valid.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _GIVEN = ("n_tokens", "data_hash", "format", "fields", "rejected", "source", "cr
 
 
 def utc_now() -> str:
-    """Now, ISO 8601, UTC."""
+    """The current time, ISO 8601, UTC."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
 
 
@@ -99,7 +100,7 @@ def _load(folder: Folder, name: str) -> dict[str, Any]:
 
 
 def load_info(folder: Folder, name: str) -> DatasetInfo:
-    """The description of an existing data set; ``UserError`` when it cannot be read."""
+    """The description of an existing data set. Raises ``UserError`` if it cannot be read."""
     document = _load(folder, name)
     try:
         info = {field.name: document[field.name] for field in dataclasses.fields(DatasetInfo)}
@@ -126,12 +127,12 @@ def read_samples(folder: Folder, name: str, head: int | None) -> list[Sample]:
 
 
 def list_infos(home: Folder) -> list[DatasetInfo]:
-    """Every data set below ``home`` by name; one that cannot be read tells its ``problem``."""
+    """Every data set in ``home``, by name. One that cannot be read has a ``problem``."""
     infos = []
     for name in home.list_names():
         folder = home.child(name)
         if not name_is_valid(name) or not folder.has(DATASET_FILE):
-            continue  # left by a kill before its document was written: never was a data set
+            continue  # a kill before its document was written: not a data set
         try:
             infos.append(load_info(folder, name))
         except UserError as error:

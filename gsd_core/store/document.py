@@ -1,10 +1,11 @@
-"""The document of a run: manifest, layout version, and which folder holds what.
+"""The document of a run, ``run.json``: manifest and the store's own section.
 
-RunDocument   read (cached until it changes), change under a lock
+RunDocument   read it (cached until it changes) and change it under a lock
 
-The user's manifest and the store's own section ``store`` share one JSON file, so that a change of both is one atomic
-replacement: ``{"version", "sketch_width", "embedding_width", "checkpoints": [{"name", "step", "folder"}],
-"analysis": {checkpoint: folder}}``.
+Manifest and section ``store`` share one file, so that one atomic replacement changes both. The section is
+``{"version", "sketch_width", "embedding_width", "checkpoints": [{"name", "step", "folder"}], "results": {name:
+{checkpoint: {"folder", "tables", "info", "needs"}}}, "growing": {name: {checkpoint: {"folder", "settings",
+"needs"}}}}``.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ class RunDocument:
         self._stamp: tuple[int, ...] | None = None
 
     def read(self) -> dict[str, Any]:
-        """The whole document, fresh; not to be changed by the caller.
+        """The newest document; the caller must not change it.
 
         Raises
         ------
         UserError
-            When the run is gone, unreadable, or written by a newer program.
+            When the run is removed, unreadable, or written by a newer program.
         """
         try:
             stamp = self.folder.stamp(RUN_FILE)
@@ -42,7 +43,7 @@ class RunDocument:
                 self._cached, self._stamp = self.folder.read_json(RUN_FILE), stamp
         except FileNotFoundError:
             raise UserError(
-                f"unknown run {self.name!r}", self.folder.uri, "see the runs of the workspace"
+                f"unknown run {self.name!r}", self.folder.uri, "choose one of the workspace's runs"
             ) from None
         except (ValueError, OSError) as error:
             raise UserError(
@@ -65,7 +66,7 @@ class RunDocument:
         return copy.deepcopy({key: value for key, value in self.read().items() if key != STORE_KEY})
 
     def change(self, edit: Callable[[dict[str, Any]], None]) -> None:
-        """Apply ``edit`` to a copy of the newest document and replace it whole; no two changes overlap."""
+        """Apply ``edit`` to a copy of the newest document and replace it whole. Changes never overlap."""
         with document_lock(self.folder.path, self.folder.is_local):
             self._cached = None
             document = copy.deepcopy(self.read())
@@ -74,7 +75,7 @@ class RunDocument:
             self._cached = None
 
     def migrate(self) -> None:
-        """Bring an older run to today's layout, step by step."""
+        """Bring an older run to the current layout, step by step."""
         newest = max(step.number for step in migrations.RUN_MIGRATIONS)
         if int(self.store()["version"]) == newest:
             return
@@ -97,14 +98,13 @@ class RunDocument:
             "sketch_width": sketch_width,
             "embedding_width": embedding_width,
             "checkpoints": [],
-            "analysis": {},
         }
         document = {**manifest, STORE_KEY: section}
         last = max(migrations.RUN_MIGRATIONS, key=lambda step: step.number).number
 
         def keep(changed: dict[str, Any], version: int) -> dict[str, Any]:
             changed = {**changed, STORE_KEY: {**changed[STORE_KEY], "version": version}}
-            if version == last:  # the run appears at once in its final form
+            if version == last:  # a new run appears in its final layout
                 self.folder.write_json(RUN_FILE, changed)
             return changed
 

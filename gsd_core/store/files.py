@@ -1,10 +1,10 @@
 """Folders and small documents, on a disk or on object storage.
 
-Folder        a place in the workspace: join, list, read, write, remove
-STORAGE_HELP  what to check where object storage does not answer
-encode_json   JSON text of anything a manifest or a ``meta`` may hold
+Folder        a folder of the workspace: join, list, read, write, remove
+STORAGE_HELP  what to check when object storage does not answer
+encode_json   JSON text of a manifest or a ``meta``
 
-A document is always replaced whole: on a disk by write, fsync and rename; on object storage by one put.
+A document is always replaced whole: on a disk by write, fsync and rename, on object storage by one put.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ def _encode_other(value: Any) -> Any:
 
 
 def encode_json(value: Any, indent: int | None = None) -> str:
-    """JSON text of ``value``; numpy scalars, dates and other plain values become their nearest JSON kind.
+    """JSON text of ``value`` in ASCII. Other values (numpy, dates, …) become the nearest JSON type.
 
-    NaN and the infinities keep Python's spelling (``NaN``), so that they survive the way back. The text is ASCII.
+    NaN and infinities keep Python's spelling (``NaN``), so that they can be read again.
     """
     return json.dumps(value, default=_encode_other, indent=indent)
 
 
 class Folder:
-    """A folder inside a workspace. Names of children are ours or validated, hence safe in a URI."""
+    """A folder in a workspace. Names of children are safe in a URI: they are fixed or validated."""
 
     def __init__(self, uri: str, filesystem: arrow_fs.FileSystem, path: str, is_local: bool) -> None:
         self.uri, self.path, self.is_local = uri, path, is_local
@@ -63,7 +63,7 @@ class Folder:
         Raises
         ------
         UserError
-            When the kind of storage is unknown, or what it needs is not in the environment.
+            When the kind of storage is unknown, or its settings are not in the environment.
         """
         text = str(uri)
         if "://" not in text or text.startswith("file://"):
@@ -84,39 +84,39 @@ class Folder:
         return cls(text.rstrip("/"), filesystem, path.rstrip("/"), is_local=False)
 
     def child(self, *names: str) -> Folder:
-        """The folder below this one, which need not exist."""
+        """A folder inside this one; it need not exist."""
         return Folder("/".join((self.uri, *names)), self._fs, "/".join((self.path, *names)), self.is_local)
 
     def has(self, name: str) -> bool:
-        """Whether a file or folder of that name is here."""
+        """Whether this folder has a file or folder of that name."""
         return self._fs.get_file_info(f"{self.path}/{name}").type != arrow_fs.FileType.NotFound
 
     def kind(self) -> str:
-        """``"folder"``, ``"file"`` or ``"missing"``: what is at this place."""
+        """What the URI leads to: ``"folder"``, ``"file"`` or ``"missing"``."""
         found = self._fs.get_file_info(self.path).type
         if found == arrow_fs.FileType.NotFound:
             return "missing"
         return "folder" if found == arrow_fs.FileType.Directory else "file"
 
     def list_names(self) -> list[str]:
-        """Names of everything here, sorted; empty when the folder is missing."""
+        """Names of all files and folders here, sorted; empty if the folder is missing."""
         selector = arrow_fs.FileSelector(self.path, allow_not_found=True)
         return sorted(info.base_name for info in self._fs.get_file_info(selector))
 
     def make(self) -> None:
-        """Create the folder and its parents; object storage needs none."""
+        """Create the folder and its parents, on a disk."""
         if self.is_local:
             Path(self.path).mkdir(parents=True, exist_ok=True)
 
     def stamp(self, name: str) -> tuple[int, ...] | None:
-        """Something that changes whenever the document is replaced, None where that is not cheap to know."""
+        """A value that changes when the document is replaced; None on object storage, where it would be slow."""
         if not self.is_local:
             return None
         status = os.stat(f"{self.path}/{name}")
         return (status.st_ino, status.st_mtime_ns, status.st_size)
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """The JSON object in a document. ``FileNotFoundError`` when missing, ``ValueError`` when it is no object."""
+        """The JSON object in a document. Raises ``FileNotFoundError``, or ``ValueError`` if it is no JSON object."""
         with self._fs.open_input_stream(f"{self.path}/{name}") as stream:
             data = bytes(stream.read())
         value = json.loads(data.decode("utf-8"))
@@ -125,7 +125,7 @@ class Folder:
         return value
 
     def write_json(self, name: str, value: dict[str, Any]) -> None:
-        """Replace a document whole: a reader, or a kill at any moment, finds the old one or the new one."""
+        """Replace a document whole. A reader sees the old or the new one, also after a kill."""
         data = (encode_json(value, indent=1) + "\n").encode("ascii")
         if not self.is_local:
             with self._fs.open_output_stream(f"{self.path}/{name}") as stream:
@@ -144,15 +144,15 @@ class Folder:
         _sync_folder(self.path)
 
     def remove_file(self, name: str) -> None:
-        """Remove one document; nothing happens when it is missing."""
+        """Remove a document, if it exists."""
         if self.has(name):
             self._fs.delete_file(f"{self.path}/{name}")
 
     def remove_folder(self, name: str, document: str) -> None:
-        """Remove the folder ``name`` whole; ``document`` is the file that makes it count.
+        """Remove the folder ``name``; without ``document`` readers ignore it.
 
-        On a disk the folder is first renamed away, elsewhere its document goes first: killed half-way, the thing
-        is gone for readers, and what is left is swept by the next removal.
+        On a disk the folder is renamed first; on object storage its document is removed first. After a kill readers
+        do not see it, and the next removal deletes the rest.
         """
         target = self.child(name)
         if self.is_local:
@@ -165,13 +165,13 @@ class Folder:
         self._fs.delete_dir(target.path)
 
     def remove_tree(self) -> None:
-        """Remove this folder and all in it; nothing happens when it is missing."""
+        """Remove this folder and its contents, if it exists."""
         if self.kind() == "folder":
             self._fs.delete_dir(self.path)
 
 
 def _check_remote(uri: str) -> None:
-    """Refuse what only half of the store would understand: documents and tables go through two libraries."""
+    """Refuse a URI that documents and tables, which use two libraries, would read differently."""
     parts = urlsplit(uri)
     if not parts.netloc:
         raise UserError("the URI names no bucket", uri, "give one such as s3://bucket/prefix")
@@ -185,17 +185,17 @@ def _check_remote(uri: str) -> None:
     allows = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true")
     if parts.scheme == "s3" and endpoint.startswith("http://") and not allows:
         raise UserError(
-            "the endpoint is without encryption, which must be allowed",
+            "the endpoint is not encrypted, which must be allowed",
             f"AWS_ENDPOINT_URL {endpoint}",
             "set AWS_ALLOW_HTTP=true, or give an https:// endpoint",
         )
 
 
 def _sync_folder(path: str) -> None:
-    """Make a rename durable: the directory entry is data of the folder, not of the file."""
+    """Make a rename durable: the folder holds the name of the file."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
-    except OSError:  # Windows opens no folders; the rename is atomic there all the same
+    except OSError:  # Windows cannot open folders; the rename is atomic there too
         return
     try:
         os.fsync(descriptor)

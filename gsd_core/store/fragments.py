@@ -1,10 +1,10 @@
-"""Records that workers write themselves, so that no direction travels through the process that commits.
+"""Records written by workers, so that directions need not be sent to the process that commits.
 
-WrittenBatch     what a worker hands over: markers, and the description of the files it wrote
-FragmentWriter   goes to the worker: captured results → files in the table's folder → ``WrittenBatch``
+WrittenBatch     description of a batch that a worker wrote
+FragmentWriter   is sent to a worker; writes captured results as files and returns a ``WrittenBatch``
 
-A worker's files belong to no version of the table until the driver commits their description; those of a worker that
-died, or of a batch that was repeated, are never named and do no harm.
+The files count when the driver commits their description. Files of a dead worker or a repeated batch are never
+committed and do no harm.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gsd_core.types import SampleRecords, Skipped
 
 @dataclass(frozen=True, slots=True)
 class WrittenBatch:
-    """One whole batch on storage: ``marks`` (one row a sample), ``fragments`` (JSON texts), ``n_rows`` spans."""
+    """One written batch: ``marks`` (a row for each sample), ``fragments`` (JSON texts), ``n_rows`` spans."""
 
     batch: int
     marks: pa.RecordBatch
@@ -32,16 +32,16 @@ class WrittenBatch:
 
 @dataclass(frozen=True, slots=True)
 class FragmentWriter:
-    """Writes batches of one checkpoint from any process that reaches the workspace (``Run.make_fragment_writer``).
+    """Writes batches of one checkpoint, in any process that reaches the workspace (``Run.make_fragment_writer``).
 
-    Object storage is reached with the environment of the process that writes (``docs/scale.md``).
+    Object storage uses the environment of that process (``docs/scale.md``).
     """
 
     records_uri: str
     sketch_width: int
 
     def write(self, batch: int, results: Sequence[SampleRecords | Skipped]) -> WrittenBatch:
-        """Write one batch's records as fragments. Raises as ``batch_rows.encode_batch``."""
+        """Write the records of one batch. Raises as ``batch_rows.encode_batch``."""
         encoded = encode_batch(batch, results, self.sketch_width)
         if encoded.records is None:
             return WrittenBatch(batch, encoded.marks, (), 0)

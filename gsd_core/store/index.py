@@ -20,14 +20,14 @@ that term tight clusters come out in the order of v·m (``docs/store.md``).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gsd_core.store.cosines import compute_cosines, compute_unit
+from gsd_core.comparison.centring import Centring, compute_mean
 from gsd_core.store.tables import Table, to_matrix
 
 INDEX_ABOVE_BYTES = 200 * 2**20
@@ -40,7 +40,7 @@ SAME = 1e-4  # neighbours whose cosines differ by less are equally good
 _EVERY = 10**6  # more partitions than any index has
 _QUERIES = 40
 _FIRST_LEVEL = 0.5
-_COLUMNS = ["batch", "position", "sample", "index", "direction"]
+_COLUMNS = ["batch", "position", "sample", "direction"]
 
 Keep = Callable[[pa.Table], np.ndarray]
 
@@ -70,12 +70,12 @@ def build_index(records: Table, width: int, seed: int = 0) -> dict[str, Any]:
         "direction", "IVF_RQ", metric="dot", num_partitions=PARTITIONS, num_bits=BITS, replace=True
     )
     rows = records.open()
-    center = _compute_mean(rows, width)
+    centring = Centring(compute_mean((stored for stored, _ in _iter_rows(rows, width)), width))
     queries, owners = _draw_queries(rows, width, seed)
-    wanted = _find_last(rows, width, queries, owners, center)
+    wanted = _find_last(rows, width, queries, owners, centring)
     factor, recall = FACTORS[0], 1.0
     for factor in FACTORS:
-        recall = _measure_recall(rows, queries, owners, center, wanted, factor)
+        recall = _measure_recall(rows, queries, owners, centring, wanted, factor)
         if recall >= GOOD_RECALL:
             break
     return {
@@ -88,30 +88,31 @@ def build_index(records: Table, width: int, seed: int = 0) -> dict[str, Any]:
 
 
 def find_nearest(
-    rows: Any, query: np.ndarray, center: np.ndarray | None, top: int, keep: Keep, factor: int = FACTORS[-1]
+    rows: Any, query: np.ndarray, centring: Centring, top: int, keep: Keep, factor: int = FACTORS[-1]
 ) -> tuple[pa.Table, np.ndarray]:
     """The `top` rows nearest to ``query`` (P,), which is a direction as stored, among those that ``keep`` is true for.
 
-    ``keep`` gets candidates with the columns ``batch, position, sample, index``. Returns such rows and (r,) float32
-    exact cosines, both less ``center`` (P,) where there is one; best first, equal ones in capture order. Rows that
-    were stored after the index are searched too.
+    ``keep`` gets candidates with the columns ``batch, position, sample``. Returns such rows and (r,) float32 exact
+    cosines, query and rows centred alike; best first, equal ones in capture order. Rows that were stored after the
+    index are searched too.
     """
-    unit = compute_unit(query, center)
-    asked = np.zeros_like(query) if unit is None else unit
+    unit = query[None].astype(np.float32)
+    length = centring.subtract(unit)[0]
+    asked = unit = unit[0] / length
     size = factor * max(top, RECALL_AT)
-    if center is not None and unit is not None:
-        pull = center / float(np.linalg.norm(query - center))
-        cosines = np.sort(_ask(rows, asked + _FIRST_LEVEL * pull, unit, center, 2 * top, keep)[1])
+    if centring.mean.any() and unit.any():
+        pull = centring.mean / length
+        cosines = np.sort(_ask(rows, asked + _FIRST_LEVEL * pull, unit, centring, 2 * top, keep)[1])
         level = float(cosines[-top:][0]) if len(cosines) else 0.0
         asked = asked + max(level, 0.0) * pull
-    found, cosines = _ask(rows, asked, unit, center, size, keep)
+    found, cosines = _ask(rows, asked, unit, centring, size, keep)
     position, batch = found.column("position").to_numpy(), found.column("batch").to_numpy()
     best = np.lexsort((position, batch, -cosines))[:top]
     return found.take(pa.array(best)), cosines[best]
 
 
 def _ask(
-    rows: Any, asked: np.ndarray, unit: np.ndarray | None, center: np.ndarray | None, size: int, keep: Keep
+    rows: Any, asked: np.ndarray, unit: np.ndarray, centring: Centring, size: int, keep: Keep
 ) -> tuple[pa.Table, np.ndarray]:
     """At least half of ``size`` candidates that are kept, with their exact cosines, in no particular order."""
     n_rows, k = rows.count_rows(), size
@@ -124,17 +125,13 @@ def _ask(
         k *= 4  # a long sample of its own can fill the first candidates
     found = found.filter(pa.array(is_kept))
     stored = to_matrix(found.column("direction"), len(asked)).astype(np.float32)
-    cosines = np.zeros(len(stored), np.float32) if unit is None else compute_cosines(stored, unit, center)
-    return found.drop_columns(["direction", "_distance"]), cosines
+    return found.drop_columns(["direction", "_distance"]), centring.compute_cosines(stored, unit)
 
 
-def _compute_mean(rows: Any, width: int) -> np.ndarray:
-    total, count = np.zeros(width), 0
-    for piece in rows.scanner(columns=["direction"], batch_size=8192).to_batches():
-        stored = to_matrix(piece.column("direction"), width).astype(np.float32)
-        total += stored.sum(axis=0, dtype=np.float64)
-        count += int(stored.any(axis=1).sum())
-    return (total / max(count, 1)).astype(np.float32)
+def _iter_rows(rows: Any, width: int) -> Iterator[tuple[np.ndarray, pa.Array]]:
+    """Pieces of all stored directions (m, P) float16, and their samples (m,)."""
+    for piece in rows.scanner(columns=["sample", "direction"], batch_size=8192).to_batches():
+        yield to_matrix(piece.column("direction"), width), piece.column("sample")
 
 
 def _draw_queries(rows: Any, width: int, seed: int) -> tuple[np.ndarray, list[str]]:
@@ -148,18 +145,16 @@ def _draw_queries(rows: Any, width: int, seed: int) -> tuple[np.ndarray, list[st
 
 
 def _find_last(
-    rows: Any, width: int, queries: np.ndarray, owners: list[str], center: np.ndarray
+    rows: Any, width: int, queries: np.ndarray, owners: list[str], centring: Centring
 ) -> np.ndarray:
     """(q, 50) float32 the largest cosines of each query to rows of other samples, by reading everything."""
-    units = queries - center
-    units /= np.maximum(np.linalg.norm(units, axis=1, keepdims=True), 1e-12)
+    units = centring.apply(queries).T
     names = list(dict.fromkeys(owners))
     own = np.array([names.index(owner) for owner in owners], dtype=np.int64)
     best = np.full((len(queries), RECALL_AT), -2.0, dtype=np.float32)
-    for piece in rows.scanner(columns=["sample", "direction"], batch_size=8192).to_batches():
-        stored = to_matrix(piece.column("direction"), width).astype(np.float32)
-        cosines = compute_cosines(stored, units.T, center).T
-        held = pc.index_in(piece.column("sample"), value_set=pa.array(names)).fill_null(-1).to_numpy()
+    for stored, samples in _iter_rows(rows, width):
+        cosines = centring.compute_cosines(stored.astype(np.float32), units).T
+        held = pc.index_in(samples, value_set=pa.array(names)).fill_null(-1).to_numpy()
         cosines[own[:, None] == held[None]] = -2.0
         both = np.concatenate([best, cosines], axis=1)
         best = -np.partition(-both, RECALL_AT - 1, axis=1)[:, :RECALL_AT]
@@ -167,13 +162,18 @@ def _find_last(
 
 
 def _measure_recall(
-    rows: Any, queries: np.ndarray, owners: list[str], center: np.ndarray, wanted: np.ndarray, factor: int
+    rows: Any,
+    queries: np.ndarray,
+    owners: list[str],
+    centring: Centring,
+    wanted: np.ndarray,
+    factor: int,
 ) -> float:
     shares = []
     for query, owner, best in zip(queries, owners, wanted, strict=True):
         true = best[best >= -1.0]
         if len(true):
-            _, cosines = find_nearest(rows, query, center, len(true), _leave_out(owner), factor)
+            _, cosines = find_nearest(rows, query, centring, len(true), _leave_out(owner), factor)
             shares.append(np.count_nonzero(cosines >= true.min() - SAME) / len(true))
     return float(np.mean(shares)) if shares else 1.0
 

@@ -1,7 +1,7 @@
-"""What a workspace tells about its contents, and what a run takes in.
+"""Descriptions of data sets and runs, and a sample of a run.
 
-DatasetInfo   a data set: counts, mapping, rejected rows, origin
-RunInfo       a run: status, counts, manifest
+DatasetInfo   a data set: counts, mapping, rejected rows, source
+RunInfo       a run: status, counts, manifest, results
 RunSample     one sample of a run, as given and as the model reads it
 """
 
@@ -23,23 +23,23 @@ class DatasetInfo:
     n_samples: int
     n_rejected: int
     n_tokens: int | None
-    """Tokens under the tokenizer that was used, None before any was."""
+    """Tokens under the tokenizer that was used; None if none was used yet."""
     n_words: int
     """Whitespace-separated words of question, reasoning and answer."""
     data_hash: str
     """sha256 of the source's bytes."""
     format: str
     fields: dict[str, Any]
-    """Which column became question, reasoning, answer, id; and the layout."""
+    """The columns of question, reasoning, answer and id; and the layout."""
     rejected: list[dict[str, Any]]
     """``{"row", "reason"}`` of every row that could not be used."""
     source: str
     created: str
     """ISO 8601, UTC."""
     problem: str = ""
-    """Why the data set cannot be read; empty when it can."""
+    """Why the data set cannot be read; empty if it can."""
     extra: dict[str, Any] = field(default_factory=dict)
-    """Everything else that was given with it."""
+    """All other fields of its description."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,9 @@ class RunInfo:
     problem: str = ""
     """Why a broken run cannot be read."""
     first_look: str = ""
-    """The checkpoint to look at first (``RunReader.default_checkpoint``)."""
+    """The default checkpoint (``RunReader.default_checkpoint``)."""
+    results: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    """Name of a result → checkpoint (``""`` for a result of the run) → its ``info``."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,11 +18,13 @@ class LazyVectors:
 
     ``vectors[a:b]`` reads only those rows, and so does ``vectors[[7, 3, 7]]``; ``numpy.asarray(vectors)`` reads all.
     One index a time (rows). Made by ``OpenedRun.vectors``; give it a ``snapshot()`` where a capture may be under way.
+    With ``most`` only the first so many spans are its rows.
     """
 
-    def __init__(self, reader: RunReader, checkpoint: str) -> None:
+    def __init__(self, reader: RunReader, checkpoint: str, most: int | None = None) -> None:
         self._reader, self._checkpoint = reader, checkpoint
-        self.shape = (reader.count_spans(checkpoint), reader.sketch_width)
+        count = reader.count_spans(checkpoint)
+        self.shape = (count if most is None else min(most, count), reader.sketch_width)
         self.dtype = np.dtype(np.float16)
 
     def __len__(self) -> int:

@@ -1,12 +1,12 @@
 """One writer at a time on a run, on a local disk.
 
-acquire_writer   become the writer of a run's folder, or learn who is
-is_writer        whether an object still is
-release_writer   stop being it
-document_lock    short lock around a read-change-write of one document
+acquire_writer   become the writer of a run's folder
+is_writer        whether an object is still the writer
+release_writer   stop being the writer
+document_lock    short lock while a document is changed
 
-The lock is the operating system's (``flock``), so it falls with its process, however that ends: a stale lock
-cannot exist, and a process id is kept only to name the holder. Object storage has no such lock.
+The operating system holds the lock (``flock``) and releases it when the process ends, so there are no stale locks.
+The stored process id only serves error messages. Object storage has no such lock.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class _Held:
     pid: int
 
 
-_held: dict[str, _Held] = {}  # path of the run → the lock this process holds
+_held: dict[str, _Held] = {}  # path of the run → lock of this process
 
 
 def _holder(path: str) -> str:
@@ -45,15 +45,15 @@ def _holder(path: str) -> str:
 
 
 def acquire_writer(path: str, owner: object, name: str, takeover: bool = False) -> None:
-    """Make ``owner`` the writer of the run at ``path``; a second call by it is free.
+    """Make ``owner`` the writer of the run at ``path``. A second call does nothing.
 
-    Inside one process the writer is an object: another may follow it only with ``takeover`` (the start of a
-    resumed capture) or once it is gone. Another process is never overruled.
+    The writer is an object. Another object of the same process may replace it with ``takeover`` (at the start of a
+    resumed capture), or when it is deleted. Another process is never replaced.
 
     Raises
     ------
     UserError
-        When somebody else writes this run.
+        When another object or process writes this run.
     """
     mine = _held.get(path)
     if mine is not None and mine.pid == os.getpid():
@@ -80,19 +80,19 @@ def acquire_writer(path: str, owner: object, name: str, takeover: bool = False) 
 
 
 def is_writer(path: str, owner: object) -> bool:
-    """Whether ``owner`` holds the lock of the run at ``path``; one that was followed by another does not."""
+    """Whether ``owner`` is the writer of the run at ``path``; False after another took over."""
     mine = _held.get(path)
     return mine is not None and mine.pid == os.getpid() and mine.owner() is owner
 
 
 def release_writer(path: str, owner: object | None = None) -> None:
-    """Give the lock back, if this process holds it for ``owner`` (None: for whomever, or for one that is gone)."""
+    """Release the lock if ``owner`` holds it. None: if its owner was deleted."""
     mine = _held.get(path)
     if mine is None or mine.pid != os.getpid():
         return
     holder = mine.owner()
     if owner is None and holder is not None:
-        return  # an owner that went away must not take the lock of the one that followed it
+        return  # a deleted owner must not release the lock of its successor
     if owner is not None and holder is not owner:
         return
     del _held[path]
@@ -103,7 +103,7 @@ def release_writer(path: str, owner: object | None = None) -> None:
 
 @contextmanager
 def document_lock(path: str, is_local: bool) -> Iterator[None]:
-    """Hold the short lock of the document's folder, so that no two changes of it overlap."""
+    """Hold the lock of the folder's documents, so that changes never overlap."""
     if not is_local:
         yield
         return

@@ -5,20 +5,22 @@ RunReader   every read of a run; safe beside a capture that is under way
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gsd_core.comparison.centring import Centring
 from gsd_core.errors import UserError
-from gsd_core.store import findings, index, structure
+from gsd_core.methods.analyze_method import MAP
+from gsd_core.store import index
 from gsd_core.store.document import RunDocument
 from gsd_core.store.files import Folder
+from gsd_core.store.results import Results, unpack_arrays
 from gsd_core.store.samples import (
     RUN_SAMPLE_COLUMNS,
     compute_tokens,
@@ -41,7 +43,6 @@ from gsd_core.store.schema import (
 from gsd_core.store.tables import Table, to_matrix
 from gsd_core.store.views import CheckpointView, join_span_ids, open_view
 
-_Value = TypeVar("_Value")
 _STORED = [name for name in SPAN_COLUMNS if name not in ("span", "checkpoint", "step")]
 
 
@@ -59,6 +60,12 @@ class RunReader:
         self._views: dict[str, CheckpointView] = {}
         self._is_fixed = False
 
+    @property
+    def results(self) -> Results:
+        """What methods keep of the run."""
+        # Made anew each time: one that was kept would keep the run alive, and with it the writer's lock.
+        return Results(self._folder, self._document, self.name, lambda: self.default_checkpoint)
+
     # -- what the run is ------------------------------------------------------------------------------------------
 
     @property
@@ -68,12 +75,12 @@ class RunReader:
 
     @property
     def sketch_width(self) -> int:
-        """P, the width of a direction."""
+        """P, the width of a direction; 0 where the run keeps none."""
         return int(self._document.store()["sketch_width"])
 
     @property
     def embedding_width(self) -> int:
-        """E, the width of a sentence embedding."""
+        """E, the width of a sentence embedding; 0 where the run keeps none."""
         return int(self._document.store()["embedding_width"])
 
     @property
@@ -93,26 +100,19 @@ class RunReader:
         On the demo corpus this is where directions agree most with what was planted (``docs/structure-benchmark.md``).
         """
         names = self.checkpoints
-        analysis, found = self.manifest.get("analysis") or {}, self._structure()
+        maps, found = self.results.infos("map"), self.results.infos("structure")
 
-        def count(name: str, what: str) -> int:
-            return ((found.get(name) or {}).get("info") or {}).get(what) or 0
+        def rank(place: int) -> tuple[float, ...]:
+            counts = found.get(names[place], {})
+            clustered = 1.0 - maps[names[place]].get("noise_share", 1.0)
+            return (counts.get("n_rewordings") or 0, counts.get("n_twins") or 0, clustered, place)
 
-        looks = [
-            (
-                count(name, "n_rewordings"),
-                count(name, "n_twins"),
-                1.0 - analysis[name].get("noise_share", 1.0),
-                place,
-            )
-            for place, name in enumerate(names)
-            if name in analysis
-        ]
-        return names[max(looks)[-1]] if looks else names[-1] if names else ""
+        analysed = [place for place, name in enumerate(names) if name in maps]
+        return names[max(analysed, key=rank) if analysed else -1] if names else ""
 
     def has_analysis(self, checkpoint: str | None = None) -> bool:
         """Whether ``read_points`` and its fellows have something to read."""
-        return (checkpoint or self.default_checkpoint) in self._document.store()["analysis"]
+        return self.results.has(MAP, checkpoint)
 
     def snapshot(self) -> RunReader:
         """A reader that keeps to this moment's spans, so that several reads agree while a capture goes on."""
@@ -217,37 +217,39 @@ class RunReader:
         """
         view = self._view(checkpoint)
         wanted = np.asarray(query, np.float32).reshape(-1)
-        middle = None if center is None else np.asarray(center, np.float32).reshape(-1)
+        middle = np.zeros(self.sketch_width) if center is None else np.asarray(center).reshape(-1)
         for what, value in (("query", wanted), ("center", middle)):
-            if value is not None and value.shape != (self.sketch_width,):
+            if value.shape != (self.sketch_width,):
                 raise ValueError(f"{what} has {value.shape[0]} values, directions have {self.sketch_width}")
         if view is None or not len(view) or top <= 0:
             return pd.DataFrame({"span": [], "sample": [], "cosine": np.zeros(0, np.float32)})
+        centring = Centring(middle.astype(np.float32))
         if view.has_index and not is_exact:
-            built = (self.manifest.get("index") or {}).get(checkpoint or self.default_checkpoint) or {}
-            factor = int(built.get("factor", index.FACTORS[-1]))
-            rows, nearest = view.find_nearest(wanted, middle, top, exclude_sample, factor)
-            ids = join_span_ids(rows.column("sample"), rows.column("index")).to_pandas()
-            return pd.DataFrame({"span": ids, "sample": rows.column("sample").to_pandas(), "cosine": nearest})
-        cosines = view.compute_cosines(wanted, middle)
-        places = np.arange(len(view))
-        if exclude_sample is not None:
-            # Not by NumPy, which takes a text for another one where it ends in a zero character.
-            is_other = pc.not_equal(view.sample_ids(), exclude_sample)
-            places = places[is_other.to_numpy()]
-        if top < len(
-            places
-        ):  # everything at least as good as the last one that fits, so that ties are not torn
-            threshold = np.partition(cosines[places], len(places) - top)[len(places) - top]
-            places = places[cosines[places] >= threshold]
-        places = places[np.argsort(-cosines[places], kind="stable")][:top]
+            places, cosines = self.ask_index(wanted, centring, top, checkpoint, exclude_sample)
+        else:
+            places, cosines = _find_best(view, wanted, centring, top, exclude_sample)
         return pd.DataFrame(
             {
                 "span": view.span_ids(places).to_pandas(),
                 "sample": view.sample_ids(places).to_pandas(),
-                "cosine": cosines[places],
+                "cosine": cosines,
             }
         )
+
+    def ask_index(
+        self,
+        query: np.ndarray,
+        centring: Centring,
+        top: int,
+        checkpoint: str | None,
+        exclude_sample: str | None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What ``search`` finds where there is an index: rows of ``read_spans`` (r,) and their cosines (r,)."""
+        view = self._view(checkpoint)
+        assert view is not None
+        built = (self.manifest.get("index") or {}).get(checkpoint or self.default_checkpoint) or {}
+        factor = int(built.get("factor", index.FACTORS[-1]))
+        return view.find_nearest(query, centring, top, exclude_sample, factor)
 
     # -- samples and tokens ---------------------------------------------------------------------------------------
 
@@ -306,7 +308,7 @@ class RunReader:
 
     def read_question_embeddings(self) -> tuple[list[str], np.ndarray]:
         """Sample ids and (n, E) float32 sentence embeddings of their questions; samples without one are left out."""
-        table = self._samples_table().open()
+        table = self._samples_table().open() if self.embedding_width else None
         if table is None:
             return [], np.zeros((0, self.embedding_width), np.float32)
         rows = table.to_table(columns=["sample", "question_embedding"], scan_in_order=True)
@@ -319,15 +321,15 @@ class RunReader:
 
     def read_points(self, checkpoint: str | None = None) -> pd.DataFrame:
         """``span, x, y, cluster, probability`` in capture order. ``UserError`` when the run was not analysed."""
-        return self._read_findings(checkpoint, findings.read_points)
+        return self.results.read(MAP, "points", checkpoint)
 
     def read_clusters(self, checkpoint: str | None = None) -> pd.DataFrame:
         """``cluster, size, label, terms, exemplars``. ``UserError`` when the run was not analysed."""
-        return self._read_findings(checkpoint, findings.read_clusters)
+        return self.results.read(MAP, "clusters", checkpoint)
 
     def read_arrays(self, checkpoint: str | None = None) -> dict[str, np.ndarray]:
         """Arrays of the analysis, ``"mean"`` (P,) float32 among them. ``UserError`` when the run was not analysed."""
-        return self._read_findings(checkpoint, findings.read_arrays)
+        return unpack_arrays(self.results.read(MAP, "arrays", checkpoint))
 
     def has_controls(self, checkpoint: str | None = None) -> bool:
         """Whether ``write_controls`` stored something for this checkpoint."""
@@ -344,58 +346,7 @@ class RunReader:
         vectors = to_matrix(rows.column("direction"), self.sketch_width)
         return rows.drop_columns(["direction"]).to_pandas(), vectors
 
-    # -- structure ------------------------------------------------------------------------------------------------
-
-    def has_structure(self, checkpoint: str) -> bool:
-        """Whether ``write_structure`` stored something for this checkpoint (or ``TIMELINE`` and its like)."""
-        return checkpoint in self._structure()
-
-    def structure_tables(self, checkpoint: str) -> list[str]:
-        """Names of the tables stored for this checkpoint; none where nothing is."""
-        return list((self._structure().get(checkpoint) or {}).get("tables") or [])
-
-    def structure_info(self, checkpoint: str) -> dict[str, Any]:
-        """What ``write_structure`` was told beside the tables, as a copy. ``UserError`` when there is none."""
-        return copy.deepcopy(self._structure_entry(checkpoint)["info"])
-
-    def read_structure(self, checkpoint: str, table: str) -> pd.DataFrame:
-        """Table ``table`` of the structure of ``checkpoint``, rows in the order they were written.
-
-        Raises
-        ------
-        UserError
-            When nothing is stored for the checkpoint, or no table of that name.
-        """
-        while True:
-            entry = self._structure_entry(checkpoint)
-            if table not in entry["tables"]:
-                raise UserError(
-                    f"no table {table!r} in the structure of {checkpoint}",
-                    f"run {self.name}",
-                    f"it has {', '.join(entry['tables']) or 'none'}",
-                )
-            try:
-                return structure.read_table(self._folder.child("structure", entry["folder"]), table)
-            except (UserError, OSError, ValueError):
-                if self._structure().get(checkpoint, {}).get("folder") == entry["folder"]:
-                    raise  # nobody replaced it meanwhile: it is broken
-
     # -- inside ---------------------------------------------------------------------------------------------------
-
-    def _structure(self) -> dict[str, Any]:
-        # Absent from documents of runs that were made before structure was stored: the same as empty.
-        return self._document.store().get(structure.STRUCTURE_KEY) or {}
-
-    def _structure_entry(self, checkpoint: str) -> dict[str, Any]:
-        entry = self._structure().get(checkpoint)
-        if entry is None:
-            step = {structure.TIMELINE: "timeline", structure.EVIDENCE: "evaluate"}.get(checkpoint, "analyze")
-            raise UserError(
-                "no structure is stored",
-                f"run {self.name}, {checkpoint.strip('*')}",
-                f"gsd {step} {self.name} computes it",
-            )
-        return entry
 
     def _table(self, name: str, schema: pa.Schema) -> Table:
         return Table(self._folder.child(f"{name}.lance").uri, schema)
@@ -461,15 +412,19 @@ class RunReader:
                 )
         return table.take([offsets[each] for each in ids], columns=columns)
 
-    def _read_findings(self, checkpoint: str | None, read: Callable[[Folder], _Value]) -> _Value:
-        name = checkpoint or self.default_checkpoint
-        while True:
-            folder = self._document.store()["analysis"].get(name)
-            if folder is None:
-                where = f"run {self.name}" + (f", checkpoint {name}" if name else "")
-                raise UserError("the run is not analysed", where, f"gsd analyze {self.name}")
-            try:
-                return read(self._folder.child("analysis", folder))
-            except (UserError, OSError, ValueError):
-                if self._document.store()["analysis"].get(name) == folder:
-                    raise  # nobody replaced the analysis meanwhile: it is broken
+
+def _find_best(
+    view: CheckpointView, query: np.ndarray, centring: Centring, top: int, exclude_sample: str | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Places (r,) of the best ``top`` spans in capture order and their cosines, by reading everything."""
+    cosines = view.compute_cosines(query, centring)
+    places = np.arange(len(view))
+    if exclude_sample is not None:
+        # Not by NumPy, which takes a text for another one where it ends in a zero character.
+        is_other = pc.not_equal(view.sample_ids(), exclude_sample)
+        places = places[is_other.to_numpy()]
+    if top < len(places):  # everything at least as good as the last one that fits, so that ties are not torn
+        threshold = np.partition(cosines[places], len(places) - top)[len(places) - top]
+        places = places[cosines[places] >= threshold]
+    places = places[np.argsort(-cosines[places], kind="stable")][:top]
+    return places, cosines[places]

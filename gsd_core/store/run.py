@@ -1,18 +1,18 @@
-"""One run: its manifest, what capture and analysis write, what everybody reads.
+"""Writing a run: manifest, captured batches, analysis.
 
-Run        a run of the workspace; reads are in ``RunReader``
+Run        a run of the workspace; ``RunReader`` has the reads
 RunSample  one sample of a run (see ``infos``)
 
-Writers: capture (``write_samples``, ``append_batch`` …) holds the run's writer lock from its first call until
-``close()`` or the end of its process; on object storage, where a lock cannot fall with its process, the lease of
-``lease`` takes its place. An analysis needs no lock: it writes beside and is switched to at once.
+A capture (``write_samples``, ``append_batch`` …) holds the run's writer lock from its first write until ``close()`` or
+the end of its process; on object storage it holds the lease of ``lease``. An analysis needs no lock: it writes a new
+folder and then switches to it.
 """
 
 from __future__ import annotations
 
 import uuid
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -21,15 +21,21 @@ import pandas as pd
 import pyarrow as pa
 
 from gsd_core.errors import UserError
-from gsd_core.store import findings, index, structure
+from gsd_core.methods.analyze_method import MAP
+from gsd_core.store import index
+from gsd_core.store.batch_rows import encode_batch
 from gsd_core.store.files import Folder
 from gsd_core.store.fragments import FragmentWriter, WrittenBatch
 from gsd_core.store.infos import RunSample
 from gsd_core.store.lease import check_lease, claim_lease, release_lease
 from gsd_core.store.locks import acquire_writer, is_writer, release_writer
 from gsd_core.store.reading import RunReader
+from gsd_core.store.results import pack_arrays, take_out
 from gsd_core.store.samples import check_ids, iter_run_sample_batches
 from gsd_core.store.schema import (
+    GROWING_KEY,
+    RECORDS_TABLE,
+    RESULTS_KEY,
     STORE_KEY,
     embeddings_schema,
     run_sample_schema,
@@ -43,7 +49,7 @@ __all__ = ["Run", "RunSample"]
 
 
 class Run(RunReader):
-    """A run of a workspace; made by ``Workspace.create_run`` and ``Workspace.open_run``.
+    """A run of a workspace, made by ``Workspace.create_run`` and ``Workspace.open_run``.
 
     >>> with workspace.create_run("first", manifest, sketch_width=512, embedding_width=384) as run:
     ...     run.write_samples(rows)
@@ -69,7 +75,7 @@ class Run(RunReader):
     # -- manifest -------------------------------------------------------------------------------------------------
 
     def update_manifest(self, **fields: Any) -> None:
-        """Set fields of the manifest, all of them at once or none."""
+        """Set fields of the manifest: all or none."""
         if STORE_KEY in fields:
             raise ValueError(f"the field {STORE_KEY!r} belongs to the store")
         self._document.change(lambda document: document.update(fields))
@@ -77,7 +83,7 @@ class Run(RunReader):
     # -- capture --------------------------------------------------------------------------------------------------
 
     def write_samples(self, rows: Sequence[RunSample], skipped: Sequence[Skipped] = ()) -> None:
-        """Store the run's samples whole, in place of earlier ones; ``skipped`` are those left out of every batch."""
+        """Store the run's samples and replace earlier ones. ``skipped`` are samples that are in no batch."""
         self._become_writer()
         check_ids([row.sample.id for row in rows], f"run {self.name}")
         schema = run_sample_schema(self.embedding_width)
@@ -88,7 +94,7 @@ class Run(RunReader):
             self._table("skipped", skipped_schema()).overwrite(table.to_batches())
 
     def write_embeddings(self, spans: Sequence[str], vectors: np.ndarray) -> None:
-        """Add sentence embeddings (n, E) of spans. Those already stored stay as they are, so repeating is harmless."""
+        """Add sentence embeddings (n, E) of spans. Stored ones are kept, so repeating is safe."""
         self._become_writer()
         matrix = np.asarray(vectors, np.float32)
         if matrix.shape != (len(spans), self.embedding_width):
@@ -106,21 +112,24 @@ class Run(RunReader):
     def append_batch(
         self, checkpoint: str, step: int | None, batch: int, results: Sequence[SampleRecords | Skipped]
     ) -> None:
-        """Take in one whole batch; it is stored by the next commit (2,000 spans, 64 MiB or a minute), or ``flush()``.
+        """Add one whole batch. The next commit (2,000 spans, 64 MiB or a minute) or ``flush()`` stores it.
 
         Raises
         ------
         UserError
-            When another process writes the run, or a direction is not finite.
+            If another process writes the run, or a direction is not finite.
         ValueError
             For a batch that is stored already.
         """
         self._become_writer()
-        if self._writer(checkpoint, step).append(batch, results):
+        writer = self._writer(checkpoint, step)
+        encoded = encode_batch(batch, results, self.sketch_width)
+        rows = {} if encoded.records is None else {RECORDS_TABLE: encoded.records}
+        if writer.append(batch, rows, encoded.marks):
             self.flush()
 
     def make_fragment_writer(self, checkpoint: str, step: int | None) -> FragmentWriter:
-        """What workers of other processes write a checkpoint's batches with; ``append_written`` takes them in."""
+        """A writer of a checkpoint's batches for worker processes; ``append_written`` adds what it wrote."""
         self._become_writer()
         self._writer(checkpoint, step)
         records, _ = self._checkpoint_tables(str(self._folder_of(checkpoint)))
@@ -128,17 +137,19 @@ class Run(RunReader):
         return FragmentWriter(records.uri, self.sketch_width)
 
     def append_written(self, checkpoint: str, step: int | None, written: WrittenBatch) -> None:
-        """Take in one whole batch that a worker wrote with ``make_fragment_writer``; otherwise as ``append_batch``."""
+        """Add one whole batch from a worker's ``make_fragment_writer``; otherwise as ``append_batch``."""
         self._become_writer()
-        if self._writer(checkpoint, step).take_written(written):
+        writer = self._writer(checkpoint, step)
+        part = (written.fragments, written.n_rows, written.marks)
+        if writer.append_fragments(written.batch, RECORDS_TABLE, *part):
             self.flush()
 
     def flush(self) -> None:
-        """Store every batch taken in so far."""
+        """Store all buffered batches."""
         if self._writers:
             if not self._folder.is_local and any(writer.n_pending for writer in self._writers.values()):
                 check_lease(self._folder, self._lease_owner, f"run {self.name}")
-            self._become_writer()  # somebody who took over meanwhile repeats these batches
+            self._become_writer()  # a writer that took over meanwhile repeats these batches
         for writer in self._writers.values():
             writer.commit()
 
@@ -147,19 +158,19 @@ class Run(RunReader):
         folder = self._folder_of(checkpoint)
         if folder is None:
             return set()
-        return BatchWriter(*self._checkpoint_tables(folder), self.sketch_width).finished()
+        return self._open_writer(folder).finished()
 
     def repair(self) -> int:
-        """Remove what a killed capture left of unfinished batches; returns how many spans. Starts a resumed capture.
+        """Start a resumed capture: delete spans of unfinished batches. Returns how many.
 
-        Batches that this object had taken in and not stored are dropped: they will be captured again.
+        Batches that this object has buffered are dropped and will be captured again.
         """
         return self._become_writer(takeover=True)
 
     def forget_batches(self, checkpoint: str, first: int = 0) -> int:
-        """Delete the batches of a checkpoint from number ``first`` on, to capture them again; returns how many spans.
+        """Delete a checkpoint's batches from number ``first`` on, to capture them again. Returns how many spans.
 
-        What was analysed of the checkpoint goes with them. Killed half-way, it leaves whole batches or none.
+        Results of the checkpoint are deleted too. After a kill, each batch is whole or gone.
         """
         self.flush()
         self._become_writer()
@@ -167,32 +178,30 @@ class Run(RunReader):
         if folder is None or not any(batch >= first for batch in self.finished_batches(checkpoint)):
             return 0
         self._writers.pop(checkpoint, None)
-        old: list[Folder] = []
+        old: list[str] = []
 
         def drop(document: dict[str, Any]) -> None:
-            before = document[STORE_KEY]["analysis"].pop(checkpoint, None)
-            old.extend([self._folder.child("analysis", before)] if before else [])
-            stale = document[STORE_KEY].get(structure.STRUCTURE_KEY, {}).pop(checkpoint, None)
-            old.extend([self._folder.child("structure", stale["folder"])] if stale else [])
-            (document.get("analysis") or {}).pop(checkpoint, None)
+            for key in (RESULTS_KEY, GROWING_KEY):
+                entries = document[STORE_KEY][key]
+                old.extend(each for name in list(entries) for each in take_out(entries, name, checkpoint))
 
         self._document.change(drop)
-        for stale_folder in old:
-            stale_folder.remove_tree()
-        return BatchWriter(*self._checkpoint_tables(folder), self.sketch_width).forget(first)
+        for stale in old:
+            self.results.folder_of({"folder": stale}).remove_tree()
+        return self._open_writer(folder).forget(first)
 
     def compact(self, from_fragments: int = 2) -> None:
-        """Join the fragments of many commits, for faster reads, where a table has at least so many; rows stay."""
+        """Join fragments of tables that have at least ``from_fragments``, for faster reads. Rows do not change."""
         self._become_writer()
         self.flush()
         for entry in self._document.store()["checkpoints"]:
-            BatchWriter(*self._checkpoint_tables(entry["folder"]), self.sketch_width).compact(from_fragments)
+            self._open_writer(entry["folder"]).compact(from_fragments)
 
     def build_index(self, checkpoint: str, *, again: bool = False) -> dict[str, Any] | None:
-        """Index a checkpoint's directions where that makes ``search`` quicker; what was built, None where nothing was.
+        """Index a checkpoint's directions, if there are more than 200 MiB of them; below that an index saves no time.
 
-        Below 200 MiB of directions reading them all is as quick. ``{n_rows, factor, recall, recall_at, seconds}`` is
-        kept in ``manifest["index"]`` under the checkpoint's name; an index of all rows stays, unless `again`.
+        Returns ``{n_rows, factor, recall, recall_at, seconds}``, which ``manifest["index"]`` keeps under the
+        checkpoint's name, or None if nothing was built. An index of all rows is kept, unless `again`.
         """
         folder = self._folder_of(checkpoint)
         records = self._checkpoint_tables(folder)[0] if folder else None
@@ -211,7 +220,7 @@ class Run(RunReader):
         return built
 
     def close(self) -> None:
-        """Store what was taken in and let others write. The object can still read, and write again."""
+        """Store buffered batches and release the lock. The object can still read, and write again."""
         was_writing = self._is_writing
         try:
             if was_writing and (not self._folder.is_local or is_writer(self._folder.path, self)):
@@ -225,10 +234,10 @@ class Run(RunReader):
                 release_lease(self._folder, self._lease_owner)
 
     def write_controls(self, checkpoint: str, frame: pd.DataFrame, vectors: np.ndarray) -> None:
-        """Store the controls of a checkpoint whole, in place of earlier ones.
+        """Store the controls of a checkpoint and replace earlier ones.
 
-        ``frame``: ``kind`` ("windows", "tokens"), ``sample, token_start, token_end``; ``vectors`` (n, P) unit norm or
-        zero, row by row. Raises ``ValueError`` for another shape and for a checkpoint without captured spans.
+        ``frame`` has ``kind`` ("windows", "tokens"), ``sample, token_start, token_end``; ``vectors`` (n, P) has its
+        directions, unit norm or zero. Raises ``ValueError`` for another shape or a checkpoint without spans.
         """
         self._become_writer()
         folder = self._folder_of(checkpoint)
@@ -251,77 +260,30 @@ class Run(RunReader):
         arrays: dict[str, np.ndarray],
         info: dict[str, Any],
     ) -> None:
-        """Store an analysis of one checkpoint whole, in place of an earlier one.
+        """Store the analysis of a checkpoint and replace an earlier one. Results that need the earlier one are dropped.
 
-        ``info`` goes into ``manifest["analysis"]`` under the checkpoint's name. The checkpoint's structure, which was
-        found in the earlier clusters, is dropped with them.
-
-        ``points``: ``span, x, y, cluster, probability``, one row a span, stored in capture order. ``clusters``:
+        ``points``: ``span, x, y, cluster, probability``, a row for each span, stored in capture order. ``clusters``:
         ``cluster, size, label, terms, exemplars``. ``arrays``: booleans or numbers by name.
         """
         place = {span: at for at, span in enumerate(self.read_spans(checkpoint, ["span"])["span"])}
         ranks = points["span"].map(place)
         if ranks.isna().any() or ranks.duplicated().any():
-            raise ValueError("every point must be a captured span of its own")
+            raise ValueError("every point must be another captured span")
         points = points.iloc[np.argsort(ranks.to_numpy(), kind="stable")]
-        home = self._folder.child("analysis")
-        new = findings.write_findings(home, points, clusters, arrays)
-        old: list[Folder] = []
-
-        def switch(document: dict[str, Any]) -> None:
-            before = document[STORE_KEY]["analysis"].get(checkpoint)
-            old.extend([home.child(before)] if before else [])
-            stale = document[STORE_KEY].get(structure.STRUCTURE_KEY, {}).pop(checkpoint, None)
-            old.extend([self._folder.child("structure", stale["folder"])] if stale else [])
-            document[STORE_KEY]["analysis"][checkpoint] = new
-            document["analysis"] = {**(document.get("analysis") or {}), checkpoint: info}
-
-        try:
-            self._document.change(switch)
-        except BaseException:
-            home.child(new).remove_tree()
-            raise
-        for folder in old:
-            folder.remove_tree()
-
-    # -- structure ------------------------------------------------------------------------------------------------
-
-    def write_structure(self, checkpoint: str, tables: dict[str, pd.DataFrame], info: dict[str, Any]) -> None:
-        """Store the structure of a checkpoint whole, in place of an earlier one; read it with ``read_structure``.
-
-        ``checkpoint`` is a checkpoint's name, or ``TIMELINE`` or its like for what belongs to the run as a whole.
-        Columns of ``tables`` hold str, int, float or bool (nested values as JSON text); ``info`` is anything JSON can
-        hold. Raises ``ValueError`` for other values.
-        """
-        home = self._folder.child("structure")
-        new = structure.write_tables(home, tables)
-        old: list[str] = []
-
-        def switch(document: dict[str, Any]) -> None:
-            entries = document[STORE_KEY].setdefault(structure.STRUCTURE_KEY, {})
-            before = entries.get(checkpoint)
-            old.extend([before["folder"]] if before else [])
-            entries[checkpoint] = {"folder": new, "tables": list(tables), "info": info}
-
-        try:
-            self._document.change(switch)
-        except BaseException:
-            home.child(new).remove_tree()
-            raise
-        for name in old:
-            home.child(name).remove_tree()
+        tables = {"points": points, "clusters": clusters, "arrays": pack_arrays(arrays)}
+        self.results.write(MAP, tables, info, checkpoint)
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
     def _become_writer(self, takeover: bool = False) -> int:
-        """Hold the lock; at the start of writing, also repair what a kill left. Returns how many spans that removed."""
+        """Hold the lock. At the start of writing, also repair after a kill; returns how many spans were deleted."""
         if self._folder.is_local:
             is_lost = self._is_writing and not is_writer(self._folder.path, self)
             if is_lost and not takeover and any(writer.n_pending for writer in self._writers.values()):
                 raise UserError(
                     "the run was taken over by another part of this process",
                     f"run {self.name}",
-                    "resume the capture: the batches not stored here will be repeated",
+                    "resume the capture; batches that are not stored will be captured again",
                 )
             acquire_writer(self._folder.path, self, f"run {self.name}", takeover)
             self._is_writing = self._is_writing and not is_lost
@@ -334,10 +296,13 @@ class Run(RunReader):
         return self._repair()
 
     def _repair(self) -> int:
-        tables: Iterable[str] = [entry["folder"] for entry in self._document.store()["checkpoints"]]
         return sum(
-            BatchWriter(*self._checkpoint_tables(folder), self.sketch_width).repair() for folder in tables
+            self._open_writer(each["folder"]).repair() for each in self._document.store()["checkpoints"]
         )
+
+    def _open_writer(self, folder: str) -> BatchWriter:
+        records, captured = self._checkpoint_tables(folder)
+        return BatchWriter({RECORDS_TABLE: records}, captured)
 
     def _folder_of(self, checkpoint: str) -> str | None:
         for entry in self._document.store()["checkpoints"]:
@@ -350,11 +315,13 @@ class Run(RunReader):
             return self._writers[checkpoint]
         if not checkpoint:
             raise ValueError("a checkpoint needs a name")
+        if not self.sketch_width:
+            raise ValueError(f"run {self.name} was made without directions")
         if self._folder_of(checkpoint) is None:
 
             def enter(document: dict[str, Any]) -> None:
                 entries = document[STORE_KEY]["checkpoints"]
-                # Numbered, not named: a checkpoint may be called anything, a folder may not.
+                # A checkpoint may have any name; a folder may not.
                 entries.append(
                     {
                         "name": checkpoint,
@@ -365,16 +332,16 @@ class Run(RunReader):
 
             self._document.change(enter)
         folder = self._folder_of(checkpoint)
-        if folder is None:  # only if somebody edits the document by hand meanwhile
+        if folder is None:  # only if the document was edited by hand
             raise UserError(
-                "the checkpoint vanished from the run's document", f"run {self.name}", "start again"
+                "the checkpoint is missing in the run's document", f"run {self.name}", "start again"
             )
-        writer = BatchWriter(*self._checkpoint_tables(folder), self.sketch_width)
+        writer = self._open_writer(folder)
         self._writers[checkpoint] = writer
         return writer
 
 
 def _release(path: str, is_local: bool) -> None:
-    """The lock of a run object that is gone falls; one that was taken over stays with its new owner."""
+    """Release the lock of a deleted run object, unless another object took over."""
     if is_local:
         release_writer(path, None)

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from gsd_core.errors import UserError
 from gsd_core.store.files import encode_json
 from gsd_core.store.infos import RunSample
-from gsd_core.types import Sample
+from gsd_core.types import Sample, join_span
 
 RUN_SAMPLE_COLUMNS = (
     "sample",
@@ -145,7 +145,7 @@ def compute_tokens(row: dict[str, Any], losses: np.ndarray | None) -> pd.DataFra
     n_tokens = len(row["token_ids"])
     owner: list[str | None] = [None] * n_tokens
     for index, start, end in zip(row["span_index"], row["span_start"], row["span_end"], strict=True):
-        owner[start:end] = [f"{row['sample']}#{index}"] * (end - start)
+        owner[start:end] = [join_span(row["sample"], index)] * (end - start)
     known = losses is not None and len(losses) == n_tokens
     text = row["input_text"]
     return pd.DataFrame(

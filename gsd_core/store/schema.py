@@ -1,22 +1,21 @@
 """Every table and document of a workspace: columns, types, meaning.
 
-WORKSPACE_VERSION, RUN_VERSION     layout versions this program writes (see ``migrations``)
-WORKSPACE_FILE, DATASET_FILE, RUN_FILE   the documents whose presence says that a thing is whole
-STORE_KEY, CHECKPOINTS_FOLDER, RECORDS_TABLE, CAPTURED_TABLE, CONTROLS_TABLE   names inside a run
+WORKSPACE_VERSION, RUN_VERSION     layout versions that this program writes (see ``migrations``)
+WORKSPACE_FILE, DATASET_FILE, RUN_FILE   documents; a workspace, data set or run exists if it has its document
+STORE_KEY, RESULTS_KEY, GROWING_KEY   sections of a run's document
+CHECKPOINTS_FOLDER, RESULTS_FOLDER, RECORDS_TABLE, CAPTURED_TABLE, CONTROLS_TABLE   names inside a run
 SPAN_COLUMNS                       columns of ``Run.read_spans``, in order
 sample_schema                      samples of a data set
 run_sample_schema                  samples of a run, with the model's input
 records_schema                     gradient records of one checkpoint
-measure_columns                    the measures among their columns
+measure_columns                    columns of the measures
 captured_schema                    commit markers of one checkpoint
-controls_schema                    windows and tokens captured beside the spans
-skipped_schema                     samples that never reached a batch
+controls_schema                    captured windows and tokens that are not spans
+skipped_schema                     samples that are in no batch
 embeddings_schema                  sentence embeddings of span texts
-arrays_schema                      named arrays of an analysis
-POINTS_COLUMNS, CLUSTERS_COLUMNS   the required part of an analysis' two tables
 
-The comment beside a column is stored in the file too (field metadata ``comment``). Axes: P sketch width,
-E embedding width, T tokens of a sample.
+The comment of a column is also stored in the file (field metadata ``comment``). Axes: P sketch width, E embedding
+width, T tokens of a sample.
 """
 
 from __future__ import annotations
@@ -24,12 +23,14 @@ from __future__ import annotations
 import pyarrow as pa
 
 WORKSPACE_VERSION = 1
-RUN_VERSION = 2
+RUN_VERSION = 3
 
 WORKSPACE_FILE = "workspace.json"
 DATASET_FILE = "dataset.json"
 RUN_FILE = "run.json"
 STORE_KEY = "store"  # the store's own section of a run's document
+RESULTS_KEY, GROWING_KEY = "results", "growing"  # in it: name of a result → checkpoint → its folder
+RESULTS_FOLDER = "results"
 CHECKPOINTS_FOLDER, RECORDS_TABLE, CAPTURED_TABLE = "checkpoints", "records.lance", "captured.lance"
 CONTROLS_TABLE = "controls.lance"
 
@@ -58,7 +59,7 @@ def _column(name: str, kind: pa.DataType, comment: str, nullable: bool = False) 
     return pa.field(name, kind, nullable=nullable, metadata={"comment": comment})
 
 
-_TEXT = pa.large_string()  # one commit may hold more than 2 GiB of text, which 32-bit offsets cannot address
+_TEXT = pa.large_string()  # 32-bit offsets cannot address more than 2 GiB of text in a commit
 _INTS = pa.list_(pa.int32())
 
 
@@ -67,12 +68,10 @@ def _sample_columns() -> list[pa.Field]:
         _column("sample", pa.string(), "sample id, unique in the table"),
         _column("question", _TEXT, "question as given"),
         _column("reasoning", _TEXT, "reasoning as one text"),
-        _column("answer", _TEXT, "answer, empty where there is none"),
-        _column(
-            "step_starts", _INTS, "character where each step given by the source begins in the reasoning"
-        ),
-        _column("step_ends", _INTS, "character where each such step ends (exclusive)"),
-        _column("meta", _TEXT, "further fields of the row, a JSON object (NaN and Infinity written as such)"),
+        _column("answer", _TEXT, "answer, empty if there is none"),
+        _column("step_starts", _INTS, "character of the reasoning where each step of the source begins"),
+        _column("step_ends", _INTS, "character where each step ends (exclusive)"),
+        _column("meta", _TEXT, "further fields of the row, a JSON object (with NaN and Infinity)"),
     ]
 
 
@@ -82,7 +81,7 @@ def sample_schema() -> pa.Schema:
 
 
 def run_sample_schema(embedding_width: int) -> pa.Schema:
-    """Samples of a run as the model reads them, in the order they were given; E = ``embedding_width``."""
+    """Samples of a run as the model reads them, in the given order; E = ``embedding_width``, 0 for none."""
     return pa.schema(
         [
             *_sample_columns(),
@@ -95,20 +94,20 @@ def run_sample_schema(embedding_width: int) -> pa.Schema:
             _column("span_index", _INTS, "K of each span, ascending"),
             _column("span_start", _INTS, "first target token of each span"),
             _column("span_end", _INTS, "end of each span's target tokens (exclusive)"),
-            _column("n_spans_cut", pa.int32(), "spans lost because the sample was cut to the context"),
+            _column("n_spans_cut", pa.int32(), "spans lost when the sample was cut to the context"),
             _column("skipped_spans", _TEXT, "JSON list of [K, reason]: spans without tokens"),
-            _column(
-                "question_embedding",
-                pa.list_(pa.float32(), embedding_width),
-                "(E,) sentence embedding of the question, null where there is none",
-                nullable=True,
-            ),
+            *([_question_embedding(embedding_width)] if embedding_width else []),
         ]
     )
 
 
+def _question_embedding(width: int) -> pa.Field:
+    comment = "(E,) sentence embedding of the question, null if there is none"
+    return _column("question_embedding", pa.list_(pa.float32(), width), comment, nullable=True)
+
+
 def measure_columns() -> list[pa.Field]:
-    """Measures beside a gradient record, since version 2; null where they were not taken."""
+    """Measures of a gradient record, since version 2; null if they were not computed."""
     return [
         _column("spectral", pa.float32(), "spectral strength of the step, in [0, 1]", nullable=True),
         _column("grace", pa.float32(), "alignment to answer and past, in [-1, 1]", nullable=True),
@@ -120,7 +119,7 @@ def records_schema(sketch_width: int) -> pa.Schema:
     return pa.schema(
         [
             _column("batch", pa.int32(), "batch the span was captured in"),
-            _column("position", pa.int32(), "place of the span in its batch, from 0"),
+            _column("position", pa.int32(), "number of the span in its batch, from 0"),
             _column("sample", pa.string(), "sample id"),
             _column("index", pa.int32(), "K of SAMPLE#K"),
             _column("token_start", pa.int32(), "first target token in the model's input"),
@@ -131,7 +130,9 @@ def records_schema(sketch_width: int) -> pa.Schema:
             _column("loss", pa.float32(), "mean negative log-likelihood of the target tokens, nats"),
             _column("norm", pa.float32(), "norm of the sketched gradient"),
             _column("coherence", pa.float32(), "norm of the sum over the sum of norms, in [0, 1]"),
-            _column("window_cosine", pa.float32(), "cosine to the exact direction, null if unaudited", True),
+            _column(
+                "window_cosine", pa.float32(), "cosine to the exact direction, null if not audited", True
+            ),
             *measure_columns(),
             _column("direction", pa.list_(pa.float16(), sketch_width), "(P,) unit norm, zero if no gradient"),
         ]
@@ -139,11 +140,11 @@ def records_schema(sketch_width: int) -> pa.Schema:
 
 
 def captured_schema() -> pa.Schema:
-    """Commit markers of one checkpoint: a batch is finished when it has a row here, and never before."""
+    """Commit markers of one checkpoint: a batch is finished if it has a row here."""
     return pa.schema(
         [
             _column("batch", pa.int32(), "finished batch"),
-            _column("position", pa.int32(), "place of the sample in its batch, from 0"),
+            _column("position", pa.int32(), "number of the sample in its batch, from 0"),
             _column("sample", pa.string(), "sample id, null for a batch without samples", nullable=True),
             _column("n_spans", pa.int32(), "records this sample has in the records table"),
             _column("reason", pa.string(), "why the sample was left out, null if it was captured", True),
@@ -153,10 +154,10 @@ def captured_schema() -> pa.Schema:
 
 
 def controls_schema(sketch_width: int) -> pa.Schema:
-    """Controls of one checkpoint: stretches of tokens that are no spans, captured as if they were."""
+    """Controls of one checkpoint: ranges of tokens that are not spans, captured like spans."""
     return pa.schema(
         [
-            _column("kind", pa.string(), "windows: lengths of spans at random places; tokens: single tokens"),
+            _column("kind", pa.string(), "windows: random ranges as long as spans; tokens: single tokens"),
             _column("sample", pa.string(), "sample id"),
             _column("token_start", pa.int32(), "first target token in the model's input"),
             _column("token_end", pa.int32(), "end of the target tokens (exclusive)"),
@@ -166,7 +167,7 @@ def controls_schema(sketch_width: int) -> pa.Schema:
 
 
 def skipped_schema() -> pa.Schema:
-    """Samples that were left out before any batch was planned (too long, no spans)."""
+    """Samples that were left out before batches were planned (too long, no spans)."""
     return pa.schema(
         [
             _column("sample", pa.string(), "sample id"),
@@ -176,39 +177,10 @@ def skipped_schema() -> pa.Schema:
 
 
 def embeddings_schema(embedding_width: int) -> pa.Schema:
-    """Sentence embeddings of span texts, one row a span; E = ``embedding_width``."""
+    """Sentence embeddings of span texts, a row for each span; E = ``embedding_width``."""
     return pa.schema(
         [
             _column("span", pa.string(), "span id SAMPLE#K"),
             _column("embedding", pa.list_(pa.float32(), embedding_width), "(E,) unit norm"),
         ]
     )
-
-
-def arrays_schema() -> pa.Schema:
-    """Named arrays of one analysis, as raw little-endian bytes with dtype and shape."""
-    return pa.schema(
-        [
-            _column("name", pa.string(), "name of the array"),
-            _column("dtype", pa.string(), "numpy dtype, bool, integer or float"),
-            _column("shape", pa.list_(pa.int64()), "lengths of the axes"),
-            _column("data", pa.large_binary(), "values in C order"),
-        ]
-    )
-
-
-POINTS_COLUMNS: dict[str, pa.DataType] = {
-    "span": pa.string(),
-    "x": pa.float32(),
-    "y": pa.float32(),
-    "cluster": pa.int32(),
-    "probability": pa.float32(),
-}
-
-CLUSTERS_COLUMNS: dict[str, pa.DataType] = {
-    "cluster": pa.int32(),
-    "size": pa.int32(),
-    "label": pa.string(),
-    "terms": pa.list_(pa.string()),
-    "exemplars": pa.list_(pa.string()),
-}

@@ -1,10 +1,10 @@
-"""The one door to the database: whole-commit tables of Lance.
+"""Tables of Lance; only this module imports the database.
 
-Table          a table at a URI: open a version, append (rows, or fragments others wrote), overwrite, delete, compact
+Table          a table at a URI: open a version, append rows or fragments, overwrite, delete, compact
 to_matrix      fixed-width list column → (n, width) array
 from_matrix    (n, width) array → fixed-width list column
 
-The driver is imported on the first use, so that reading this package costs no database.
+The database is imported on first use, so importing this package does not load it.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from gsd_core.store.files import STORAGE_HELP
 
 
 def _driver() -> Any:
-    # Repeated directions make it warn of every empty partition of an index, by the hundred.
+    # With repeated directions it prints a warning for every empty partition of an index.
     os.environ.setdefault("LANCE_LOG", "error")
-    import lance  # noqa: PLC0415 - loaded at connect: `import gsd_core` must stay light
+    import lance  # noqa: PLC0415 - loaded on first use: `import gsd_core` must stay fast
 
     return lance
 
 
 class Table:
-    """A Lance table. A change is one atomic commit and makes a version; readers keep the one they opened."""
+    """A Lance table. A change is one atomic commit and makes a version. A reader keeps the version that it opened."""
 
     def __init__(self, uri: str, schema: pa.Schema) -> None:
         self.uri, self.schema = uri, schema
 
     def open(self, version: int | None = None) -> Any | None:
-        """The ``LanceDataset`` at ``version`` (None: the newest), or None when the table does not exist yet.
+        """The ``LanceDataset`` at ``version`` (None: the newest), or None if the table does not exist.
 
         Raises
         ------
         UserError
-            When the table is there and cannot be read.
+            If the table exists and cannot be read.
         """
         try:
             table = _driver().dataset(self.uri, version=version)
@@ -59,13 +59,13 @@ class Table:
             raise UserError(
                 f"a table cannot be read ({str(error).splitlines()[0][:200]})",
                 self.uri,
-                f"{STORAGE_HELP}; if others can be read there, restore this one from a copy"
+                f"{STORAGE_HELP}; if other tables can be read, restore this one from a copy"
                 if is_remote
                 else "restore it from a copy, or remove the run or data set and make it again",
             ) from error
 
     def append(self, rows: pa.Table) -> None:
-        """Add rows in one commit. A killed append leaves at most files that no version names; they do no harm."""
+        """Add rows in one commit. A killed append leaves only files that no version uses."""
         existing = self.open()
         if existing is None:
             _driver().write_dataset(rows, self.uri, schema=self.schema, mode="create")
@@ -73,17 +73,17 @@ class Table:
             _driver().write_dataset(rows, existing, schema=self.schema, mode="append")
 
     def create(self) -> None:
-        """Make the table without rows, unless it is there: fragments need a table to belong to."""
+        """Create the table without rows, unless it exists. Fragments need an existing table."""
         if self.open() is None:
             _driver().write_dataset(self.schema.empty_table(), self.uri, schema=self.schema, mode="create")
 
     def write_fragments(self, rows: pa.Table) -> list[str]:
-        """Write rows beside the existing table without a commit; what ``append_fragments`` needs, as JSON texts."""
+        """Write rows as files of the existing table, without a commit. Returns JSON texts for ``append_fragments``."""
         written = _driver().fragment.write_fragments(rows, self.uri, schema=self.schema, mode="append")
         return [json.dumps(each.to_json()) for each in written]
 
     def append_fragments(self, fragments: Sequence[str]) -> None:
-        """Add what ``write_fragments`` wrote, here or elsewhere, in one commit, in the order given."""
+        """Add what ``write_fragments`` wrote, in any process, in one commit and in the given order."""
         existing = self.open()
         if existing is None:
             raise ValueError(f"no table at {self.uri} to append to")
@@ -92,12 +92,12 @@ class Table:
         _driver().LanceDataset.commit(existing, operation, read_version=existing.version)
 
     def check_fragments(self, fragments: Iterable[str]) -> None:
-        """On a disk: see that the files lie here. A worker elsewhere may have written to a disk of its own.
+        """On a disk, check that the files exist: a worker may have written to the disk of another machine.
 
         Raises
         ------
         UserError
-            When one does not.
+            If a file is missing.
         """
         if "://" in self.uri:
             return
@@ -105,20 +105,20 @@ class Table:
             for file in json.loads(text)["files"]:
                 if not Path(self.uri, "data", file["path"]).is_file():
                     raise UserError(
-                        "a worker wrote its vectors to a disk that this process does not see",
+                        "a worker wrote its directions to a disk that this process does not see",
                         self.uri,
                         "put the workspace on a shared folder or on object storage (s3://…)",
                     )
 
     def overwrite(self, batches: Iterable[pa.RecordBatch]) -> int:
-        """Replace all rows in one commit, streaming; returns the new version. Older versions stay readable."""
+        """Replace all rows in one streamed commit. Returns the new version; older versions stay readable."""
         failures: list[Exception] = []
 
         def guarded() -> Iterator[pa.RecordBatch]:
             try:
                 yield from batches
             except Exception as error:
-                failures.append(error)  # the driver would report it as an error of its own
+                failures.append(error)  # Lance would report it as its own error
                 raise
 
         reader = pa.RecordBatchReader.from_batches(self.schema, guarded())
@@ -131,7 +131,7 @@ class Table:
             raise
 
     def delete_batches(self, batches: Iterable[int]) -> int:
-        """Delete the rows of these batches in one commit; returns how many."""
+        """Delete the rows of these batches in one commit. Returns how many."""
         numbers = ", ".join(str(int(batch)) for batch in sorted(batches))
         table = self.open()
         if table is None or not numbers:
@@ -139,7 +139,7 @@ class Table:
         return int(table.delete(f"batch IN ({numbers})")["num_deleted_rows"])
 
     def add_null_columns(self, fields: Iterable[pa.Field]) -> None:
-        """Add those of ``fields`` that the table lacks, null in every row, in one commit."""
+        """Add the missing ``fields`` in one commit, null in every row."""
         table = self.open()
         if table is not None:
             new = [field for field in fields if field.name not in table.schema.names]
@@ -147,9 +147,9 @@ class Table:
                 table.add_columns(pa.schema(new))
 
     def compact(self, from_fragments: int = 2, keep_s: float = 3600.0) -> None:
-        """Join small fragments where there are at least so many, and forget versions older than ``keep_s`` seconds.
+        """Join fragments if there are at least ``from_fragments``, then ``forget`` old versions.
 
-        Rows and their order stay.
+        Rows and their order do not change.
         """
         table = self.open()
         if table is None or len(table.get_fragments()) < from_fragments:
@@ -158,15 +158,15 @@ class Table:
         self.forget(keep_s)
 
     def forget(self, keep_s: float = 3600.0) -> None:
-        """Remove versions older than ``keep_s`` seconds: by then no reader holds them."""
+        """Delete versions older than ``keep_s`` seconds, which no reader should use any more."""
         table = self.open()
         if table is not None:
-            with suppress(OSError):  # tidying up may fail without harm
+            with suppress(OSError):  # a failed cleanup does no harm
                 table.cleanup_old_versions(older_than=datetime.timedelta(seconds=keep_s))
 
 
 def to_matrix(column: pa.Array | pa.ChunkedArray, width: int) -> np.ndarray:
-    """(n, ``width``) array of a fixed-width list column without nulls, keeping its float type."""
+    """(n, ``width``) array of a fixed-width list column without nulls; the float type stays."""
     if isinstance(column, pa.ChunkedArray):
         parts = [to_matrix(chunk, width) for chunk in column.chunks]
         if parts:

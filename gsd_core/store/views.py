@@ -20,7 +20,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gsd_core.store.cosines import compute_cosines, compute_unit
+from gsd_core.comparison.centring import Centring
 from gsd_core.store.index import find_nearest, has_index
 from gsd_core.store.tables import Table, to_matrix
 
@@ -29,8 +29,8 @@ _READ_BYTES = 4 * 2**20  # directions held in memory at once while streaming
 
 @dataclass
 class CheckpointView:
-    """A consistent view of one checkpoint. ``order`` (n,) int64: row offset of each span, in capture order; ``batches``
-    those that are finished."""
+    """A consistent view of one checkpoint. ``order`` (n,) int64: row offset of each span, in capture order; ``keys``
+    (n,) int64 number its batch and position; ``batches`` are those that are finished."""
 
     records: Any | None
     captured: Any | None
@@ -38,6 +38,7 @@ class CheckpointView:
     order: np.ndarray
     versions: tuple[int, int]
     batches: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    keys: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     _losses_at: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -115,11 +116,11 @@ class CheckpointView:
         column = self._owners.column("sample")
         return column if places is None else column.take(pa.array(places))
 
-    def compute_cosines(self, query: np.ndarray, center: np.ndarray | None) -> np.ndarray:
-        """(n,) float32 cosine of ``query`` (P,) to each direction, both less ``center`` (P,); 0 where one is zero."""
+    def compute_cosines(self, query: np.ndarray, centring: Centring) -> np.ndarray:
+        """(n,) float32 cosine of ``query`` (P,) to each direction, all centred alike; 0 where one has no direction."""
         cosines = np.zeros(len(self), np.float32)
-        unit = compute_unit(query, center)
-        if unit is None:
+        unit = centring.apply(query[None])[0]
+        if not unit.any():
             return cosines
         buffer = np.empty(
             (0, self.sketch_width), np.float32
@@ -129,7 +130,7 @@ class CheckpointView:
                 buffer = np.empty(directions.shape, np.float32)
             piece = buffer[: len(directions)]
             piece[...] = directions
-            cosines[places] = compute_cosines(piece, unit, center)
+            cosines[places] = centring.compute_cosines(piece, unit)
         return cosines
 
     @cached_property
@@ -138,9 +139,9 @@ class CheckpointView:
         return self.records is not None and has_index(self.records)
 
     def find_nearest(
-        self, query: np.ndarray, center: np.ndarray | None, top: int, exclude_sample: str | None, factor: int
-    ) -> tuple[pa.Table, np.ndarray]:
-        """The best `top` by the index: columns ``sample, index`` and exact cosines (r,), best first.
+        self, query: np.ndarray, centring: Centring, top: int, exclude_sample: str | None, factor: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The best `top` by the index: places (r,) in capture order and exact cosines (r,), best first.
 
         ``factor``: candidates for each neighbour asked for.
         """
@@ -151,8 +152,9 @@ class CheckpointView:
                 is_wanted &= pc.not_equal(found.column("sample"), exclude_sample).to_numpy()
             return is_wanted
 
-        rows, cosines = find_nearest(self.records, query, center, top, keep, factor)
-        return rows.select(["sample", "index"]), cosines
+        rows, cosines = find_nearest(self.records, query, centring, top, keep, factor)
+        keys = _number(*(rows.column(name).to_numpy() for name in ("batch", "position")))
+        return np.searchsorted(self.keys, keys), cosines
 
     def read_losses(self, sample: str) -> np.ndarray | None:
         """(T,) float32 token losses of a sample, None where it was not captured."""
@@ -178,7 +180,7 @@ class CheckpointView:
 
 
 def join_span_ids(samples: Any, indices: Any) -> Any:
-    """``SAMPLE#K`` from columns of samples and K."""
+    """Span ids from columns of samples and K, as ``types.join_span`` makes one."""
     return pc.binary_join_element_wise(samples, pc.cast(indices, pa.string()), "#")
 
 
@@ -196,6 +198,12 @@ def open_view(
     finished = np.unique(marks.to_table(columns=["batch"]).column("batch").to_numpy())
     keys = rows.to_table(columns=["batch", "position"], scan_in_order=True)
     batch, position = keys.column("batch").to_numpy(), keys.column("position").to_numpy()
+    numbers = _number(batch, position)
     offsets = np.flatnonzero(np.isin(batch, finished))
-    order = offsets[np.lexsort((position[offsets], batch[offsets]))]
-    return CheckpointView(rows, marks, sketch_width, order.astype(np.int64), versions, finished)
+    order = offsets[np.argsort(numbers[offsets], kind="stable")].astype(np.int64)
+    return CheckpointView(rows, marks, sketch_width, order, versions, finished, numbers[order])
+
+
+def _number(batch: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """(n,) int64 that ascend with batch, then position."""
+    return (batch.astype(np.int64) << 32) + position

@@ -1,6 +1,6 @@
-"""A workspace: the folder, local or on object storage, that holds data sets and runs.
+"""A workspace: a folder, on a disk or on object storage, with data sets and runs.
 
-Workspace   open or create one; data sets and runs in it
+Workspace   open or create one; its data sets and runs
 
 Layout: ``workspace.json``, ``datasets/NAME/``, ``runs/RUN/``; the dashboard adds ``jobs/`` and ``uploads/``.
 """
@@ -15,6 +15,7 @@ from typing import Any
 from pyarrow.lib import ArrowException
 
 from gsd_core.errors import UserError
+from gsd_core.methods.analyze_method import MAP
 from gsd_core.store import datasets, migrations
 from gsd_core.store.document import RunDocument
 from gsd_core.store.files import STORAGE_HELP, Folder
@@ -28,9 +29,9 @@ _OWN_NAMES = {"datasets", "runs", "jobs", "uploads", WORKSPACE_FILE}
 
 
 class Workspace:
-    """An open workspace. Made by ``Workspace.open``.
+    """An open workspace, made by ``Workspace.open``.
 
-    ``uri`` is its place, ``version`` its layout, ``is_local`` whether it lies on a disk.
+    ``uri`` is its folder, ``version`` its layout version, ``is_local`` whether it is on a disk.
     """
 
     def __init__(self, folder: Folder, version: int) -> None:
@@ -40,12 +41,12 @@ class Workspace:
 
     @classmethod
     def open(cls, uri: str | Path, create: bool = True) -> Workspace:
-        """Open the workspace at a path or URI; ``create`` makes a missing one. Older layouts are brought up to date.
+        """Open the workspace at a path or URI; ``create`` makes a missing one. Older layouts are migrated.
 
         Raises
         ------
         UserError
-            Written by a newer program; a folder of other things, or a file; missing without ``create``.
+            For a newer layout, a folder with other files, a file, or a missing workspace without ``create``.
         """
         folder = Folder.at(uri)
         try:
@@ -54,7 +55,7 @@ class Workspace:
             raise UserError(
                 f"the workspace cannot be used ({str(error)[:300]})",
                 folder.uri,
-                "check the place and its permissions" if folder.is_local else STORAGE_HELP,
+                "check the folder and its permissions" if folder.is_local else STORAGE_HELP,
             ) from error
 
     @property
@@ -70,14 +71,14 @@ class Workspace:
     def _local(self, name: str) -> Path:
         if not self.is_local:
             raise UserError(
-                "jobs and uploads need a local workspace", self.uri, "serve a workspace on a disk for them"
+                "jobs and uploads need a local workspace", self.uri, "serve a workspace on a disk"
             )
         return Path(self._folder.path, name)
 
     # -- data sets ------------------------------------------------------------------------------------------------
 
     def list_datasets(self) -> list[DatasetInfo]:
-        """Every data set, by name; one that cannot be read tells its ``problem``."""
+        """Every data set, by name. One that cannot be read has a ``problem``."""
         return datasets.list_infos(self._datasets)
 
     def write_dataset(
@@ -85,19 +86,19 @@ class Workspace:
     ) -> DatasetInfo:
         """Store a data set whole or not at all.
 
-        ``info`` holds what ``DatasetInfo`` tells beyond the counts (``format, fields, rejected, data_hash, source …``);
-        further entries are kept in ``extra``. A data set of the same ``data_hash`` is replaced quietly.
+        ``info`` has the fields of ``DatasetInfo`` except the counts (``format, fields, data_hash …``); others go to
+        ``extra``. A data set with the same ``data_hash`` is replaced without ``replace``.
 
         Raises
         ------
         UserError
-            An invalid name; other data under that name without ``replace``; an id that is there twice.
+            For an invalid name, other data under that name without ``replace``, or a repeated id.
         """
         _check_name(name, "data set", "--name")
         return datasets.write_dataset(self._datasets.child(name), name, samples, info, replace)
 
     def open_dataset(self, name: str) -> DatasetInfo:
-        """The description of a data set; ``UserError`` with near names when there is none."""
+        """The description of a data set. Raises ``UserError`` with similar names for an unknown one."""
         self._check_known(name, self._datasets, DATASET_FILE, "data set", "gsd datasets add FILE")
         return datasets.load_info(self._datasets.child(name), name)
 
@@ -107,14 +108,14 @@ class Workspace:
         return datasets.read_samples(self._datasets.child(name), name, head)
 
     def remove_dataset(self, name: str) -> None:
-        """Remove a data set whole; runs made of it keep their own copy of the samples."""
+        """Remove a data set. Its runs keep their own copy of the samples."""
         self._check_known(name, self._datasets, DATASET_FILE, "data set", "gsd datasets list")
         self._datasets.remove_folder(name, DATASET_FILE)
 
     # -- runs -----------------------------------------------------------------------------------------------------
 
     def list_runs(self) -> list[RunInfo]:
-        """Every run, newest first. One that cannot be read is ``"broken"`` and tells its ``problem``."""
+        """Every run, newest first. One that cannot be read is ``"broken"`` and has a ``problem``."""
         infos = [
             self._describe(name)
             for name in self._runs.list_names()
@@ -122,24 +123,28 @@ class Workspace:
         ]
         return sorted(infos, key=lambda info: (info.created, info.name), reverse=True)
 
-    def create_run(self, name: str, manifest: dict[str, Any], sketch_width: int, embedding_width: int) -> Run:
-        """Make a run; ``manifest["created"]`` is set to now where it is missing.
+    def create_run(
+        self, name: str, manifest: dict[str, Any], sketch_width: int = 0, embedding_width: int = 0
+    ) -> Run:
+        """Create a run. A missing ``manifest["created"]`` is set to now.
+
+        A run with a width of 0 stores no directions, or no sentence embeddings.
 
         Raises
         ------
         UserError
-            An invalid name, or a run of that name.
+            For an invalid name, or if the run exists.
         """
         _check_name(name, "run", "--run")
-        if sketch_width < 1 or embedding_width < 1:
-            raise ValueError("sketch_width and embedding_width must be positive")
+        if sketch_width < 0 or embedding_width < 0:
+            raise ValueError("sketch_width and embedding_width must not be negative")
         folder = self._runs.child(name)
         with document_lock(folder.path, folder.is_local):
             if folder.has(RUN_FILE):
                 raise UserError(
                     "the run exists already",
                     f"run {name}",
-                    "add --resume to go on, or choose another --run name",
+                    "add --resume to continue it, or choose another --run name",
                 )
             RunDocument(folder, name).create(
                 {"created": datasets.utc_now(), **manifest}, int(sketch_width), int(embedding_width)
@@ -147,13 +152,13 @@ class Workspace:
         return Run(folder, name)
 
     def open_run(self, name: str) -> Run:
-        """A run; ``UserError`` with near names when there is none, or when it is of a newer layout or unreadable."""
+        """A run. Raises ``UserError`` for an unknown run (with similar names), a newer layout or an unreadable run."""
         self._check_known(name, self._runs, RUN_FILE, "run", "gsd capture …")
         RunDocument(self._runs.child(name), name).migrate()
         return Run(self._runs.child(name), name)
 
     def remove_run(self, name: str) -> None:
-        """Remove a run whole; ``UserError`` while another process writes it."""
+        """Remove a run. Raises ``UserError`` while another process writes it."""
         self._check_known(name, self._runs, RUN_FILE, "run", "gsd capture …")
         path = self._runs.child(name).path
         if self.is_local:
@@ -184,17 +189,19 @@ class Workspace:
             run = Run(self._runs.child(name), name)
             manifest = run.manifest
             table = run._samples_table().open()
+            results = {each: run.results.infos(each) for each in run.results.names()}
             return RunInfo(
                 name,
-                _status(manifest),
+                _status(manifest, results),
                 manifest,
                 run.count_spans(run.checkpoints[-1]) if run.checkpoints else 0,
                 table.count_rows() if table is not None else 0,
                 run.checkpoints,
                 str(manifest.get("created", "")),
                 first_look=run.default_checkpoint,
+                results=results,
             )
-        except Exception as error:  # whatever is wrong with one run, the others must still be listed
+        except Exception as error:  # a broken run must not hide the others
             problem = error.one_line() if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             return RunInfo(
                 name,
@@ -208,11 +215,11 @@ class Workspace:
             )
 
 
-def _status(manifest: dict[str, Any]) -> str:
-    """A capture says when it is done by ``status="captured"``; an analysis shows by being there."""
+def _status(manifest: dict[str, Any], results: dict[str, Any]) -> str:
+    """A finished capture sets ``status="captured"`` in the manifest; an analysis is a stored result."""
     if manifest.get("status") != "captured":
         return "capturing"
-    return "analyzed" if manifest.get("analysis") else "captured"
+    return "analyzed" if results.get(MAP.name) else "captured"
 
 
 def _check_name(name: str, what: str, flag: str) -> None:
@@ -246,7 +253,7 @@ def _open_document(folder: Folder, create: bool) -> int:
             raise UserError(
                 f"the workspace's document cannot be read ({error})",
                 f"{folder.uri}/{WORKSPACE_FILE}",
-                'restore it: {"version": 1}',
+                'restore the file: {"version": 1}',
             ) from error
 
     if folder.kind() == "file":
@@ -257,17 +264,17 @@ def _open_document(folder: Folder, create: bool) -> int:
     if document is None:
         if not create:
             raise UserError(
-                "no workspace", folder.uri, "give another --workspace, or begin with gsd datasets add FILE"
+                "no workspace", folder.uri, "give another --workspace, or start with gsd datasets add FILE"
             )
         others = [name for name in folder.list_names() if name not in _OWN_NAMES and not name.startswith(".")]
         if others:
             raise UserError(
-                f"not a workspace but a folder of other things ({others[0]} …)",
+                f"not a workspace but a folder with other files ({others[0]} …)",
                 folder.uri,
                 "give an empty or new folder with --workspace",
             )
     with document_lock(folder.path, folder.is_local):
-        document = load()  # another process may have been quicker
+        document = load()  # another process may have created it meanwhile
         document = migrations.run_migrations(
             folder, {"version": 0} if document is None else document, steps, version_of, save
         )

@@ -43,7 +43,7 @@ SESSIONS = 3
 TRACE_SPANS, TRACES = 500, 20
 # The same program with another limit is the Plotly map.
 SERVE = (
-    "import sys; from gsd_core.dashboard import big_map; big_map.LARGEST_CHART = int(sys.argv.pop(1)); "
+    "import sys; from gsd_core.dashboard.map import big_map; big_map.LARGEST_CHART = int(sys.argv.pop(1)); "
     "from streamlit.web import cli; cli.main()"
 )
 TARGETS = {  # spans → drawn, down, click, box, memory

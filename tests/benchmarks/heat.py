@@ -12,7 +12,6 @@ its charts; *alone*: to the same map drawn on a page that holds nothing else; *h
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import shutil
@@ -27,6 +26,7 @@ import pandas as pd
 from playwright.sync_api import Page, sync_playwright
 
 from gsd_core.dashboard.reading.structure_queries import TABLES
+from gsd_core.methods.analyze_method import STRUCTURE
 from gsd_core.store import Workspace
 from tests.benchmarks.dashboard import QUIET, WIDTH, WITHIN, serving
 from tests.large_run import write_large_run
@@ -40,13 +40,6 @@ TWIN = {
     "z_structural": 3.0,
     "z_semantic": -1.0,
 }
-COLUMNS = {
-    "pairs": ["a", "b", "structural", "semantic", "is_candidate"],
-    "stresses": ["stress", "pattern", "labels"],
-    "occurrences": ["stress", "sample", "indices"],
-    "edges": ["cluster_a", "cluster_b", "cosine", "n"],
-    "layers": ["layer", "set", "mean", "ci_low", "ci_high", "n"],
-}
 HEAT_DRAWN = f"() => {WITHIN % '.gsd-heat[data-drawn]'}"
 HELP_DRAWN = "() => document.body.textContent.includes('What is not claimed')"
 WHOLE = f"""() => ({QUIET})() && document.querySelectorAll('.js-plotly-plot .main-svg').length > 0"""
@@ -58,11 +51,11 @@ ANSWERED = """([i, j, n]) => new URLSearchParams(location.search).get('cell') ==
 
 ALONE = """
 import numpy as np
-from gsd_core.dashboard.components.heat import plot_heat
+from gsd_core.dashboard.components.heat import HeatMap, plot_heat
 cosines = np.load(%r)
 names = [str(number) for number in range(1, len(cosines) + 1)]
-plot_heat(cosines, (names, names), [], names=("a", "b"), key="alone", chosen=(0, 0), turn=0, threshold=0.1,
-          pair_kind="", on_choose=lambda i, j: None)
+heat = HeatMap(cosines, (names, names), ("a", "b"), [], pair_kind="", threshold=0.1)
+plot_heat(heat, key="alone", chosen=(0, 0), turn=0, on_choose=lambda i, j: None)
 """
 
 
@@ -70,15 +63,15 @@ def write_traces(folder: Path, n: int) -> None:
     """A run of long traces; the first two are a stored twin with every fifth span aligned."""
     workspace = Workspace.open(folder)
     write_large_run(workspace, "large", N_TRACES * n, width=WIDTH, n_clusters=20, spans_a_sample=n)
-    aligned = json.dumps([[k, k, 0.5] for k in range(0, n, 5)])
+    aligned = [[k, k, 0.5] for k in range(0, n, 5)]
     twins = pd.DataFrame(
         [{**TWIN, "a": "s0", "b": "s1", "n_aligned": len(range(0, n, 5)), "aligned": aligned}]
-    )
-    tables = {name: pd.DataFrame(columns=COLUMNS.get(name, list(twins.columns))) for name in TABLES}
+    ).reindex(columns=STRUCTURE.names("twins"))
+    tables = {name: pd.DataFrame(columns=STRUCTURE.names(name)) for name in TABLES}
     cosines = pd.DataFrame({"kind": ["spans"] * 50, "cosine": np.linspace(-0.2, 0.2, 50)})
-    workspace.open_run("large").write_structure(
-        "final", {**tables, "twins": twins, "cosines": cosines}, {"n_twins": 1, "n_stresses": 0, "twins": {}}
-    )
+    info = {"n_twins": 1, "n_stresses": 0, "twins": {}}
+    run = workspace.open_run("large")
+    run.results.write(STRUCTURE, {**tables, "twins": twins, "cosines": cosines}, info, "final")
 
 
 def _open(browser: Any, address: str, drawn: str, rest: str) -> tuple[Page, float, float]:

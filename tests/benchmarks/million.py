@@ -23,6 +23,7 @@ import numpy as np
 
 from gsd_core.console.progress import Progress
 from gsd_core.driver.capture_work import COMPACT_FROM
+from gsd_core.methods.analyze_method import AnalyzeOptions
 from gsd_core.stages.analyze_stage import run_analyze
 from gsd_core.store import RunReader, Workspace
 from gsd_core.store.index import SAME
@@ -188,8 +189,8 @@ def measure_analysis(folder: Path) -> list[Row]:
     """``gsd analyze`` of the same store."""
     started, cpu = time.perf_counter(), time.process_time()
     with Progress(quiet=False) as progress:
-        done = run_analyze(Workspace.open(folder), RUN, again=True, progress=progress)
-    info = Workspace.open(folder).open_run(RUN).manifest["analysis"]["final"]
+        done = run_analyze(Workspace.open(folder), AnalyzeOptions(RUN, again=True), progress)
+    info = Workspace.open(folder).open_run(RUN).results.infos("map")["final"]
     return [
         (
             "analyze (s, CPU s)",

@@ -24,7 +24,7 @@ from transformers.utils.logging import disable_progress_bar
 from gsd_core.capture.capture import CaptureConfig, Capturer, iter_captured
 from gsd_core.capture.exact import compute_dense
 from gsd_core.capture.models import load_model, resolve_checkpoints
-from gsd_core.comparison.centring import compute_centred
+from gsd_core.comparison.centring import compute_directions
 from gsd_core.dataset.demo import generate_corpus
 from gsd_core.dataset.segmenters import make_segmenter
 from gsd_core.dataset.tokenization import tokenize_sample
@@ -86,7 +86,7 @@ def measure_dtypes(source: str, n: int) -> list[dict[str, Any]]:
         for dtype in ("bfloat16", "float16"):
             half, half_norms = found[dtype]
             own = (whole * half).sum(1)
-            pairs, kept = compare(compute_centred(whole).directions, compute_centred(half).directions, owner)
+            pairs, kept = compare(compute_directions(whole), compute_directions(half), owner)
             rows.append(
                 {
                     "checkpoint": source,
@@ -122,11 +122,11 @@ def measure_ranks(source: str) -> list[dict[str, Any]]:
         for s in samples
         for span in s.spans
     ])  # fmt: skip
-    centred = compute_centred(dense).directions
+    centred = compute_directions(dense)
     rows = []
     for rank, width in ((8, 2048), (16, 2048), (32, 2048), (32, 8192)):
         sketched, _ = capture(model, samples, sketch_rank=rank, sketch_width=width)
-        pairs, kept = compare(centred, compute_centred(sketched).directions, owner)
+        pairs, kept = compare(centred, compute_directions(sketched), owner)
         rows.append({"checkpoint": source, "rank": rank, "width": width, "pairs": pairs, "neighbours": kept})
         _say(f"{source}  rank {rank:2}, width {width}: pairs {pairs:.4f}, neighbours {kept:.2f}")
     return rows

@@ -94,15 +94,15 @@ def _make_texts(labels: np.ndarray, seed: int) -> list[str]:
 
 def compute_recall(planted: Planted, top: int = 50, seed: int = 0) -> float:
     """Share of the ``top`` twins by brute force that the candidates' search finds among its own ``top``."""
-    from gsd_core.analysis.align import compute_match_scale, group_traces
+    from gsd_core.analysis.align import TracedSpans, compute_match_scale, group_traces
     from gsd_core.analysis.twins import find_twins
     from gsd_core.comparison.nulls import compute_null_cosines
 
     traces = group_traces(planted.samples, planted.indices)
     null = compute_null_cosines(planted.directions, planted.samples, 50_000, seed)
-    threshold, gap = compute_match_scale(null)
     every = np.stack(np.triu_indices(len(traces.ids), 1), axis=1)
-    common = (planted.directions, traces, planted.labels, planted.questions, threshold, gap, seed)
+    spans = TracedSpans(planted.directions, traces, planted.labels, planted.questions)
+    common = (spans, compute_match_scale(null), seed)
     found, expected = (
         {(twin.a, twin.b) for twin in find_twins(*common, top=top, pairs=pairs).twins}
         for pairs in (None, every)
@@ -113,11 +113,11 @@ def compute_recall(planted: Planted, top: int = 50, seed: int = 0) -> float:
 def run_size(n_traces: int, width: int, with_map: bool) -> dict[str, float]:
     """Do the work in this process: seconds of each part, peak memory in bytes."""
     from gsd_core.analysis.analyze import analyze_directions
-    from gsd_core.analysis.structure import analyze_structure
+    from gsd_core.analysis.structure import Corpus, analyze_structure
 
     small = make_planted(60, width=64)  # compiles, or loads what was compiled
     analyze_structure(
-        small.directions, small.samples, small.indices, small.labels, small.questions, texts=small.texts
+        Corpus(small.directions, small.samples, small.indices, small.labels, small.questions, small.texts)
     )
     planted = make_planted(n_traces, width=width)
     seconds: dict[str, float] = {}
@@ -137,17 +137,10 @@ def run_size(n_traces: int, width: int, with_map: bool) -> dict[str, float]:
             last = now
 
     layers = [(f"layer.{at}", at * width // 8, (at + 1) * width // 8) for at in range(8)]
-    result = analyze_structure(
-        planted.directions,
-        planted.samples,
-        planted.indices,
-        labels,
-        planted.questions,
-        layers,
-        on_progress=report,
-        null=null,
-        texts=planted.texts,
+    corpus = Corpus(
+        planted.directions, planted.samples, planted.indices, labels, planted.questions, planted.texts
     )
+    result = analyze_structure(corpus, on_progress=report, layer_slices=layers, null=null)
     seconds["structure"] = time.perf_counter() - start
     counts = {key: result.info[key] for key in ("n_stresses", "n_twins", "n_rewordings")}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

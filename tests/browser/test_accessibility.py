@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gsd_core.methods.analyze_method import STRUCTURE
 from gsd_core.store import Workspace
 from tests import synthetic
 from tests.browser.flows import wait_until_idle
@@ -19,7 +20,7 @@ NOT_OURS = ("[data-testid='stMainMenu']", "[data-testid='stToolbar']")
 def url(dashboard, tmp_path_factory) -> str:
     folder = synthetic.build_workspace(tmp_path_factory.mktemp("workspace"), n_samples=40)
     plant_structure(folder)
-    assert Workspace.open(folder).open_run("planted").has_structure("step-20")
+    assert Workspace.open(folder).open_run("planted").results.has(STRUCTURE, "step-20")
     return dashboard(folder)
 
 

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from scipy.spatial import cKDTree
 
-from gsd_core.dashboard.drawing.colors import ACCENT
-from gsd_core.dashboard.map.polygons import find_inside
+from gsd_core.dashboard.components.scatter.polygons import find_inside
+from gsd_core.dashboard.look.colors import ACCENT
 from gsd_core.dashboard.map.span_filters import Filter, compute_mask
 from gsd_core.dashboard.reading import run_view
 from gsd_core.store import Workspace

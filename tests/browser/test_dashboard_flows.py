@@ -157,7 +157,7 @@ def test_pinned_spans_go_along_and_are_compared(page, url):
     with page.expect_download() as download:
         dialog.get_by_role("button", name="Download CSV").click()
     assert download.value.suggested_filename == "planted-pins.csv"
-    dialog.get_by_role("button", name="Let go").first.click()
+    dialog.get_by_role("button", name="Unpin").first.click()
     dialog.locator(".js-plotly-plot").wait_for(state="detached")
     assert not page.problems, page.problems
 

@@ -13,10 +13,11 @@ import pandas as pd
 import pytest
 
 from gsd_core.dashboard.alignment import alignment_figures
-from gsd_core.dashboard.drawing.colors import ACCENT
-from gsd_core.dashboard.drawing.structure_figures import TWIN
+from gsd_core.dashboard.look.colors import ACCENT
+from gsd_core.dashboard.look.figure_frame import color_pair
 from gsd_core.dashboard.reading import run_view
 from gsd_core.dashboard.reading import structure_queries as sq
+from gsd_core.dashboard.twins.twins_figures import TWIN
 from gsd_core.store import Workspace
 from tests import synthetic
 from tests.browser.flows import look_at, read_color, save_figure, wait_until_settled
@@ -101,7 +102,7 @@ def test_the_heat_map_is_saved_as_picture_and_numbers(page, url, folder):
     name, picture = save_figure(page, "alignment_heat", "PNG")
     assert name.startswith("planted-step-20-")
     box = page.locator(".gsd-heat canvas.cells").bounding_box()
-    width, height, corner, n_drawn = look_at(page, picture, read_color(alignment_figures.color_pair(1)))
+    width, height, corner, n_drawn = look_at(page, picture, read_color(color_pair(1)))
     assert (width, height) == pytest.approx((2 * box["width"], 2 * box["height"]), abs=4)
     assert corner == [255, 255, 255, 255], "the picture has no ground to be read on"
     assert n_drawn > 100, "the framed cells are not in the picture"

@@ -113,7 +113,7 @@ def describe_page(name: str, workspace: Path) -> str:
     if name == "evidence":
         run_gsd_json("evaluate", "real", "--label", "meta.step_ops", workspace=workspace)
         return "Best gradient: span gradient"
-    return {"alignment": "In which layers", "timeline": "--checkpoints", "overview": "1,068"}[name]
+    return {"alignment": "Layer by layer", "timeline": "--checkpoints", "overview": "1,068"}[name]
 
 
 @pytest.mark.parametrize("name", ["alignment", "stresses", "twins", "timeline", "evidence", "overview"])

@@ -1,10 +1,12 @@
-"""Plotly figures of aligned spans: pairs of traces, layers, clusters, distributions of cosines.
+"""Figures of the alignment page, and their tables.
 
-plot_matrix      cosines of a few spans with one another
-plot_layers      cosines of aligned pairs layer by layer, beside what clusters and random pairs reach there
-plot_clusters    mean cosine between clusters
-plot_cosines     claim figure A: distributions of cosines
-name_pair        A, B … of the m aligned pairs; ``color_pair`` their colours
+plot_layers          cosines of aligned pairs layer by layer, beside clusters and random pairs
+plot_clusters        mean cosine between clusters
+plot_cosines         claim figure A: distributions of cosines
+make_cells_table     cells of the heat map of two traces
+make_layers_table    cosines of pairs and of sets of pairs, layer by layer
+make_clusters_table  pairs of clusters with their names
+COSINE_KINDS         kinds of cosines in claim figure A
 
 Cosines are drawn on a red-to-blue scale around 0, which colour-blind readers tell apart.
 """
@@ -18,34 +20,22 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from gsd_core.dashboard.drawing.colors import COSINES, NOISE, PALETTE
-from gsd_core.dashboard.drawing.plot_text import plain
-from gsd_core.dashboard.drawing.structure_figures import finish_figure, wrap_text
+from gsd_core.dashboard.look.colors import COSINES, NOISE, PALETTE
+from gsd_core.dashboard.look.figure_frame import COLOR_BAR, MAX_TEXT_CELLS, finish_figure, name_pair
+from gsd_core.dashboard.look.plot_text import plain, shorten
 from gsd_core.dashboard.reading.run_view import RunView
+from gsd_core.dashboard.reading.structure_queries import PairView
 
 INK = "#111827"
 MAX_CLUSTERS = 24
-MAX_TEXT_CELLS = 144  # beyond it numbers in cells are too small to read
-_BAR = {"thickness": 10, "outlinewidth": 0}
 
 COSINE_KINDS = ("single tokens", "random windows", "shuffled", "spans", "same cluster")  # of claim figure A
-
-
-def name_pair(place: int) -> str:
-    """A, B … Z, A1 …: what an aligned pair is called everywhere on a page."""
-    turn, letter = divmod(place, 26)
-    return chr(ord("A") + letter) + (str(turn) if turn else "")
-
-
-def color_pair(place: int) -> str:
-    """The colour of an aligned pair; its letter says which it is where colours come round again."""
-    return PALETTE[place % len(PALETTE)]
 
 
 def plot_layers(
     values: np.ndarray, columns: Sequence[str], layers: Sequence[str], means: pd.DataFrame
 ) -> go.Figure:
-    """Cosines ``values`` (L, m) of the aligned pairs named ``columns``; ``means`` is the stored table ``layers``."""
+    """Cosines ``values`` (L, m) of the m aligned pairs ``columns`` beside the stored table ``layers``, ``means``."""
     widths = [0.62, 0.38] if len(columns) else [0.0001, 0.9999]
     figure = make_subplots(1, 2, shared_yaxes=True, column_widths=widths, horizontal_spacing=0.03)
     names = [plain(layer) for layer in layers]
@@ -96,21 +86,20 @@ def plot_layers(
 
 
 def plot_clusters(view: RunView, edges: pd.DataFrame) -> go.Figure:
-    """Mean cosine between spans of two clusters from different samples; the biggest clusters, by size."""
+    """Mean cosine of spans of two clusters from different samples, for the biggest clusters."""
     shown = [int(cluster) for cluster in view.clusters["cluster"].tolist()[:MAX_CLUSTERS]]
-    place = {cluster: at for at, cluster in enumerate(shown)}
+    rank = {cluster: at for at, cluster in enumerate(shown)}
     values = np.full((len(shown), len(shown)), np.nan)
     counts = np.zeros(values.shape, np.int64)
     for a, b, cosine, n in edges[["cluster_a", "cluster_b", "cosine", "n"]].itertuples(
         index=False, name=None
     ):
-        if a in place and b in place:
-            values[place[a], place[b]] = values[place[b], place[a]] = cosine
-            counts[place[a], place[b]] = counts[place[b], place[a]] = n
-    # Means are far from 1: the scale goes as far as they do.
+        if a in rank and b in rank:
+            values[rank[a], rank[b]] = values[rank[b], rank[a]] = cosine
+            counts[rank[a], rank[b]] = counts[rank[b], rank[a]] = n
+    # Means are far from 1, so the scale ends at the largest.
     most = float(np.ceil(10 * max(np.nanmax(np.abs(values), initial=0.0), 0.1)) / 10)
-    names = [view.cluster_name(cluster) for cluster in shown]
-    names = [plain(name if len(name) <= 26 else name[:25] + "…") for name in names]
+    names = [plain(shorten(view.cluster_name(cluster), 26)) for cluster in shown]
     figure = go.Figure(
         go.Heatmap(
             z=values,
@@ -123,7 +112,7 @@ def plot_clusters(view: RunView, edges: pd.DataFrame) -> go.Figure:
             xgap=1,
             ygap=1,
             texttemplate="%{z:.2f}" if values.size <= MAX_TEXT_CELLS else None,
-            colorbar={**_BAR, "tickvals": [-most, 0, most]},
+            colorbar={**COLOR_BAR, "tickvals": [-most, 0, most]},
             hovertemplate="%{y}<br>with cluster %{x}: %{z:.3f}<br>%{customdata:,} pairs of spans<extra></extra>",
         )
     )
@@ -135,48 +124,15 @@ def plot_clusters(view: RunView, edges: pd.DataFrame) -> go.Figure:
     )
 
 
-def plot_matrix(cosines: np.ndarray, texts: Sequence[str]) -> go.Figure:
-    """(k, k) cosines of k spans with one another, numbered from 1; ``texts`` on hover."""
-    names = [str(number) for number in range(1, len(texts) + 1)]
-    shown = [wrap_text(text) for text in texts]
-    figure = go.Figure(
-        go.Heatmap(
-            z=cosines.astype(np.float32),
-            x=names,
-            y=names,
-            colorscale=list(COSINES),
-            zmin=-1,
-            zmax=1,
-            xgap=1,
-            ygap=1,
-            showscale=len(texts) > 12,  # below, every cell says its number
-            colorbar=_BAR,
-            text=[[f"{value:.2f}" for value in row] for row in cosines] if len(texts) <= 12 else None,
-            texttemplate="%{text}" if len(texts) <= 12 else None,
-            customdata=[[f"{a}<br>↔ {b}" for b in shown] for a in shown],
-            hovertemplate="<b>%{z:.2f}</b><br>%{customdata}<extra></extra>",
-        )
-    )
-    axis = {"showgrid": False, "fixedrange": True, "type": "category", "constrain": "domain"}
-    return finish_figure(
-        figure,
-        int(np.clip(34 * len(texts) + 60, 160, 520)),
-        xaxis=axis,
-        yaxis={**axis, "autorange": "reversed", "scaleanchor": "x"},
-    )
-
-
 def plot_cosines(cosines: pd.DataFrame, threshold: float) -> go.Figure:
-    """Claim figure A: cosines of pairs of spans of different samples by kind, on one axis, each with its n.
+    """Claim figure A: cosines of pairs of spans of different samples by kind, each with its n.
 
     The diamond is the mean with its 95 % interval over the pairs drawn.
     """
     figure = go.Figure()
     kinds = list(dict.fromkeys(cosines["kind"]))
-    # A kind has one colour in every figure, whichever others stand beside it.
-    places = {
-        kind: at for at, kind in enumerate([*COSINE_KINDS, *(k for k in kinds if k not in COSINE_KINDS)])
-    }
+    # A kind has the same colour in every figure.
+    hues = {kind: at for at, kind in enumerate(dict.fromkeys([*COSINE_KINDS, *kinds]))}
     for kind in kinds:
         values = cosines.loc[cosines["kind"] == kind, "cosine"].to_numpy(np.float32)
         figure.add_trace(
@@ -184,9 +140,9 @@ def plot_cosines(cosines: pd.DataFrame, threshold: float) -> go.Figure:
                 x=values,
                 y=[f"{plain(str(kind))}<br>n = {len(values):,}"] * len(values),
                 orientation="h",
-                side="negative",  # upwards, for the axis is turned
+                side="negative",  # upwards, because the axis is reversed
                 width=1.5,
-                line={"color": PALETTE[places[kind] % len(PALETTE)], "width": 1.2},
+                line={"color": PALETTE[hues[kind] % len(PALETTE)], "width": 1.2},
                 box={"visible": True, "width": 0.18},
                 points=False,
                 spanmode="hard",
@@ -218,3 +174,42 @@ def plot_cosines(cosines: pd.DataFrame, threshold: float) -> go.Figure:
         xaxis={"title": "centred cosine", "zeroline": False},
         yaxis={"autorange": "reversed"},
     )
+
+
+def make_cells_table(view: RunView, pair: PairView) -> pd.DataFrame:
+    """``span_a, span_b, cosine, pair`` of every cell, row by row; ``pair`` is an aligned pair's letter or ``""``."""
+    n_a, n_b = pair.cosines.shape
+    spans = view.spans["span"].to_numpy()
+    letters = np.full((n_a, n_b), "", dtype=object)
+    for number, (i, j, _) in enumerate(pair.aligned):
+        letters[i, j] = name_pair(number)
+    return pd.DataFrame(
+        {
+            "span_a": np.repeat(spans[pair.rows_a], n_b),
+            "span_b": np.tile(spans[pair.rows_b], n_a),
+            "cosine": pair.cosines.ravel(),
+            "pair": letters.ravel(),
+        }
+    )
+
+
+def make_layers_table(
+    values: np.ndarray, pair: PairView, layers: Sequence[str], means: pd.DataFrame
+) -> pd.DataFrame:
+    """``set, layer, cosine, ci_low, ci_high, n``: ``values`` (L, m) of the m aligned pairs by letter, then the stored
+    table ``means`` of sets of pairs. A single pair has no interval."""
+    single = [
+        {"set": f"pair {name_pair(number)}", "layer": layer, "cosine": float(values[at, number]), "n": 1}
+        for number in range(len(pair.aligned))
+        for at, layer in enumerate(layers)
+    ]
+    whole = means.rename(columns={"mean": "cosine"}).to_dict("records")
+    return pd.DataFrame([*single, *whole], columns=["set", "layer", "cosine", "ci_low", "ci_high", "n"])
+
+
+def make_clusters_table(view: RunView, edges: pd.DataFrame, most: int) -> pd.DataFrame:
+    """The stored table ``edges`` among the ``most`` biggest clusters, with their names."""
+    shown = view.clusters["cluster"].tolist()[:most]
+    inside = edges[edges["cluster_a"].isin(shown) & edges["cluster_b"].isin(shown)]
+    names = {side: inside[f"cluster_{side}"].map(view.cluster_name) for side in "ab"}
+    return inside.assign(name_a=names["a"], name_b=names["b"])

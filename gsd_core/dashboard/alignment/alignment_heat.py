@@ -1,9 +1,10 @@
-"""The heat map of two traces, and the two spans of the cell that is chosen on it.
+"""The heat map of two traces, and the two spans of the chosen cell.
 
-show_cells       the heat map, a fragment
-show_spans       the chosen cell's spans below it, a fragment
-show_two_spans   two spans side by side, their cosine beside its null
-has_drawn        whether this session's browser has drawn a heat map, and may be sent what takes it longer
+show_cells   the heat map, a fragment
+show_spans   the spans of the chosen cell below it, a fragment
+has_drawn    whether this session's browser has drawn a heat map
+CAPTION, LAYERS, RUN   keys of the fragments that wait for the heat map
+DRAWN        key of ``has_drawn`` in the session
 """
 
 from __future__ import annotations
@@ -15,60 +16,55 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from gsd_core.dashboard.alignment.alignment_figures import color_pair, name_pair
-from gsd_core.dashboard.components.heat import HeatPair, plot_heat, read_cell
+from gsd_core.dashboard.alignment.alignment_figures import make_cells_table
+from gsd_core.dashboard.components.heat import HeatMap, HeatPair, plot_heat, read_cell
 from gsd_core.dashboard.components.relay import take_picks
-from gsd_core.dashboard.drawing.charts import offer_files
-from gsd_core.dashboard.drawing.colors import NOISE_MARK, Mark
-from gsd_core.dashboard.drawing.figure_tables import make_cells_table
-from gsd_core.dashboard.frame import session, snippets
+from gsd_core.dashboard.frame import run_cache
 from gsd_core.dashboard.frame.address import read_address, write_address
-from gsd_core.dashboard.frame.session import Chosen
-from gsd_core.dashboard.reading.run_view import RunView
+from gsd_core.dashboard.frame.charts import offer_files
+from gsd_core.dashboard.frame.run_cache import Chosen
+from gsd_core.dashboard.look.figure_frame import color_pair, name_pair
+from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.dashboard.reading.structure_queries import PairView
-from gsd_core.dashboard.spans import span_panel
+from gsd_core.dashboard.spans.two_spans import name_kind, show_two_spans
 
 CELLS, SPANS = "alignment_cells", "alignment_spans"  # keys of the two fragments
-CAPTION, LAYERS, RUN = (
-    "alignment_caption",
-    "alignment_layers",
-    "alignment_run",
-)  # and of those that wait for the map
+CAPTION, LAYERS, RUN = "alignment_caption", "alignment_layers", "alignment_run"
 _HEAT = "alignment_heat"
-DRAWN = "alignment_drawn"  # whether this session's browser has drawn a heat map
-_HELD = "alignment_held"  # the cell that the browser shows as chosen, and how often it was told another
+DRAWN = "alignment_drawn"
+_HELD = "alignment_held"  # the cell that the browser shows as chosen, and how often the page told it another
 _TEXT = 90
 
 
 def has_drawn() -> bool:
     """Whether this session's browser has drawn a heat map (ours).
 
-    Charts wait for it: a browser that is sent one reads five megabytes of Plotly first, and draws nothing meanwhile.
+    Charts wait for it, because a browser that gets a chart first reads five megabytes of Plotly and draws nothing.
     """
     return bool(st.session_state.get(DRAWN))
 
 
 def _draw_later() -> None:
-    """Callback: the heat map can be seen."""
+    """Callback: the heat map is drawn."""
     st.session_state[DRAWN] = True
     st.rerun([SPANS, CAPTION, LAYERS, RUN])
 
 
 def _chosen_cell(pair: PairView) -> tuple[int, int]:
-    """The cell that is looked at: from the address, else the first aligned one, else the best."""
+    """The chosen cell: from the address, else the first aligned one, else the best."""
     n_a, n_b = pair.cosines.shape
     found = re.fullmatch(r"(\d{1,6})-(\d{1,6})", read_address("cell", remember=False))
     if found and 1 <= int(found[1]) <= n_a and 1 <= int(found[2]) <= n_b:
         return int(found[1]) - 1, int(found[2]) - 1
     if pair.aligned:
         return pair.aligned[0][:2]
-    own = 2.0 * np.eye(n_a, n_b) if pair.a == pair.b else 0.0  # a span and itself are no news
+    own = 2.0 * np.eye(n_a, n_b) if pair.a == pair.b else 0.0  # the cosine of a span with itself is 1
     best = int(np.argmax(pair.cosines - own))
     return best // n_b, best % n_b
 
 
 def _take_cell(pair: PairView, cell: Any) -> None:
-    """Callback of the spans below: a cell was chosen on the heat map, which shows it by itself."""
+    """Callback of the spans below: a cell was chosen on the heat map, which already shows it."""
     found = read_cell(cell, pair.cosines.shape)
     if found is not None:
         st.session_state[_HELD] = found, st.session_state[_HELD][1]
@@ -76,13 +72,13 @@ def _take_cell(pair: PairView, cell: Any) -> None:
 
 
 def _picked(pair: PairView, i: int, j: int) -> None:
-    """Callback of the heat map, where the spans below did not take the cell."""
+    """Callback of the heat map, where the relay did not hand over the cell."""
     _take_cell(pair, [i, j])
     st.rerun(SPANS)
 
 
 def _hold(cell: tuple[int, int]) -> int:
-    """How often the browser was told a cell that it did not choose; once more where it shows another than ``cell``."""
+    """How often the page told the browser a cell; once more where it shows another one than ``cell``."""
     held, turn = st.session_state.get(_HELD, (cell, 0))
     st.session_state[_HELD] = cell, turn + (held != cell)
     return turn + (held != cell)
@@ -95,38 +91,13 @@ def _numbered() -> None:
     st.rerun([CELLS, SPANS])
 
 
-def _name_kind(pair: PairView) -> str:
-    return "aligned pair" if pair.is_run else "mutual best"
-
-
-def show_two_spans(chosen: Chosen, view: RunView, pair: PairView, cell: tuple[int, int]) -> None:
-    """Two spans side by side, their cosine beside its null, each with a link to its trace.
-
-    ``cell`` is the place in ``pair.a`` and in ``pair.b``; q is adjusted over all cells of the two traces.
-    """
-    null = session.get_directions(chosen).null
-    q_values = session.get_pair_q_values(chosen, pair)
-    place = next((at for at, (i, j, _) in enumerate(pair.aligned) if (i, j) == cell), None)
-    mark, name = NOISE_MARK, ""
-    if place is not None:
-        # Outside a twin's run a best cell may still be chance, as its q says.
-        mark, name = Mark(color_pair(place), "circle"), f"{_name_kind(pair)} {name_pair(place)}"
-    snippets.show_cosine(float(pair.cosines[cell]), null, float(q_values[cell]), mark, name)
-    rows = (int(pair.rows_a[cell[0]]), int(pair.rows_b[cell[1]]))
-    for column, row in zip(st.columns(2, gap="medium"), rows, strict=True):
-        span = view.spans.iloc[row]
-        with column, st.container(border=True, height="stretch"):
-            span_panel.show_heading(view, span, text=str(span["text"]).strip())
-            span_panel.link_to_trace(chosen, str(span["sample"]), str(span["span"]), "Open in its trace")
-
-
 @st.fragment(key=CELLS)
 def show_cells(chosen: Chosen, a: str, b: str) -> None:
-    """Cosines of all spans of sample ``a`` with all of ``b``."""
-    view, pair = session.get_view(chosen), session.get_pair(chosen, a, b)
+    """Cosines of all spans of sample ``a`` with all spans of ``b``."""
+    view, pair = run_cache.get_view(chosen), run_cache.get_pair(chosen, a, b)
     cell = _chosen_cell(pair)
     texts = [
-        [session.shorten(str(text), _TEXT) for text in view.spans["text"].iloc[rows]]
+        [shorten(str(text), _TEXT) for text in view.spans["text"].iloc[rows]]
         for rows in (pair.rows_a, pair.rows_b)
     ]
     with offer_files(
@@ -137,15 +108,17 @@ def show_cells(chosen: Chosen, a: str, b: str) -> None:
         formats=("png",),
     ):
         plot_heat(
-            pair.cosines,
-            (texts[0], texts[1]),
-            [HeatPair(i, j, name_pair(at), color_pair(at)) for at, (i, j, _) in enumerate(pair.aligned)],
-            names=(a, b),
+            HeatMap(
+                pair.cosines,
+                (texts[0], texts[1]),
+                (a, b),
+                [HeatPair(i, j, name_pair(at), color_pair(at)) for at, (i, j, _) in enumerate(pair.aligned)],
+                pair_kind=name_kind(pair),
+                threshold=run_cache.get_directions(chosen).null.p95,
+            ),
             key=_HEAT,
             chosen=cell,
             turn=_hold(cell),
-            threshold=session.get_directions(chosen).null.p95,
-            pair_kind=_name_kind(pair),
             on_choose=partial(_picked, pair),
             relay=SPANS,
             on_drawn=None if has_drawn() else _draw_later,
@@ -157,11 +130,11 @@ def show_spans(chosen: Chosen, a: str, b: str) -> None:
     """The two spans of the chosen cell."""
     if not has_drawn():
         return
-    view, pair = session.get_view(chosen), session.get_pair(chosen, a, b)
+    view, pair = run_cache.get_view(chosen), run_cache.get_pair(chosen, a, b)
     take_picks(SPANS, partial(_take_cell, pair))
     i, j = _chosen_cell(pair)
     st.session_state["alignment_i"], st.session_state["alignment_j"] = i + 1, j + 1
-    # A number, not a list: a list of five hundred spans travels and is built anew with every click.
+    # A number, not a list: a list of five hundred spans would be sent with every click.
     for column, key, rows, letter in zip(
         st.columns(2, gap="medium"),
         ("alignment_i", "alignment_j"),

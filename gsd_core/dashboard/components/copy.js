@@ -1,18 +1,19 @@
-// A button that copies a text. Put before the components that have one.
-const SAID_MS = 1500; // how long the button says what became of it
+// A button that copies a text.
+const ANSWER_MS = 1500; // how long the button says whether it worked
 
 async function copyText(text) {
   if (navigator.clipboard && globalThis.isSecureContext) return navigator.clipboard.writeText(text);
-  const area = document.createElement("textarea"); // pages that came over plain http have no clipboard
+  const area = document.createElement("textarea"); // a page that came over plain http has no clipboard
   area.value = text;
   document.body.append(area);
   area.select();
-  const done = document.execCommand("copy");
+  const isDone = document.execCommand("copy");
   area.remove();
-  if (!done) throw new Error("copy was refused");
+  if (!isDone) throw new Error("copy was refused");
+  return undefined;
 }
 
-function copyOnClick(button, readText) {
+export function copyOnClick(button, readText) {
   const label = button.textContent;
   button.addEventListener("click", async () => {
     try {
@@ -21,6 +22,6 @@ function copyOnClick(button, readText) {
     } catch {
       button.textContent = "Not allowed";
     }
-    setTimeout(() => { button.textContent = label; }, SAID_MS);
+    setTimeout(() => { button.textContent = label; }, ANSWER_MS);
   });
 }

@@ -1,1 +1,1 @@
-"""The page Data: bring a file, start a capture."""
+"""The page Data: upload a file, start a capture."""

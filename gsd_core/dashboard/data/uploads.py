@@ -1,12 +1,16 @@
-"""Files that people bring through the page.
+"""Files that users upload.
 
-save_upload     keep an uploaded file under a safe name
-list_uploads    what was brought before
-Preview         what the reader understood of a file
-load_preview    ask the command line, in a short subprocess
-suggest_name    a data set or run name from a file name
+save_upload      store an uploaded file under a safe name
+list_uploads     names of the stored files
+find_upload      the stored file of a name
+uploads_folder   where they are stored
+safe_file_name   a plain file name made of any text
+suggest_name     a data set or run name made of a file name
+Preview          what the reader understood of a file
+load_preview     a Preview, from the command line in a short subprocess
+UPLOAD_TYPES     endings of the files that can be read
 
-A file's name is never trusted: it becomes a plain name inside ``WORKSPACE/uploads`` or is refused.
+A file's name is not trusted: it becomes a plain name inside ``WORKSPACE/uploads``.
 """
 
 from __future__ import annotations
@@ -19,9 +23,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from gsd_core.dashboard.jobs.commands import preview_command
+from gsd_core.dashboard.jobs.job_steps import Step, make_argv
 from gsd_core.dashboard.jobs.job_store import environment
 from gsd_core.errors import UserError
+from gsd_core.methods.datasets_method import DatasetsPreviewOptions
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".parquet")
 COMPRESSED = (".gz", ".zst")
@@ -33,7 +38,7 @@ CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Preview:
-    """What the reader understood: see ``gsd datasets preview``."""
+    """What the reader understood of a file, see ``gsd datasets preview``."""
 
     format: str
     columns: list[str]
@@ -46,7 +51,7 @@ class Preview:
 
 
 def safe_file_name(name: str) -> str:
-    """A plain file name made of ``name``: letters, digits, ``._-``; never empty, hidden or a path (ours)."""
+    """A plain file name made of ``name``: letters, digits, ``._-``; not empty, hidden or a path (ours)."""
     base = re.split(r"[\\/]", name)[-1]
     plain = unicodedata.normalize("NFKD", base).encode("ascii", "ignore").decode()
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-._")
@@ -56,7 +61,7 @@ def safe_file_name(name: str) -> str:
 
 
 def suggest_name(file_name: str) -> str:
-    """A data set's name from a file's: without its endings."""
+    """A data set name: the file name without its endings."""
     stem = safe_file_name(file_name)
     for suffix in (*COMPRESSED, *SUFFIXES):
         stem = stem.removesuffix(suffix)
@@ -64,12 +69,12 @@ def suggest_name(file_name: str) -> str:
 
 
 def uploads_folder(workspace: str | Path) -> Path:
-    """Where a workspace keeps the files that people brought."""
+    """Where a workspace keeps uploaded files."""
     return Path(workspace) / "uploads"
 
 
 def save_upload(workspace: str | Path, name: str, content: BinaryIO) -> Path:
-    """Keep an uploaded file; the same name replaces. Whole or not at all. ``UserError`` where it cannot be written."""
+    """Store an uploaded file whole or not at all; it replaces one of the same name. ``UserError`` on a failed write."""
     folder = uploads_folder(workspace)
     target = folder / safe_file_name(name)
     partial = folder / f".{target.name}.partial"
@@ -83,13 +88,13 @@ def save_upload(workspace: str | Path, name: str, content: BinaryIO) -> Path:
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise UserError(
-            f"the upload cannot be stored ({error.strerror})", str(folder), "check space and rights"
+            f"the upload cannot be stored ({error.strerror})", str(folder), "check free space and permissions"
         ) from error
     return target
 
 
 def list_uploads(workspace: str | Path) -> list[str]:
-    """Names of the files brought so far, newest first."""
+    """Names of the uploaded files, newest first."""
     folder = uploads_folder(workspace)
     if not folder.is_dir():
         return []
@@ -98,15 +103,25 @@ def list_uploads(workspace: str | Path) -> list[str]:
 
 
 def find_upload(workspace: str | Path, name: str) -> Path:
-    """The stored file called ``name``. ``UserError`` for a name that is not one of ``list_uploads``."""
+    """The stored file called ``name``, one of ``list_uploads``; else ``UserError``."""
     if name not in list_uploads(workspace):
         raise UserError("no such upload", name, "upload the file again")
     return uploads_folder(workspace) / name
 
 
+def make_map(mapping: dict[str, str]) -> str | None:
+    """``question=COL,…`` for ``--map``; None where nothing was corrected. ``UserError`` for a column it cannot name."""
+    chosen = {role: column for role, column in mapping.items() if column}
+    for column in chosen.values():
+        if "," in column or "=" in column:
+            raise UserError("a column with a comma or an equals sign cannot be chosen", column, "rename it")
+    return ",".join(f"{role}={column}" for role, column in chosen.items()) or None
+
+
 def load_preview(workspace: str | Path, file: Path, mapping: dict[str, str], head: int = 20) -> Preview:
-    """Ask the reader what it understands of ``file``. ``UserError`` with its own words where it refuses."""
-    command = preview_command(workspace, file, mapping, head)
+    """Ask the reader what it understands of ``file``. ``UserError`` with its message where it refuses."""
+    options = DatasetsPreviewOptions(str(file), head, make_map(mapping))
+    command = make_argv(workspace, Step("datasets preview", options))
     try:
         done = subprocess.run(
             command,

@@ -1,8 +1,8 @@
 """Figures of the evidence page.
 
-plot_dots      a value with its interval for every representation, best on top
+plot_dots      a value with its interval for every representation, the best on top
 plot_curves    the same over training steps
-choose_curves  which ones to draw
+choose_curves  the representations to draw over training
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from gsd_core.dashboard.drawing.colors import NOISE, PALETTE, SYMBOLS
-from gsd_core.dashboard.drawing.plot_text import plain
+from gsd_core.dashboard.look.colors import NOISE, PALETTE, SYMBOLS
+from gsd_core.dashboard.look.plot_text import plain
 
 KIND_COLORS = {"gradient": PALETTE[0], "baseline": PALETTE[1], "control": NOISE}
 KIND_SYMBOLS = {"gradient": "circle", "baseline": "diamond", "control": "x"}
@@ -52,7 +52,7 @@ def plot_dots(rows: pd.DataFrame, metric: str) -> go.Figure:
         ceiling = float(real["ceiling"].mean())
         if ceiling < 0.995:
             figure.add_vline(x=ceiling, line={"dash": "dot", "width": 1, "color": NOISE})
-    # Only what is written is shortened: two long names that begin alike are still two rows.
+    # Only the written names are shortened, so that two long names that begin alike stay two rows.
     names = ordered["representation"].map(plain).tolist()
     figure.update_yaxes(
         categoryorder="array",
@@ -75,13 +75,13 @@ def plot_dots(rows: pd.DataFrame, metric: str) -> go.Figure:
 def plot_curves(rows: pd.DataFrame, names: Sequence[str], metric: str) -> go.Figure:
     """Value over training steps, with bands, of the representations ``names``."""
     figure = go.Figure()
-    for place, name in enumerate(names):
+    for number, name in enumerate(names):
         part = rows[(rows["representation"] == name) & rows["value"].notna()].copy()
         part["at"] = (
             part["step"].astype(float) if part["step"].notna().all() else np.arange(len(part), dtype=float)
         )
         part = part.sort_values("at")
-        color = PALETTE[place % len(PALETTE)]
+        color = PALETTE[number % len(PALETTE)]
         figure.add_scatter(
             x=pd.concat([part["at"], part["at"][::-1]]),
             y=pd.concat([part["ci_high"], part["ci_low"][::-1]]),
@@ -98,7 +98,7 @@ def plot_curves(rows: pd.DataFrame, names: Sequence[str], metric: str) -> go.Fig
             mode="lines+markers",
             name=_shorten(name),
             line={"color": color, "dash": "solid" if (part["kind"] == "gradient").all() else "dot"},
-            marker={"symbol": SYMBOLS[place % len(SYMBOLS)], "size": 8},
+            marker={"symbol": SYMBOLS[number % len(SYMBOLS)], "size": 8},
             hovertemplate="step %{x}: %{y:.3f}<extra>" + _shorten(name) + "</extra>",
         )
     real = rows[rows["kind"] != "control"]
@@ -115,8 +115,7 @@ def plot_curves(rows: pd.DataFrame, names: Sequence[str], metric: str) -> go.Fig
 
 
 def choose_curves(rows: pd.DataFrame, picked: Sequence[str]) -> list[str]:
-    """The first ``MAX_CURVES`` of those ``picked``; else the three gradients and the three baselines that reach highest
-    anywhere."""
+    """The first ``MAX_CURVES`` of ``picked``; else the three gradients and three baselines with the highest values."""
     names = list(picked)[:MAX_CURVES]
     if names:
         return names
@@ -127,7 +126,7 @@ def choose_curves(rows: pd.DataFrame, picked: Sequence[str]) -> list[str]:
 
 
 def _shorten(name: str) -> str:
-    """A name that fits beside an axis, and that Plotly draws as it is."""
+    """A name that fits beside an axis, as Plotly draws it."""
     text = name.replace(", without its top ", " − top ").replace(" directions", "")
-    # The end tells representations of one kind apart, so the middle goes.
+    # The ends of names differ, so the middle is cut.
     return plain(text if len(text) <= 46 else f"{text[:30]}…{text[-15:]}")

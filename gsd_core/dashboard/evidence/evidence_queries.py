@@ -1,21 +1,25 @@
-"""What ``gsd evaluate`` stored in a run.
+"""The rows that ``gsd evaluate`` stored in a run.
 
-load_evidence         every stored row
-choose_default_rows   the rows to look at first: one question, the strictest metric, the best checkpoint
+load_evidence          every stored row
+list_metrics           metrics of one question
+find_best_checkpoint   where the best gradient is best
+choose_default_rows    the rows to show first
+QUESTION               columns that make a question
 """
 
 from __future__ import annotations
 
 import pandas as pd
 
-from gsd_core.store import EVIDENCE, Run
+from gsd_core.methods.evaluate_method import EVIDENCE
+from gsd_core.store import Run
 
 QUESTION = ["label", "level", "where"]
 
 
 def load_evidence(run: Run) -> pd.DataFrame:
     """Every stored row; empty where nothing was evaluated."""
-    return run.read_structure(EVIDENCE, "rows") if run.has_structure(EVIDENCE) else pd.DataFrame()
+    return run.results.read(EVIDENCE, "rows") if run.results.has(EVIDENCE) else pd.DataFrame()
 
 
 def list_metrics(rows: pd.DataFrame) -> tuple[list[str], str]:
@@ -26,7 +30,7 @@ def list_metrics(rows: pd.DataFrame) -> tuple[list[str], str]:
 
 
 def find_best_checkpoint(rows: pd.DataFrame) -> str:
-    """Where the best gradient of one question and metric stands; without gradients the last."""
+    """The checkpoint of the highest gradient row of one question and metric; the last without gradients."""
     gradients = rows[(rows["kind"] == "gradient") & rows["value"].notna()]
     if not len(gradients):
         return str(rows["checkpoint"].iloc[-1])
@@ -34,7 +38,7 @@ def find_best_checkpoint(rows: pd.DataFrame) -> str:
 
 
 def choose_default_rows(evidence: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """(rows, metric) of the question that was evaluated first."""
+    """(rows, metric): the first question, its strictest metric, its best checkpoint."""
     asked = evidence[(evidence[QUESTION] == evidence[QUESTION].iloc[0]).all(axis=1)]
     metric = list_metrics(asked)[1]
     shown = asked[asked["metric"] == metric]

@@ -1,11 +1,12 @@
-"""The evidence page: does any of this hold? The structure benchmark and the cosines behind it.
+"""The evidence page: the structure benchmark, and the cosines of spans beside those of controls.
 
-show_evidence       the page of a run
-load_cosines        cosines of single tokens, windows, spans: random pairs, or best partners
+show_evidence   the page of a run
+load_cosines    cosines of random pairs or of best partners, by kind
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import pandas as pd
@@ -14,7 +15,6 @@ import streamlit as st
 from gsd_core.comparison.verdict import compute_verdict
 from gsd_core.dashboard.alignment import alignment_figures
 from gsd_core.dashboard.alignment.alignment_figures import COSINE_KINDS
-from gsd_core.dashboard.drawing.charts import show_chart
 from gsd_core.dashboard.evidence import evidence_figures
 from gsd_core.dashboard.evidence.evidence_queries import (
     QUESTION,
@@ -22,31 +22,35 @@ from gsd_core.dashboard.evidence.evidence_queries import (
     list_metrics,
     load_evidence,
 )
-from gsd_core.dashboard.frame import session
+from gsd_core.dashboard.frame import run_cache, workspaces
 from gsd_core.dashboard.frame.address import choose, pick_many
-from gsd_core.dashboard.frame.session import Chosen, escape
+from gsd_core.dashboard.frame.charts import show_chart
+from gsd_core.dashboard.frame.page_text import escape
+from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.jobs import job_view
-from gsd_core.dashboard.jobs.commands import evaluate_commands
+from gsd_core.dashboard.jobs.job_steps import Step
+from gsd_core.methods.analyze_method import STRUCTURE
+from gsd_core.methods.evaluate_method import EvaluateOptions
 
 COLORS = {"above": "green", "below": "orange", "even": "gray"}
 
 
 def load_cosines(chosen: Chosen, table: str = "cosines") -> pd.DataFrame:
-    """Table ``cosines`` or ``best`` of the chosen checkpoint, kinds in the order of claim figure A; empty where there
-    is none."""
-    run = session.open_workspace().open_run(chosen.info.name)
-    if table not in run.structure_tables(chosen.checkpoint):
+    """Table ``cosines`` or ``best`` of the chosen checkpoint, in the order of ``COSINE_KINDS``; empty where there is
+    none."""
+    run = workspaces.open_workspace().open_run(chosen.info.name)
+    if table not in run.results.tables(STRUCTURE, chosen.checkpoint):
         return pd.DataFrame()
-    cosines = run.read_structure(chosen.checkpoint, table)
-    place = {kind: at for at, kind in enumerate(COSINE_KINDS)}
+    cosines = run.results.read(STRUCTURE, table, chosen.checkpoint)
+    rank = {kind: at for at, kind in enumerate(COSINE_KINDS)}
     return cosines.sort_values(
-        "kind", key=lambda kinds: kinds.map(lambda kind: place.get(kind, len(place))), kind="stable"
+        "kind", key=lambda kinds: kinds.map(lambda kind: rank.get(kind, len(rank))), kind="stable"
     )
 
 
 def show_evidence(chosen: Chosen) -> None:
-    """Verdict, dot plot, curve over training, figure A; or how to get them."""
-    run = session.open_workspace().open_run(chosen.info.name)
+    """Verdict, dot plot, curves over training, cosines; or how to get them."""
+    run = workspaces.open_workspace().open_run(chosen.info.name)
     rows = load_evidence(run)
     if len(rows):
         _show_benchmark(chosen, rows)
@@ -100,19 +104,25 @@ def _show_benchmark(chosen: Chosen, rows: pd.DataFrame) -> None:
                 table=lambda: shown[shown["representation"].isin(curves)].dropna(subset=["value"]),
             )
     st.caption(
-        "Share of the nearest rows of other samples that carry the same label; bars are 95 % intervals over samples, "
-        f"n = {int(here['n'].max()):,}. The dashed line is chance, the dotted one what perfect neighbours would reach. "
-        "What is near correlates with the label; nothing here says why."
+        "Share of the nearest rows of other samples with the same label; bars are 95 % intervals over samples, "
+        f"n = {int(here['n'].max()):,}. The dashed line is chance, the dotted line is what perfect neighbours reach."
     )
 
 
+def make_options(run: str, label: str, level: str, differ: Sequence[str]) -> EvaluateOptions:
+    """An evaluation at all checkpoints; labels are named with or without their ``meta.``."""
+
+    def name(field: str) -> str:
+        return field if field.startswith("meta.") else f"meta.{field}"
+
+    return EvaluateOptions(run, name(label), level, "all", [name(each) for each in differ])
+
+
 def _show_form(chosen: Chosen) -> None:
-    view = session.get_view(chosen)
+    view = run_cache.get_view(chosen)
     labels = [label.name for label in view.labels]
     if not labels:
-        st.caption(
-            "The samples of this run carry no labels, so there is nothing to hold the directions against."
-        )
+        st.caption("The samples of this run have no labels to compare the directions with.")
         return
     with st.form("evaluate"):
         left, middle, right = st.columns(3)
@@ -120,19 +130,19 @@ def _show_form(chosen: Chosen) -> None:
         level = middle.selectbox("Level", ["span", "sample"])
         differ = right.multiselect("Neighbours must differ in", labels)
         sent = st.form_submit_button("Evaluate all checkpoints", type="primary")
-    if sent and session.can_run_jobs():
-        commands = evaluate_commands(session.workspace_uri(), chosen.info.name, label, level, differ)
-        job_view.start_and_show(f"Evaluate {chosen.info.name}", commands, run=chosen.info.name)
+    if sent and workspaces.can_run_jobs():
+        options = make_options(chosen.info.name, label, level, differ)
+        job_view.start_and_show(Step("evaluate", options), run=chosen.info.name)
     st.caption(
-        f"The same from a shell, with other tiers and controls beside it: `gsd evaluate {chosen.info.name} "
-        "--label meta.FIELD --checkpoint all --against RUN …`"
+        f"With other tiers and controls, from a shell: `gsd evaluate {chosen.info.name} --label meta.FIELD "
+        "--checkpoint all --against RUN …`"
     )
 
 
 def _show_cosines(chosen: Chosen) -> None:
     cosines = load_cosines(chosen)
     if not len(cosines):
-        st.info(f"No structure is stored for this checkpoint yet: `gsd analyze {chosen.info.name}`")
+        st.info(f"This checkpoint has no cosines yet: `gsd analyze {chosen.info.name}` computes them.")
         return
     of = f"{chosen.info.name} {chosen.checkpoint}"
     show_chart(
@@ -145,15 +155,14 @@ def _show_cosines(chosen: Chosen) -> None:
     best = load_cosines(chosen, "best")
     has_controls = COSINE_KINDS[0] in set(cosines["kind"])
     st.caption(
-        "Centred cosines of pairs of different samples; the diamond is the mean, with its 95 % interval. "
-        "Same-cluster pairs are alike by construction: the gap says how much; “shuffled” are pairs of clusters of the "
-        "same sizes without their content. "
+        "Centred cosines of pairs of different samples; the diamond is the mean with its 95 % interval. "
         + (
-            "Single tokens and random windows (the spans' own lengths at random places) are of a few samples, captured "
-            "beside the spans."
+            "Single tokens and random windows (as long as the spans) are from a few samples."
             if has_controls
-            else "Runs captured without `--no-controls` also show single tokens and random windows here."
-        )
+            else "Runs captured without `--no-controls` also show single tokens and random windows."
+        ),
+        help="Same-cluster pairs are alike by construction; the gap says how much. “Shuffled” are pairs in clusters of "
+        "the same sizes with random members.",
     )
     if len(best):
         st.subheader("Best partner in another sample", anchor=False)
@@ -165,8 +174,8 @@ def _show_cosines(chosen: Chosen) -> None:
             table=lambda: best,
         )
         st.caption(
-            "Every unit's cosine with its best partner of another sample, among equally many units of its kind, of the "
-            "same samples. Random pairs hardly ever share a procedure, so this is where cutting at steps would show."
+            "Every unit's cosine with its best partner in another sample, among equally many units of its kind of the "
+            "same samples. Random pairs rarely share a procedure; best partners show whether cutting at steps helps."
         )
 
 

@@ -1,1 +1,1 @@
-"""What every page stands in: address, session, choices."""
+"""What every page uses: address, workspace, cache, charts."""

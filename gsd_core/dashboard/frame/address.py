@@ -1,25 +1,37 @@
-"""Choices that live in the page's address, so that a copied link opens the same view.
+"""Choices that are kept in the page's address, so that a copied link opens the same view.
 
-read_address    a choice: from the address, else what was chosen last in this session, else a default
-write_address   remember a choice, in the address too
-choose          a select box whose value is such a choice
-write_text      a text box whose text is such a choice
-pick_many       a multiple choice kept likewise
-address_of      the address's parameters for a link
+read_address    a choice from the address, else the last one of this session, else a default
+write_address   set a choice, in the address too
+choose          a select box bound to a choice
+write_text      a text box bound to a choice
+pick_many       a multiple choice bound to a choice
+address_of      parameters of a link
+PAGES           files of the pages by name
+SEPARATOR       stands between several values of one choice
 
-The address is the truth: a widget takes its value from it before it is drawn, and a change goes there before the rerun.
+A widget takes its value from the address before it is drawn, and writes a change there before the page reruns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
+from gsd_core.registry.catalog import list_pages
+
+_FOLDER = Path(__file__).resolve().parents[3]
+# Pages of other packages have no file here; their addresses are known to the router alone.
+PAGES = {
+    name: f"pages/{name}.py"
+    for name in ("overview", *(page.name for page in list_pages()), "data", "help")
+    if (_FOLDER / "pages" / f"{name}.py").is_file()
+}
 _REMEMBERED = "gsd_remembered"
-SEPARATOR = "\x1f"  # a label may hold any sign that people write
+SEPARATOR = "\x1f"  # labels may hold any character that people type
 
 
 def _remembered() -> dict[str, str]:
@@ -27,7 +39,7 @@ def _remembered() -> dict[str, str]:
 
 
 def read_address(name: str, default: str = "", remember: bool = True) -> str:
-    """The choice called ``name``. With ``remember`` it outlives a change of page within the session."""
+    """The choice called ``name``. With ``remember`` it is kept in this session when the page changes."""
     value = st.query_params.get(name)
     if value is not None:
         if remember:
@@ -58,9 +70,9 @@ def choose(
     remember: bool = True,
     **arguments: Any,
 ) -> str:
-    """A select box bound to the address under ``name``; returns the chosen option, ``""`` where there is none.
+    """A select box bound to the address under ``name``; returns the chosen option, ``""`` without options.
 
-    The default is left out of the address; an unknown value gives way to the default.
+    The address leaves the default out; an unknown value there counts as the default.
     """
     if not options:
         return ""
@@ -87,7 +99,7 @@ def write_text(label: str, name: str, **arguments: Any) -> str:
 
 
 def pick_many(label: str, name: str, options: Sequence[str], **arguments: Any) -> list[str]:
-    """A multiple choice bound to the address under ``name``; what is no option is left out."""
+    """A multiple choice bound to the address under ``name``; values that are no option are ignored."""
     key = f"address_{name}"
     st.session_state[key] = [value for value in read_address(name).split(SEPARATOR) if value in options]
     changed = partial(_copy_to_address, key, name)
@@ -100,5 +112,5 @@ def _copy_to_address(key: str, name: str) -> None:
 
 
 def address_of(**choices: str | None) -> dict[str, str]:
-    """Parameters for ``st.page_link``: what is known and not empty."""
+    """Parameters for ``st.page_link``: those that are not empty."""
     return {name: value for name, value in choices.items() if value}

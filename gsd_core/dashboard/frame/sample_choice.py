@@ -1,6 +1,6 @@
-"""Which sample a page shows: chosen from a list, or by name where the list would be too long.
+"""Chooses the sample of a page, from a list or, where that would be too long, by name.
 
-choose_sample   a select box whose value is in the address
+choose_sample   a select box kept in the address
 list_samples    the samples that can be chosen
 """
 
@@ -11,23 +11,24 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from gsd_core.dashboard.frame import session
 from gsd_core.dashboard.frame.address import read_address, write_address
+from gsd_core.dashboard.frame.page_text import escape
+from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.dashboard.reading.run_view import RunView
 
-MANY = 2_000  # beyond, the list travels for seconds whenever the page is drawn
-NEAR = 100
+MANY = 2_000  # a longer list would take seconds to send whenever the page is drawn
+NEAR = 100  # samples listed before and after the chosen one
 _TEXT = 90
 
 
 def list_samples(view: RunView) -> list[str]:
-    """Samples with spans in the order of capture; all samples where none has."""
+    """Samples with spans in the order of capture; all samples where none has spans."""
     return view.row_of.samples or [str(name) for name in view.samples.index]
 
 
 def _name(questions: pd.Series, sample: str) -> str:
     """A sample and the beginning of its question."""
-    question = session.shorten(str(questions.get(sample, "")), _TEXT)
+    question = shorten(str(questions.get(sample, "")), _TEXT)
     return f"{sample}  ·  {question}" if question else sample
 
 
@@ -38,16 +39,16 @@ def _changed(view: RunView, key: str, name: str, default: str) -> None:
         write_address(name, None if value == default else value)
     else:
         st.toast(
-            f"This run holds no spans of a sample “{session.escape(session.shorten(value, 60))}”.",
+            f"This run holds no spans of a sample “{escape(shorten(value, 60))}”.",
             icon=":material/search_off:",
         )
 
 
 def choose_sample(view: RunView, label: str, name: str, *, default: str = "", help: str = "") -> str:
-    """The sample called ``name`` in the address, ``""`` where the run has none.
+    """The sample called ``name`` in the address, ``""`` where the run has no samples.
 
-    Of more than ``MANY`` samples the list holds ``NEAR`` before and after the chosen one; any other can be typed. An
-    unknown sample gives way to ``default``, else the first.
+    Of more than ``MANY`` samples the list holds only those near the chosen one; the names of the others can be typed.
+    In place of an unknown sample ``default`` is chosen, else the first.
     """
     samples = list_samples(view)
     if not samples:
@@ -63,7 +64,7 @@ def choose_sample(view: RunView, label: str, name: str, *, default: str = "", he
     st.session_state[key] = current
     write_address(name, None if current == default else current)
     if is_long:
-        help = f"{help} The list holds the samples around this one; type the whole name of any other.".strip()
+        help = f"{help} The list holds the samples near this one; type the whole name of any other.".strip()
     st.selectbox(
         f"{label} ({len(samples):,})",
         shown,

@@ -1,11 +1,11 @@
-"""Signing in, where the server's owner asks for it: Streamlit's OpenID Connect, configured under ``[auth]`` in
-``.streamlit/secrets.toml``; who may enter, and which workspace is theirs, under ``[[gsd.groups]]`` there.
+"""Signing in through Streamlit's OpenID Connect, where the server's owner configured it.
 
-Group             people with the workspace that they see
-find_group        the group of whoever looks at the page
-require_sign_in   show nothing but a button until somebody signed in whom a group admits
+Group             people who share a workspace
+find_group        the group of the signed-in user
+require_sign_in   show only a sign-in button until a group admits the user
 
-A provider signs in everybody who has an account with it, so ``[auth]`` alone keeps nobody out but the anonymous.
+``.streamlit/secrets.toml`` configures the provider under ``[auth]`` and the groups under ``[[gsd.groups]]``. A provider
+signs in everybody who has an account there, so without groups every such account may enter.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ import streamlit as st
 
 from gsd_core.errors import UserError
 
-_PLACE = ".streamlit/secrets.toml"
+_FILE = ".streamlit/secrets.toml"
 _KEYS = {"admit", "workspace", "read_only"}
 
 
 class Group(NamedTuple):
-    """``admit``: e-mail addresses, or ``@domain`` for all of one; ``workspace``: "" for the server's own."""
+    """``admit``: e-mail addresses, or ``@domain`` for all of a domain; ``workspace``: "" for the server's own."""
 
     admit: tuple[str, ...]
     workspace: str = ""
     read_only: bool = False
 
     def admits(self, email: str) -> bool:
-        """Whether this address is one of the group, whatever the case of its letters."""
+        """Whether the group holds this address; case does not matter."""
         address = email.strip().lower()
         name, at, domain = address.rpartition("@")
         return bool(name) and (address in self.admit or f"{at}{domain}" in self.admit)
 
 
 def find_group() -> Group | None:
-    """The first group that admits whoever is signed in; None where no groups are configured, or none admits.
+    """The first group that admits the signed-in user; None where none does or none is configured.
 
-    An address that the provider has not verified belongs to no group: anybody could have written it there.
-    ``gsd.trust_email = true`` is for providers that verify and do not say so.
+    An address that the provider has not verified belongs to no group, because anybody could have entered it. Set
+    ``gsd.trust_email = true`` for providers that verify addresses without saying so.
     """
     groups, trusts = _read_groups()
     is_verified = trusts or st.user.get("email_verified") is True
@@ -48,7 +48,7 @@ def find_group() -> Group | None:
 
 
 def require_sign_in() -> None:
-    """End the page here until somebody signed in who may enter; does nothing where no sign-in is configured."""
+    """End the page here unless an admitted user is signed in; does nothing where no sign-in is configured."""
     try:
         groups, _ = _read_groups()
     except UserError as error:
@@ -64,10 +64,10 @@ def require_sign_in() -> None:
         return
     st.title("Span gradients", anchor=False)
     if st.user.get("is_logged_in"):
-        st.text(f"{name} is signed in, but no group of this dashboard admits that address. Ask its owner.")
+        st.text(f"{name} is signed in, but no group of this dashboard admits that address. Ask the owner.")
         st.button("Sign out", on_click=st.logout, icon=":material/logout:")
     else:
-        st.markdown("This dashboard is for people its owner knows.")
+        st.markdown("This dashboard is for invited people only.")
         st.button("Sign in", on_click=st.login, type="primary", icon=":material/login:")
     st.stop()
 
@@ -77,24 +77,22 @@ def _is_configured() -> bool:
 
 
 def _read_groups() -> tuple[list[Group], bool]:
-    """Groups in their order, and whether addresses count without the provider's word for them."""
+    """Groups in their order, and whether unverified addresses count."""
     if not st.secrets.load_if_toml_exists() or "gsd" not in st.secrets:
         return [], False
     if "auth" not in st.secrets:
-        raise UserError("groups need a sign-in", f"[gsd] in {_PLACE}", "describe a provider under [auth]")
+        raise UserError("groups need a sign-in", f"[gsd] in {_FILE}", "configure a provider under [auth]")
     settings = st.secrets["gsd"]
     given = settings.get("groups", []) if isinstance(settings, Mapping) else None
     if not isinstance(given, list) or not given:
-        raise UserError(
-            "there are no groups in it", f"[gsd] in {_PLACE}", 'write [[gsd.groups]] with admit = ["@…"]'
-        )
+        raise UserError("there are no groups", f"[gsd] in {_FILE}", 'add [[gsd.groups]] with admit = ["@…"]')
     return [_read_group(each) for each in given], settings.get("trust_email") is True
 
 
 def _read_group(given: Any) -> Group:
-    fix = 'give admit = ["ada@example.org", "@example.org"], and workspace and read_only where they differ'
+    fix = 'give admit = ["ada@example.org", "@example.org"]; workspace and read_only are optional'
     if not isinstance(given, Mapping) or set(given) - _KEYS:
-        raise UserError("a group has unknown keys", f"[[gsd.groups]] in {_PLACE}", fix)
+        raise UserError("a group has unknown keys", f"[[gsd.groups]] in {_FILE}", fix)
     admit, workspace, read_only = (
         given.get("admit"),
         given.get("workspace", ""),
@@ -102,5 +100,5 @@ def _read_group(given: Any) -> Group:
     )
     is_list = isinstance(admit, list | tuple) and all(isinstance(each, str) and "@" in each for each in admit)
     if not is_list or not admit or not isinstance(workspace, str) or not isinstance(read_only, bool):
-        raise UserError("a group does not say whom it admits", f"[[gsd.groups]] in {_PLACE}", fix)
+        raise UserError("a group is not valid", f"[[gsd.groups]] in {_FILE}", fix)
     return Group(tuple(each.strip().lower() for each in admit), workspace, read_only)

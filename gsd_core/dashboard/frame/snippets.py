@@ -1,11 +1,19 @@
-"""Small pieces of HTML that Streamlit has no element for. Every text that comes in is escaped here.
+"""Small pieces of HTML that Streamlit has no element for. They escape every text.
 
-make_chips     clusters' marks and names
-make_quote     a span's text, as it is
-make_numbers   measures with their unit, explained on hover
-show           such pieces below one another, as one element: each element of a page costs a click a millisecond or two
-describe_cosine, show_cosine   a cosine as a bar with the null's 95th percentile beside it
-format_bytes, format_duration, format_when   numbers for people
+show             pieces below one another, as one element
+make_chips       marks and names of clusters
+make_quote       a span's text
+Number           a measure with its unit
+make_numbers     measures side by side, explained on hover
+show_numbers     the same, drawn
+CosineBar        a cosine as a bar with its null
+describe_cosine  a CosineBar
+show_cosine      the same, drawn
+format_bytes     "1.2 GB"
+format_duration  "3 min 20 s"
+format_when      "2026-11-21 14:03"
+MEASURES         explanations of the measures
+GLYPHS           characters for the marker shapes
 """
 
 from __future__ import annotations
@@ -19,21 +27,21 @@ from typing import NamedTuple
 import numpy as np
 import streamlit as st
 
-from gsd_core.dashboard.drawing.colors import Mark
-from gsd_core.dashboard.reading.cosine_queries import Null
+from gsd_core.comparison.nulls import Null
+from gsd_core.dashboard.look.colors import Mark
 
 MEASURES = {
     "loss": "Mean negative log-likelihood of the span's tokens, in nats per token.",
-    "norm": "Length of the span's sketched gradient. Compare only spans of one run.",
-    "coherence": "‖Σg‖ / Σ‖g‖ over the span's tokens: 1 where all of them pull one way.",
-    "cosine": "Cosine of two centred gradient directions; beside it is what random pairs of spans of different samples "
-    "reach, and spans with windows at random places; q is against the stricter. It correlates, it does not explain.",
+    "norm": "Length of the span's sketched gradient. Compare it within one run only.",
+    "coherence": "‖Σg‖ / Σ‖g‖ over the span's tokens: 1 where all token gradients point the same way.",
+    "cosine": "Cosine of two centred gradient directions. Beside it: the 95th percentile of random pairs of spans of "
+    "different samples, and of random windows; q is against the stricter. It correlates, it does not explain.",
     "words": "Only spans that share no more words with this one than 95 % of random pairs do (TF-IDF over words, "
-    "without numbers): the same procedure under different words, if it is there.",
-    "exact": "Centred cosine whose product of the two gradients is exact: one forward-mode pass of the model a sample, "
-    "no sketch. It loads the model.",
+    "without numbers).",
+    "exact": "Centred cosine of the two gradients without the sketch. It loads the model and takes one forward-mode "
+    "pass a sample.",
     "spectral": "Spectral strength: share of the step's tokens in the leading gradient directions that hold 95 % of "
-    "the trace's energy (ICML 2026). A step without preference has rank / tokens.",
+    "the trace's energy (ICML 2026). By chance it is rank / tokens.",
     "grace": "GRACE-like score (ours): mean cosine of the step's hidden gradient to the answer's and to that of the "
     "trace before it.",
     "window": "Cosine of this direction to the exact one, on the audited share of spans.",
@@ -60,12 +68,12 @@ def _chip(mark: Mark, name: str) -> str:
 
 
 def show(*pieces: str) -> None:
-    """Pieces of this module below one another."""
+    """Pieces below one another as one element: each further element slows a click by a millisecond or two."""
     st.html(f'<div style="display:flex;flex-direction:column;gap:.7rem">{"".join(pieces)}</div>')
 
 
 def make_chips(*chips: tuple[Mark, str]) -> str:
-    """Marks and names of clusters, side by side."""
+    """Marks and names of clusters side by side."""
     inner = "".join(_chip(mark, name) for mark, name in chips)
     return f'<div style="display:flex;flex-wrap:wrap;gap:.35rem .5rem">{inner}</div>'
 
@@ -89,8 +97,16 @@ def make_numbers(numbers: Sequence[Number]) -> str:
     return f'<div style="display:flex;flex-wrap:wrap;gap:.35rem 1.4rem">{cells}</div>'
 
 
+def show_numbers(*numbers: Number) -> None:
+    """Draw ``make_numbers``."""
+    show(make_numbers(numbers))
+
+
 class CosineBar(NamedTuple):
-    """``share`` and ``tick`` in per cent of the bar, the cosine and the null's 95th percentile (None: unknown)."""
+    """``share`` and ``tick`` in per cent of the bar: the cosine and the null's 95th percentile (None: unknown).
+
+    ``beside`` is the null and q in words.
+    """
 
     share: float
     tick: float | None
@@ -98,7 +114,7 @@ class CosineBar(NamedTuple):
 
 
 def describe_cosine(cosine: float, null: Null, q_value: float) -> CosineBar:
-    """A cosine as a bar from 0 to 1, and what stands beside it."""
+    """A cosine as a bar from 0 to 1."""
     share = 100 * min(max(cosine, 0.0), 1.0)
     if not null.n:
         return CosineBar(share, None, "null unknown")
@@ -111,7 +127,7 @@ def describe_cosine(cosine: float, null: Null, q_value: float) -> CosineBar:
 
 
 def show_cosine(cosine: float, null: Null, q_value: float, mark: Mark, name: str) -> None:
-    """A cosine bar from 0 to 1; the tick is the null's 95th percentile."""
+    """A cosine as a bar from 0 to 1 with a tick at the null's 95th percentile, and the chip ``name``."""
     chip = _chip(mark, name) if name else ""
     bar = describe_cosine(cosine, null, q_value)
     tick = ""
@@ -133,7 +149,7 @@ def show_cosine(cosine: float, null: Null, q_value: float, mark: Mark, name: str
 
 
 def format_bytes(n: float | None) -> str:
-    """``"1.2 GB"``; a dash for nothing."""
+    """``"1.2 GB"``; a dash for None."""
     if n is None:
         return "–"
     for unit in ("B", "kB", "MB", "GB"):
@@ -144,7 +160,7 @@ def format_bytes(n: float | None) -> str:
 
 
 def format_duration(seconds: float | None) -> str:
-    """``"3 min 20 s"``; a dash for nothing."""
+    """``"3 min 20 s"``; a dash where it is unknown."""
     if seconds is None or seconds != seconds or seconds < 0:
         return "–"
     whole = round(seconds)
@@ -156,7 +172,7 @@ def format_duration(seconds: float | None) -> str:
 
 
 def format_when(moment: float | str | None) -> str:
-    """A moment (seconds since the epoch, or ISO text) as ``2026-11-21 14:03``."""
+    """A moment (seconds since the epoch, or ISO text) as ``2026-11-21 14:03``; a dash for None."""
     if isinstance(moment, str):
         return moment[:16].replace("T", " ")
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(moment)) if moment else "–"

@@ -1,65 +1,48 @@
-"""The help page: what the words mean, what each measure says and where it comes from, which keys do what.
+"""The help page: a tour, the words, the measures with their sources, the keys.
 
-show_help   all of it
-WORDS       the terms that pages use
-MEASURE_NAMES   measures in the order in which they are explained; what they say stands in ``snippets.MEASURES``
-KEYS        keys by where they work
+show_help       the page
+TOUR            pages in the order to visit them
+WORDS           the terms of the pages
+MEASURE_NAMES   names of the measures, which ``snippets.MEASURES`` explains
+KEYS            keys by where they work
 """
 
 from __future__ import annotations
 
 import streamlit as st
 
-from gsd_core.dashboard.frame import session
+from gsd_core.dashboard.frame.address import PAGES
+from gsd_core.dashboard.frame.page_text import escape
 from gsd_core.dashboard.frame.run_choice import choose_keys
 from gsd_core.dashboard.frame.snippets import MEASURES
 
 TOUR = (
-    (
-        "map",
-        "Map",
-        "Every point is a span of a chain of thought. Click one: its text and its trace appear beside it.",
-    ),
+    ("map", "Map", "Every point is a span of a chain of thought. Click one to see its text and its trace."),
     (
         "trace",
         "Aligned spans",
-        "Below are spans of other samples that pull the model the same way. Switch to other words to leave out those "
-        "that merely sound alike.",
+        "Spans of other samples with similar gradients. Switch to other words to leave out those with similar text.",
     ),
-    (
-        "twins",
-        "Twins",
-        "Whole samples that reason alike about different things, side by side, aligned spans joined.",
-    ),
-    (
-        "stresses",
-        "Stresses",
-        "Sequences of spans that recur across samples, and every place where one occurs.",
-    ),
-    (
-        "timeline",
-        "Timeline",
-        "The same spans at several checkpoints: when structure appears, and when it goes.",
-    ),
-    ("evidence", "Evidence", "Whether labels bear any of it out, beside every baseline and control."),
+    ("twins", "Twins", "Pairs of samples with similar reasoning and different questions, side by side."),
+    ("stresses", "Stresses", "Sequences of clusters that recur across samples, and where they occur."),
+    ("timeline", "Timeline", "The same spans at several checkpoints: when structure appears and disappears."),
+    ("evidence", "Evidence", "Whether labels confirm it, beside every baseline and control."),
 )
 WORDS = {
     "sample": "A row of a data set: a question, a chain of thought, an answer.",
-    "span": "A stretch of reasoning whose gradient is taken as one: a step, a sentence or a window of tokens.",
-    "gradient direction": "How the weights would change to expect this span more, without its length; kept as a random "
-    "sketch (Johnson–Lindenstrauss) that preserves cosines up to a known error.",
-    "tier": "Which gradient: of the span's own loss (span), its share of the training step (position), or of what a "
-    "forward pass gives (hidden, head).",
-    "window": "How many spans back a span's gradient may reach; all is the exact one. The rest of the trace is held "
-    "constant.",
-    "centred": "Less the mean direction of the corpus: what all spans share says nothing about any of them.",
-    "alignment": "Cosine of two centred directions, always beside what chance gives. It correlates; it does "
-    "not explain.",
-    "null": "What chance gives: random pairs of spans of different samples, and spans with windows at random places.",
-    "q": "Share of false finds to expect among all that are at least as extreme (Benjamini and Hochberg, 1995).",
-    "cluster": "Spans whose directions lie close together; −1 is noise. Its name is made of words that set it apart.",
-    "stress": "A sequence of clusters that traces of several samples go through in this order.",
-    "lift": "Support of a stress beside its support with every trace's spans in shuffled order.",
+    "span": "A part of the reasoning that gets one gradient: a step, a sentence or a window of tokens.",
+    "gradient direction": "The gradient of a span's loss without its length: how the weights would change to make the "
+    "span more likely. A random sketch (Johnson–Lindenstrauss) is stored, which keeps cosines up to a known error.",
+    "tier": "Which gradient: of the span's own loss (span), the span's share of the training step (position), or one "
+    "that a forward pass gives (hidden, head).",
+    "window": "How many spans back a span's gradient may reach; all is exact. Earlier spans are held constant.",
+    "centred": "The mean direction of the corpus is subtracted, because all spans share it.",
+    "alignment": "Cosine of two centred directions, always shown with its null. It correlates; it does not explain.",
+    "null": "What chance gives: cosines of random pairs of spans of different samples, and of random windows.",
+    "q": "Expected share of false findings among all that are at least as extreme (Benjamini and Hochberg, 1995).",
+    "cluster": "Spans whose directions lie close together; −1 is noise. Its name is made of its typical words.",
+    "stress": "A sequence of clusters that recurs, in this order, in traces of several samples.",
+    "lift": "Support of a stress over its support when every trace's spans are in shuffled order.",
     "twins": "Two samples whose spans align in order while their questions are no closer than half of all pairs.",
     "other words": "Texts that share no more words than 95 % of random pairs do.",
     "checkpoint": "The weights at one step of training.",
@@ -76,16 +59,12 @@ MEASURE_NAMES = {
     "grace": "GRACE-like score",
 }
 KEYS = (
-    ("Anywhere", "Tab", "to the next control; a link that is copied opens the same view"),
-    (
-        "Pages of a run",
-        "P, N",
-        "the checkpoint before and after, where there are several, unless text is being written",
-    ),
+    ("Anywhere", "Tab", "to the next control"),
+    ("Pages of a run", "P, N", "the checkpoint before and after, except while text is typed"),
     ("Trace", "← → ↑ ↓", "from span to span"),
     ("Trace", "Home, End", "first and last span"),
     ("Trace", "Enter", "choose the span: its aligned spans appear"),
-    ("Trace, search", "Enter, Shift+Enter", "next and previous place; Escape ends the search"),
+    ("Trace, search", "Enter, Shift+Enter", "next and previous match; Escape ends the search"),
     ("Alignment", "← → ↑ ↓", "from cell to cell of the heat map, with Shift ten at once; Enter chooses"),
     (
         "Alignment",
@@ -98,28 +77,28 @@ KEYS = (
 
 
 def show_help() -> None:
-    """Tour, words, measures, keys, and what is not claimed."""
-    st.markdown("#### A way through")
+    """Tour, words, measures, keys, and limits."""
+    st.markdown("#### A tour")
     for start in range(0, len(TOUR), 3):
         for column, (page, title, text) in zip(st.columns(3), TOUR[start : start + 3], strict=True):
             with column.container(border=True, height="stretch"):
-                st.page_link(session.PAGES[page], label=f"**{title}**")
+                st.page_link(PAGES[page], label=f"**{title}**")
                 st.caption(text)
     left, right = st.columns(2, gap="large")
     with left:
         st.markdown("#### Words")
         for word, meaning in WORDS.items():
-            st.markdown(f"**{word}** — {session.escape(meaning)}")
+            st.markdown(f"**{word}** — {escape(meaning)}")
     with right:
         st.markdown("#### Measures")
         for key, name in MEASURE_NAMES.items():
-            st.markdown(f"**{name}** — {session.escape(MEASURES[key])}")
+            st.markdown(f"**{name}** — {escape(MEASURES[key])}")
         st.markdown("#### Keys")
-        for place, keys, what in KEYS:
-            st.markdown(f"{place}: **{session.escape(keys)}** — {session.escape(what)}")
+        for where, keys, what in KEYS:
+            st.markdown(f"{where}: **{escape(keys)}** — {escape(what)}")
         choose_keys()
         st.markdown("#### What is not claimed")
         st.markdown(
             "Nothing here is causal: directions correlate with what spans have in common, and no page says why a model "
-            "answers as it does. Where a simpler representation does as well or better, the page Evidence says so."
+            "answers as it does. The page Evidence says where a simpler representation does as well or better."
         )

@@ -1,1 +1,1 @@
-"""Background jobs: command-line stages that a page starts, watches and stops."""
+"""Command-line stages that a page starts, watches and stops."""

@@ -1,7 +1,8 @@
-"""Jobs as a page shows them: stage, rate, ETA, memory, log; cancel, resume, and what became possible.
+"""Jobs on a page: stage, rate, ETA, memory, log, and buttons.
 
-show_jobs   cards of a workspace's jobs, read again every second while one runs
-show_job    one card
+show_jobs        cards of a workspace's jobs, read again every second while one runs
+show_job         one card
+start_and_show   start a job and show it
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import time
 
 import streamlit as st
 
-from gsd_core.dashboard.frame import session
-from gsd_core.dashboard.frame.session import escape
+from gsd_core.dashboard.frame import workspaces
+from gsd_core.dashboard.frame.address import PAGES
+from gsd_core.dashboard.frame.page_text import escape, show_error
 from gsd_core.dashboard.frame.snippets import format_bytes, format_duration, format_when
-from gsd_core.dashboard.jobs import job_store
+from gsd_core.dashboard.jobs import job_output, job_store
+from gsd_core.dashboard.jobs.job_steps import Step, make_argv, make_title
 from gsd_core.dashboard.jobs.job_store import Job
 from gsd_core.errors import UserError
 
@@ -29,7 +32,7 @@ _BADGES = {
 
 
 def show_jobs(limit: int = 6, only: str | None = None) -> None:
-    """Job cards, newest first. ``only`` shows one job. While a job runs they refresh by themselves."""
+    """Job cards, newest first, refreshed while a job runs; ``only`` is the id of a single job to show."""
     found = _find(only)[:limit]
     if any(job.is_active for job in found):
         st.fragment(_poll, run_every=POLL_S, key="jobs")(limit, only)
@@ -39,7 +42,7 @@ def show_jobs(limit: int = 6, only: str | None = None) -> None:
 
 
 def _find(only: str | None) -> list[Job]:
-    found = job_store.list_jobs(session.workspace_uri()) if session.can_run_jobs() else []
+    found = job_store.list_jobs(workspaces.workspace_uri()) if workspaces.can_run_jobs() else []
     return [job for job in found if only is None or job.id == only]
 
 
@@ -48,12 +51,12 @@ def _poll(limit: int, only: str | None) -> None:
     for job in found:
         show_job(job)
     if not any(job.is_active for job in found):
-        session.forget_listings()
-        st.rerun()  # the whole page: what the job made is to be seen, and the polling ends
+        workspaces.forget_listings()
+        st.rerun()  # the whole page, which shows the job's results and ends the polling
 
 
 def show_job(job: Job) -> None:
-    """One job: what it does, how far it is, what can be done with it."""
+    """One job: its state, its progress, its buttons, its log."""
     with st.container(border=True, gap="small"):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             st.markdown(f"**{escape(job.title)}**")
@@ -62,18 +65,18 @@ def show_job(job: Job) -> None:
                 word, color = "Cancelling", "orange"
             st.badge(word, color=color, icon=icon)  # type: ignore[arg-type]
         if job.status == "queued":
-            st.caption(f"{job.n_before} before it; it starts by itself, also when this page is closed.")
+            st.caption(f"Jobs before it: {job.n_before}. It starts by itself, also when this page is closed.")
         elif job.is_active:
             _show_progress(job)
         else:
             took = format_duration((job.ended - job.started) if job.ended else None)
             st.caption(f"Started {format_when(job.started)} · took {took}")
         if job.status == "failed":
-            st.error(escape(job_store.read_error(job)), icon=":material/error:")
+            st.error(escape(job_output.read_error(job)), icon=":material/error:")
         elif job.status == "cancelled":
-            st.caption("What was finished is kept; it can go on from there.")
+            st.caption("Finished work is kept, and the job can continue.")
         _show_actions(job)
-        log = job_store.read_log(job)
+        log = job_output.read_log(job)
         if log:
             with st.expander("Log", icon=":material/terminal:"):
                 st.code(log, language=None, height=220)
@@ -81,7 +84,7 @@ def show_job(job: Job) -> None:
 
 def _show_progress(job: Job) -> None:
     steps = len(job.commands)
-    progress = job_store.read_progress(job)
+    progress = job_output.read_progress(job)
     step = f"step {job.command + 1} of {steps}: {job.stage}"
     if progress is None:
         st.progress(0.0, text=escape(f"{step} · starting …"))
@@ -89,8 +92,7 @@ def _show_progress(job: Job) -> None:
         total = f" of {progress.total:,.0f}" if progress.total else ""
         stage = "" if progress.stage == job.stage else f" · {progress.stage}"
         st.progress(
-            progress.share or 0.0,
-            text=escape(f"{step}{stage} · {progress.done:,.0f}{total} {progress.unit}"),
+            progress.share or 0.0, text=escape(f"{step}{stage} · {progress.done:,.0f}{total} {progress.unit}")
         )
         rate = f"{progress.rate_per_s:,.1f} {progress.unit}/s" if progress.rate_per_s else "–"
         parts = (
@@ -113,37 +115,37 @@ def _show_actions(job: Job) -> None:
                 job_store.kill_job(job)
                 st.rerun()
         elif job.status == "done":
-            if job.run:
+            if job.run and job.opens in PAGES:
                 st.page_link(
-                    session.PAGES["map"],
-                    label="Open the map",
-                    icon=":material/scatter_plot:",
+                    PAGES[job.opens],
+                    label=f"Open {job.opens}",
+                    icon=":material/arrow_forward:",
                     query_params={"run": job.run},
                 )
-        elif st.button("Go on from here", key=f"resume_{job.id}", icon=":material/resume:"):
+        elif st.button("Continue", key=f"resume_{job.id}", icon=":material/resume:"):
             try:
-                job_store.restart_job(session.workspace_uri(), job)
+                job_store.restart_job(workspaces.workspace_uri(), job)
                 st.rerun()
             except UserError as error:
-                session.show_error(error)
+                show_error(error)
         if not job.is_active and st.button(
-            "Forget", key=f"forget_{job.id}", type="tertiary", icon=":material/delete:"
+            "Delete", key=f"forget_{job.id}", type="tertiary", icon=":material/delete:"
         ):
             job_store.remove_job(job)
             st.rerun()
 
 
-def start_and_show(
-    title: str, commands: list[list[str]], run: str | None, dataset: str | None = None
-) -> None:
-    """Start a job and show the page again with it; an error is shown in place."""
-    if not session.can_run_jobs():
-        st.info(f"{session.find_obstacle()}: start the stage with the command line.")
+def start_and_show(*steps: Step, run: str | None, dataset: str | None = None) -> None:
+    """Start a job of these steps and rerun the page, which shows it; an error is shown in place."""
+    if not workspaces.can_run_jobs():
+        st.info(f"{workspaces.find_obstacle()}: start the stage from the command line.")
         return
     try:
-        job = job_store.start_job(session.workspace_uri(), title, commands, run=run, dataset=dataset)
+        uri = workspaces.workspace_uri()
+        argvs, names = [make_argv(uri, step) for step in steps], [step.command for step in steps]
+        job = job_store.start_job(uri, make_title(steps), argvs, run, dataset, names)
     except UserError as error:
-        session.show_error(error)
+        show_error(error)
         return
     st.session_state["gsd_last_job"] = job.id
     st.rerun(scope="app")

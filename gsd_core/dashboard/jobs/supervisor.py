@@ -1,18 +1,19 @@
-"""Run a job's commands one after the other, outside the web server.
+"""Runs a job's commands one after the other, outside the web server.
 
-run_job       run every command of a job folder in order; the state file always says where it is
-count_before  jobs of the workspace that are older and not ended: whose turn comes first
-is_alive      whether a very process still runs
+run_job       run every command of a job folder in order
+count_before  number of older jobs that have not ended
+is_alive      whether a process still runs
+read_json     the object in a JSON file
 write_json    write a JSON file whole or not at all
 main          ``python -m gsd_core.dashboard.jobs.supervisor JOBDIR``
 
-The job folder holds ``job.json`` (what to run), and gains ``state.json``, ``log.txt`` (standard
-error of all commands), ``out-N.json`` (standard output of command N) and ``progress.json`` (written by the command
-itself, see ``GSD_PROGRESS_FILE``). It imports next to nothing: it must start at once and outlive the server.
+The job folder holds ``job.json`` (what to run). The supervisor adds ``state.json``, ``log.txt`` (standard error of all
+commands) and ``out-N.json`` (standard output of command N), the commands write ``progress.json`` (see
+``GSD_PROGRESS_FILE``). This module imports next to nothing, because it must start at once and outlive the server.
 
-Covers: order; its turn (at most ``MAX_RUNNING`` jobs of a workspace work at once, the others wait, oldest first); stop
-at the first failure; cancel (SIGINT to the process group: the command keeps what is finished and exits 130). Does not
-cover: a supervisor that is killed outright; readers notice that by its process id.
+At most ``MAX_RUNNING`` jobs of a workspace run at once; the others wait, oldest first. A job stops at the first command
+that fails. Cancel sends SIGINT to the process group: the command keeps finished work and exits 130. A supervisor that
+is killed leaves its state as it was; readers notice that by its process id.
 """
 
 from __future__ import annotations
@@ -32,20 +33,20 @@ import psutil
 from gsd_core.console.threads import let_threads_yield
 
 EXIT_INTERRUPTED = 130
-MAX_RUNNING = 2  # a capture uses every core it gets; more at once only slows all of them
+MAX_RUNNING = 2  # a capture uses every core, so more of them would slow each other down
 TURN_POLL_S = 0.5
 ACTIVE = ("queued", "running")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` to ``path`` through a partial name and a rename, so that no reader sees half of it (ours)."""
+    """Write ``value`` to a partial file and rename it to ``path``, so that no reader sees half of it (ours)."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     partial.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
     partial.replace(path)
 
 
 class _Cancelled:
-    """Remembers that somebody asked to stop. The children get the signal themselves, as members of the group."""
+    """Remembers a request to stop. The commands get the signal too, as members of the process group."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -57,7 +58,7 @@ class _Cancelled:
 
 
 def is_alive(pid: int | None, created: float | None) -> bool:
-    """Whether this very process still runs: numbers are reused, hence the time of its creation."""
+    """Whether this process still runs; process ids are reused, so its time of creation is compared."""
     if not pid:
         return False
     try:
@@ -72,7 +73,7 @@ def is_alive(pid: int | None, created: float | None) -> bool:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in ``path``, empty where it is missing or no JSON object (another program may be writing it)."""
+    """The object in ``path``, empty where it is missing or no JSON object."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -81,7 +82,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def count_before(folder: Path) -> int:
-    """Jobs beside ``folder`` that began earlier (their names sort by time) and still wait or run."""
+    """Number of jobs beside ``folder`` that began earlier (names sort by time) and still wait or run."""
     n = 0
     for other in folder.parent.iterdir():
         if other.name >= folder.name or not (other / "job.json").is_file():
@@ -93,7 +94,7 @@ def count_before(folder: Path) -> int:
 
 
 def _run_command(argv: list[str], out: Path, log: Path, environment: dict[str, str]) -> int:
-    """Exit code of one command; 127 and a line in the log where it cannot be started at all."""
+    """Exit code of one command; 127 and a line in the log where it cannot be started."""
     with out.open("wb") as stdout, log.open("ab") as stderr:
         try:
             child = subprocess.Popen(

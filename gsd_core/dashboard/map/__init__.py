@@ -1,1 +1,1 @@
-"""The page Map: directions of spans, laid out."""
+"""The page Map: the layout of span directions."""

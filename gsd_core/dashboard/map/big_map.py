@@ -1,12 +1,12 @@
-"""Maps of more spans than a chart can carry, as blocks that the browser fetches.
+"""Maps of too many spans for a Plotly chart, as blocks that the browser fetches.
 
-LARGEST_CHART   maps of more spans than this are drawn by ``components.scatter``
-is_big          whether a view is such a map
-make_places     where the spans lie
-make_look       colours, legend and labels of a map
-make_sample     a view of a part of the spans, for browsers without WebGL
+LARGEST_CHART      number of spans above which ``components.scatter`` draws the map
+is_big             whether a view has more spans
+make_coordinates   where the spans lie
+make_look          colours, legend and labels
+make_sample        a view of some of the spans, for browsers without WebGL
 
-Axes: n spans. Every span is drawn as a round point; clusters beyond the eighth share hues, and names tell them apart.
+Axes: n spans. Every span is a round point; clusters after the eighth share hues, and their names tell them apart.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ import pandas as pd
 from plotly.colors import sample_colorscale
 
 from gsd_core.dashboard.components.scatter import ScatterLook
-from gsd_core.dashboard.components.scatter.encoding import Block, encode_places, encode_values
-from gsd_core.dashboard.drawing.colors import NOISE, SEQUENTIAL, compute_marks
-from gsd_core.dashboard.drawing.plot_text import shorten
+from gsd_core.dashboard.components.scatter.encoding import Block, encode_coordinates, encode_values
+from gsd_core.dashboard.look.colors import NOISE, SEQUENTIAL, compute_marks
+from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.dashboard.map.map_figures import MAX_IN_LEGEND, MAX_NAMED, OTHER, ColorBy
 from gsd_core.dashboard.reading.run_view import RunView
 
 LARGEST_CHART = 50_000
 MAX_LABELS = 300
-STEPS = 255  # of a colour scale; one more index stands for "unknown"
-SAMPLED, SAMPLE_SEED = 8_000, 0  # as many as a browser draws without WebGL
+STEPS = 255  # of a colour scale; the index after them stands for "unknown"
+SAMPLED, SAMPLE_SEED = 8_000, 0  # as many spans as a browser can draw without WebGL
 
 
 def is_big(view: RunView) -> bool:
-    """Whether the map has more spans than a Plotly chart carries well."""
+    """Whether the map has too many spans for a Plotly chart."""
     return len(view.spans) > LARGEST_CHART
 
 
-def make_places(view: RunView) -> Block:
-    """Layout coordinates of every span."""
-    return encode_places(view.spans["x"].to_numpy(np.float32), view.spans["y"].to_numpy(np.float32))
+def make_coordinates(view: RunView) -> Block:
+    """Coordinates of every span."""
+    return encode_coordinates(view.spans["x"].to_numpy(np.float32), view.spans["y"].to_numpy(np.float32))
 
 
 def make_look(view: RunView, color: ColorBy) -> ScatterLook:
-    """How the points are coloured, and what is written between them."""
+    """Colours, legend and labels of the points."""
     if color.kind == "cluster":
         return _cluster_look(view, color)
     if color.kind == "category":
@@ -51,7 +51,7 @@ def make_look(view: RunView, color: ColorBy) -> ScatterLook:
 
 
 def _legend(colors: Sequence[str], names: Sequence[str]) -> list[tuple[str, str]]:
-    """The first names, and the last one: what is left over."""
+    """The first names, and the last one, which stands for the rest."""
     pairs = list(zip(colors, (shorten(name, 34) for name in names), strict=True))
     return [*pairs[:-1][:MAX_IN_LEGEND], pairs[-1]]
 
@@ -61,7 +61,7 @@ def _cluster_look(view: RunView, color: ColorBy) -> ScatterLook:
     own = view.spans["cluster"].to_numpy(np.int64)
     index_of = np.full(max(own.max(initial=-1), clusters.max(initial=-1)) + 2, len(clusters))
     index_of[clusters] = np.arange(len(clusters))
-    values = index_of[np.maximum(own, -1)]  # −1 is the last place, which is noise
+    values = index_of[np.maximum(own, -1)]  # −1 is the last index, which is noise
     colors = [*(view.mark(int(cluster)).color for cluster in clusters), NOISE]
     names = [*(view.cluster_name(int(cluster)) for cluster in clusters), "noise"]
     return ScatterLook(
@@ -75,7 +75,7 @@ def _cluster_look(view: RunView, color: ColorBy) -> ScatterLook:
 
 
 def _make_labels(view: RunView, values: np.ndarray) -> list[tuple[float, float, int, str]]:
-    """Names of the biggest clusters at the median of their points."""
+    """Names of the biggest clusters at the medians of their points."""
     x, y = view.spans["x"].to_numpy(), view.spans["y"].to_numpy()
     order = np.argsort(values, kind="stable")
     starts = np.searchsorted(values[order], np.arange(len(view.clusters) + 1))
@@ -128,9 +128,9 @@ def _as_hex(color: tuple[float, float, float]) -> str:
 
 
 def make_sample(view: RunView, mask: np.ndarray) -> tuple[RunView, np.ndarray]:
-    """A view of at most ``SAMPLED`` spans drawn at random among those of ``mask`` (n,) bool, and its own mask.
+    """A view of at most ``SAMPLED`` random spans of ``mask`` (n,) bool, and its own mask.
 
-    Rows keep their numbers in the index.
+    The frame's index keeps their row numbers.
     """
     rows = np.flatnonzero(mask)
     if len(rows) > SAMPLED:

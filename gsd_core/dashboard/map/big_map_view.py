@@ -1,8 +1,8 @@
 """The map of very many spans on the page.
 
-show_big_map    the points, drawn by WebGL
-show_sample     a chart of some of them, where the browser has no WebGL
-has_no_webgl    whether this session's browser said so
+show_big_map   the points, drawn by WebGL
+plot_sample    a chart of some of them, for browsers without WebGL
+has_no_webgl   whether this session's browser has no WebGL
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
-from gsd_core.dashboard.components.scatter import ScatterLook, plot_scatter
+from gsd_core.dashboard.components.scatter import ScatterEvents, ScatterLook, plot_scatter
 from gsd_core.dashboard.components.scatter.encoding import Block, encode_mask
-from gsd_core.dashboard.drawing.charts import offer_files
-from gsd_core.dashboard.drawing.figure_tables import make_map_table
-from gsd_core.dashboard.frame import session
-from gsd_core.dashboard.frame.session import Chosen
+from gsd_core.dashboard.components.scatter.polygons import find_inside
+from gsd_core.dashboard.frame import workspaces
+from gsd_core.dashboard.frame.charts import offer_files
+from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.map import big_map, map_figures
 from gsd_core.dashboard.map.map_figures import ColorBy
-from gsd_core.dashboard.map.polygons import find_inside
 from gsd_core.dashboard.reading.run_view import RunView
 
 _MISSING = "map_without_webgl"
@@ -34,8 +33,8 @@ def has_no_webgl() -> bool:
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _places(stamp: str, _view: RunView) -> Block:
-    return big_map.make_places(_view)
+def _coordinates(stamp: str, _view: RunView) -> Block:
+    return big_map.make_coordinates(_view)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
@@ -54,9 +53,11 @@ def show_big_map(
     on_rows: Callable[[Sequence[int] | np.ndarray], None],
     relay: str,
 ) -> None:
-    """Draw it. ``on_rows`` is called with a list of the row that was clicked, as the browser sent it, or with an array
-    of those that were drawn around and that ``mask`` (n,) keeps: an empty one where the outline was given up.
-    ``relay``: who takes rows that are clicked, see ``plot_scatter``."""
+    """Draw the map.
+
+    ``on_rows`` gets a list with the clicked row as the browser sent it, or an array of the rows in the drawn polygon
+    that ``mask`` (n,) keeps, empty when the polygon was removed. ``relay`` as in ``plot_scatter``.
+    """
 
     def drawn(polygon: np.ndarray | None) -> None:
         if polygon is None:
@@ -68,31 +69,29 @@ def show_big_map(
     def missing() -> None:
         st.session_state[_MISSING] = True
 
-    stamp = f"{session.workspace_uri()} {view.name} {chosen.stamp} {view.checkpoint}"
+    stamp = f"{workspaces.workspace_uri()} {view.name} {chosen.stamp} {view.checkpoint}"
     name = f"Map of {len(view.spans):,} spans coloured by {color.title}"
     with offer_files(
         key=key,
         alt=name,
         name=f"{view.name} {view.checkpoint} map {color.name}",
-        table=partial(make_map_table, view, mask, color.column),
+        table=partial(map_figures.make_map_table, view, mask, color.column),
         formats=("png",),
     ):
         plot_scatter(
-            _places(stamp, view),
+            _coordinates(stamp, view),
             _look(stamp, color, view),
             None if mask.all() else encode_mask(mask),
             key=key,
             height=height,
             name=name,
-            on_pick=lambda row: on_rows([row]),
-            on_draw=drawn,
-            on_missing=missing,
+            events=ScatterEvents(on_pick=lambda row: on_rows([row]), on_draw=drawn, on_missing=missing),
             relay=relay,
         )
 
 
-def show_sample(view: RunView, mask: np.ndarray, color: ColorBy, *, is_dark: bool, height: int) -> go.Figure:
-    """A chart of spans drawn at random from those of ``mask`` (n,), and a sentence that says so. It needs no WebGL."""
+def plot_sample(view: RunView, mask: np.ndarray, color: ColorBy, *, is_dark: bool, height: int) -> go.Figure:
+    """A chart without WebGL of random spans of ``mask`` (n,); also writes a note that says so."""
     sample, own_mask = big_map.make_sample(view, mask)
     st.info(
         f"This browser has no WebGL, which a map of {len(view.spans):,} spans needs: you see {len(sample.spans):,} of "

@@ -1,17 +1,15 @@
-"""Plotly figures.
+"""Figure of the map page, and its table.
 
-ColorBy        what the points of a map are coloured by
-list_color_choices   the choices for a run
-plot_map       the layout of span directions
-selected_rows  rows of the frame behind a selection that the browser sent
+ColorBy             what the points of a map are coloured by
+list_color_choices  the choices for a run
+plot_map            the layout of span directions
+make_map_table      the same spans as a table to save
 
-Points carry their row number only; texts stay on the server until they are asked for.
+Points carry their row number.
 """
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,8 +17,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from gsd_core.dashboard.drawing.colors import NOISE, NOISE_MARK, SEQUENTIAL, Mark, compute_marks
-from gsd_core.dashboard.drawing.plot_text import keep_apart, name_in_plot, plain, shorten
+from gsd_core.dashboard.look.colors import NOISE, NOISE_MARK, SEQUENTIAL, Mark, choose_ink, compute_marks
+from gsd_core.dashboard.look.figure_frame import wrap_text
+from gsd_core.dashboard.look.plot_text import keep_apart, name_in_plot, plain, shorten
 from gsd_core.dashboard.reading.run_view import RunView
 
 MAX_NAMED = 24  # categories with a colour of their own; the rest share grey
@@ -33,7 +32,7 @@ OTHER = "(other)"
 
 @dataclass(frozen=True)
 class ColorBy:
-    """``column`` of ``RunView.spans``; ``kind`` "category" or "number"; ``title`` with its unit."""
+    """``column`` of ``RunView.spans``; ``kind`` "cluster", "category" or "number"; ``title`` with its unit."""
 
     name: str
     column: str
@@ -42,15 +41,13 @@ class ColorBy:
 
 
 def list_color_choices(view: RunView) -> dict[str, ColorBy]:
-    """By what a run's spans can be coloured, the default first."""
+    """What a run's spans can be coloured by, the default first."""
     choices = []
     if view.is_analyzed:
         choices.append(ColorBy("cluster", "cluster", "cluster", "Cluster"))
     choices += [ColorBy(label.name, label.name, label.kind, label.name) for label in view.labels]
-    choices += [
-        ColorBy("position", "place", "number", "Position in trace (0 first, 1 last)"),
-    ]
-    choices += [  # of an imported run some are unknown everywhere
+    choices.append(ColorBy("position", "position", "number", "Position in trace (0 first, 1 last)"))
+    choices += [  # an imported run lacks some of them
         ColorBy(name, name, "number", title)
         for name, title in (
             ("norm", "Gradient norm (log scale)"),
@@ -67,25 +64,21 @@ def list_color_choices(view: RunView) -> dict[str, ColorBy]:
 
 @dataclass(frozen=True)
 class _Look:
-    """What all points of a figure share: size in pixels, and whether they carry their text."""
+    """Size of a figure's points in pixels, and whether they carry their text."""
 
     size: float
     has_text: bool
 
 
 def _look(n: int) -> _Look:
-    """Many points, small ones, and on big maps without texts, which would outweigh them."""
+    """The more points, the smaller; on big maps without texts, which would be most of what is sent."""
     return _Look(float(np.clip(150 / max(n, 1) ** 0.42, 2.5, 10.0)), n <= MAX_HOVER_TEXTS)
 
 
 def _hover(frame: pd.DataFrame, name: str) -> list[str]:
-    """What a point says when the mouse is over it."""
+    """Hover texts of the points."""
     head = f"<b>{plain(name)}</b><br>" if name else ""
-    texts = []
-    for text in frame["text"].map(str):
-        lines = textwrap.wrap(text, 48, max_lines=3, placeholder=" …")
-        texts.append(head + "<br>".join(map(plain, lines)))
-    return texts
+    return [head + wrap_text(text, 3, 48) for text in frame["text"].map(str)]
 
 
 def _trace(frame: pd.DataFrame, name: str, marker: dict[str, Any], look: _Look, **more: Any) -> go.Scattergl:
@@ -129,7 +122,7 @@ def _marked(
 
 
 def _log_ticks(logs: np.ndarray) -> dict[str, Any]:
-    """Ticks of a colour bar whose values are log10: at 1, 2 and 5 times powers of ten, named in plain numbers."""
+    """Ticks of a colour bar of log10 values at 1, 2 and 5 times powers of ten, written as plain numbers."""
     if not len(logs):
         return {}
     steps = [
@@ -144,22 +137,33 @@ def _log_ticks(logs: np.ndarray) -> dict[str, Any]:
     }
 
 
+def _number_trace(shown: pd.DataFrame, color: ColorBy, look: _Look) -> go.Scattergl:
+    is_log = color.column == "norm"
+    values = shown[color.column].to_numpy(np.float32)
+    bar: dict[str, Any] = {"title": {"text": plain(color.title), "side": "right"}, "thickness": 10}
+    if is_log:
+        values = np.log10(np.maximum(values, 1e-12))
+        bar |= _log_ticks(values)
+    marker = {"color": values, "colorscale": SEQUENTIAL, "size": look.size, "opacity": 0.85}
+    return _trace(shown, "", {**marker, "showscale": True, "colorbar": bar}, look, showlegend=False)
+
+
 def _cluster_traces(view: RunView, shown: pd.DataFrame, look: _Look) -> list[go.Scattergl]:
     traces = []
     noise = shown[shown["cluster"] < 0]
     if len(noise):
         small = replace(look, size=max(look.size * 0.7, 2.5))
         traces.append(_marked(noise, "noise", NOISE_MARK, small, 0.4))
-    for place, cluster in reversed(list(enumerate(view.clusters["cluster"].tolist()))):
+    for rank, cluster in reversed(list(enumerate(view.clusters["cluster"].tolist()))):
         part = shown[shown["cluster"] == cluster]
         if len(part):
-            name, in_legend = view.cluster_name(cluster), place < MAX_IN_LEGEND
+            name, in_legend = view.cluster_name(cluster), rank < MAX_IN_LEGEND
             traces.append(_marked(part, name, view.mark(cluster), look, 0.85, in_legend))
     return traces
 
 
 def _cluster_names(view: RunView, shown: pd.DataFrame, ink: str, paper: str) -> list[dict[str, Any]]:
-    """The biggest clusters named in the picture, at the median of their points, as far as there is room."""
+    """Names of the biggest clusters at the medians of their points, as far as there is room."""
     notes = []
     for cluster in view.clusters["cluster"].tolist()[: 4 * MAX_LABELS_ON_MAP]:
         part = shown[shown["cluster"] == cluster]
@@ -184,7 +188,7 @@ def plot_map(
     Parameters
     ----------
     mask
-        (n,) bool: spans in full colour. The others stay as a faint ground, so that the map keeps its shape.
+        (n,) bool: spans in full colour. The others are drawn faintly, so that the map keeps its shape.
     """
     spans = view.spans
     known = spans["x"].notna().to_numpy()
@@ -208,22 +212,8 @@ def plot_map(
     elif color.kind == "category":
         traces = _category_traces(shown, color.column, look)
     else:
-        values = shown[color.column].to_numpy(np.float32)
-        if color.column == "norm":
-            values = np.log10(np.maximum(values, 1e-12))
-        marker = {
-            "color": values,
-            "colorscale": SEQUENTIAL,
-            "size": look.size,
-            "opacity": 0.85,
-            "showscale": True,
-            "colorbar": {"title": {"text": plain(color.title), "side": "right"}, "thickness": 10},
-        }
-        if color.column == "norm":
-            marker["colorbar"] |= _log_ticks(values)
-        traces = [_trace(shown, "", marker, look, showlegend=False)]
+        traces = [_number_trace(shown, color, look)]
     figure.add_traces(traces)
-    ink, paper = ("#F3F4F6", "rgba(17,20,28,0.72)") if is_dark else ("#1F2937", "rgba(255,255,255,0.78)")
     figure.update_layout(
         height=height,
         margin={"l": 0, "r": 0, "t": 0, "b": 0},
@@ -245,21 +235,13 @@ def plot_map(
         yaxis={"visible": False},
     )
     if show_names and color.kind == "cluster":
-        figure.update_layout(annotations=_cluster_names(view, shown, ink, paper))
+        figure.update_layout(annotations=_cluster_names(view, shown, *choose_ink(is_dark)))
     return figure
 
 
-def selected_rows(event: Mapping[str, Any] | None) -> list[int]:
-    """Rows behind the points of a selection, in the order the browser sent them, each once.
-
-    Whatever a browser may send instead of numbers is left out.
-    """
-    points = ((event or {}).get("selection") or {}).get("points") or []
-    rows: dict[int, None] = {}
-    for point in points:
-        value = point.get("customdata")
-        if isinstance(value, list | tuple):
-            value = value[0] if value else None
-        if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
-            rows[int(value)] = None
-    return list(rows)
+def make_map_table(view: RunView, mask: np.ndarray, column: str) -> pd.DataFrame:
+    """Spans with coordinates that ``mask`` (n,) keeps: ``span, sample, index, text, x, y, cluster, cluster_label`` and
+    ``column``, what they are coloured by."""
+    columns = ["span", "sample", "index", "text", "x", "y", "cluster", "cluster_label"]
+    known = view.spans["x"].notna().to_numpy()
+    return view.spans.loc[mask & known, list(dict.fromkeys([*columns, column]))]

@@ -1,7 +1,7 @@
-"""What the map's filter offers.
+"""The widgets of the map's filter.
 
-choose_filter     the filter widgets, in the address
-FILTER_MEASURES   measures of spans that can be filtered by
+choose_filter     the widgets, kept in the address
+FILTER_MEASURES   measures of spans to filter by
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FILTER_MEASURES = {
 
 
 def choose_filter(view: RunView) -> Filter:
-    """Filter widgets; every choice is in the address."""
+    """Filter widgets; the address keeps every choice but the range of a measure."""
     spans = view.spans
     names = {str(cluster): view.cluster_name(cluster) for cluster in view.clusters["cluster"].tolist()}
     names["-1"] = "noise"
@@ -49,7 +49,7 @@ def choose_filter(view: RunView) -> Filter:
 
 
 def _choose_measure(view: RunView) -> tuple[str, tuple[float, float] | None]:
-    """A measure of the spans and the stretch of it to keep; None keeps all."""
+    """A measure of the spans and the range to keep; None keeps all."""
     spans = view.spans
     ends = {name: (float(spans[name].min()), float(spans[name].max())) for name in FILTER_MEASURES}
     varied = [name for name, (low, high) in ends.items() if low < high]

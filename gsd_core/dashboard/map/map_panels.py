@@ -1,6 +1,6 @@
-"""The map's panels beside the span: its clusters, and what was lassoed.
+"""The map's panels: clusters, and selected spans.
 
-show_clusters    list of clusters; one opened shows its terms and exemplar spans
+show_clusters    list of clusters; the opened one shows its terms and exemplar spans
 show_selection   table of selected spans, and their download
 """
 
@@ -13,12 +13,14 @@ import numpy as np
 import streamlit as st
 
 from gsd_core.dashboard.components.clusters import ClusterRow, plot_clusters
-from gsd_core.dashboard.drawing.downloads import compute_csv
-from gsd_core.dashboard.frame import session, snippets
+from gsd_core.dashboard.frame import snippets
 from gsd_core.dashboard.frame.address import read_address, write_address
-from gsd_core.dashboard.frame.session import Chosen, escape
+from gsd_core.dashboard.frame.downloads import compute_csv
+from gsd_core.dashboard.frame.page_text import escape
+from gsd_core.dashboard.frame.run_cache import Chosen
+from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.dashboard.reading.run_view import RunView
-from gsd_core.dashboard.spans import span_panel
+from gsd_core.dashboard.spans.span_links import link_to_trace
 
 TABLE_ROWS = 2_000
 LIST_HEIGHT = 330
@@ -41,7 +43,7 @@ def _cluster_rows(view: RunView) -> list[ClusterRow]:
 
 
 def show_clusters(chosen: Chosen, view: RunView, on_open: Callable[[str], None]) -> None:
-    """Clusters by size. A row opens one; an exemplar opens the span."""
+    """Clusters by size. A row opens a cluster; an exemplar opens its span."""
     if view.clusters.empty:
         st.info("No clusters: every span counts as noise. More spans usually help.", icon=":material/info:")
         return
@@ -58,8 +60,8 @@ def show_clusters(chosen: Chosen, view: RunView, on_open: Callable[[str], None])
     terms = ", ".join(map(str, list(row["terms"])))
     st.caption(
         escape(
-            f"{row['size']:,} spans of {row['n_samples']:,} samples · words that mark it: {terms}. "
-            "Words come from class-based TF-IDF; the cluster itself was found in the gradients alone."
+            f"{row['size']:,} spans of {row['n_samples']:,} samples · typical words: {terms}. "
+            "Words come from class-based TF-IDF; the cluster was found in the gradients alone."
         )
     )
     st.button(
@@ -77,8 +79,8 @@ def show_clusters(chosen: Chosen, view: RunView, on_open: Callable[[str], None])
         with st.container(border=True, gap="xsmall"):
             snippets.show(snippets.make_quote(str(found["text"]).strip(), view.mark(cluster).color))
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-                name = escape(session.shorten(str(found["sample"]), 34))
-                span_panel.link_to_trace(
+                name = escape(shorten(str(found["sample"]), 34))
+                link_to_trace(
                     chosen,
                     str(found["sample"]),
                     str(span),
@@ -95,28 +97,21 @@ def show_clusters(chosen: Chosen, view: RunView, on_open: Callable[[str], None])
 
 
 def _only_cluster(cluster: int) -> None:
-    """Callback: narrow the map to a cluster, or widen it again where it was narrowed to this one."""
+    """Callback: show only this cluster on the map, or all again where it already was the only one."""
     write_address("cluster", None if read_address("cluster") == str(cluster) else str(cluster))
     st.rerun(["map_figure", "map_panel"])
 
 
 def show_selection(chosen: Chosen, view: RunView, rows: np.ndarray, on_open: Callable[[str], None]) -> None:
-    """Spans that were drawn around: a table, a download, and any of them to open. ``rows`` (m,) of ``view.spans``."""
+    """Selected spans, ``rows`` (m,) of ``view.spans``: a table, a download, and a button that opens one."""
     if not len(rows):
         st.info(
-            "Press lasso or box in the map's tool bar and draw around points: they are listed here.",
+            "Press lasso or box in the map's tool bar and draw around points to list them here.",
             icon=":material/lasso_select:",
         )
         return
-    columns = [
-        "span",
-        "text",
-        "cluster_label",
-        *[label.name for label in view.labels],
-        "norm",
-        "coherence",
-        "loss",
-    ]
+    labels = [label.name for label in view.labels]
+    columns = ["span", "text", "cluster_label", *labels, "norm", "coherence", "loss"]
     st.markdown(f"**{len(rows):,} spans** of {view.row_of.count_samples(rows):,} samples")
     counts = view.spans["cluster"].iloc[rows].value_counts().head(4)
     names = [view.cluster_name(int(cluster)) for cluster in counts.index]

@@ -1,7 +1,6 @@
-"""The map page: controls, figure, and the panel beside it.
+"""The map page: controls, figure, and a panel beside it.
 
-show_map          the page of an analysed run
-show_unanalyzed   the page of a run without a layout
+show_map   the page of an analysed run
 """
 
 from __future__ import annotations
@@ -18,20 +17,19 @@ import streamlit as st
 from gsd_core.dashboard.components.relay import take_picks
 from gsd_core.dashboard.components.rings import plot_rings
 from gsd_core.dashboard.components.scatter import read_row
-from gsd_core.dashboard.drawing.charts import show_chart
-from gsd_core.dashboard.drawing.figure_tables import make_map_table
-from gsd_core.dashboard.frame import session
+from gsd_core.dashboard.frame import run_cache
 from gsd_core.dashboard.frame.address import choose, read_address, write_address, write_text
-from gsd_core.dashboard.frame.session import Chosen, escape
-from gsd_core.dashboard.jobs import job_view
-from gsd_core.dashboard.jobs.commands import analyze_commands
+from gsd_core.dashboard.frame.charts import selected_rows, show_chart
+from gsd_core.dashboard.frame.page_text import escape
+from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.map import big_map_view, map_figures
 from gsd_core.dashboard.map.big_map import is_big
 from gsd_core.dashboard.map.map_filter import choose_filter
 from gsd_core.dashboard.map.map_panels import show_clusters, show_selection
 from gsd_core.dashboard.map.span_filters import compute_mask
-from gsd_core.dashboard.reading.run_view import RunView
-from gsd_core.dashboard.spans import span_panel
+from gsd_core.dashboard.reading.run_view import RunView, describe_tier
+from gsd_core.dashboard.spans.aligned_spans import WORDS
+from gsd_core.dashboard.spans.span_panel import show_span
 
 HEIGHT = 620
 PANEL_HEIGHT = 770
@@ -41,38 +39,14 @@ _SELECTION, _TAB = "map_selection", "map_tab"
 _PANEL = "map_panel"
 
 
-def show_unanalyzed(chosen: Chosen) -> None:
-    """A run whose spans have no layout yet: say what there is, offer the analysis."""
-    info = chosen.info
-    with st.container(border=True):
-        if info.status == "capturing" and not info.n_spans:
-            st.markdown("### The capture has not stored any span yet")
-        else:
-            st.markdown(f"### {info.n_spans:,} spans are captured, and not laid out yet")
-        st.caption(
-            "The analysis centres the directions, lays them out and finds clusters; minutes at most for 10,000 spans."
-        )
-        with st.container(horizontal=True):
-            if info.n_spans and st.button("Analyse this run", type="primary", icon=":material/auto_awesome:"):
-                commands = analyze_commands(session.workspace_uri(), info.name)
-                job_view.start_and_show(f"Analyse {info.name}", commands, run=info.name)
-            st.page_link(
-                session.PAGES["trace"],
-                label="Read its traces meanwhile",
-                icon=":material/notes:",
-                query_params={"run": info.name},
-            )
-    job_view.show_jobs(limit=1)
-
-
 def _known_span(view: RunView) -> str:
-    """The chosen span, ``""`` where the address names none of this run."""
+    """The chosen span, ``""`` where the address names no span of this run."""
     span = read_address("span", remember=False)
     return span if span in view.row_of else ""
 
 
 def _open_span(span: str) -> None:
-    """Callback within the panel: choose a span from a list. Rings on the map follow it."""
+    """Callback within the panel: choose a span."""
     write_address("span", span)
     st.session_state[_TAB] = TABS[0]
 
@@ -85,8 +59,8 @@ def _take_row(view: RunView, row: Any) -> None:
 
 
 def _picked(view: RunView, rows: Sequence[int] | np.ndarray) -> None:
-    """Callback: what was clicked or drawn around on the map. Only the panel is drawn again, so that zoom stays."""
-    if not isinstance(rows, np.ndarray):  # as a browser sent them
+    """Callback: spans were selected on the map. Only the panel is drawn again, so that the zoom stays."""
+    if not isinstance(rows, np.ndarray):  # as the browser sent them
         rows = np.array([row for row in rows if row < len(view.spans)], dtype=np.int64)
         if not len(rows):
             return
@@ -99,34 +73,34 @@ def _picked(view: RunView, rows: Sequence[int] | np.ndarray) -> None:
 
 
 def _read_selection(chosen: Chosen, view: RunView) -> np.ndarray:
-    """Rows of what was drawn around last; also where that was on the map of another checkpoint."""
+    """Rows of the last selection, also where it was made at another checkpoint."""
     owner, checkpoint, rows = st.session_state.get(_SELECTION, ("", "", np.zeros(0, dtype=np.int64)))
     if owner != view.name:
         return np.zeros(0, dtype=np.int64)
     if checkpoint == view.checkpoint:
         return rows
-    before = session.get_view(chosen._replace(checkpoint=checkpoint)).spans["span"].iloc[rows]
+    before = run_cache.get_view(chosen._replace(checkpoint=checkpoint)).spans["span"].iloc[rows]
     return np.array([view.row_of[span] for span in before if span in view.row_of], dtype=np.int64)
 
 
 def _show_rings(chosen: Chosen, view: RunView, span: str) -> None:
-    """Ring the chosen span and those best aligned with it."""
+    """Ring the chosen span and the spans best aligned with it."""
     rows: list[int] = []
     if span:
-        near = session.get_neighbors(chosen, span, RINGED_NEIGHBORS, bool(read_address(span_panel.WORDS)))
+        near = run_cache.get_neighbors(chosen, span, RINGED_NEIGHBORS, bool(read_address(WORDS)))
         rows = [view.row_of[span], *near.index.tolist()]
-    places = view.spans.loc[rows, ["x", "y"]].dropna()
-    plot_rings(_chart_key(view), list(places.itertuples(index=False, name=None)), key="map_rings")
+    points = view.spans.loc[rows, ["x", "y"]].dropna()
+    plot_rings(_chart_key(view), list(points.itertuples(index=False, name=None)), key="map_rings")
 
 
 def _chart_key(view: RunView) -> str:
-    """The figure's key: a name of its own, for a run's name may hold a dot."""
+    """The figure's key, in which a run's name must not have dots."""
     return "map_chart_" + re.sub(r"[^A-Za-z0-9_-]", "_", view.name)
 
 
 @st.fragment(key="map_figure")
 def _figure(chosen: Chosen) -> None:
-    view = session.get_view(chosen)
+    view = run_cache.get_view(chosen)
     choices = map_figures.list_color_choices(view)
     left, middle, right = st.columns([2, 2, 1], vertical_alignment="bottom")
     with left:
@@ -134,7 +108,7 @@ def _figure(chosen: Chosen) -> None:
             "Colour by",
             "color",
             list(choices),
-            # A map without clusters would be all grey: the place in the trace is always known.
+            # Without clusters the map would be all grey; the position in the trace is always known.
             default="position" if not len(view.clusters) and "position" in choices else next(iter(choices)),
             format_func=lambda name: choices[name].title,
         )
@@ -148,7 +122,7 @@ def _figure(chosen: Chosen) -> None:
 
 
 def _draw(chosen: Chosen, view: RunView, mask: np.ndarray, color: map_figures.ColorBy) -> None:
-    """The points: as a chart, or beyond what a chart carries as a map of their own."""
+    """The points, as a Plotly chart or, where there are too many, as a big map."""
     key = _chart_key(view)
     if is_big(view) and not big_map_view.has_no_webgl():
         big_map_view.show_big_map(
@@ -157,12 +131,12 @@ def _draw(chosen: Chosen, view: RunView, mask: np.ndarray, color: map_figures.Co
         return
     is_dark = st.context.theme.type == "dark"
     if is_big(view):
-        figure = big_map_view.show_sample(view, mask, color, is_dark=is_dark, height=HEIGHT)
+        figure = big_map_view.plot_sample(view, mask, color, is_dark=is_dark, height=HEIGHT)
     else:
         figure = map_figures.plot_map(view, mask, color, is_dark=is_dark, height=HEIGHT)
 
     def selected() -> None:
-        rows = map_figures.selected_rows(st.session_state.get(key))
+        rows = selected_rows(st.session_state.get(key))
         if rows:
             _picked(view, rows)
 
@@ -171,7 +145,7 @@ def _draw(chosen: Chosen, view: RunView, mask: np.ndarray, color: map_figures.Co
         key=key,
         alt=f"Map of {len(view.spans)} spans coloured by {color.name}",
         name=f"{view.name} {view.checkpoint} map {color.name}",
-        table=partial(make_map_table, view, mask, color.column),
+        table=partial(map_figures.make_map_table, view, mask, color.column),
         on_select=selected,
         modes=("points", "box", "lasso"),
         has_tools=True,
@@ -179,37 +153,34 @@ def _draw(chosen: Chosen, view: RunView, mask: np.ndarray, color: map_figures.Co
 
 
 def _caption(view: RunView, mask: np.ndarray) -> None:
-    """What is shown, in honest words."""
-    manifest = view.manifest
+    """What is shown and what it means."""
     n_placed = int(view.spans["x"].notna().sum())
     shown = int((mask & view.spans["x"].notna().to_numpy()).sum())
-    window = manifest.get("window")
-    tier = str(manifest.get("tier", "?")) + (f", window {window}" if window not in (None, "") else "")
     noise = float((view.spans["cluster"] == -1).mean()) if len(view.spans) else 0.0
     parts = [
         f"{shown:,} of {n_placed:,} spans of {view.row_of.n_samples:,} samples",
-        f"tier {tier}",
+        describe_tier(view.manifest),
         f"checkpoint {view.checkpoint}",
         f"{noise:.0%} in no cluster (grey)",
     ]
     if view.n_fitted:
         parts.append(
-            f"layout and clusters fitted on {view.n_fitted:,} spans, the others placed by their nearest"
+            f"layout and clusters fitted on {view.n_fitted:,} spans, the others placed beside their nearest"
         )
     st.caption(
         escape(" · ".join(parts))
-        + ". Near points have similar gradient directions (UMAP of centred directions, cosine): nearness "
-        "correlates with shared structure, distances between groups mean little. Click a point; press lasso or box "
-        "in the tool bar to select many. Rings: the chosen span (red) and the spans best aligned with it."
+        + ". Near points have similar gradient directions (UMAP, cosine); distances between groups mean little.",
+        help="Nearness correlates with shared structure. Click a point; press lasso or box in the tool bar to select "
+        "many. Rings: the chosen span (red) and the spans best aligned with it.",
     )
 
 
 @st.fragment(key=_PANEL)
 def _panel(chosen: Chosen) -> None:
-    view = session.get_view(chosen)
+    view = run_cache.get_view(chosen)
     take_picks(_PANEL, partial(_take_row, view))
     span = _known_span(view)
-    # Set anew in every run: of a tab that a component's callback has set, Streamlit would not tell the browser.
+    # Set in every run: Streamlit would not tell the browser of a tab that a component's callback has set.
     st.session_state[_TAB] = st.session_state.get(_TAB) or TABS[0 if span else 1]
     tab = st.segmented_control(
         "Panel", TABS, key=_TAB, label_visibility="collapsed", required=True, width="stretch"
@@ -221,17 +192,17 @@ def _panel(chosen: Chosen) -> None:
         elif tab == TABS[2]:
             show_selection(chosen, view, _read_selection(chosen, view), _open_span)
         elif span:
-            span_panel.show_span(chosen, view, span, _open_span)
+            show_span(chosen, view, span, _open_span)
         else:
             st.info(
-                "Click a point: its text, its trace and the spans aligned with it appear here.",
+                "Click a point to see its text, its trace and the spans aligned with it.",
                 icon=":material/ads_click:",
             )
 
 
 def show_map(chosen: Chosen) -> None:
-    """Figure on the left, what was clicked on the right."""
-    view = session.get_view(chosen)
+    """The figure on the left, the panel on the right."""
+    view = run_cache.get_view(chosen)
     if _known_span(view):
         st.session_state.setdefault(_TAB, TABS[0])
     left, right = st.columns([31, 19], gap="medium")

@@ -1,7 +1,7 @@
-"""Which spans are shown.
+"""Filters of spans.
 
-Filter          what a person asked to see
-compute_mask    the spans that a filter keeps
+Filter         what the user asked to see
+compute_mask   the spans that a filter keeps
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Filter:
-    """Every field narrows the view; the empty filter keeps everything.
+    """A span must satisfy every field that is set; the empty filter keeps all spans.
 
-    ``clusters`` cluster numbers; ``label``/``label_values`` a label column and its values; ``sample`` part of a
-    sample's id; ``text`` words that must all occur in the span, in any case; ``measure`` and ``measure_range`` a number
-    of the spans, its lowest and its highest value (missing ones are left out).
+    ``clusters`` cluster numbers; ``label``, ``label_values`` a label column and its values; ``sample`` part of a
+    sample's id; ``text`` words that must all occur in the span, in any case; ``measure``, ``measure_range`` a measure,
+    its lowest and its highest value (spans without the measure are left out).
     """
 
     clusters: tuple[int, ...] = ()
@@ -29,25 +29,9 @@ class Filter:
     measure: str = ""
     measure_range: tuple[float, float] | None = None
 
-    @property
-    def n_active(self) -> int:
-        """How many of the fields narrow something."""
-        return sum(
-            map(
-                bool,
-                (
-                    self.clusters,
-                    self.label_values,
-                    self.sample.strip(),
-                    self.text.strip(),
-                    self.measure_range,
-                ),
-            )
-        )
-
 
 def compute_mask(spans: pd.DataFrame, wanted: Filter) -> np.ndarray:
-    """(n,) bool: the spans that ``wanted`` keeps. Text is compared as plain words, never as a pattern."""
+    """(n,) bool: the spans that ``wanted`` keeps. Text is compared as plain words, not as patterns."""
     mask = np.ones(len(spans), dtype=bool)
     if wanted.clusters:
         mask &= spans["cluster"].isin(wanted.clusters).to_numpy()

@@ -1,9 +1,9 @@
-"""The overview page: runs as cards, data sets as a table, and the first steps where there is nothing yet.
+"""The overview page: runs as cards, data sets as a table, and the first steps where there are none.
 
-show_first_steps   the ways in
+show_first_steps   what to do in an empty workspace
 show_runs          run cards
 show_datasets      data set table
-compute_thumbnail  a run's map as a small picture (SVG)
+compute_thumbnail  a run's map as a small picture
 """
 
 from __future__ import annotations
@@ -14,18 +14,28 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from gsd_core.dashboard.drawing.colors import NOISE_MARK, compute_marks
-from gsd_core.dashboard.frame import session
-from gsd_core.dashboard.frame.session import escape
-from gsd_core.dashboard.frame.snippets import Number, format_when, make_numbers, show
+from gsd_core.dashboard.frame import workspaces
+from gsd_core.dashboard.frame.address import PAGES
+from gsd_core.dashboard.frame.page_text import escape, show_error
+from gsd_core.dashboard.frame.run_choice import find_owners
+from gsd_core.dashboard.frame.snippets import Number, format_when, show_numbers
 from gsd_core.dashboard.jobs import job_view
-from gsd_core.dashboard.jobs.commands import analyze_commands, base_command
-from gsd_core.dashboard.reading.run_view import stamp_of
+from gsd_core.dashboard.jobs.job_steps import Step
+from gsd_core.dashboard.look.colors import NOISE_MARK, compute_marks
+from gsd_core.dashboard.look.plot_text import shorten
+from gsd_core.dashboard.reading.run_view import describe_tier, stamp_of
 from gsd_core.errors import UserError
+from gsd_core.methods.analyze_method import MAP, AnalyzeOptions
+from gsd_core.methods.demo_method import DemoOptions
 from gsd_core.store import DatasetInfo, RunInfo
 
 THUMBNAIL_POINTS = 900
 CARDS_A_ROW = 3
+_STEPS = {
+    ":material/upload_file: **Bring reasoning**": "A file with questions and chains of thought.",
+    ":material/function: **Capture**": "The model reads it and every span's gradient direction is stored.",
+    ":material/scatter_plot: **Look**": "Click a span to see the spans of other samples with similar gradients.",
+}
 _STATUS = {
     "capturing": ("capturing", "blue"),
     "captured": ("not analysed", "orange"),
@@ -35,47 +45,26 @@ _STATUS = {
 
 
 def show_first_steps(has_datasets: bool) -> None:
-    """An empty workspace: three steps, and two ways to begin."""
+    """An empty workspace: the three steps, and buttons that start them."""
     with st.container(border=True):
         st.markdown("### Nothing captured yet" if has_datasets else "### Start here")
-        for column, (icon, title, text) in zip(
-            st.columns(3),
-            (
-                (
-                    ":material/upload_file:",
-                    "Bring reasoning",
-                    "A JSON Lines, CSV or Parquet file with questions and chains of thought.",
-                ),
-                (
-                    ":material/function:",
-                    "Capture",
-                    "The model reads it; every span's gradient direction is stored.",
-                ),
-                (
-                    ":material/scatter_plot:",
-                    "Look",
-                    "Click a span; see the spans of other samples that pull the same way.",
-                ),
-            ),
-            strict=True,
-        ):
-            column.markdown(f"{icon} **{title}**")
+        for column, (title, text) in zip(st.columns(3), _STEPS.items(), strict=True):
+            column.markdown(title)
             column.caption(text)
         with st.container(horizontal=True):
             if st.button("Bring your own data", type="primary", icon=":material/upload_file:"):
-                st.switch_page(session.PAGES["data"])
-            st.page_link(session.PAGES["help"], label="What is this?", icon=":material/help:")
+                st.switch_page(PAGES["data"])
+            st.page_link(PAGES["help"], label="What is this?", icon=":material/help:")
             if st.button(
                 "Build the demo",
                 icon=":material/science:",
-                help="Captures the bundled corpus with the bundled model; a few minutes.",
+                help="Captures the bundled corpus with the bundled model in a few minutes.",
             ):
-                command = [*base_command(session.workspace_uri()), "demo", "--no-serve"]
-                job_view.start_and_show("Build the demo", [command], run="demo")
+                job_view.start_and_show(Step("demo", DemoOptions(no_serve=True)), run="demo")
 
 
 def compute_thumbnail(points: pd.DataFrame) -> str:
-    """A run's layout as SVG text. ``points`` has ``x, y, cluster``; at most a few hundred of them are drawn."""
+    """A run's layout as SVG text. ``points`` has ``x, y, cluster``; at most ``THUMBNAIL_POINTS`` are drawn."""
     points = points.dropna(subset=["x", "y"])
     if len(points) > THUMBNAIL_POINTS:
         points = points.sample(THUMBNAIL_POINTS, random_state=0)
@@ -100,26 +89,24 @@ def compute_thumbnail(points: pd.DataFrame) -> str:
 @st.cache_data(max_entries=64, show_spinner=False)
 def _thumbnail(uri: str, run: str, checkpoint: str, stamp: str) -> tuple[str, int]:
     """Picture and number of clusters of a run."""
-    opened = session.open_workspace().open_run(run)
+    opened = workspaces.open_workspace().open_run(run)
     return compute_thumbnail(opened.read_points(checkpoint)), len(
         opened.read_clusters(checkpoint).query("cluster >= 0")
     )
 
 
 def _describe(manifest: dict[str, Any]) -> str:
-    """Data, model and tier of a run, on a line."""
+    """Data set, model and tier of a run on one line."""
     model, dataset = manifest.get("model") or {}, manifest.get("dataset") or {}
-    window = manifest.get("window")
-    tier = f"tier {manifest.get('tier', '?')}" + (f", window {window}" if window not in (None, "") else "")
     words = [
         str(dataset.get("name", "")),
-        f"model {session.shorten(str(model.get('source', '?')), 30)}",
-        tier,
+        f"model {shorten(str(model.get('source', '?')), 30)}",
+        describe_tier(manifest),
     ]
     return " · ".join(word for word in words if word)
 
 
-def _show_card(info: RunInfo) -> None:
+def _show_card(info: RunInfo, baselines: list[str]) -> None:
     with st.container(border=True, height="stretch"):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             st.markdown(f"#### {escape(info.name)}")
@@ -130,43 +117,44 @@ def _show_card(info: RunInfo) -> None:
             return
         checkpoint = info.first_look
         numbers = [Number("samples", f"{info.n_samples:,}"), Number("spans", f"{info.n_spans:,}")]
-        if checkpoint in (info.manifest.get("analysis") or {}):
+        if checkpoint in (info.results.get(MAP.name) or {}):
             try:
                 picture, n_clusters = _thumbnail(
-                    session.workspace_uri(), info.name, checkpoint, stamp_of(info, checkpoint)
+                    workspaces.workspace_uri(), info.name, checkpoint, stamp_of(info, checkpoint)
                 )
                 st.image(picture, width="stretch", alt=f"Map of run {info.name}, small")
                 numbers.append(Number("clusters", f"{n_clusters:,}"))
             except UserError as error:
-                session.show_error(error)
+                show_error(error)
         if len(info.checkpoints) > 1:
             numbers.append(Number("checkpoints", str(len(info.checkpoints))))
-        show(make_numbers(numbers))
+        show_numbers(*numbers)
         st.caption(escape(f"{_describe(info.manifest)} · {format_when(info.created)}"))
+        if baselines:
+            st.caption(escape(f"Compared with: {', '.join(baselines)}"))
         with st.container(horizontal=True, gap="small"):
             parameters = {"run": info.name}
             if info.status == "analyzed":
                 st.page_link(
-                    session.PAGES["map"], label="Map", icon=":material/scatter_plot:", query_params=parameters
+                    PAGES["map"], label="Map", icon=":material/scatter_plot:", query_params=parameters
                 )
             elif info.status == "captured" and st.button(
                 "Analyse", key=f"analyse_{info.name}", type="primary", icon=":material/auto_awesome:"
             ):
-                commands = analyze_commands(session.workspace_uri(), info.name)
-                job_view.start_and_show(f"Analyse {info.name}", commands, run=info.name)
+                job_view.start_and_show(Step("analyze", AnalyzeOptions(info.name)), run=info.name)
             if info.n_spans:
-                st.page_link(
-                    session.PAGES["trace"], label="Traces", icon=":material/notes:", query_params=parameters
-                )
+                st.page_link(PAGES["trace"], label="Traces", icon=":material/notes:", query_params=parameters)
 
 
 def show_runs(runs: list[RunInfo]) -> None:
-    """Every run as a card, newest first."""
+    """Every run as a card, newest first; baselines and controls are named on the card of their run."""
     st.markdown("### Runs")
-    for start in range(0, len(runs), CARDS_A_ROW):
-        for column, info in zip(st.columns(CARDS_A_ROW), runs[start : start + CARDS_A_ROW], strict=False):
+    owners = find_owners(runs)
+    shown = [info for info in runs if info.name not in owners]
+    for start in range(0, len(shown), CARDS_A_ROW):
+        for column, info in zip(st.columns(CARDS_A_ROW), shown[start : start + CARDS_A_ROW], strict=False):
             with column:
-                _show_card(info)
+                _show_card(info, [name for name, owner in owners.items() if owner == info.name])
 
 
 def show_datasets(datasets: list[DatasetInfo]) -> None:
@@ -183,4 +171,4 @@ def show_datasets(datasets: list[DatasetInfo]) -> None:
         }
     )
     st.dataframe(table, hide_index=True, alt="Data sets of this workspace")
-    st.page_link(session.PAGES["data"], label="Bring or capture data", icon=":material/upload_file:")
+    st.page_link(PAGES["data"], label="Bring or capture data", icon=":material/upload_file:")

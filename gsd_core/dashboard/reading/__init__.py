@@ -1,1 +1,1 @@
-"""From the store to tidy frames."""
+"""From the store to frames and arrays."""

@@ -1,8 +1,8 @@
-"""Which row holds which span.
+"""Finds the rows of spans.
 
 RowIndex   span id → row, sample → rows
 
-A dictionary of a million ids would weigh as much as everything else that a page keeps of a run.
+A dictionary of a million ids would need as much memory as everything else that a page keeps of a run.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 
+from gsd_core.types import join_span, split_span
+
 
 class RowIndex(Mapping[str, int]):
-    """Rows of a frame of spans by id ``SAMPLE#K``, from its columns ``sample`` and ``index``; n spans.
+    """Rows of a frame of n spans by id ``SAMPLE#K``, from its columns ``sample`` and ``index``.
 
-    ``codes`` (n,) int32 numbers the sample of each row, in the order in which samples first occur; so does ``samples``.
+    ``samples`` are in the order of their first row; ``codes`` (n,) int32 is the number of each row's sample there.
     """
 
     def __init__(self, spans: pd.DataFrame) -> None:
@@ -35,7 +37,7 @@ class RowIndex(Mapping[str, int]):
         return len(self._names)
 
     def rows_of(self, sample: str) -> np.ndarray:
-        """(S,) rows of a sample's spans, ascending; empty for an unknown one."""
+        """(S,) rows of a sample's spans, ascending; empty for an unknown sample."""
         code = self._code_of.get(sample)
         return self._rows[:0] if code is None else self._rows[self._starts[code] : self._starts[code + 1]]
 
@@ -49,16 +51,15 @@ class RowIndex(Mapping[str, int]):
         return int(np.count_nonzero(np.bincount(self.codes[rows], minlength=1)))
 
     def __getitem__(self, span: str) -> int:
-        sample, _, number = str(span).rpartition("#")
-        if number.isdecimal():
-            rows = self.rows_of(sample)
-            found = rows[self._indices[rows] == int(number)]
-            if len(found) and str(int(number)) == number:
-                return int(found[0])
-        raise KeyError(span)
+        sample, index = split_span(str(span))
+        rows = self.rows_of(sample)
+        found = rows[self._indices[rows] == index] if index is not None else rows[:0]
+        if not len(found):
+            raise KeyError(span)
+        return int(found[0])
 
     def __len__(self) -> int:
         return len(self.codes)
 
     def __iter__(self) -> Iterator[str]:
-        return (f"{self._names[c]}#{k}" for c, k in zip(self.codes, self._indices, strict=True))
+        return (join_span(self._names[c], k) for c, k in zip(self.codes, self._indices, strict=True))

@@ -1,53 +1,52 @@
-"""From the store to what a page draws: one view of a run, and its traces.
+"""A run at one checkpoint, as pages read it.
 
-RunView            spans of one checkpoint with layout, clusters, labels
-load_run_view      read a RunView
-compute_trace      a sample's reasoning cut into pieces, spans and what lies between
-stamp_of           changes whenever what is stored for a run changes
-
-Pure numpy and pandas over the store's reads; nothing here draws.
+RunView        spans with layout, clusters and labels
+load_run_view  read a RunView
+Piece          a stretch of a trace
+compute_trace  a sample's reasoning in pieces
+describe_tier  tier and window of a run in words
+stamp_of       a text that changes whenever what is stored of a run changes
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from gsd_core.dashboard.drawing.colors import NOISE_MARK, Mark, compute_marks
-from gsd_core.dashboard.reading.labels import LabelColumn, compute_label_columns, compute_label_frame
+from gsd_core.comparison.meta_labels import compute_meta_columns, to_text
+from gsd_core.dashboard.look.colors import NOISE_MARK, Mark, compute_marks
+from gsd_core.dashboard.reading.labels import LabelColumn, compute_label_columns, to_label
 from gsd_core.dashboard.reading.row_index import RowIndex
+from gsd_core.methods.analyze_method import MAP
 from gsd_core.store import Run, RunInfo, RunReader
 
 SPAN_COLUMNS = [
-    "span",
-    "sample",
-    "index",
-    "char_start",
-    "char_end",
-    "text",
-    "loss",
-    "norm",
-    "coherence",
-    "window_cosine",
-    "spectral",
-    "grace",
+    *("span", "sample", "index", "char_start", "char_end", "text"),
+    *("loss", "norm", "coherence", "window_cosine", "spectral", "grace"),
 ]
 SAMPLE_COLUMNS = ["sample", "question", "reasoning", "answer", "meta", "reasoning_start"]
+STEP_COLUMNS = ["skipped_spans", "n_spans_cut"]  # what tells a sample's steps from its spans
+
+
+def describe_tier(manifest: Mapping[str, Any]) -> str:
+    """Tier and window of a run: ``"tier span, window all"``."""
+    window = manifest.get("window")
+    return f"tier {manifest.get('tier', '?')}" + (f", window {window}" if window not in (None, "") else "")
 
 
 @dataclass(frozen=True)
 class RunView:
-    """One run at one checkpoint, ready to draw.
+    """One run at one checkpoint.
 
-    ``spans`` has one row a span in capture order: what the store holds plus ``place`` (position in the trace, 0 first,
-    1 last), ``n_in_trace``, ``cluster`` (−1 noise; -2 not analysed), ``cluster_label``, ``x``, ``y`` and every label
-    column. ``samples`` is indexed by sample id. ``clusters`` has one row a cluster, biggest first, with ``n_samples``.
-    ``marks`` says how each cluster is drawn, ``names`` what it is called.
+    ``spans`` has one row a span in capture order: what the store holds, ``position`` in the trace (0 first, 1 last),
+    ``n_in_trace``, ``cluster`` (−1 noise; −2 not analysed), ``cluster_label``, ``x``, ``y`` and every label column.
+    ``samples`` is indexed by sample id. ``clusters`` has one row a cluster, biggest first, with ``n_samples``.
+    ``marks`` says how each cluster is drawn, ``names`` are the cluster names.
     """
 
     name: str
@@ -61,6 +60,8 @@ class RunView:
     names: dict[int, str]
     row_of: RowIndex
     is_analyzed: bool
+    map_info: dict[str, Any]
+    """What the analysis said beside layout and clusters; empty where there is none."""
 
     def cluster_name(self, cluster: int) -> str:
         """``"3 · divide · share"``, ``"noise"``, or ``""`` where nothing was analysed."""
@@ -68,19 +69,19 @@ class RunView:
 
     @property
     def n_fitted(self) -> int | None:
-        """How many spans layout and clusters were fitted on, where the others were only placed; None: on all."""
-        info = (self.manifest.get("analysis") or {}).get(self.checkpoint) or {}
+        """Number of spans that layout and clusters were fitted on; None where that is all of them."""
+        info = self.map_info
         n_fitted, n_empty = info.get("n_fitted"), info.get("n_without_direction", 0)
         return n_fitted if n_fitted and n_fitted < info["n_spans"] - n_empty else None
 
     def mark(self, cluster: int) -> Mark:
-        """How a cluster is drawn; noise and the unknown are grey."""
+        """How a cluster is drawn; noise and unknown clusters are grey."""
         return self.marks.get(cluster, NOISE_MARK)
 
 
 def stamp_of(info: RunInfo, checkpoint: str) -> str:
-    """A text that changes whenever what is stored for this run and checkpoint changes: the key of our caches."""
-    analysis = info.manifest.get("analysis") or {}
+    """A text that changes whenever what is stored of this run and checkpoint changes: the key of our caches."""
+    analysis = info.results.get(MAP.name) or {}
     return json.dumps(
         [info.created, info.status, info.n_spans, info.n_samples, info.checkpoints, analysis.get(checkpoint)],
         sort_keys=True,
@@ -103,7 +104,7 @@ def load_run_view(run: Run, checkpoint: str) -> RunView:
     """Read one run at one checkpoint. Works while the run is being captured and before it is analysed."""
     reader = run.snapshot()
     spans = reader.read_spans(checkpoint, columns=SPAN_COLUMNS).reset_index(drop=True)
-    samples = reader.read_samples(columns=SAMPLE_COLUMNS)
+    samples = reader.read_samples(columns=[*SAMPLE_COLUMNS, *STEP_COLUMNS])
     if len(samples):
         samples = samples.drop_duplicates("sample")
     row_of = RowIndex(spans)
@@ -111,8 +112,9 @@ def load_run_view(run: Run, checkpoint: str) -> RunView:
     np.maximum.at(last, row_of.codes, spans["index"].to_numpy(np.int32))
     last = last[row_of.codes]
     spans["n_in_trace"] = last + 1
-    spans["place"] = (spans["index"] / np.maximum(last, 1)).astype(np.float32)
-    labels = compute_label_frame(spans, samples)
+    spans["position"] = (spans["index"] / np.maximum(last, 1)).astype(np.float32)
+    labels, _ = compute_meta_columns(spans, samples, to_label)
+    samples = samples[SAMPLE_COLUMNS]
     columns = compute_label_columns(labels)
     for column in columns:
         values = labels[column.name]
@@ -121,7 +123,7 @@ def load_run_view(run: Run, checkpoint: str) -> RunView:
     if points is None:
         spans["x"], spans["y"], spans["probability"], spans["cluster"] = np.nan, np.nan, np.nan, -2
     else:
-        spans = _place(spans, points)
+        spans = _add_points(spans, points)
         clusters["n_samples"] = _count_samples(spans["cluster"].to_numpy(), row_of.codes, clusters["cluster"])
     marks = {int(c): mark for c, mark in compute_marks(clusters["cluster"].tolist()).items()}  # type: ignore[call-overload]
     names = {
@@ -142,11 +144,12 @@ def load_run_view(run: Run, checkpoint: str) -> RunView:
         names=names,
         row_of=row_of,
         is_analyzed=points is not None,
+        map_info=run.results.infos(MAP.name).get(checkpoint, {}),
     )
 
 
-def _place(spans: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
-    """``spans`` with the columns of ``points``; a span that was captured since has no place and counts as noise."""
+def _add_points(spans: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
+    """``spans`` with the columns of ``points``; spans captured later have no coordinates and count as noise."""
     names = ["x", "y", "probability", "cluster"]
     if points["span"].equals(spans["span"]):
         return spans.assign(**{name: points[name].to_numpy() for name in names})
@@ -156,27 +159,21 @@ def _place(spans: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
 
 
 def _count_samples(cluster: np.ndarray, sample: np.ndarray, wanted: pd.Series) -> pd.Series:
-    """How many samples each wanted cluster has spans of. ``cluster``, ``sample`` (n,) numbers of both."""
+    """Number of samples in each wanted cluster; ``cluster``, ``sample`` (n,) numbers of both for each span."""
     pairs = pd.DataFrame({"cluster": cluster, "sample": sample}).drop_duplicates()
     return wanted.map(pairs["cluster"].value_counts()).fillna(0).astype(int)
 
 
 def _take_texts(values: pd.Series, text_of: Callable[[Any], str]) -> pd.Series:
-    """``text_of`` each value; every different value is asked for once."""
+    """``text_of`` each value, called once for each distinct value."""
     codes, unique = pd.factorize(values, use_na_sentinel=False)
     texts = pd.array([text_of(value) for value in unique], dtype="str")
     return pd.Series(texts.take(codes), index=values.index)
 
 
 def _as_texts(values: pd.Series) -> pd.Series:
-    """Categories as texts: 3.0 and 3 are the same, nothing is ``"(none)"``."""
-    return _take_texts(values, lambda value: "(none)" if (text := _as_text(value)) is None else text)
-
-
-def _as_text(value: Any) -> str | None:
-    if value is None or value != value:
-        return None
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    """Categories as texts: 3.0 and 3 are the same, a missing value is ``"(none)"``."""
+    return _take_texts(values, lambda value: to_text(value) or "(none)")
 
 
 @dataclass(frozen=True)
@@ -188,7 +185,7 @@ class Piece:
 
 
 def compute_trace(view: RunView, sample: str) -> list[Piece]:
-    """A sample's reasoning as pieces in reading order; joined they are the reasoning, character for character."""
+    """A sample's reasoning as pieces in reading order; joined they are exactly the reasoning."""
     reasoning = str(view.samples.loc[sample, "reasoning"]) if sample in view.samples.index else ""
     own = view.spans[["char_start", "char_end"]].iloc[view.row_of.rows_of(sample)].sort_values("char_start")
     pieces: list[Piece] = []

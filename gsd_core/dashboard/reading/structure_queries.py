@@ -1,20 +1,21 @@
-"""Stresses, twins and pairs of traces, from what the structure step of ``gsd analyze`` stored.
+"""Stresses, twins and pairs of traces, as ``gsd analyze`` stored them.
 
-Structure              the stored tables of one checkpoint, nested values parsed
-load_structure         read them
-describe_stamp         a text that changes whenever the stored structure does
-PairView               two traces: their spans, every cosine, the aligned spans
+Structure              the stored tables of one checkpoint
+load_structure         read a Structure
+describe_stamp         a text that changes whenever the stored structure changes
+PairView               two traces with every cosine and the aligned spans
 compute_pair           a PairView
 find_twin              the stored twin of two samples
-Reference              what random pairs of samples reach
+Reference              a score of random pairs of samples
 compute_reference      a Reference
+list_layers            the layer blocks of a direction
 compute_layer_cosines  cosines of pairs of spans, layer by layer
+name_pattern           a stress's name in the address
+find_stress            the row of the stress with such a name
 list_occurrences       where a stress occurs, one row a sample
-name_pattern, find_stress   a stress as the address names it
-list_layers            the layers' blocks of a direction
+SIGNIFICANT            q below which a finding counts
 
-Axes: n spans, P sketch width, S_a and S_b spans of two traces, m aligned pairs, L layers. Pure numpy and pandas over
-the store's reads; nothing here draws, and nothing computes what the analysis is for.
+Axes: P sketch width, S_a and S_b spans of two traces, m aligned pairs, L layers.
 """
 
 from __future__ import annotations
@@ -27,27 +28,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gsd_core.dashboard.reading.cosine_queries import Directions
+from gsd_core.comparison.nearest import Directions
 from gsd_core.dashboard.reading.run_view import RunView
+from gsd_core.methods.analyze_method import STRUCTURE
 from gsd_core.store import Run
+from gsd_core.types import join_span
 
 SIGNIFICANT = 0.05
 TABLES = ("twins", "rewordings", "pairs", "stresses", "occurrences", "edges", "layers", "cosines")
-_NESTED = {
-    "twins": ("aligned",),
-    "rewordings": ("aligned",),
-    "stresses": ("pattern", "labels"),
-    "occurrences": ("indices",),
-}
 
 
 @dataclass(frozen=True)
 class Structure:
-    """Tables of one checkpoint as ``gsd analyze`` stored them; ``info`` is what it said beside them.
+    """Tables of one checkpoint as ``gsd analyze`` stored them; ``info`` are the settings and counts stored with them.
 
-    ``twins["aligned"]`` holds lists ``[k_a, k_b, cosine]`` with k the span's number within its sample,
-    ``stresses["pattern"]`` and ``["labels"]`` lists of clusters and of their names, ``occurrences["indices"]`` lists of
-    span numbers. ``rewordings`` are twins whose reasonings are in other words.
+    ``twins["aligned"]`` holds lists ``[k_a, k_b, cosine]`` with k the span's index, ``stresses["pattern"]`` and
+    ``["labels"]`` lists of clusters and of their names, ``occurrences["indices"]`` lists of span indices.
+    ``rewordings`` are twins in other words.
     """
 
     info: dict[str, Any]
@@ -62,24 +59,20 @@ class Structure:
 
 
 def describe_stamp(run: Run, checkpoint: str) -> str:
-    """A text that changes whenever the stored structure does; raises ``UserError`` where there is none."""
-    return json.dumps(run.structure_info(checkpoint), sort_keys=True, default=str)
+    """A text that changes whenever the stored structure changes. ``UserError`` where there is none."""
+    return json.dumps(run.results.info(STRUCTURE, checkpoint), sort_keys=True, default=str)
 
 
 def load_structure(run: Run, checkpoint: str) -> Structure:
-    """Read the structure of a checkpoint. Raises ``UserError`` where there is none."""
+    """Read the structure of a checkpoint. ``UserError`` where there is none."""
     tables = {}
-    stored = run.structure_tables(checkpoint)
+    stored = run.results.tables(STRUCTURE, checkpoint)
     for name in TABLES:
-        # Runs that were analysed before other words were sought have none of those.
+        # Older analyses did not look for twins in other words.
         source = name if name in stored or name != "rewordings" else "twins"
-        table = run.read_structure(checkpoint, source).reset_index(drop=True)
-        if source != name:
-            table = table.iloc[:0]
-        for column in _NESTED.get(name, ()):
-            table[column] = pd.Series([json.loads(cell) for cell in table[column]], dtype=object)
-        tables[name] = table
-    return Structure(info=run.structure_info(checkpoint), **tables)
+        table = run.results.read(STRUCTURE, source, checkpoint)
+        tables[name] = table if source == name else table.iloc[:0]
+    return Structure(info=run.results.info(STRUCTURE, checkpoint), **tables)
 
 
 @dataclass(frozen=True)
@@ -87,9 +80,9 @@ class PairView:
     """Traces of samples ``a`` and ``b``.
 
     ``rows_a`` (S_a,) and ``rows_b`` (S_b,) are rows of ``RunView.spans`` in reading order, ``cosines`` (S_a, S_b) of
-    centred directions, ``aligned`` triples (place in a, place in b, cosine). ``is_run`` says what these are: True for
-    the run that the analysis aligned; False for cells that are the best of their row and column and above
-    the null's 95th percentile, whatever their order.
+    centred directions, ``aligned`` triples (row, column, cosine) of cells. With ``is_run`` these are the run of spans
+    that the analysis aligned; else the cells that are the best of their row and column and above the null's 95th
+    percentile.
     """
 
     a: str
@@ -102,7 +95,7 @@ class PairView:
 
 
 def find_twin(structure: Structure, a: str, b: str) -> pd.Series | None:
-    """The twin of samples ``a`` and ``b``, turned so that ``a`` comes first; None where they are none."""
+    """The twin of samples ``a`` and ``b`` with ``a`` first; None where they are no twin."""
     for twins in (structure.twins, structure.rewordings):
         found = twins[((twins["a"] == a) & (twins["b"] == b)) | ((twins["a"] == b) & (twins["b"] == a))]
         if len(found):
@@ -118,7 +111,7 @@ def find_twin(structure: Structure, a: str, b: str) -> pd.Series | None:
 
 def _rows_of(view: RunView, sample: str, n_known: int) -> np.ndarray:
     rows = view.row_of.trace_of(sample).astype(int)
-    return rows[rows < n_known]  # a capture may have stored spans since the directions were read
+    return rows[rows < n_known]  # a capture may have stored more spans after the directions were read
 
 
 def _best_cells(cosines: np.ndarray, threshold: float) -> list[tuple[int, int, float]]:
@@ -133,45 +126,42 @@ def _best_cells(cosines: np.ndarray, threshold: float) -> list[tuple[int, int, f
 def compute_pair(
     view: RunView, directions: Directions, structure: Structure | None, a: str, b: str
 ) -> PairView:
-    """Two traces and their aligned spans (methods §1.5, ours). ``a`` and ``b`` may be one sample: then none is aligned.
+    """Two traces and their aligned spans (methods §1.5, ours); none are aligned where ``a`` and ``b`` are the same.
 
-    Cosines are those of the map's panel and of ``gsd compare``: centred as the analysis centred them.
+    Cosines are centred as in the analysis, so they agree with the map's panel and with ``gsd compare``.
     """
-    known = len(directions.matrix)
+    known = len(directions.rows)
     rows_a, rows_b = _rows_of(view, a, known), _rows_of(view, b, known)
-    cosines = directions.matrix[rows_a] @ directions.matrix[rows_b].T
+    cosines = directions.rows[rows_a] @ directions.rows[rows_b].T
     twin = find_twin(structure, a, b) if structure is not None and a != b else None
     if twin is None:
         aligned = [] if a == b else _best_cells(cosines, directions.null.p95)
         return PairView(a, b, rows_a, rows_b, cosines, aligned, False)
-    places = [
-        {int(k): place for place, k in enumerate(view.spans["index"].to_numpy()[rows])}
-        for rows in (rows_a, rows_b)
-    ]
+    of_a, of_b = (
+        {int(k): at for at, k in enumerate(view.spans["index"].to_numpy()[rows])} for rows in (rows_a, rows_b)
+    )
     aligned = [
-        (places[0][i], places[1][j], float(cosines[places[0][i], places[1][j]]))
+        (of_a[i], of_b[j], float(cosines[of_a[i], of_b[j]]))
         for i, j, _ in twin["aligned"]
-        if i in places[0] and j in places[1]
+        if i in of_a and j in of_b
     ]
     return PairView(a, b, rows_a, rows_b, cosines, aligned, True)
 
 
 def list_layers(view: RunView) -> list[tuple[str, int, int]]:
-    """``(name, start, stop)`` of each layer's block of a direction; empty for runs that do not say."""
+    """``(name, start, stop)`` of each layer block of a direction; empty where the run stores none."""
     layers = (view.manifest.get("sketch") or {}).get("layers") or []
     return [(str(name), int(start), int(stop)) for name, start, stop in layers]
 
 
 def compute_layer_cosines(
-    directions: Directions,
-    pairs: Sequence[tuple[int, int]],
-    layers: Sequence[tuple[str, int, int]],
+    directions: Directions, pairs: Sequence[tuple[int, int]], layers: Sequence[tuple[str, int, int]]
 ) -> np.ndarray:
     """(L, m) cosines of ``pairs`` of rows within each layer's block (methods §1.4, ours); NaN where a block is zero."""
     out = np.full((len(layers), len(pairs)), np.nan)
     if not len(pairs):
         return out
-    left, right = (directions.matrix[[pair[side] for pair in pairs]] for side in (0, 1))
+    left, right = (directions.rows[[pair[side] for pair in pairs]] for side in (0, 1))
     for at, (_, start, stop) in enumerate(layers):
         here, there = left[:, start:stop], right[:, start:stop]
         size = np.linalg.norm(here, axis=1) * np.linalg.norm(there, axis=1)
@@ -181,7 +171,7 @@ def compute_layer_cosines(
 
 @dataclass(frozen=True)
 class Reference:
-    """``values``, sorted: one score of random pairs of samples; their ``median`` and 95th percentile ``p95``."""
+    """A score of random pairs of samples: sorted ``values``, ``median``, 95th percentile ``p95``."""
 
     values: np.ndarray
     median: float
@@ -189,7 +179,7 @@ class Reference:
 
 
 def compute_reference(structure: Structure, score: str) -> Reference:
-    """``score`` ("structural" or "semantic") of random pairs of samples: what chance alone gives."""
+    """``score`` ("structural" or "semantic") of random pairs of samples: what chance gives."""
     pairs = structure.pairs
     values = np.sort(pairs.loc[~pairs["is_candidate"].astype(bool), score].dropna().to_numpy(float))
     if not len(values):
@@ -198,12 +188,12 @@ def compute_reference(structure: Structure, score: str) -> Reference:
 
 
 def name_pattern(pattern: Sequence[int]) -> str:
-    """A pattern for the address: ``"4-3-1"``."""
+    """A pattern as the address names it: ``"4-3-1"``."""
     return "-".join(map(str, pattern))
 
 
 def find_stress(structure: Structure, pattern: str) -> int:
-    """Row of the stress with this ``name_pattern``; 0, the first, where there is none. -1 where there is no stress."""
+    """Row of the stress with this ``name_pattern``; 0 where none has it, −1 where there are no stresses."""
     names = [name_pattern(each) for each in structure.stresses["pattern"]]
     if not names:
         return -1
@@ -211,13 +201,13 @@ def find_stress(structure: Structure, pattern: str) -> int:
 
 
 def list_occurrences(view: RunView, structure: Structure, stress: int) -> pd.DataFrame:
-    """Where a stress occurs: ``sample``, ``rows`` (of ``RunView.spans``, in the pattern's order) of its first
-    occurrence there, and ``n`` occurrences in that sample. In the order of the samples."""
+    """Where a stress occurs, one row a sample: ``sample``, ``rows`` of ``RunView.spans`` of its first occurrence in
+    the pattern's order, and the number ``n`` of its occurrences."""
     own = structure.occurrences[structure.occurrences["stress"] == stress]
     rows: dict[str, list[int]] = {}
     counts: dict[str, int] = {}
     for sample, indices in zip(own["sample"], own["indices"], strict=True):
-        spans = [f"{sample}#{k}" for k in indices]
+        spans = [join_span(sample, k) for k in indices]
         if all(span in view.row_of for span in spans):
             counts[sample] = counts.get(sample, 0) + 1
             rows.setdefault(sample, [view.row_of[span] for span in spans])

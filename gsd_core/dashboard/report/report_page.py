@@ -1,19 +1,16 @@
-"""A self-contained HTML report of a run: its figures, still interactive, in one file that opens without a network.
+"""A self-contained HTML report of a run: its interactive figures in one file that opens without a network.
 
 make_report   the report as text
-main          ``python -m gsd_core.dashboard.report.report_page WORKSPACE RUN CHECKPOINT OUT``, for ``gsd export``
+write_report  the report as a file, for ``gsd export``
 
-Figures and queries are the pages' own. Every text from data is escaped, and the file forbids itself (by a content
-security policy) to load anything.
+Figures and queries are those of the pages. Every text from data is escaped, and a content security policy forbids the
+file to load anything.
 """
 
 from __future__ import annotations
 
 import html
-import json
-import os
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +19,18 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from gsd_core.comparison.verdict import compute_verdict
+from gsd_core.console.files import whole_file
 from gsd_core.dashboard.alignment import alignment_figures
-from gsd_core.dashboard.drawing import structure_figures
 from gsd_core.dashboard.evidence import evidence_figures
 from gsd_core.dashboard.evidence.evidence_queries import choose_default_rows, load_evidence
+from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.dashboard.map import map_figures
-from gsd_core.dashboard.reading.run_view import RunView, load_run_view
+from gsd_core.dashboard.reading.run_view import RunView, describe_tier, load_run_view
 from gsd_core.dashboard.reading.structure_queries import Structure, compute_reference, load_structure
-from gsd_core.errors import UserError
-from gsd_core.store import Run, Workspace
+from gsd_core.dashboard.stresses import stresses_figures
+from gsd_core.dashboard.twins import twins_figures
+from gsd_core.methods.analyze_method import STRUCTURE
+from gsd_core.store import Run
 
 MAX_ROWS = 12
 MAX_TEXT = 280
@@ -50,9 +50,9 @@ dt { color: #6b7280; } dd { margin: 0; }
 
 
 def make_report(run: Run, checkpoint: str) -> str:
-    """The whole file. Parts that were not computed for the checkpoint are left out, and the report says which."""
+    """The whole file. It leaves out what was not computed for the checkpoint, and says so."""
     view = load_run_view(run, checkpoint)
-    structure = load_structure(run, checkpoint) if run.has_structure(checkpoint) else None
+    structure = load_structure(run, checkpoint) if run.results.has(STRUCTURE, checkpoint) else None
     evidence = load_evidence(run)
     parts, missing = [_describe_run(run, view)], []
     if view.is_analyzed:
@@ -83,38 +83,25 @@ def make_report(run: Run, checkpoint: str) -> str:
     )
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Write the report, whole or not at all; prints one JSON object, or the error with exit code 2."""
-    uri, name, checkpoint, out = arguments
-    try:
-        run = Workspace.open(uri, create=False).open_run(name)
-        text = make_report(run, checkpoint)
-    except UserError as error:
-        sys.stderr.write(f"error: {error.one_line()}\n")
-        return 2
-    path = Path(out)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+def write_report(run: Run, checkpoint: str, path: Path, report: Callable[[int, int], None]) -> int:
+    """Write the report whole or not at all; returns the number of its spans."""
+    text = make_report(run, checkpoint)
+    with whole_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    sys.stdout.write(json.dumps({"rows": run.count_spans(checkpoint)}) + "\n")
-    return 0
+    return run.count_spans(checkpoint)
 
 
 def _describe_run(run: Run, view: RunView) -> str:
     manifest = run.manifest
     model, dataset, sketch = (manifest.get(key) or {} for key in ("model", "dataset", "sketch"))
-    window = manifest.get("window")
-    tier = f"{manifest.get('tier')}" + (f", window {window}" if window not in (None, "") else "")
     kind = f"{model.get('architecture')}, {model.get('n_parameters', 0):,} parameters"
-    store = (manifest.get("imported") or {}).get("format")  # of an imported run nobody saw the model
+    store = (manifest.get("imported") or {}).get("format")  # the model of an imported run is unknown
     facts = {
         "Model": f"{model.get('source')} ({f'gradients imported from {store}' if store else kind})",
         "Checkpoint": f"{view.checkpoint} of {', '.join(run.checkpoints)}",
         "Data": f"{dataset.get('name')}: {len(view.samples):,} samples, {len(view.spans):,} spans",
-        "Gradient": f"tier {tier}; segmenter {manifest.get('segmenter')}; sketch of {sketch.get('width', '?')} numbers",
+        "Gradient": f"{describe_tier(manifest)}; segmenter {manifest.get('segmenter')}; "
+        f"sketch of {sketch.get('width', '?')} numbers",
         "Captured": f"{str(manifest.get('created', ''))[:16].replace('T', ' ')} with GSD {manifest.get('gsd_version')}",
         "Hashes": f"model {str(model.get('hash'))[:12]}, data {str(dataset.get('data_hash'))[:12]}",
     }
@@ -130,7 +117,9 @@ def _show_map(view: RunView) -> list[str]:
         exemplars = [
             view.spans["text"].iloc[view.row_of[s]] for s in cluster["exemplars"] if s in view.row_of
         ]
-        quotes = "".join(f'<div class="q">{_escape(_cut(text))}</div>' for text in exemplars[:3])
+        quotes = "".join(
+            f'<div class="q">{_escape(shorten(str(text), MAX_TEXT))}</div>' for text in exemplars[:3]
+        )
         rows.append([_escape(cluster["label"]), f"{cluster['size']:,}", quotes])
     return [
         "<h2>Map of span-gradient directions</h2>",
@@ -141,7 +130,7 @@ def _show_map(view: RunView) -> list[str]:
 
 
 def _show_twins(view: RunView, structure: Structure) -> list[str]:
-    figure = structure_figures.plot_quadrants(view, structure, compute_reference(structure, "semantic"))
+    figure = twins_figures.plot_quadrants(view, structure, compute_reference(structure, "semantic"))
     questions = view.samples.set_index("sample")["question"].to_dict() if "question" in view.samples else {}
     parts = [
         "<h2>Structural twins</h2>",
@@ -157,11 +146,11 @@ def _show_twins(view: RunView, structure: Structure) -> list[str]:
 
 
 def _tabulate_twins(twins: pd.DataFrame, questions: dict[str, str]) -> str:
-    """The first of them as a table, empty where there are none."""
+    """The first twins as a table, empty where there are none."""
     rows = []
     for twin in twins.head(MAX_ROWS).to_dict("records"):
         pair = "".join(
-            f"<div><b>{_escape(twin[side])}</b><br>{_escape(_cut(questions.get(twin[side], '')))}</div>"
+            f"<div><b>{_escape(twin[side])}</b><br>{_cut(questions.get(twin[side], ''))}</div>"
             for side in "ab"
         )
         numbers = (
@@ -190,7 +179,7 @@ def _show_stresses(structure: Structure) -> list[str]:
     return [
         "<h2>Aligned sequential stresses</h2>",
         _embed(
-            structure_figures.plot_stresses(structure.stresses),
+            stresses_figures.plot_stresses(structure.stresses),
             "Recurring sequences of clusters: samples that have them, against their lift over shuffled order.",
         ),
         _table(("clusters in order", "samples", "lift", "q"), rows, numbers=(1, 2, 3)),
@@ -222,7 +211,7 @@ def _show_evidence(evidence: pd.DataFrame) -> list[str]:
 
 
 def _embed(figure: go.Figure, caption: str) -> str:
-    # WebGL traces compile code while they draw, which the file's policy forbids: points are drawn as SVG.
+    # WebGL traces compile code while they draw, which the file's policy forbids, so points are drawn as SVG.
     figure = go.Figure(
         [
             go.Scatter({key: value for key, value in trace.to_plotly_json().items() if key != "type"})
@@ -240,22 +229,17 @@ def _embed(figure: go.Figure, caption: str) -> str:
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int]) -> str:
-    def cell(tag: str, place: int, text: str) -> str:
-        return f"<{tag}{' class=n' if place in numbers else ''}>{text}</{tag}>"
+    def cell(tag: str, column: int, text: str) -> str:
+        return f"<{tag}{' class=n' if column in numbers else ''}>{text}</{tag}>"
 
-    top = "".join(cell("th", place, _escape(head)) for place, head in enumerate(heads))
+    top = "".join(cell("th", i, _escape(head)) for i, head in enumerate(heads))
     body = "".join(f"<tr>{''.join(cell('td', i, text) for i, text in enumerate(row))}</tr>" for row in rows)
     return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _cut(text: str) -> str:
-    flat = " ".join(str(text).split())
-    return flat if len(flat) <= MAX_TEXT else flat[: MAX_TEXT - 1] + "…"
+def _cut(text: object) -> str:
+    return _escape(shorten(str(text), MAX_TEXT))
 
 
 def _escape(text: object) -> str:
     return html.escape(str(text))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,1 +1,1 @@
-"""What pages show of a chosen span."""
+"""A span, the spans aligned with it, and pinned spans."""

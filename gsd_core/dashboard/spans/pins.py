@@ -1,16 +1,14 @@
-"""Pinned spans: kept while one walks from page to page, compared with one another, and taken away as a file. Beside
-them those that were looked at last.
+"""Pinned spans, which stay at hand on every page, and the spans viewed last.
 
-read_pins        the pinned spans of the chosen run
-toggle_pin       pin a span, or let it go
-show_pin         the button beside a span
-note_span        remember that a span was looked at
-read_recent      the spans looked at last
-show_pins        the button on top of every page, with all pinned and recent spans behind it
-compute_pin_table  what the file holds
+read_pins          the pinned spans
+toggle_pin         pin or unpin a span
+show_pin           the button beside a span
+note_span          remember that a span was viewed
+read_recent        the spans viewed last
+show_pins          the button at the top of every page that opens both lists
+compute_pin_table  the pinned spans as a table to save
 
-Pins are in the address, so a copied link carries them. What was looked at is nobody else's business: it stays in the
-session.
+Pins are in the address, so a copied link holds them. The spans viewed last are private: they stay in the session.
 """
 
 from __future__ import annotations
@@ -21,16 +19,17 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from gsd_core.dashboard.alignment.alignment_figures import plot_matrix
-from gsd_core.dashboard.drawing.charts import show_chart
-from gsd_core.dashboard.drawing.downloads import compute_csv
-from gsd_core.dashboard.drawing.figure_tables import make_matrix_table
-from gsd_core.dashboard.frame import session, snippets
-from gsd_core.dashboard.frame.address import SEPARATOR, address_of, read_address, write_address
-from gsd_core.dashboard.frame.session import Chosen, escape
+from gsd_core.dashboard.frame import run_cache, snippets
+from gsd_core.dashboard.frame.address import PAGES, SEPARATOR, read_address, write_address
+from gsd_core.dashboard.frame.charts import show_chart
+from gsd_core.dashboard.frame.downloads import compute_csv
+from gsd_core.dashboard.frame.page_text import escape
+from gsd_core.dashboard.frame.run_cache import Chosen
+from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.dashboard.reading.run_view import RunView
+from gsd_core.dashboard.spans.span_figures import make_matrix_table, plot_matrix
 
-MOST_PINS = 24  # an address stays short enough to be sent
+MOST_PINS = 24  # keeps the address short enough to send
 MOST_RECENT = 12
 _ADDRESS = "pins"
 _RECENT = "gsd_recent"  # run → span ids
@@ -45,7 +44,7 @@ def read_pins(view: RunView | None = None) -> list[str]:
 
 
 def toggle_pin(span: str) -> bool:
-    """Pin ``span`` or let it go; False where there is no room for another."""
+    """Pin or unpin ``span``; False where ``MOST_PINS`` are pinned already."""
     pins = read_pins()
     if span in pins:
         pins.remove(span)
@@ -60,73 +59,73 @@ def toggle_pin(span: str) -> bool:
 def _toggle_listed(span: str) -> None:
     """Callback of the lists: the dialog stays open."""
     if not toggle_pin(span):
-        st.toast(f"{MOST_PINS} spans are pinned already: let one go first.", icon=":material/push_pin:")
+        st.toast(f"{MOST_PINS} spans are pinned already: unpin one first.", icon=":material/push_pin:")
 
 
 def _toggle(span: str, fragment: str) -> None:
-    """Callback: only the span's panel and the button on top are drawn again."""
+    """Callback: only the span's panel and the button at the top are drawn again."""
     _toggle_listed(span)
     st.rerun([_TOP, fragment])
 
 
 def show_pin(span: str, fragment: str) -> None:
-    """A button that pins a span; ``fragment`` is the key of the fragment that it stands in."""
+    """A button that pins a span; ``fragment`` is the key of the fragment around it."""
     is_pinned = span in read_pins()
     st.button(
         "Pinned" if is_pinned else "Pin",
         key=f"pin_{fragment}",
         icon=":material/keep:" if is_pinned else ":material/push_pin:",
         type="tertiary",
-        help="Keep this span at hand on every page, to compare and to export it. A copied link carries the pins.",
+        help="Keep this span on every page, to compare and export it. A copied link holds the pins.",
         on_click=_toggle,
         args=(span, fragment),
     )
 
 
 def note_span(run: str, span: str) -> None:
-    """Remember for this session that ``span`` was looked at."""
+    """Remember for this session that ``span`` was viewed."""
     recent = st.session_state.setdefault(_RECENT, {})
     others = [each for each in recent.get(run, []) if each != span]
     recent[run] = [span, *others][:MOST_RECENT]
 
 
 def read_recent(view: RunView) -> list[str]:
-    """Ids of the spans of this run that were looked at in this session, the latest first."""
+    """Ids of the spans of this run that were viewed in this session, the latest first."""
     return [span for span in st.session_state.get(_RECENT, {}).get(view.name, []) if span in view.row_of]
 
 
 @st.fragment(key=_TOP)
 def show_pins(chosen: Chosen) -> None:
-    """A button with the number of pinned spans; behind it these and the recent ones."""
+    """A button with the number of pinned spans; it opens the pinned and the recent ones."""
     # Without a pin the run need not be read.
-    pins = read_pins(session.get_view(chosen)) if read_address(_ADDRESS) else []
+    pins = read_pins(run_cache.get_view(chosen)) if read_address(_ADDRESS) else []
     label, icon = (f"Pinned ({len(pins)})", ":material/keep:") if pins else ("Recent", ":material/history:")
-    if st.button(label, key="pins_open", icon=icon, help="Pinned spans, and those looked at last"):
+    if st.button(label, key="pins_open", icon=icon, help="Pinned spans, and those viewed last"):
         _show_dialog(chosen)
 
 
 @st.dialog("Pinned and recent spans", width="medium", icon=":material/keep:")
 def _show_dialog(chosen: Chosen) -> None:
-    view = session.get_view(chosen)
+    view = run_cache.get_view(chosen)
     pins = read_pins(view)
     if pins:
         _show_pinned(chosen, view, pins)
     recent = [span for span in read_recent(view) if span not in pins]
     if recent:
-        st.markdown("##### Looked at last")
+        st.markdown("##### Viewed last")
         for number, span in enumerate(recent, 1):
             _show_listed(chosen, view, span, "", f"repin_{number}")
     if not pins and not recent:
-        st.caption("Nothing is pinned. Spans that you look at are listed here, to go back to and to pin.")
+        st.caption("Nothing is pinned. The spans that you view are listed here.")
 
 
 def _show_pinned(chosen: Chosen, view: RunView, pins: list[str]) -> None:
-    """How alike the pinned spans are, which these are, and files of them."""
+    """The pinned spans: their cosines, a list, and files."""
     if len(pins) > 1:
         rows = [view.row_of[span] for span in pins]
-        matrix = session.get_directions(chosen).matrix
+        matrix = run_cache.get_directions(chosen).rows
         cosines = np.asarray(matrix[rows] @ matrix[rows].T)
-        texts = [session.shorten(str(text).strip(), 60) for text in view.spans["text"].iloc[rows]]
+        texts = [shorten(str(text).strip(), 60) for text in view.spans["text"].iloc[rows]]
         show_chart(
             plot_matrix(cosines, texts),
             key="pins_matrix",
@@ -134,7 +133,7 @@ def _show_pinned(chosen: Chosen, view: RunView, pins: list[str]) -> None:
             name=f"{view.name} {view.checkpoint} pins",
             table=partial(make_matrix_table, cosines, pins),
         )
-        st.caption("Cosines of centred directions. Numbers are those of the list below.")
+        st.caption("Cosines of centred directions, numbered as in the list below.")
     for number, span in enumerate(pins, 1):
         _show_listed(chosen, view, span, f"{number} · ", f"unpin_{number}")
     table = compute_pin_table(view, pins)
@@ -152,7 +151,7 @@ def _show_pinned(chosen: Chosen, view: RunView, pins: list[str]) -> None:
 
 
 def _show_listed(chosen: Chosen, view: RunView, span: str, head: str, key: str) -> None:
-    """A span of a list: its text after ``head``, links to it, and a button that pins it or lets it go."""
+    """A span of a list: its text after ``head``, links to it, and a button that pins or unpins it."""
     row = view.spans.iloc[view.row_of[span]]
     is_pinned = span in read_pins()
     with st.container(border=True, gap="xsmall"):
@@ -160,21 +159,17 @@ def _show_listed(chosen: Chosen, view: RunView, span: str, head: str, key: str) 
             snippets.make_quote(head + str(row["text"]).strip(), view.mark(int(row["cluster"])).color)
         )
         with st.container(horizontal=True, vertical_alignment="center"):
-            in_trace = f"In its trace: {escape(session.shorten(str(row['sample']), 34))}"
+            in_trace = f"In its trace: {escape(shorten(str(row['sample']), 34))}"
             for page, label in (("trace", in_trace), ("map", "On the map")):
                 st.page_link(
-                    session.PAGES[page],
+                    PAGES[page],
                     label=label,
-                    query_params=address_of(
-                        run=chosen.info.name,
-                        checkpoint=chosen.checkpoint,
-                        sample=str(row["sample"]),
-                        span=span,
-                        pins=read_address(_ADDRESS),
+                    query_params=chosen.address(
+                        sample=str(row["sample"]), span=span, pins=read_address(_ADDRESS)
                     ),
                 )
             st.button(
-                "Let go" if is_pinned else "Pin",
+                "Unpin" if is_pinned else "Pin",
                 key=key,
                 icon=":material/keep_off:" if is_pinned else ":material/push_pin:",
                 type="tertiary",

@@ -1,6 +1,6 @@
-"""The stresses page: sequences of clusters that recur across samples, and every place where one occurs.
+"""The stresses page: sequences of clusters that recur across samples.
 
-show_stresses   plot and list of the patterns; below, the chosen one's occurrences in aligned rows
+show_stresses   plot and list of the patterns; below, occurrences of the chosen one in aligned rows
 """
 
 from __future__ import annotations
@@ -11,33 +11,29 @@ import math
 import pandas as pd
 import streamlit as st
 
-from gsd_core.dashboard.alignment.alignment_view import open_structure
 from gsd_core.dashboard.components.rings import plot_rings
-from gsd_core.dashboard.drawing import structure_figures
-from gsd_core.dashboard.drawing.charts import show_chart
-from gsd_core.dashboard.frame import session, snippets
+from gsd_core.dashboard.frame import run_cache, snippets
 from gsd_core.dashboard.frame.address import read_address, write_address
-from gsd_core.dashboard.frame.session import Chosen, escape
+from gsd_core.dashboard.frame.charts import selected_rows, show_chart
+from gsd_core.dashboard.frame.page_text import escape
+from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.frame.snippets import Number
-from gsd_core.dashboard.map import map_figures
+from gsd_core.dashboard.jobs.analysis_offer import open_structure
+from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.dashboard.reading.run_view import RunView
-from gsd_core.dashboard.reading.structure_queries import (
-    SIGNIFICANT,
-    Structure,
-    find_stress,
-    name_pattern,
-)
-from gsd_core.dashboard.spans import span_panel
+from gsd_core.dashboard.reading.structure_queries import SIGNIFICANT, Structure, find_stress, name_pattern
+from gsd_core.dashboard.spans.span_links import link_to_trace
+from gsd_core.dashboard.stresses import stresses_figures
 
 HEIGHT = 430
 SHOWN = (8, 25, 100)
 CELL_CHARACTERS = 160
 _PLOT = "stresses_plot"
-_CLICKS = "stresses_clicks"  # a click in the plot makes the list anew, with the row that was clicked
+_CLICKS = "stresses_clicks"  # a click in the plot makes a new list with the clicked row
 
 
 def _open_stress(structure: Structure, row: int, fragments: list[str]) -> None:
-    """Callback's end: choose a pattern; the figure stays as it is."""
+    """End of a callback: choose a pattern; the figure stays as it is."""
     if 0 <= row < len(structure.stresses):
         write_address("stress", name_pattern(structure.stresses["pattern"].iloc[row]))
     st.rerun(fragments)
@@ -45,7 +41,7 @@ def _open_stress(structure: Structure, row: int, fragments: list[str]) -> None:
 
 def _clicked(structure: Structure) -> None:
     """Callback: a pattern was clicked in the plot."""
-    rows = map_figures.selected_rows(st.session_state.get(_PLOT))
+    rows = selected_rows(st.session_state.get(_PLOT))
     if rows:
         st.session_state[_CLICKS] = st.session_state.get(_CLICKS, 0) + 1
         _open_stress(structure, rows[0], ["stresses_list", "stresses_rows"])
@@ -60,11 +56,11 @@ def _picked(structure: Structure, key: str) -> None:
 
 @st.fragment(key="stresses_list")
 def _show_list(chosen: Chosen) -> None:
-    view, structure = session.get_view(chosen), session.get_structure(chosen)
-    if structure is None:  # analysed anew meanwhile
+    view, structure = run_cache.get_view(chosen), run_cache.get_structure(chosen)
+    if structure is None:  # the run is being analysed again
         return
     stresses = structure.stresses
-    # Number and first word: a row shows a whole pattern.
+    # Number and first word, so that a row shows the whole pattern.
     names = {
         int(cluster): f"{cluster} {str(label).split(' · ')[0]}"
         for cluster, label in zip(view.clusters["cluster"], view.clusters["label"], strict=True)
@@ -102,13 +98,13 @@ def _show_list(chosen: Chosen) -> None:
 
 
 def _pale(color: str) -> str:
-    """A colour light enough for dark letters on it."""
+    """A colour light enough for dark text on it."""
     parts = (int(color[at : at + 2], 16) for at in (1, 3, 5))
     return "#" + "".join(f"{round(0.4 * part + 0.6 * 255):02x}" for part in parts)
 
 
 def _cell(text: str, color: str) -> str:
-    short = html.escape(session.shorten(text, CELL_CHARACTERS))
+    short = html.escape(shorten(text, CELL_CHARACTERS))
     return (
         f'<div title="{html.escape(text)}" style="border-left:3px solid {color};background:{color}1c;'
         "border-radius:.3rem;padding:.25rem .55rem;font-size:.88rem;line-height:1.4;min-width:0;"
@@ -118,7 +114,7 @@ def _cell(text: str, color: str) -> str:
 
 
 def _show_grid(cells: list[str]) -> None:
-    """Cells side by side, as wide as those of every other row."""
+    """Cells side by side, as wide as those of the other rows."""
     st.html(
         '<div style="display:grid;gap:.5rem;align-items:stretch;'
         f'grid-template-columns:repeat({len(cells)},minmax(0,1fr))">{"".join(cells)}</div>'
@@ -128,18 +124,18 @@ def _show_grid(cells: list[str]) -> None:
 def _show_occurrences(
     chosen: Chosen, view: RunView, found: pd.DataFrame, pattern: list[int], top: int
 ) -> None:
-    """One row a sample: a link into its trace, and the pattern's spans in columns."""
+    """One row a sample: a link to its trace, and the spans of the pattern in columns."""
     head = st.columns([2, 9], vertical_alignment="center")
     head[0].markdown("**Sample**")
     with head[1]:
-        _show_grid([_head(view, place, cluster) for place, cluster in enumerate(pattern)])
+        _show_grid([_head(view, step, cluster) for step, cluster in enumerate(pattern)])
     for row in found.head(top).itertuples():
         spans = view.spans.iloc[list(row.rows)]
         left, right = st.columns([2, 9], vertical_alignment="center")
         with left:
             more = f" · {row.n}×" if row.n > 1 else ""
-            name = escape(session.shorten(str(row.sample), 22)) + more
-            span_panel.link_to_trace(chosen, str(row.sample), str(spans["span"].iloc[0]), name)
+            name = escape(shorten(str(row.sample), 22)) + more
+            link_to_trace(chosen, str(row.sample), str(spans["span"].iloc[0]), name)
         with right:
             _show_grid(
                 [
@@ -151,10 +147,10 @@ def _show_occurrences(
             )
 
 
-def _head(view: RunView, place: int, cluster: int) -> str:
+def _head(view: RunView, step: int, cluster: int) -> str:
     mark = view.mark(cluster)
     glyph = snippets.GLYPHS.get(mark.symbol, "●")
-    arrow = "→ " if place else ""
+    arrow = "→ " if step else ""
     return (
         '<div style="font-size:.85rem;font-weight:600;overflow-wrap:anywhere">'
         f'<span style="opacity:.5">{arrow}</span><span style="color:{mark.color}" aria-hidden="true">{glyph}</span> '
@@ -164,57 +160,40 @@ def _head(view: RunView, place: int, cluster: int) -> str:
 
 @st.fragment(key="stresses_rows")
 def _show_chosen(chosen: Chosen) -> None:
-    view, structure = session.get_view(chosen), session.get_structure(chosen)
+    view, structure = run_cache.get_view(chosen), run_cache.get_structure(chosen)
     if structure is None:
         return
     stress = structure.stresses.iloc[find_stress(structure, read_address("stress"))]
     pattern = [int(cluster) for cluster in stress["pattern"]]
-    found = session.get_occurrences(chosen, int(stress["stress"]))
+    found = run_cache.get_occurrences(chosen, int(stress["stress"]))
     lift = float(stress["lift"])
-    # The overlay counts as the axis does, which is in powers of ten.
+    # The axis of the plot is in powers of ten.
     ring = [(float(stress["support"]), math.log10(lift))] if 0 < lift < math.inf else []
     plot_rings(_PLOT, ring, key="stresses_ring")
     names = [view.cluster_name(cluster) or str(cluster) for cluster in pattern]
     st.markdown(f"#### Pattern {escape(' → '.join(name.split(' · ')[0] for name in names))}")
     snippets.show(
         snippets.make_chips(
-            *(
-                (view.mark(cluster), session.shorten(name, 36))
-                for cluster, name in zip(pattern, names, strict=True)
-            )
+            *((view.mark(cluster), shorten(name, 36)) for cluster, name in zip(pattern, names, strict=True))
         )
     )
     n_samples = view.row_of.n_samples
-    snippets.show(
-        snippets.make_numbers(
-            [
-                Number(
-                    "support",
-                    f"{stress['support']:,} of {n_samples:,} samples",
-                    "Samples that hold the pattern.",
-                ),
-                Number(
-                    "occurrences",
-                    f"{stress['n_occurrences']:,}",
-                    "All places, several in one sample counted.",
-                ),
-                Number("lift", f"{lift:.2f}", "Support over what shuffled span order within traces gives."),
-                Number(
-                    "p",
-                    f"{stress['p_value']:.2g}",
-                    "Against the same clusters in shuffled order within traces.",
-                ),
-                Number("q", f"{stress['q_value']:.2g}", "Benjamini–Hochberg over all counted patterns."),
-            ]
-        )
+    snippets.show_numbers(
+        Number(
+            "support", f"{stress['support']:,} of {n_samples:,} samples", "Samples that hold the pattern."
+        ),
+        Number("occurrences", f"{stress['n_occurrences']:,}", "All occurrences, also several in one sample."),
+        Number("lift", f"{lift:.2f}", "Support over the support in shuffled span order within traces."),
+        Number("p", f"{stress['p_value']:.2g}", "Against the same clusters in shuffled order within traces."),
+        Number("q", f"{stress['q_value']:.2g}", "Benjamini–Hochberg over all counted patterns."),
     )
     top = st.segmented_control(
         "Rows", SHOWN, default=SHOWN[0], key="stresses_top", label_visibility="collapsed"
     )
     _show_occurrences(chosen, view, found, pattern, int(top or SHOWN[0]))
     st.caption(
-        f"{min(int(top or SHOWN[0]), len(found)):,} of {len(found):,} samples, each with its first occurrence. The "
-        "number before a text is the span's place in its trace; a gap of one span may lie between two columns."
+        f"{min(int(top or SHOWN[0]), len(found)):,} of {len(found):,} samples, each with its first occurrence; numbers "
+        "count the spans of a trace. One span may lie between two columns."
     )
 
 
@@ -225,19 +204,17 @@ def show_stresses(chosen: Chosen) -> None:
         return
     if structure.stresses.empty:
         st.info(
-            "No sequence of clusters recurs often enough. It takes clusters and several samples that share them: more "
-            "samples usually help.",
-            icon=":material/info:",
+            "No sequence of clusters recurs often enough. More samples usually help.", icon=":material/info:"
         )
         return
     left, right = st.columns([10, 10], gap="large")
     with left:
         show_chart(
-            structure_figures.plot_stresses(structure.stresses, HEIGHT),
+            stresses_figures.plot_stresses(structure.stresses, HEIGHT),
             key=_PLOT,
             alt=f"{len(structure.stresses)} patterns by support and lift",
             name=f"{chosen.info.name} {chosen.checkpoint} stresses",
-            table=lambda: structure_figures.keep_drawn(structure.stresses),
+            table=lambda: stresses_figures.keep_drawn(structure.stresses),
             on_select=lambda: _clicked(structure),
             has_tools=True,
         )
@@ -246,13 +223,13 @@ def show_stresses(chosen: Chosen) -> None:
         st.markdown(f"**{n_significant:,} of {len(structure.stresses):,} patterns** with q < {SIGNIFICANT}")
         _show_list(chosen)
     st.caption(
-        "A stress is a sequence of clusters that traces of several samples go through in this order. Lift compares "
-        "with the same clusters in shuffled order (dashed: as often as by chance); size: length. It correlates with "
-        "shared structure; it explains nothing."
+        "A stress is a sequence of clusters that recurs in traces of several samples; size shows its length. Lift "
+        "compares its support with shuffled order (dashed: as often as by chance).",
+        help="It correlates with shared structure; it explains nothing.",
     )
     if not n_significant:
         st.info(
-            "No pattern recurs beyond what shuffled span order gives (q): these are candidates, not findings.",
+            "No pattern recurs more often than in shuffled span order (q): these are candidates, not findings.",
             icon=":material/info:",
         )
     _show_chosen(chosen)

@@ -1,15 +1,16 @@
-"""Figures of the timeline page.
+"""Figures of the timeline page, and the table of one span.
 
-plot_curves       every measure over training as a small picture of its own, with bands and chance
+plot_curves       measures over training, one small figure each, with bands and chance
 plot_moment       the aligned map of one checkpoint
-plot_drift        how far spans turned between checkpoints, as histograms
-plot_span         one span's own drift over training
+plot_drift        drift of all spans at one checkpoint, as a histogram
+plot_span         drift of one span over training
+make_span_table   the same drift as a table to save
+ALIGNMENT         the measure of alignment within clusters
 DEFAULT_MEASURES  the measures shown first
 """
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,8 +19,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from gsd_core.dashboard.drawing.colors import ACCENT, NOISE, NOISE_MARK, PALETTE, Mark
-from gsd_core.dashboard.drawing.plot_text import keep_apart, name_in_plot, plain, shorten
+from gsd_core.dashboard.look.colors import ACCENT, NOISE, NOISE_MARK, PALETTE, Mark, choose_ink
+from gsd_core.dashboard.look.figure_frame import wrap_text
+from gsd_core.dashboard.look.plot_text import keep_apart, name_in_plot, plain, shorten
 
 COLUMNS = 4
 CELL_HEIGHT, GAP = 190, 62  # pixels
@@ -38,8 +40,8 @@ def plot_curves(
 ) -> go.Figure:
     """Small multiples, one a measure: value, 95 % band, chance dotted; ``at`` is marked by a line.
 
-    ``curves`` is the stored table, ``ticks`` names each checkpoint, in training order. They are drawn at equal
-    distances, for runs save often at first and rarely later.
+    ``curves`` is the stored table, ``ticks`` names each checkpoint, in training order. Checkpoints are drawn at equal
+    distances, because runs save often at first and rarely later.
     """
     order = list(ticks)
     n_rows = max(1, -(-len(measures) // COLUMNS))
@@ -51,14 +53,14 @@ def plot_curves(
         vertical_spacing=GAP / height,
         horizontal_spacing=0.05,
     )
-    for place, name in enumerate(measures):
-        row, column = place // COLUMNS + 1, place % COLUMNS + 1
+    for number, name in enumerate(measures):
+        row, column = number // COLUMNS + 1, number % COLUMNS + 1
         where = {"row": row, "col": column}
         part = _in_order(curves, name, order)
         color = PALETTE[_hue(name)]
         figure.add_traces(_band(part, color), rows=row, cols=column)
         chance = part
-        if name.startswith("alignment within"):  # other pairs are what a pair of one group is held against
+        if name.startswith("alignment within"):  # compared with pairs of different groups
             across = _in_order(curves, ACROSS, order)
             chance = across.assign(chance=across["value"])
         if chance["chance"].notna().any():
@@ -102,7 +104,7 @@ def plot_curves(
 
 
 def plot_moment(
-    places: pd.DataFrame,
+    points: pd.DataFrame,
     marks: Mapping[int, Mark],
     names: Mapping[int, str],
     extent: tuple[list[float], list[float]],
@@ -112,14 +114,14 @@ def plot_moment(
     is_dark: bool = False,
     height: int = 560,
 ) -> go.Figure:
-    """Spans of one checkpoint where the aligned layout puts them, coloured by their cluster at the reference.
+    """Spans of one checkpoint on the aligned layout, coloured by their cluster at the reference checkpoint.
 
-    ``places`` has ``span, x, y, cluster, text`` and the index that a click gives back; ``extent`` is the range of x and
-    of y, the same at every checkpoint. ``trail`` is the chosen span's way: ``x, y`` in order.
+    ``points`` as from ``find_coordinates``; ``extent`` is the range of x and of y, the same at every checkpoint;
+    ``trail`` are the coordinates ``x, y`` of the chosen span in training order.
     """
     figure = go.Figure()
-    for cluster in sorted(places["cluster"].unique()):
-        part = places[places["cluster"] == cluster]
+    for cluster in sorted(points["cluster"].unique()):
+        part = points[points["cluster"] == cluster]
         is_noise = cluster < 0
         mark = marks.get(int(cluster), NOISE_MARK)
         name = names.get(int(cluster)) or "noise"
@@ -136,7 +138,7 @@ def plot_moment(
                 "opacity": 0.35 if is_noise else 0.85,
             },
             hoverinfo="text",
-            hovertext=[f"<b>{plain(name)}</b><br>{_wrap(text)}" for text in part["text"].map(str)],
+            hovertext=[f"<b>{plain(name)}</b><br>{wrap_text(text, 3, 48)}" for text in part["text"].map(str)],
             selected={"marker": {"opacity": 1.0}},
             unselected={"marker": {"opacity": 0.35 if is_noise else 0.85}},
             showlegend=False,
@@ -150,7 +152,7 @@ def plot_moment(
             hoverinfo="skip",
             showlegend=False,
         )
-    here = places[places["span"] == chosen]
+    here = points[points["span"] == chosen]
     if len(here):
         figure.add_scatter(
             x=here["x"],
@@ -169,14 +171,14 @@ def plot_moment(
         hovermode="closest",
         hoverlabel={"namelength": -1, "align": "left"},
         clickmode="event+select",
-        uirevision="timeline",  # zoom stays from checkpoint to checkpoint
-        annotations=_name_clusters(places, names, is_dark),
+        uirevision="timeline",  # the zoom stays when the checkpoint changes
+        annotations=_name_clusters(points, names, is_dark),
     )
     return figure
 
 
 def plot_drift(drift: pd.DataFrame, column: str, at: str, chance: float) -> go.Figure:
-    """Cosines of the spans with themselves at the checkpoint ``column`` names, as ``at`` sees it; chance dotted."""
+    """Cosines of all spans at checkpoint ``at`` with themselves earlier, from ``column``; chance dotted."""
     values = drift.loc[drift["checkpoint"] == at, column].dropna()
     figure = go.Figure()
     figure.add_histogram(
@@ -199,10 +201,10 @@ def plot_drift(drift: pd.DataFrame, column: str, at: str, chance: float) -> go.F
 
 
 def plot_span(own: pd.DataFrame, everyone: pd.DataFrame, ticks: Sequence[str]) -> go.Figure:
-    """One span's cosine to its former self (``own``: ``at, to_previous, to_first``) over the median of all spans."""
+    """One span's cosine with itself earlier (``own``: ``at, to_previous, to_first``), and the median of all spans."""
     figure = go.Figure()
-    for place, (column, name) in enumerate((("to_previous", "to previous"), ("to_first", "to first"))):
-        color = PALETTE[(0, 5)[place]]
+    for number, (column, name) in enumerate((("to_previous", "to previous"), ("to_first", "to first"))):
+        color = PALETTE[(0, 5)[number]]
         for rows, dash, width, title in (
             (everyone, "dot", 1.5, f"{name}, median"),
             (own, "solid", 2.5, name),
@@ -214,7 +216,7 @@ def plot_span(own: pd.DataFrame, everyone: pd.DataFrame, ticks: Sequence[str]) -
                 mode="lines+markers",
                 name=title,
                 line={"color": color, "dash": dash, "width": width},
-                marker={"size": 7 if dash == "solid" else 4, "symbol": ("circle", "diamond")[place]},
+                marker={"size": 7 if dash == "solid" else 4, "symbol": ("circle", "diamond")[number]},
                 hovertemplate="%{y:.3f}<extra>" + title + "</extra>",
             )
     figure.update_xaxes(
@@ -231,7 +233,7 @@ def plot_span(own: pd.DataFrame, everyone: pd.DataFrame, ticks: Sequence[str]) -
 
 
 def _in_order(curves: pd.DataFrame, measure: str, order: Sequence[str]) -> pd.DataFrame:
-    """Rows of one measure in training order, with ``at``, the checkpoint's place."""
+    """Rows of one measure in training order, with the checkpoint's number ``at``."""
     part = curves[curves["measure"] == measure]
     part = part.assign(at=[order.index(each) for each in part["checkpoint"]])
     return part.sort_values("at")
@@ -254,22 +256,24 @@ def _band(part: pd.DataFrame, color: str) -> list[go.Scatter]:
 
 
 def _hue(measure: str) -> int:
-    """Which colour a kind of measure has."""
+    """Index in the palette of a measure's kind."""
     kinds = ("alignment", "purity", "cluster agreement", "cosine")
-    return next((place for place, kind in enumerate(kinds) if measure.startswith(kind)), 6)
+    return next((number for number, kind in enumerate(kinds) if measure.startswith(kind)), 6)
 
 
-def _name_clusters(places: pd.DataFrame, names: Mapping[int, str], is_dark: bool) -> list[dict[str, Any]]:
-    """The biggest clusters named at the median of their points."""
-    ink, paper = ("#F3F4F6", "rgba(17,20,28,0.72)") if is_dark else ("#1F2937", "rgba(255,255,255,0.78)")
-    sizes = places.loc[places["cluster"] >= 0, "cluster"].value_counts()
+def _name_clusters(points: pd.DataFrame, names: Mapping[int, str], is_dark: bool) -> list[dict[str, Any]]:
+    """Names of the biggest clusters at the medians of their points."""
+    ink, paper = choose_ink(is_dark)
+    sizes = points.loc[points["cluster"] >= 0, "cluster"].value_counts()
     notes: list[dict[str, Any]] = []
     for cluster in sizes.index[: 4 * MAX_NAMED]:
-        part = places[places["cluster"] == cluster]
+        part = points[points["cluster"] == cluster]
         words = names.get(int(cluster), "").partition(" · ")[2]
         notes.append(name_in_plot(part, shorten(words, 24), ink, paper, yshift=15))
-    return keep_apart(notes, places, *LABEL_AREA, MAX_NAMED)
+    return keep_apart(notes, points, *LABEL_AREA, MAX_NAMED)
 
 
-def _wrap(text: str) -> str:
-    return "<br>".join(map(plain, textwrap.wrap(text, 48, max_lines=3, placeholder=" …")))
+def make_span_table(own: pd.DataFrame, everyone: pd.DataFrame) -> pd.DataFrame:
+    """``of, checkpoint, to_previous, to_first``: cosines of the span ``own`` with itself, then the median of all."""
+    columns = ["of", "checkpoint", "to_previous", "to_first"]
+    return pd.concat([own.assign(of=own["span"]), everyone.assign(of="median of all spans")])[columns]

@@ -1,9 +1,9 @@
-"""What ``gsd timeline`` stored of a run, ready to draw.
+"""The timeline of a run, as ``gsd timeline`` stored it.
 
 Timeline              its tables
-load_timeline         read them
+load_timeline         read a Timeline
 list_label_measures   measures of the labels that were followed
-find_places           where the spans lie on the map of one moment
+find_coordinates      where the spans lie on the map of one checkpoint
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from typing import Any
 import pandas as pd
 
 from gsd_core.dashboard.reading.run_view import RunView
-from gsd_core.store import TIMELINE, Run
+from gsd_core.methods.timeline_method import TIMELINE
+from gsd_core.store import Run
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """Stored tables (see ``gsd_core.analysis.timeline``) and ``ticks``: checkpoint → its name on an axis, in order."""
+    """Stored tables (see ``gsd_core.analysis.timeline``); ``ticks``: checkpoint → its name on an axis, in order."""
 
     info: dict[str, Any]
     curves: pd.DataFrame
@@ -29,25 +30,23 @@ class Timeline:
 
 
 def load_timeline(run: Run) -> Timeline:
-    """Read the timeline of a run. Raises ``UserError`` where there is none."""
-    info = run.structure_info(TIMELINE)
-    tables = {name: run.read_structure(TIMELINE, name) for name in ("curves", "drift", "layouts")}
+    """Read the timeline of a run. ``UserError`` where there is none."""
+    info = run.results.info(TIMELINE)
+    tables = {name: run.results.read(TIMELINE, name) for name in ("curves", "drift", "layouts")}
     steps = tables["curves"].drop_duplicates("checkpoint").set_index("checkpoint")["step"]
-    has_tick = (
-        set(steps.index) if info["has_steps"] else set()
-    )  # a checkpoint of which nothing is known has none
-    ticks = {each: f"{int(steps[each]):,}" if each in has_tick else each for each in info["checkpoints"]}
+    known = set(steps.index) if info["has_steps"] else set()  # a checkpoint without curves has no step
+    ticks = {each: f"{int(steps[each]):,}" if each in known else each for each in info["checkpoints"]}
     return Timeline(info, **tables, ticks=ticks)
 
 
 def list_label_measures(timeline: Timeline, head: str) -> list[str]:
-    """Measures of the followed labels that are called ``head`` and the label."""
+    """Measures named ``head`` plus a label, for the labels that were followed."""
     known = set(timeline.curves["measure"])
     return [f"{head}{label}" for label in timeline.info["labels"] if f"{head}{label}" in known]
 
 
-def find_places(timeline: Timeline, view: RunView, at: str) -> pd.DataFrame:
-    """Spans of one moment's map; the index is their row in ``view.spans``."""
+def find_coordinates(timeline: Timeline, view: RunView, at: str) -> pd.DataFrame:
+    """``span, x, y, cluster, text`` on one checkpoint's map; the index is the row in ``view.spans``."""
     here = timeline.layouts[timeline.layouts["checkpoint"] == at]
     here = here[here["span"].isin(view.row_of)]
     rows = [view.row_of[span] for span in here["span"]]

@@ -1,4 +1,4 @@
-"""The timeline page: curves over training, one map a checkpoint with the same span at the same place, who turned.
+"""The timeline page: measures over training, an aligned map of each checkpoint, and the drift of the spans.
 
 show_timeline       the page of a run
 describe_emergence  where alignment is highest, in words
@@ -12,37 +12,38 @@ from functools import partial
 import numpy as np
 import streamlit as st
 
-from gsd_core.dashboard.drawing.charts import show_chart
-from gsd_core.dashboard.drawing.figure_tables import make_span_table
-from gsd_core.dashboard.frame import session
-from gsd_core.dashboard.frame.address import address_of, pick_many, read_address, write_address
-from gsd_core.dashboard.frame.session import Chosen, escape
+from gsd_core.dashboard.frame import run_cache, workspaces
+from gsd_core.dashboard.frame.address import PAGES, address_of, pick_many, read_address, write_address
+from gsd_core.dashboard.frame.charts import selected_rows, show_chart
+from gsd_core.dashboard.frame.page_text import escape
+from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.jobs import job_view
-from gsd_core.dashboard.jobs.commands import analyze_commands, base_command
-from gsd_core.dashboard.map import map_figures
+from gsd_core.dashboard.jobs.job_steps import Step
+from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.dashboard.reading.run_view import RunView
 from gsd_core.dashboard.spans import pins
 from gsd_core.dashboard.timeline import timeline_figures
 from gsd_core.dashboard.timeline.timeline_queries import (
     Timeline,
-    find_places,
+    find_coordinates,
     list_label_measures,
     load_timeline,
 )
-from gsd_core.store import TIMELINE
+from gsd_core.methods.analyze_method import MAP, AnalyzeOptions
+from gsd_core.methods.timeline_method import TIMELINE, TimelineOptions
 
 HEIGHT = 600
-SHOWN = 8  # two rows of pictures
+SHOWN = 8  # two rows of small figures
 _CHART, _SLIDER = "timeline_chart", "timeline_step"
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the timeline …")
 def _timeline(uri: str, name: str, stamp: str) -> Timeline:
-    return load_timeline(session.open_workspace().open_run(name))
+    return load_timeline(workspaces.open_workspace().open_run(name))
 
 
 def describe_emergence(timeline: Timeline) -> str:
-    """Where alignment is highest, as Markdown: inside a label's values where there is one, else inside clusters."""
+    """Where alignment is highest, as Markdown: within the values of a label, else within clusters."""
     measure = next(iter(list_label_measures(timeline, "alignment within ")), timeline_figures.ALIGNMENT)
     rows = timeline.curves[timeline.curves["measure"] == measure].set_index("checkpoint")
     if rows.empty:
@@ -64,14 +65,14 @@ def describe_emergence(timeline: Timeline) -> str:
 
 def show_timeline(chosen: Chosen) -> None:
     """Curves, slider, map and drift; or how to get them."""
-    run = session.open_workspace().open_run(chosen.info.name)
-    if not run.has_structure(TIMELINE):
+    run = workspaces.open_workspace().open_run(chosen.info.name)
+    if not run.results.has(TIMELINE):
         _show_missing(chosen)
         return
-    stamp = json.dumps(run.structure_info(TIMELINE), sort_keys=True, default=str)
-    timeline = _timeline(session.workspace_uri(), chosen.info.name, stamp)
+    stamp = json.dumps(run.results.info(TIMELINE), sort_keys=True, default=str)
+    timeline = _timeline(workspaces.workspace_uri(), chosen.info.name, stamp)
     reference = str(timeline.info["reference"])
-    view = session.get_view(Chosen(chosen.info, reference))
+    view = run_cache.get_view(Chosen(chosen.info, reference))
     order = list(timeline.ticks)
     at = chosen.checkpoint if chosen.checkpoint in order else reference
     _show_curves(chosen.info.name, timeline, at)
@@ -85,32 +86,28 @@ def show_timeline(chosen: Chosen) -> None:
 
 
 def _show_missing(chosen: Chosen) -> None:
-    """What stands in the way of a timeline, and the button that makes it."""
+    """Says what a timeline needs, and offers to compute it."""
     names = chosen.info.checkpoints
     with st.container(border=True):
         if len(names) < 2:
-            st.markdown("### One checkpoint has no timeline")
+            st.markdown("### A timeline needs several checkpoints")
             st.caption(
                 "Capture the same data at several checkpoints of one training: "
                 "`gsd capture --dataset … --model … --checkpoints PATH PATH …` (or `all`)."
             )
             return
-        st.markdown(f"### {len(names)} checkpoints, and no timeline yet")
+        st.markdown(f"### The timeline of {len(names)} checkpoints is not computed yet")
         st.caption(
-            f"`gsd timeline {escape(chosen.info.name)}` follows the same spans through all of them; the analysis of a "
-            "whole run does it too."
+            f"`gsd timeline {chosen.info.name}` follows the same spans through all of them. The analysis of a "
+            "run does it too."
         )
-        analyses = chosen.info.manifest.get("analysis") or {}
-        uri = session.workspace_uri()
+        analyses = chosen.info.results.get(MAP.name) or {}
+        name = chosen.info.name
         is_analyzed = any(each in analyses for each in names)
-        commands = (
-            [[*base_command(uri), "timeline", chosen.info.name]]
-            if is_analyzed
-            else analyze_commands(uri, chosen.info.name)
-        )
-        label = "Make the timeline" if is_analyzed else "Analyse this run"
+        follow, analyze = Step("timeline", TimelineOptions(name)), Step("analyze", AnalyzeOptions(name))
+        label = "Compute the timeline" if is_analyzed else "Analyse this run"
         if st.button(label, type="primary", icon=":material/timeline:"):
-            job_view.start_and_show(f"{label} · {chosen.info.name}", commands, run=chosen.info.name)
+            job_view.start_and_show(follow if is_analyzed else analyze, run=name)
     job_view.show_jobs(limit=1)
 
 
@@ -127,7 +124,7 @@ def _show_curves(run: str, timeline: Timeline, at: str) -> None:
     left, right = st.columns([6, 1], vertical_alignment="center")
     left.markdown(describe_emergence(timeline))
     with right.popover("Curves", icon=":material/tune:", width="stretch"):
-        picked = pick_many("Measures", "measures", known, placeholder="the usual ones")
+        picked = pick_many("Measures", "measures", known, placeholder="the default ones")
     shown = picked or default
     figure = timeline_figures.plot_curves(
         timeline.curves, shown, timeline.ticks, at=at, reference=str(info["reference"])
@@ -140,24 +137,24 @@ def _show_curves(run: str, timeline: Timeline, at: str) -> None:
         table=lambda: timeline.curves[timeline.curves["measure"].isin(shown)],
     )
     left_out = (
-        f"; {info['n_left_out']:,} are left out (missing at some checkpoint, or too many)"
+        f"; {info['n_left_out']:,} are left out (missing at a checkpoint, or too many)"
         if info["n_left_out"]
         else ""
     )
-    axis = "training step" if info["has_steps"] else "checkpoint"
+    axis = "By training step" if info["has_steps"] else "By checkpoint"
     reference = escape(info["reference"])
     st.caption(
-        f"Against {axis}: {info['n_spans']:,} spans of {info['n_samples']:,} samples, the same at every checkpoint"
-        f"{escape(left_out)}. Bands: 95 % intervals over samples. Dotted: chance (for alignment, pairs of different "
-        "clusters; for purity, labels dealt anew; for cosines, spans of other samples). "
-        f"Clusters are those of {reference} (open circle): they were found there, which flatters alignment at that "
-        "point, and agreement there is 1 by definition. Alignment within a label's values has no such favourite. "
-        "Everything here correlates with training; nothing says why."
+        f"{axis}: {info['n_spans']:,} spans of {info['n_samples']:,} samples, the same at every checkpoint"
+        f"{escape(left_out)}. Bands are 95 % intervals over samples, dotted lines are chance; alignment within "
+        f"clusters is favoured at {reference} (open circle), where the clusters were found.",
+        help="Chance: for alignment, pairs of different clusters; for purity, shuffled labels; for cosines, spans of "
+        "other samples. Agreement is 1 by definition where the clusters were found; alignment within a label's values "
+        "favours no checkpoint. Everything here correlates with training; nothing says why.",
     )
 
 
 def _choose_step(timeline: Timeline, order: list[str], at: str) -> None:
-    """The step slider; it is the same choice as the checkpoint on top of the page."""
+    """The step slider, which is the same choice as the checkpoint at the top of the page."""
     st.session_state[_SLIDER] = at
 
     def changed() -> None:
@@ -173,14 +170,14 @@ def _choose_step(timeline: Timeline, order: list[str], at: str) -> None:
 
 
 def _show_map(timeline: Timeline, view: RunView, at: str) -> None:
-    places = find_places(timeline, view, at)
+    points = find_coordinates(timeline, view, at)
     span = read_address("span", remember=False)
     own = timeline.layouts[timeline.layouts["span"] == span]
-    names = {int(cluster): view.cluster_name(int(cluster)) for cluster in places["cluster"].unique()}
+    names = {int(cluster): view.cluster_name(int(cluster)) for cluster in points["cluster"].unique()}
     spread = timeline.layouts[["x", "y"]].agg(["min", "max"])
     extent = tuple(_pad(*spread[axis].tolist()) for axis in ("x", "y"))
     figure = timeline_figures.plot_moment(
-        places,
+        points,
         view.marks,
         names,
         (extent[0], extent[1]),
@@ -191,16 +188,16 @@ def _show_map(timeline: Timeline, view: RunView, at: str) -> None:
     )
 
     def picked() -> None:
-        rows = map_figures.selected_rows(st.session_state.get(_CHART))
+        rows = selected_rows(st.session_state.get(_CHART))
         if rows and rows[0] < len(view.spans):
             write_address("span", str(view.spans["span"].iloc[rows[0]]))
 
     show_chart(
         figure,
         key=_CHART,
-        alt=f"Aligned map of {len(places)} spans at {at}",
+        alt=f"Aligned map of {len(points)} spans at {at}",
         name=f"{view.name} {at} aligned map",
-        table=lambda: places[["span", "x", "y", "cluster", "text"]].assign(checkpoint=at),
+        table=lambda: points[["span", "x", "y", "cluster", "text"]].assign(checkpoint=at),
         on_select=picked,
         has_tools=True,
     )
@@ -208,7 +205,7 @@ def _show_map(timeline: Timeline, view: RunView, at: str) -> None:
     drawn = f", drawn at random from {info['n_spans']:,}" if info["n_mapped"] < info["n_spans"] else ""
     st.caption(
         f"{info['n_mapped']:,} spans{drawn}, coloured by their cluster at {escape(info['reference'])}. All checkpoints "
-        "are laid out together: a span that keeps its neighbours keeps its place. Click a point for its own way."
+        "are laid out together, so a span that keeps its neighbours does not move."
     )
 
 
@@ -219,7 +216,7 @@ def _pad(low: float, high: float) -> list[float]:
 def _show_drift(run: str, timeline: Timeline, order: list[str], at: str) -> None:
     if at == order[0]:
         st.markdown("**Drift**")
-        st.caption("This is the first checkpoint: nothing lies before it. Move the slider to see who turned.")
+        st.caption("This is the first checkpoint. Move the slider to see which spans changed direction.")
         return
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.markdown(f"**Drift** until {_name(timeline, at)}", width="content")
@@ -246,7 +243,7 @@ def _show_drift(run: str, timeline: Timeline, order: list[str], at: str) -> None
     )
     other = order[order.index(at) - 1] if against == "previous" else order[0]
     st.caption(
-        f"Cosine of each span's centred direction with its own at {_name(timeline, other)}: 1 kept, 0 turned away. "
+        f"Cosine of each span's centred direction with its own at {_name(timeline, other)}; 1 is unchanged. "
         "Line: median; dotted: spans of other samples."
     )
 
@@ -255,20 +252,17 @@ def _show_span(chosen: Chosen, timeline: Timeline, view: RunView, order: list[st
     span = read_address("span", remember=False)
     own = timeline.drift[timeline.drift["span"] == span]
     if own.empty or span not in view.row_of:
-        st.info(
-            "Click a point: its text and its own way through training appear here.",
-            icon=":material/ads_click:",
-        )
+        st.info("Click a point to see its text and its drift over training.", icon=":material/ads_click:")
         return
     row = view.spans.iloc[view.row_of[span]]
     pins.note_span(view.name, span)
     with st.container(border=True):
         st.markdown(f"**{escape(span)}**  ·  {escape(view.cluster_name(int(row['cluster'])))}")
-        st.text(session.shorten(str(row["text"]), 400))
+        st.text(shorten(str(row["text"]), 400))
         everyone = timeline.drift.groupby("checkpoint")[["to_previous", "to_first"]].median().reset_index()
-        places = {checkpoint: place for place, checkpoint in enumerate(order)}
+        number = {checkpoint: at for at, checkpoint in enumerate(order)}
         curves = [
-            rows.assign(at=rows["checkpoint"].map(places)).sort_values("at") for rows in (own, everyone)
+            rows.assign(at=rows["checkpoint"].map(number)).sort_values("at") for rows in (own, everyone)
         ]
         figure = timeline_figures.plot_span(curves[0], curves[1], list(timeline.ticks.values()))
         show_chart(
@@ -276,15 +270,11 @@ def _show_span(chosen: Chosen, timeline: Timeline, view: RunView, order: list[st
             key="timeline_span",
             alt="Drift of the chosen span",
             name=f"{view.name} drift of {span}",
-            table=partial(make_span_table, *curves),
+            table=partial(timeline_figures.make_span_table, *curves),
         )
         if not np.any(timeline.layouts["span"] == span):
-            st.caption("This span is not among those drawn on the map.")
+            st.caption("This span is not drawn on the map.")
         with st.container(horizontal=True):
             address = address_of(run=chosen.info.name, checkpoint=at, sample=str(row["sample"]), span=span)
-            st.page_link(
-                session.PAGES["trace"], label="Its trace", icon=":material/notes:", query_params=address
-            )
-            st.page_link(
-                session.PAGES["map"], label="On the map", icon=":material/map:", query_params=address
-            )
+            st.page_link(PAGES["trace"], label="Its trace", icon=":material/notes:", query_params=address)
+            st.page_link(PAGES["map"], label="On the map", icon=":material/map:", query_params=address)

@@ -1,1 +1,1 @@
-"""The page Trace: one sample's reasoning, span by span."""
+"""The page Trace: one sample, span by span."""

@@ -1,6 +1,6 @@
-"""The trace page: one sample read as the model was asked to learn it, span by span.
+"""The trace page: one sample, span by span.
 
-show_trace   choose a sample, read its trace, see what is aligned with a span
+show_trace   a sample's question, reasoning and answer, and the spans aligned with the chosen one
 """
 
 from __future__ import annotations
@@ -16,12 +16,17 @@ import streamlit as st
 
 from gsd_core.dashboard.components.relay import take_picks
 from gsd_core.dashboard.components.trace import plot_trace
-from gsd_core.dashboard.frame import session, snippets
+from gsd_core.dashboard.frame import run_cache, snippets, workspaces
 from gsd_core.dashboard.frame.address import read_address, write_address
+from gsd_core.dashboard.frame.page_text import escape, show_error
+from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.frame.sample_choice import choose_sample, list_samples
-from gsd_core.dashboard.frame.session import Chosen
+from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.dashboard.reading.run_view import RunView
-from gsd_core.dashboard.spans import span_panel
+from gsd_core.dashboard.spans.aligned_spans import show_aligned
+from gsd_core.dashboard.spans.span_links import link_to_map
+from gsd_core.dashboard.spans.span_panel import show_heading
+from gsd_core.dashboard.spans.trace_segments import trace_segments
 from gsd_core.errors import UserError
 
 _PANEL = "trace_panel"
@@ -34,7 +39,7 @@ def _take_span(view: RunView, span: Any) -> None:
 
 
 def _open_span(view: RunView, span: str) -> None:
-    """Callback of the trace, where the panel did not take the span; only the panel is drawn again."""
+    """Callback of the trace, where the relay did not hand over the span; only the panel is drawn again."""
     _take_span(view, span)
     st.rerun(_PANEL)
 
@@ -46,18 +51,18 @@ def _step(samples: list[str], position: int) -> None:
 
 
 def _choose_sample(view: RunView) -> str:
-    """The sample to read: from the address, a list, or one step on."""
+    """The sample to read, with buttons to the previous and the next one."""
     samples = list_samples(view)
     if not samples:
         return ""
     span = read_address("span", remember=False)
-    if span in view.row_of:  # a link that names a span means its sample
+    if span in view.row_of:  # a link to a span opens its sample
         owner = str(view.spans["sample"].iloc[view.row_of[span]])
         if read_address("sample") != owner:
             write_address("sample", owner)
     wanted = st.query_params.get("sample")
     if wanted and wanted not in samples:
-        st.warning(f"This run holds no spans of sample “{session.escape(wanted)}”; showing another.")
+        st.warning(f"This run holds no spans of sample “{escape(wanted)}”; showing another.")
     middle, left, right = st.columns([12, 1, 1], vertical_alignment="bottom")
     with middle:
         sample = choose_sample(view, "Sample", "sample")
@@ -86,10 +91,10 @@ def _choose_sample(view: RunView) -> str:
 
 
 def _default_span(view: RunView, sample: str) -> str:
-    """The span that the page opens with: the address's, else the first one in a cluster, else the first."""
+    """The span that the page opens with: from the address, else the first one in a cluster, else the first."""
     span = read_address("span", remember=False)
     rows = view.row_of.trace_of(sample)
-    # Single columns from here on: a row of a frame of a million takes milliseconds.
+    # Single columns, because one row of a frame of a million takes milliseconds.
     if span in view.row_of and view.row_of[span] in rows:
         return span
     in_cluster = rows[view.spans["cluster"].to_numpy()[rows] >= 0]
@@ -98,7 +103,7 @@ def _default_span(view: RunView, sample: str) -> str:
 
 
 def _show_text(title: str, text: str) -> None:
-    """A headed text from the data, as it is."""
+    """A text from the data under a heading."""
     st.html(
         '<div style="background:rgba(128,140,170,.11);border-radius:.6rem;padding:.7rem 1rem">'
         f'<div style="font-size:.75rem;opacity:.65;margin-bottom:.15rem">{html.escape(title)}</div>'
@@ -112,12 +117,12 @@ def _show_legend(view: RunView, sample: str) -> None:
         view.spans["cluster"].to_numpy()[view.row_of.trace_of(sample)].astype(int).tolist()
     )
     named = [(view.mark(cluster), view.cluster_name(cluster)) for cluster in clusters]
-    snippets.show(snippets.make_chips(*((mark, session.shorten(name, 40)) for mark, name in named if name)))
+    snippets.show(snippets.make_chips(*((mark, shorten(name, 40)) for mark, name in named if name)))
 
 
 def _show_meta(meta: Any) -> None:
     if isinstance(meta, Mapping) and meta:
-        with st.expander("What else the data says about this sample"):
+        with st.expander("Further fields of this sample"):
             rows = [
                 {
                     "field": str(key),
@@ -132,15 +137,15 @@ def _show_meta(meta: Any) -> None:
 
 def _read_tokens(chosen: Chosen, sample: str) -> pd.DataFrame | None:
     try:
-        return session.open_workspace().open_run(chosen.info.name).read_tokens(sample, chosen.checkpoint)
+        return workspaces.open_workspace().open_run(chosen.info.name).read_tokens(sample, chosen.checkpoint)
     except UserError as error:
-        session.show_error(error)
+        show_error(error)
         return None
 
 
 @st.fragment(key=_PANEL)
 def _panel(chosen: Chosen, sample: str) -> None:
-    view = session.get_view(chosen)
+    view = run_cache.get_view(chosen)
     take_picks(_PANEL, partial(_take_span, view))
     span = _default_span(view, sample)
     if not span:
@@ -148,15 +153,15 @@ def _panel(chosen: Chosen, sample: str) -> None:
         return
     row = view.spans.iloc[view.row_of[span]]
     with st.container(border=True):
-        span_panel.show_heading(view, row, _PANEL, session.shorten(str(row["text"]), 280))
+        show_heading(view, row, _PANEL, shorten(str(row["text"]), 280))
         if view.is_analyzed:
-            span_panel.link_to_map(chosen, span, "Show it on the map")
-    span_panel.show_aligned(chosen, view, span, key="trace")
+            link_to_map(chosen, span, "Show it on the map")
+    show_aligned(chosen, view, span, key="trace")
 
 
 def show_trace(chosen: Chosen) -> None:
-    """Question, reasoning with its spans and answer on the left; what is aligned with the chosen span on the right."""
-    view = session.get_view(chosen)
+    """Question, reasoning and answer on the left; the chosen span and its aligned spans on the right."""
+    view = run_cache.get_view(chosen)
     if view.samples.empty:
         st.info("The capture has not stored any sample yet.", icon=":material/hourglass_top:")
         return
@@ -170,11 +175,11 @@ def show_trace(chosen: Chosen) -> None:
             tint = st.toggle(
                 "Tint by loss per token",
                 key="trace_tint",
-                help="Darker orange: the model finds the token less likely (negative log-likelihood in nats, "
-                "scaled to this trace's 97th percentile).",
+                help="The darker, the less likely the model finds the token (negative log-likelihood in nats, scaled "
+                "to this trace's 97th percentile).",
             )
         tokens = _read_tokens(chosen, sample) if tint else None
-        # The browser keeps what is clicked: only a sample opened anew is told which span to show.
+        # The browser remembers clicks; it is told the span only when a sample is opened.
         opened = st.session_state.get("trace_opened")
         if (
             not opened
@@ -184,7 +189,7 @@ def show_trace(chosen: Chosen) -> None:
             opened = ((chosen.info.name, chosen.checkpoint, sample), _default_span(view, sample))
             st.session_state["trace_opened"] = opened
         plot_trace(
-            span_panel.trace_segments(view, sample, tokens),
+            trace_segments(view, sample, tokens),
             key=f"trace_{chosen.info.name}_{chosen.checkpoint}_{sample}",
             selected=opened[1],
             on_choose=partial(_open_span, view),
@@ -192,7 +197,7 @@ def show_trace(chosen: Chosen) -> None:
             has_tools=True,
         )
         if not view.is_analyzed:
-            st.caption("Spans are grey: this run has no clusters yet. Open the map to analyse it.")
+            st.caption("Spans are grey because the run has no clusters yet. Open the map to analyse it.")
         else:
             _show_legend(view, sample)
         if str(row["answer"]).strip():
@@ -203,6 +208,6 @@ def show_trace(chosen: Chosen) -> None:
 
 
 def _came_by_link(shown: str) -> bool:
-    """Whether the page was drawn anew (not just its panel) with another span in the address."""
+    """Whether the address names another span when the whole page is drawn."""
     span = read_address("span", remember=False)
     return bool(span) and span != shown

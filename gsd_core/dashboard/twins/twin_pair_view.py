@@ -1,6 +1,6 @@
-"""Two samples that reason alike, as the twins page shows them: scores beside chance, questions, traces side by side.
+"""Two samples on the twins page: scores with their nulls, questions, traces side by side.
 
-show_pair   all of it for one pair, a stored twin or any two samples
+show_pair   a stored twin or any two samples
 """
 
 from __future__ import annotations
@@ -13,30 +13,30 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from gsd_core.dashboard.alignment.alignment_figures import color_pair, name_pair
-from gsd_core.dashboard.alignment.alignment_heat import show_two_spans
 from gsd_core.dashboard.components.pair import PairLink, PairSpan, plot_pair
-from gsd_core.dashboard.drawing.colors import ACCENT
-from gsd_core.dashboard.frame import session
-from gsd_core.dashboard.frame.address import address_of, read_address, write_address
-from gsd_core.dashboard.frame.session import Chosen, escape
+from gsd_core.dashboard.frame.address import PAGES, read_address, write_address
+from gsd_core.dashboard.frame.page_text import escape
+from gsd_core.dashboard.frame.run_cache import Chosen
+from gsd_core.dashboard.look.colors import ACCENT
+from gsd_core.dashboard.look.figure_frame import color_pair, name_pair
 from gsd_core.dashboard.reading.run_view import RunView, compute_trace
 from gsd_core.dashboard.reading.structure_queries import PairView, Reference, Structure, compute_reference
-from gsd_core.dashboard.spans import span_panel
+from gsd_core.dashboard.spans.trace_segments import describe
+from gsd_core.dashboard.spans.two_spans import show_two_spans
 
 
 def show_pair(
     chosen: Chosen, view: RunView, structure: Structure, pair: PairView, twin: pd.Series | None
 ) -> None:
-    """``twin`` is the pair's row among the structure's twins; None where it is no stored twin."""
+    """Scores, questions and traces; ``twin`` is the pair's row in ``structure.twins``, None where it has none."""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         rank = f"Twin {twin['rank']}: " if twin is not None else ""
         st.markdown(f"#### {rank}{escape(pair.a)} ↔ {escape(pair.b)}", width="content")
         st.page_link(
-            session.PAGES["alignment"],
+            PAGES["alignment"],
             label="Every cosine of these two",
             icon=":material/grid_on:",
-            query_params=address_of(run=chosen.info.name, checkpoint=chosen.checkpoint, a=pair.a, b=pair.b),
+            query_params=chosen.address(a=pair.a, b=pair.b),
         )
     _show_scores(structure, twin)
     _show_questions(view, pair)
@@ -61,26 +61,24 @@ def show_pair(
     )
     if opened is not None and opened in view.row_of:
         sample = str(view.spans["sample"].iloc[view.row_of[opened]])
-        choices = address_of(run=chosen.info.name, checkpoint=chosen.checkpoint, sample=sample, span=opened)
-        st.switch_page(session.PAGES["trace"], query_params=choices)
+        st.switch_page(PAGES["trace"], query_params=chosen.address(sample=sample, span=opened))
     st.caption(
         f"Spans of one colour and letter are {'aligned' if pair.is_run else 'the closest'}; the number on a line is "
-        "the cosine of their centred directions, a number beside a span opens it in its trace. Click a span to see it "
-        "with its partner below."
+        "their cosine, a number beside a span opens its trace. Click a span to see it with its partner below."
     )
     if cell is not None:
         show_two_spans(chosen, view, pair, cell)
 
 
 def _show_score(title: str, value: float, reference: Reference, beside: str, explained: str) -> None:
-    """A score over the histogram of random pairs' scores: the value is the line, chance is the grey."""
+    """A score as a line over the histogram of random pairs' scores."""
     known = np.append(reference.values, value)
     known = known[np.isfinite(known)]
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
     width = max(high - low, 1e-9)
     low, high = low - 0.03 * width, high + 0.03 * width
     counts, _ = np.histogram(reference.values, bins=48, range=(low, high))
-    tops = np.sqrt(counts / max(counts.max(initial=0), 1))  # rare scores must stay visible
+    tops = np.sqrt(counts / max(counts.max(initial=0), 1))  # so that rare scores stay visible
     bars = "".join(
         f'<div style="flex:1;height:{100 * top:.0f}%;background:rgba(128,136,150,.55)"></div>' for top in tops
     )
@@ -103,11 +101,11 @@ def _show_score(title: str, value: float, reference: Reference, beside: str, exp
 
 
 def _show_scores(structure: Structure, twin: pd.Series | None) -> None:
-    """Structural and semantic similarity, each beside its null."""
+    """Structural and semantic similarity, each with its null."""
     if twin is None:
         st.info(
-            "These two are no stored twin: no aligned run, or questions closer than the median. Coloured: spans "
-            "that are each other's best and above the null's 95th percentile, which some are by chance. "
+            "These two are no stored twin: no aligned run of spans, or questions closer than the median. Coloured: "
+            "spans that are each other's best and above the null's 95th percentile, some of them by chance. "
             "`gsd compare` aligns and tests any two samples.",
             icon=":material/info:",
         )
@@ -128,8 +126,8 @@ def _show_scores(structure: Structure, twin: pd.Series | None) -> None:
             float(twin["structural"]),
             structural,
             f"{beside} · z = {twin['z_structural']:.1f}",
-            "Score of the best aligned run over the root of the product of both lengths. p: against spans in shuffled "
-            "order; q: Benjamini–Hochberg over all tested pairs. Grey: random pairs of samples.",
+            "Score of the best aligned run of spans over the root of the product of both lengths. p: against spans in "
+            "shuffled order; q: Benjamini–Hochberg over all tested pairs. Grey: random pairs of samples.",
         )
     with right:
         _show_score(
@@ -140,15 +138,15 @@ def _show_scores(structure: Structure, twin: pd.Series | None) -> None:
             "Cosine of the embeddings of both questions. Grey: random pairs of samples.",
         )
     st.caption(
-        "Red: this pair. Grey: random pairs of samples (heights as square roots). The tested pairs were chosen because "
-        "their directions are near; q accounts for all of them. Alignment correlates with shared structure."
+        "Red: this pair; grey: random pairs of samples (square roots of counts). The tested pairs were chosen because "
+        "their directions are near, and q accounts for all of them."
     )
 
 
 def _trace_spans(chosen: Chosen, view: RunView, pair: PairView, side: int) -> list[PairSpan]:
-    """One trace for the viewer; white space between spans stays with the span before it, so that copies are whole."""
+    """One trace for the viewer; white space belongs to the span before it, so that a copy is complete."""
     rows = (pair.rows_a, pair.rows_b)[side]
-    link_of = {int(rows[(i, j)[side]]): place for place, (i, j, _) in enumerate(pair.aligned)}
+    link_of = {int(rows[(i, j)[side]]): number for number, (i, j, _) in enumerate(pair.aligned)}
     sample = (pair.a, pair.b)[side]
     spans: list[PairSpan] = []
     for piece in compute_trace(view, sample):
@@ -159,36 +157,33 @@ def _trace_spans(chosen: Chosen, view: RunView, pair: PairView, side: int) -> li
                 spans[-1] = replace(spans[-1], text=spans[-1].text + piece.text)
             continue
         row = view.spans.iloc[piece.row]
-        choices = address_of(
-            run=chosen.info.name, checkpoint=chosen.checkpoint, sample=sample, span=str(row["span"])
-        )
         spans.append(
             PairSpan(
                 piece.text,
                 span=str(row["span"]),
                 number=int(row["index"]) + 1,
                 link=link_of.get(piece.row),
-                address=f"trace?{urlencode(choices)}",
-                tip="; ".join(span_panel.describe(row, view)),
+                address=f"trace?{urlencode(chosen.address(sample=sample, span=str(row['span'])))}",
+                tip="; ".join(describe(row, view)),
             )
         )
     return spans
 
 
 def _chosen_cell(view: RunView, pair: PairView) -> tuple[int, int] | None:
-    """Places of the two spans that are looked at: the chosen one and its partner; None where nothing is aligned."""
+    """Cell of the chosen span and its partner, else of the first aligned pair; None where nothing is aligned."""
     span = read_address("pair", remember=False)
     row = view.row_of.get(span, -1)
     cosines: np.ndarray = pair.cosines
     for side, rows in enumerate((pair.rows_a, pair.rows_b)):
-        place = int(np.argmax(rows == row)) if row in rows else None
-        if place is None or not cosines.size:
+        if row not in rows or not cosines.size:
             continue
+        own = int(np.argmax(rows == row))
         for i, j, _ in pair.aligned:
-            if (i, j)[side] == place:
+            if (i, j)[side] == own:
                 return i, j
-        best = int(np.argmax(cosines[place, :] if side == 0 else cosines[:, place]))
-        return (place, best) if side == 0 else (best, place)
+        best = int(np.argmax(cosines[own, :] if side == 0 else cosines[:, own]))
+        return (own, best) if side == 0 else (best, own)
     return pair.aligned[0][:2] if pair.aligned else None
 
 

@@ -1,6 +1,6 @@
-"""The twins page: which samples reason alike about different things, and two traces read side by side.
+"""The twins page: samples whose reasoning is similar while their questions differ.
 
-show_twins   quadrant plot and ranked list; below, the chosen pair
+show_twins   plot and ranked list of the twins; below, the chosen pair
 """
 
 from __future__ import annotations
@@ -11,15 +11,12 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from gsd_core.dashboard.alignment.alignment_view import open_structure
 from gsd_core.dashboard.components.rings import plot_rings
-from gsd_core.dashboard.drawing import structure_figures
-from gsd_core.dashboard.drawing.charts import show_chart
-from gsd_core.dashboard.drawing.figure_tables import make_quadrants_table
-from gsd_core.dashboard.frame import session
+from gsd_core.dashboard.frame import run_cache
 from gsd_core.dashboard.frame.address import read_address, write_address
-from gsd_core.dashboard.frame.session import Chosen
-from gsd_core.dashboard.map import map_figures
+from gsd_core.dashboard.frame.charts import selected_rows, show_chart
+from gsd_core.dashboard.frame.run_cache import Chosen
+from gsd_core.dashboard.jobs.analysis_offer import open_structure
 from gsd_core.dashboard.reading.run_view import RunView
 from gsd_core.dashboard.reading.structure_queries import (
     SIGNIFICANT,
@@ -28,24 +25,25 @@ from gsd_core.dashboard.reading.structure_queries import (
     compute_reference,
     find_twin,
 )
-from gsd_core.dashboard.spans import span_panel
+from gsd_core.dashboard.spans.aligned_spans import WORDS, choose_words
+from gsd_core.dashboard.twins import twins_figures
 from gsd_core.dashboard.twins.twin_pair_view import show_pair
 
 HEIGHT = 470
 TABLE_ROWS = 1_000
 _QUADRANTS = "twins_quadrants"
 OTHER_WORDS = (
-    "Only pairs whose reasonings, and whose aligned spans, share no more words than 95 % of random pairs do (TF-IDF "
-    "over words, without numbers), ranked by structural score."
+    "Only pairs whose reasoning and whose aligned spans share no more words than 95 % of random pairs do (TF-IDF over "
+    "words, without numbers), ranked by structural score."
 )
 _FORMATS = {"#": "%d", "Struct.": "%.3f", "Sem.": "%.2f", "q": "%.2g"}
-_CLICKS = "twins_clicks"  # a click in the plot makes the list anew, with the row that was clicked
+_CLICKS = "twins_clicks"  # a click in the plot makes a new list with the clicked row
 
 
 def _open(chosen: Chosen) -> Structure | None:
-    """The structure whose ``twins`` are those that are looked at: all, or those in other words."""
-    structure = session.get_structure(chosen)
-    if structure is None or not read_address(span_panel.WORDS) or structure.rewordings.empty:
+    """The structure with the twins that the page shows: all, or those in other words."""
+    structure = run_cache.get_structure(chosen)
+    if structure is None or not read_address(WORDS) or structure.rewordings.empty:
         return structure
     tested = structure.info.get("twins") or {}
     own = {
@@ -65,7 +63,7 @@ def _chosen_pair(view: RunView, structure: Structure) -> tuple[str, str]:
 
 
 def _open_twin(structure: Structure, row: int, fragments: list[str]) -> None:
-    """Callback's end: choose a twin; the figure stays as it is."""
+    """End of a callback: choose a twin; the figure stays as it is."""
     if 0 <= row < len(structure.twins):
         twin = structure.twins.iloc[row]
         write_address("a", str(twin["a"]))
@@ -76,7 +74,7 @@ def _open_twin(structure: Structure, row: int, fragments: list[str]) -> None:
 
 def _clicked(structure: Structure) -> None:
     """Callback: a twin was clicked in the plot."""
-    rows = map_figures.selected_rows(st.session_state.get(_QUADRANTS))
+    rows = selected_rows(st.session_state.get(_QUADRANTS))
     if rows:
         st.session_state[_CLICKS] = st.session_state.get(_CLICKS, 0) + 1
         _open_twin(structure, rows[0], ["twins_list", "twins_pair"])
@@ -90,15 +88,15 @@ def _picked(structure: Structure, key: str) -> None:
 
 
 def _row_of(structure: Structure, a: str, b: str) -> int | None:
-    """Row of the twin in the table, None where the two are not in it."""
+    """Row of two samples in the table of twins, None where they have none."""
     twin = find_twin(replace(structure, rewordings=structure.twins.iloc[:0]), a, b)
     return None if twin is None else int(twin.name)  # type: ignore[arg-type]
 
 
 @st.fragment(key="twins_list")
 def _show_list(chosen: Chosen) -> None:
-    view, structure = session.get_view(chosen), _open(chosen)
-    if structure is None:  # analysed anew meanwhile
+    view, structure = run_cache.get_view(chosen), _open(chosen)
+    if structure is None:  # the run is being analysed again
         return
     twins = structure.twins.head(TABLE_ROWS)
     questions = view.samples["question"]
@@ -112,7 +110,7 @@ def _show_list(chosen: Chosen) -> None:
             "Question b": [str(questions.get(sample, sample)) for sample in twins["b"]],
         }
     )
-    words = read_address(span_panel.WORDS)
+    words = read_address(WORDS)
     key = f"twins_{view.name}_{view.checkpoint}_{words}_{st.session_state.get(_CLICKS, 0)}"
     row = _row_of(structure, *_chosen_pair(view, structure))
     columns = {name: st.column_config.NumberColumn(format=form, width=60) for name, form in _FORMATS.items()}
@@ -121,7 +119,7 @@ def _show_list(chosen: Chosen) -> None:
         hide_index=True,
         height=HEIGHT - 50,
         on_select=lambda: _picked(structure, key),
-        # Two samples from the address may be no twin: then no row is theirs.
+        # Two samples from the address may be no twin, and then have no row.
         selection_mode="single-row" if row is None else "single-row-required",
         selection_default={"selection": {"rows": [row] if row is not None and row < len(table) else []}},
         key=key,
@@ -132,14 +130,14 @@ def _show_list(chosen: Chosen) -> None:
 
 @st.fragment(key="twins_pair")
 def _show_pair(chosen: Chosen) -> None:
-    view, structure = session.get_view(chosen), _open(chosen)
+    view, structure = run_cache.get_view(chosen), _open(chosen)
     if structure is None:
         return
     a, b = _chosen_pair(view, structure)
     twin = find_twin(structure, a, b)
-    pair = compute_pair(view, session.get_directions(chosen), structure, a, b)
-    place = (float(twin["semantic"]), float(twin["structural"])) if twin is not None else (np.nan, np.nan)
-    plot_rings(_QUADRANTS, [place] if np.isfinite(place).all() else [], key="twins_ring")
+    pair = compute_pair(view, run_cache.get_directions(chosen), structure, a, b)
+    point = (float(twin["semantic"]), float(twin["structural"])) if twin is not None else (np.nan, np.nan)
+    plot_rings(_QUADRANTS, [point] if np.isfinite(point).all() else [], key="twins_ring")
     show_pair(chosen, view, structure, pair, twin)
 
 
@@ -149,17 +147,17 @@ def show_twins(chosen: Chosen) -> None:
     if whole is None:
         return
     structure = _open(chosen) or whole
-    view = session.get_view(chosen)
+    view = run_cache.get_view(chosen)
     if structure.twins.empty:
         st.info(
-            "No two samples hold an aligned run while their questions are further apart than the median. More samples, "
-            "or longer traces, usually help; the Alignment page compares any two.",
+            "No two samples have an aligned run of spans and questions further apart than the median. More samples or "
+            "longer traces usually help; the page Alignment compares any two samples.",
             icon=":material/info:",
         )
         return
     left, right = st.columns([11, 9], gap="large")
     with left:
-        figure = structure_figures.plot_quadrants(
+        figure = twins_figures.plot_quadrants(
             view, structure, compute_reference(structure, "semantic"), HEIGHT
         )
         show_chart(
@@ -167,7 +165,7 @@ def show_twins(chosen: Chosen) -> None:
             key=_QUADRANTS,
             alt=f"{len(structure.twins)} twins by semantic and structural similarity",
             name=f"{view.name} {view.checkpoint} twins",
-            table=lambda: make_quadrants_table(structure, structure_figures.MAX_TWINS_DRAWN),
+            table=lambda: twins_figures.make_quadrants_table(structure, twins_figures.MAX_TWINS_DRAWN),
             on_select=lambda: _clicked(structure),
             has_tools=True,
         )
@@ -177,13 +175,13 @@ def show_twins(chosen: Chosen) -> None:
             f"**{n_significant:,} of {len(structure.twins):,} twins** with q < {SIGNIFICANT}, best first"
         )
         if len(whole.rewordings):
-            span_panel.choose_words("twins", OTHER_WORDS)
+            choose_words("twins", OTHER_WORDS)
         _show_list(chosen)
     search = structure.info.get("twins", {})
     tested, left_out = search.get("n_pairs_tested"), search.get("n_traces_left_out", 0)
     st.caption(
-        "Up: the reasoning aligns, span for span in order. Left of the dashed median: the questions speak of different "
-        "things. Twins are ranked by "
+        "The higher, the better the reasoning aligns; left of the dashed median the questions differ. Twins are ranked "
+        "by "
         + ("structural score" if structure is not whole else "z(structural) − z(semantic)")
         + ", a few for each sequence of clusters"
         + (f"; {tested:,} pairs were tested" if tested else "")
@@ -196,12 +194,12 @@ def show_twins(chosen: Chosen) -> None:
     )
     if not n_significant:
         st.info(
-            "No twin's alignment goes beyond what shuffled span order gives (q): these are candidates, not findings.",
+            "No twins align better than spans in shuffled order (q): these are candidates, not findings.",
             icon=":material/info:",
         )
     if structure.info.get("semantic_source") in ("none", "spans"):
         st.warning(
-            "This run has no embeddings of its questions, so the semantic axis says little.",
+            "This run has no embeddings of its questions, so the semantic axis means little.",
             icon=":material/warning:",
         )
     _show_pair(chosen)

@@ -1,18 +1,71 @@
-"""What a demo procedure is made of, and the list of all of them.
+"""What a demo procedure is made of, and all of them, read from ``procedures.toml``.
 
-StepSpec    one step of a procedure: its role, its wordings, which slot is its result
-Procedure   a way to solve a problem: question wordings and steps
+STYLES     names of the wordings, in the order of every table; the corpus leaves out the first, which is plain and which
+           the demo model speaks
+StepSpec   one step of a procedure: its role, its wordings, which slot is its result
+Procedure  a way to solve a problem: question wordings and steps
 PROCEDURE_TABLE, PROCEDURES   all procedures, and their names
-STYLES      ids of the wordings, in the order in which the tables list them
+
+The slots of a template: ``{n}`` and ``{m}`` people, ``{items}``, ``{box}``, ``{boxes}``, ``{kind}``, ``{other}`` nouns
+of the topic, ``{a} {b} {s} {k} {p} {d}`` numbers with s = a + b and p = k·s, ``{x1}…{x5}`` people of a list with their
+numbers ``{v1}…{v5}``; ``scripts`` sets the other slots step by step.
 """
 
 from __future__ import annotations
 
-from gsd_core.dataset.demo.records import STYLES, Procedure, StepSpec
-from gsd_core.dataset.demo.wordings_choice import CHOICE
-from gsd_core.dataset.demo.wordings_count import COUNT
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
 
-__all__ = ["PROCEDURES", "PROCEDURE_TABLE", "STYLES", "Procedure", "StepSpec"]
+STYLES: tuple[str, ...] = ("amber", "birch", "cobalt", "dune")
 
-PROCEDURE_TABLE: tuple[Procedure, ...] = (*COUNT, *CHOICE)
+
+@dataclass(frozen=True, slots=True)
+class StepSpec:
+    """One step of a procedure.
+
+    ``frames`` has one sentence a style, made of function words and slots; ``{1}``, ``{2}``, … stand for the content
+    words. ``words`` has, for each of these, the words of all styles in order ("adding pooling …"): any of them fits any
+    frame, and no style has a word of another. ``result`` is the slot that a wrong turn gets wrong, ``""`` where a step
+    has nothing to get wrong.
+    """
+
+    role: str
+    frames: tuple[str, ...]
+    words: tuple[str, ...]
+    result: str = ""
+
+    def write(self, slots: dict[str, str], frame: int, words: tuple[int, ...]) -> str:
+        """The sentence with this frame and, for each content word, the word of this style."""
+        chosen = [row.split()[style] for row, style in zip(self.words, words, strict=True)]
+        return self.frames[frame].format("", *chosen, **slots)
+
+
+@dataclass(frozen=True, slots=True)
+class Procedure:
+    """A way to solve a problem. ``questions`` has one template a style; ``answer`` is the slot that answers it."""
+
+    name: str
+    questions: tuple[str, ...]
+    steps: tuple[StepSpec, ...]
+    answer: str
+
+
+def _read() -> tuple[Procedure, ...]:
+    table = tomllib.loads(Path(__file__).with_name("procedures.toml").read_text(encoding="utf-8"))
+    return tuple(
+        Procedure(
+            each["name"],
+            tuple(each["questions"]),
+            tuple(
+                StepSpec(s["role"], tuple(s["frames"]), tuple(s["words"]), s.get("result", ""))
+                for s in each["step"]
+            ),
+            each["answer"],
+        )
+        for each in table["procedure"]
+    )
+
+
+PROCEDURE_TABLE: tuple[Procedure, ...] = _read()
 PROCEDURES: tuple[str, ...] = tuple(procedure.name for procedure in PROCEDURE_TABLE)

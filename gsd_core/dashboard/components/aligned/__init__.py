@@ -1,10 +1,10 @@
-"""The list of spans aligned with one: each with its cosine beside chance, its text, and the way to it.
+"""The list of spans aligned with one span: each with its cosine, its null, its text and a link.
 
-AlignedSpan    one of them
+AlignedSpan    one row of the list
 plot_aligned   mount the list; returns the span whose trace is to be opened
 
-One component for the whole list: twenty-five spans as Streamlit's own elements are two hundred messages, and a browser
-takes longer to place an element than to fill it. Texts are untrusted and written with ``textContent`` only.
+The whole list is one component because twenty-five spans as Streamlit's own elements would be two hundred messages.
+Texts are untrusted and written with ``textContent`` only.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ from dataclasses import astuple, dataclass
 
 from gsd_core.dashboard.components import declare, read_sent
 
-_list = declare("aligned", '<div class="gsd-aligned"></div>', "../dom.js", "aligned.js")
+_list = declare("aligned", '<div class="gsd-aligned"></div>')
 
 
 @dataclass(frozen=True)
 class AlignedSpan:
-    """``share`` and ``tick`` are per cent of the bar: the cosine, and what chance reaches (None: unknown), which
-    ``beside`` says in words. ``glyph`` in ``color`` is the mark of the cluster ``name``; ``exact`` is the cosine
-    without a sketch, "" where it is not known; ``link`` names the trace at ``address``."""
+    """``share`` and ``tick`` are per cent of the bar: the cosine and the null's 95th percentile (None: unknown).
+
+    ``beside`` is the null in words. ``glyph`` in ``color`` is the mark of the cluster called ``name``. ``exact`` is the
+    cosine without a sketch, "" where it is not known. ``link`` is the text of the link to ``address``.
+    """
 
     span: str
     cosine: str
@@ -52,13 +54,13 @@ def plot_aligned(
     of
         The span that they are aligned with.
     explained
-        What a cosine is, and what an exact one is, on hover.
+        Explanations of a cosine and of an exact one, shown on hover.
     on_show
-        Called with a span's id before the page reruns, by a button that makes it the chosen span; None: no button.
+        Called with a span's id before the page reruns, by a button that chooses the span; None: no button.
 
     Returns
     -------
-    The span whose trace is to be opened, None in all reruns but the one after such a click.
+    The span whose link was clicked just now, else None.
     """
 
     def shown() -> None:

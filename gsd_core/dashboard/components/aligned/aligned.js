@@ -1,5 +1,8 @@
-// The list of aligned spans in the browser. Texts come from people's files: they are written with textContent only.
-const states = new WeakMap();
+// The list of aligned spans in the browser.
+import { make, makeLink } from "../dom.js";
+import { Memory, isChanged } from "../memory.js";
+
+const states = new Memory((root) => ({ root }));
 
 function buildBar(share, tick, color) {
   const bar = make("div", "bar");
@@ -26,15 +29,7 @@ function buildChip(glyph, color, name) {
 
 function buildActions(state, span, link, address) {
   const actions = make("div", "actions");
-  const opener = make("a", "", link);
-  opener.href = address;
-  opener.target = "_self";
-  opener.addEventListener("click", (event) => {
-    if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return; // a new tab, as with any link
-    event.preventDefault();
-    state.setTriggerValue("opened", span);
-  });
-  actions.append(opener);
+  actions.append(makeLink("", link, address, () => state.setTriggerValue("opened", span)));
   if (state.canShow) {
     const shower = make("button", "", "Show here");
     shower.type = "button";
@@ -64,19 +59,13 @@ function buildCard(state, [span, cosine, share, tick, beside, glyph, color, name
   return card;
 }
 
-export default function (component) {
-  const { data, parentElement, setTriggerValue } = component;
+export default function mount({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".gsd-aligned");
   if (!root || !data) return;
-  let state = states.get(root);
-  if (!state) {
-    state = { root };
-    states.set(root, state);
-  }
+  const state = states.of(root);
   state.setTriggerValue = setTriggerValue;
-  const print = JSON.stringify(data);
-  if (state.print === print) return;
-  Object.assign(state, { print, explained: data.explained, canShow: data.canShow });
+  if (!isChanged(state, data)) return;
+  Object.assign(state, { explained: data.explained, canShow: data.canShow });
   const list = make("ol");
   list.setAttribute("aria-label", "Aligned spans, best first");
   list.append(...data.spans.map((each) => buildCard(state, each)));

@@ -1,10 +1,10 @@
-"""The list of clusters: a table that can be sorted, and whose rows open a cluster by mouse or keyboard.
+"""The list of clusters: a table that can be sorted and whose rows open a cluster by mouse or keyboard.
 
 ClusterRow      one cluster
 plot_clusters   mount the list; returns the cluster that was opened last
 
-It stands beside the map when a page opens. Streamlit's own table would bring 1.5 MB of scripts with it, which a browser
-loads and reads before it draws the map.
+The list is beside the map when the page opens. Streamlit's own table would bring 1.5 MB of scripts, which the browser
+would read before it draws the map.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from dataclasses import astuple, dataclass
 
 from gsd_core.dashboard.components import declare
 
-_list = declare("clusters", '<div class="gsd-clusters"></div>', "../dom.js", "clusters.js")
+_list = declare("clusters", '<div class="gsd-clusters"></div>')
 
 
 @dataclass(frozen=True)
 class ClusterRow:
-    """``glyph`` in ``color`` is the cluster's mark on the map; its sizes are counts of spans and of samples."""
+    """``glyph`` in ``color`` is the cluster's mark on the map; ``n_spans``, ``n_samples`` are its sizes."""
 
     cluster: int
     glyph: str
@@ -35,13 +35,13 @@ def plot_clusters(rows: Sequence[ClusterRow], *, key: str, max_height: int) -> i
     Parameters
     ----------
     key
-        Identity on the page; another run or checkpoint needs another.
+        Identity on the page, different for each run and checkpoint.
     max_height
         In pixels; longer lists scroll.
 
     Returns
     -------
-    The cluster that was opened last, one of ``rows``; None while none was. The first row is marked until then.
+    The cluster of ``rows`` that was opened last, None before the first is. Until then the first row is marked.
     """
     answer = _list(
         key=key,

@@ -1,6 +1,10 @@
-// The list of clusters in the browser. Names come from people's texts: they are written with textContent only.
-const COLUMNS = [["Cluster", 3], ["Spans", 4], ["Samples", 5]]; // title, place in a row as the server sends it
-const states = new WeakMap();
+// The list of clusters in the browser.
+import { make } from "../dom.js";
+import { Memory, isChanged } from "../memory.js";
+import { clamp } from "../numbers.js";
+
+const COLUMNS = [["Cluster", 3], ["Spans", 4], ["Samples", 5]]; // title, index in a row that the server sends
+const states = new Memory((root) => ({ root }));
 
 function open(state, line) {
   for (const other of state.lines) {
@@ -30,22 +34,28 @@ function buildLine(state, [cluster, glyph, color, name, ...counts]) {
 
 function onKey(state, event) {
   const at = state.lines.findIndex((line) => line.button === event.target);
-  const places = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: state.lines.length - 1 };
-  if (at < 0 || !(event.key in places)) return;
+  const last = state.lines.length - 1;
+  const targets = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: last };
+  if (at < 0 || !(event.key in targets)) return;
   event.preventDefault();
-  state.lines[Math.max(0, Math.min(state.lines.length - 1, places[event.key]))].button.focus();
+  state.lines[clamp(targets[event.key], 0, last)].button.focus();
 }
 
-// By one column, largest first at the first press; names from A on.
-function sort(state, place) {
-  const isText = place === COLUMNS[0][1];
-  const sign = state.sorted?.place === place ? -state.sorted.sign : isText ? 1 : -1;
-  state.sorted = { place, sign };
-  const compare = (a, b) => isText ? a.localeCompare(b, "en", { numeric: true }) : a - b;
-  state.lines.sort((a, b) => sign * compare(a.values[place], b.values[place]));
+// Names in the order of the alphabet, with their numbers in order too.
+export function compareValues(a, b) {
+  return typeof a === "string" ? a.localeCompare(b, "en", { numeric: true }) : a - b;
+}
+
+// Sorts by one column. The first press puts the largest counts first, but names from A to Z; the next press turns it.
+function sort(state, column) {
+  const first = column === COLUMNS[0][1] ? 1 : -1;
+  const sign = state.sorted?.column === column ? -state.sorted.sign : first;
+  state.sorted = { column, sign };
+  state.lines.sort((a, b) => sign * compareValues(a.values[column], b.values[column]));
   state.body.append(...state.lines.map((line) => line.element));
   for (const head of state.heads) {
-    const order = head.place !== place ? "none" : sign > 0 ? "ascending" : "descending";
+    const sorted = sign > 0 ? "ascending" : "descending";
+    const order = head.column === column ? sorted : "none";
     head.element.setAttribute("aria-sort", order);
   }
 }
@@ -55,15 +65,15 @@ function build(state, data) {
   table.setAttribute("aria-label", "Clusters. Arrow keys move between them, Enter opens one.");
   const top = make("tr");
   top.append(make("td"));
-  state.heads = COLUMNS.map(([title, place]) => {
-    const element = make("th", place === COLUMNS[0][1] ? "" : "count");
+  state.heads = COLUMNS.map(([title, column]) => {
+    const element = make("th", column === COLUMNS[0][1] ? "" : "count");
     const button = make("button", "", title);
     button.type = "button";
-    button.addEventListener("click", () => sort(state, place));
+    button.addEventListener("click", () => sort(state, column));
     element.scope = "col";
     element.append(button);
     top.append(element);
-    return { element, place };
+    return { element, column };
   });
   const head = make("thead");
   head.append(top);
@@ -78,18 +88,10 @@ function build(state, data) {
   open(state, state.lines[0]);
 }
 
-export default function (component) {
-  const { data, parentElement, setStateValue } = component;
+export default function mount({ data, parentElement, setStateValue }) {
   const root = parentElement.querySelector(".gsd-clusters");
   if (!root || !data) return;
-  let state = states.get(root);
-  if (!state) {
-    state = { root };
-    states.set(root, state);
-  }
+  const state = states.of(root);
   state.setStateValue = setStateValue;
-  const print = JSON.stringify(data);
-  if (state.print === print) return;
-  state.print = print;
-  build(state, data);
+  if (isChanged(state, data)) build(state, data);
 }

@@ -1,26 +1,28 @@
-"""A heat map of cosines between the spans of two traces, drawn on a canvas; every cell can be chosen.
+"""A heat map of the cosines of two traces' spans, drawn on a canvas; every cell can be chosen.
 
-HeatPair         an aligned cell: its place, letter and colour
-plot_heat        mount the heat map; it calls back when a cell is chosen
-encode_cosines   what travels: one byte a cell
-read_cell        a cell as a browser names it
+HeatMap          what the heat map shows
+HeatPair         an aligned cell with its letter and colour
+plot_heat        mount the heat map
+encode_cosines   the cosines as one byte a cell, for the browser
+read_cell        a cell that the browser sent
 UNKNOWN          the byte of a cell without a cosine
 
 Texts and names are untrusted: the browser side writes them with ``textContent`` or on the canvas. Keys: Tab reaches the
 map, arrows move from cell to cell (with Shift ten at once), Page Up and Page Down ten rows, Home and End within the row
-(with Ctrl over the whole map), Enter or Space choose. What the keys do is said in a line below the map.
+(with Ctrl over the whole map), Enter or Space choose. A line below the map explains the keys.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from gsd_core.dashboard.components import declare, read_sent
-from gsd_core.dashboard.drawing.colors import COSINES
+from gsd_core.dashboard.look.colors import COSINES
 
 UNKNOWN = -128
 _SHELL = """
@@ -35,7 +37,7 @@ _SHELL = """
 </div>
 """
 
-_heat_map = declare("heat", _SHELL, "../pick.js", "paint.js", "heat.js")
+_heat_map = declare("heat", _SHELL)
 
 
 class HeatPair(NamedTuple):
@@ -47,16 +49,32 @@ class HeatPair(NamedTuple):
     color: str
 
 
+@dataclass(frozen=True)
+class HeatMap:
+    """Rows downwards and columns to the right; measured up to 1,000 × 1,000 cells.
+
+    ``cosines`` (S_a, S_b), both at least 1; ``texts`` a short one for each row and for each column; ``names`` of the
+    traces of rows and columns; ``pairs`` the framed cells, each of which is called ``pair_kind``; ``threshold`` the
+    null's 95th percentile, marked on the scale, NaN for none.
+    """
+
+    cosines: np.ndarray
+    texts: tuple[Sequence[str], Sequence[str]]
+    names: tuple[str, str]
+    pairs: Sequence[HeatPair]
+    pair_kind: str
+    threshold: float
+
+
 def encode_cosines(cosines: np.ndarray) -> np.ndarray:
     """``cosines`` (S_a, S_b) as int8 (S_a · S_b,) hundredths, row by row; ``UNKNOWN`` where not finite (ours).
 
-    Hundredths, for the page writes two decimals: so a cell says the same number as every other place, and 201 shades
-    are more than an eye tells apart.
+    Hundredths because the page writes cosines with two decimals, and because nobody can tell 201 shades apart.
 
     Raises
     ------
     ValueError
-        Where ``cosines`` is no matrix.
+        Where ``cosines`` has not two axes.
     """
     if cosines.ndim != 2:
         raise ValueError(f"cosines are {cosines.shape}: they must be (S_a, S_b)")
@@ -66,75 +84,58 @@ def encode_cosines(cosines: np.ndarray) -> np.ndarray:
 
 
 def read_cell(value: Any, shape: tuple[int, int]) -> tuple[int, int] | None:
-    """Row and column that a browser sent as ``value``; None where that is no cell of a map of ``shape``."""
-    if not (isinstance(value, list) and len(value) == 2 and all(type(place) is int for place in value)):
+    """Row and column that the browser sent as ``value``; None where a map of ``shape`` has no such cell."""
+    if not (isinstance(value, list) and len(value) == 2 and all(type(each) is int for each in value)):
         return None
     i, j = value
     return (i, j) if 0 <= i < shape[0] and 0 <= j < shape[1] else None
 
 
 def plot_heat(
-    cosines: np.ndarray,
-    texts: tuple[Sequence[str], Sequence[str]],
-    pairs: Sequence[HeatPair],
+    heat: HeatMap,
     *,
-    names: tuple[str, str],
     key: str,
     chosen: tuple[int, int],
     turn: int,
-    threshold: float,
-    pair_kind: str,
     on_choose: Callable[[int, int], None],
     relay: str = "",
     on_drawn: Callable[[], None] | None = None,
 ) -> None:
-    """Show a heat map, rows downwards and columns to the right; measured up to 1,000 × 1,000 cells.
+    """Show a heat map.
 
     Parameters
     ----------
-    cosines
-        (S_a, S_b), both at least 1.
-    texts
-        One for each row and one for each column, short.
-    pairs
-        Cells that are framed and lettered.
-    names
-        Of the traces of rows and columns.
     key
-        Identity on the page; also names what is called back.
+        Identity on the page.
     chosen, turn
-        The cell (row, column) that is chosen, and a number that changes whenever it was chosen from elsewhere. What is
-        clicked here the browser keeps by itself: leave this as it was, so that a click does not send all cells again.
-    threshold
-        The null's 95th percentile, marked on the scale; NaN for none.
-    pair_kind
-        What a framed cell is called.
+        The chosen cell (row, column), and a number that changes whenever it was chosen outside the heat map. The
+        browser remembers its own clicks: then leave both as they were, or all cells are sent again.
     on_choose
         Called with row and column before the page reruns.
     relay
-        ``relay.take_picks`` of this name takes the cell instead, for ``read_cell``.
+        Name of the ``relay.take_picks`` that gets the cell instead, for ``read_cell``.
     on_drawn
-        Called once the browser has drawn the cells, before the page reruns; None: it does not say so.
+        Called when the browser has drawn the cells, before the page reruns.
     """
-    n_a, n_b = cosines.shape
+    n_a, n_b = heat.cosines.shape
 
     def picked() -> None:
         cell = read_cell(read_sent(key, "picked"), (n_a, n_b))
         if cell is not None:
             on_choose(*cell)
 
-    cells = encode_cosines(cosines)
+    cells = encode_cosines(heat.cosines)
     data: dict[str, Any] = {
         "cells": cells,
         "shape": [n_a, n_b],
-        # The browser paints anew only where this changes.
+        # The browser paints again only where this changes.
         "digest": hashlib.sha256(cells.tobytes()).hexdigest(),
-        "texts": [list(side) for side in texts],
-        "names": list(names),
-        "pairs": [[int(pair.i), int(pair.j), pair.letter, pair.color] for pair in pairs],
-        "kind": pair_kind,
+        "texts": [list(side) for side in heat.texts],
+        "names": list(heat.names),
+        "pairs": [[int(pair.i), int(pair.j), pair.letter, pair.color] for pair in heat.pairs],
+        "kind": heat.pair_kind,
         "colors": list(COSINES),
-        "threshold": round(float(threshold), 4) if np.isfinite(threshold) else None,
+        "threshold": round(float(heat.threshold), 4) if np.isfinite(heat.threshold) else None,
         "chosen": [*map(int, chosen), turn],
         "relay": relay,
         "tells": on_drawn is not None,

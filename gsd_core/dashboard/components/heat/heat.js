@@ -1,8 +1,23 @@
-// The heat map's browser side: which cell the mouse and the keys are on, and which one is chosen. Texts are written with
-// textContent only: they come from files that people bring.
+// The heat map's browser side: which cell the mouse and the keys are on, and which one is chosen.
+import { make, pixelsOf } from "../dom.js";
+import { Memory } from "../memory.js";
+import { clamp } from "../numbers.js";
+import { offerPick } from "../pick.js";
+import { boxOf, cellAt, computeLayout } from "./layout.js";
+import { makeBitmap, makePicture, paint, paintLens } from "./paint.js";
+import { formatCosine, makeShades } from "./shades.js";
+
 const LENS_BELOW = 5; // pixels; smaller cells are shown enlarged
 const LEAP = 10;
-const states = new WeakMap();
+const states = new Memory((root) => {
+  const part = (name) => root.querySelector(`.${name}`);
+  const state = {
+    root, map: part("map"), canvas: part("cells"), lens: part("lens"), tip: part("tip"), words: part("words"),
+    line: part("line"), chosenFrame: part("chosen"), cursorFrame: part("cursor"),
+  };
+  listen(state);
+  return state;
+});
 
 function tell(state, i, j) {
   const pair = state.pairs.find((each) => each[0] === i && each[1] === j);
@@ -15,7 +30,7 @@ function say(state, i, j) {
   state.line.textContent = `span ${i + 1} of a, span ${j + 1} of b, cosine ${value}${pair ? `, ${pair}` : ""}`;
 }
 
-function place(state, frame, cell, smallest) {
+function placeFrame(state, frame, cell, smallest) {
   frame.hidden = !cell;
   if (!cell) return;
   const { x, y, width, height } = boxOf(state.layout, ...cell, smallest);
@@ -29,11 +44,7 @@ function showTip(state, cell) {
   const { value, pair } = tell(state, i, j);
   const lines = [
     `${value} · a ${i + 1}, b ${j + 1}${pair ? ` · ${pair}` : ""}`, state.texts[0][i], `↔ ${state.texts[1][j]}`];
-  state.words.replaceChildren(...lines.map((line) => {
-    const row = document.createElement("div");
-    row.textContent = line;
-    return row;
-  }));
+  state.words.replaceChildren(...lines.map((line) => make("div", "", line)));
   state.lens.hidden = Math.min(...state.layout.cell) >= LENS_BELOW;
   if (!state.lens.hidden) paintLens(state, i, j);
   const box = boxOf(state.layout, i, j, 9);
@@ -46,13 +57,13 @@ function showTip(state, cell) {
 
 function point(state, cell) {
   state.cursor = cell;
-  place(state, state.cursorFrame, cell, 9);
+  placeFrame(state, state.cursorFrame, cell, 9);
   showTip(state, cell);
 }
 
 function choose(state, cell) {
   state.chosen = cell;
-  place(state, state.chosenFrame, cell, 11);
+  placeFrame(state, state.chosenFrame, cell, 11);
   say(state, ...cell);
 }
 
@@ -61,12 +72,8 @@ function send(state, cell) {
   offerPick(state.relay, cell, () => state.setTriggerValue("picked", cell));
 }
 
-function cellAt(state, event) {
-  const { left, top } = state.canvas.getBoundingClientRect();
-  const { plot, cell } = state.layout;
-  const [j, i] = [
-    Math.floor((event.clientX - left - plot.left) / cell[0]), Math.floor((event.clientY - top - plot.top) / cell[1])];
-  return i >= 0 && j >= 0 && i < state.shape[0] && j < state.shape[1] ? [i, j] : null;
+function cellUnder(state, event) {
+  return cellAt(state.layout, state.shape, pixelsOf(event, state.canvas));
 }
 
 function onKey(state, event) {
@@ -81,8 +88,7 @@ function onKey(state, event) {
     Home: [isWhole ? 0 : i, 0], End: [isWhole ? rows - 1 : i, columns - 1],
   }[event.key];
   if (target) {
-    const within = (value, n) => Math.max(0, Math.min(n - 1, value));
-    point(state, [within(target[0], rows), within(target[1], columns)]);
+    point(state, [clamp(target[0], 0, rows - 1), clamp(target[1], 0, columns - 1)]);
     say(state, ...state.cursor);
   } else if (event.key === "Enter" || event.key === " ") {
     send(state, [i, j]);
@@ -102,10 +108,10 @@ function rest(state) {
 
 function listen(state) {
   const { canvas, map, root } = state;
-  canvas.addEventListener("pointermove", (event) => point(state, cellAt(state, event)));
+  canvas.addEventListener("pointermove", (event) => point(state, cellUnder(state, event)));
   canvas.addEventListener("pointerleave", () => rest(state));
   canvas.addEventListener("click", (event) => {
-    const cell = cellAt(state, event);
+    const cell = cellUnder(state, event);
     if (cell) send(state, cell);
   });
   map.addEventListener("keydown", (event) => onKey(state, event));
@@ -117,9 +123,10 @@ function listen(state) {
 
 function draw(state) {
   if (!state.root.clientWidth) return;
-  state.layout = layOut(state.root.clientWidth, ...state.shape);
+  const screen = { dpr: globalThis.devicePixelRatio || 1, windowHeight: globalThis.innerHeight };
+  state.layout = computeLayout(state.root.clientWidth, ...state.shape, screen);
   paint(state);
-  place(state, state.chosenFrame, state.chosen, 11);
+  placeFrame(state, state.chosenFrame, state.chosen, 11);
   point(state, state.cursor && state.cursor.every((at, axis) => at < state.shape[axis]) ? state.cursor : null);
   state.root.dataset.drawn = state.digest;
 }
@@ -145,25 +152,15 @@ function take(state, data) {
   say(state, ...state.chosen);
   if (data.tells && state.root.dataset.drawn && !state.hasTold) {
     state.hasTold = true;
-    // After the frame that shows it.
+    // After the picture has reached the screen.
     requestAnimationFrame(() => setTimeout(() => state.setTriggerValue("drawn", true)));
   }
 }
 
-export default function (component) {
-  const { data, parentElement, setTriggerValue } = component;
+export default function mount({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".gsd-heat");
   if (!root || !data) return undefined;
-  let state = states.get(root);
-  if (!state) {
-    const part = (name) => root.querySelector(`.${name}`);
-    state = {
-      root, map: part("map"), canvas: part("cells"), lens: part("lens"), tip: part("tip"), words: part("words"),
-      line: part("line"), chosenFrame: part("chosen"), cursorFrame: part("cursor"),
-    };
-    states.set(root, state);
-    listen(state);
-  }
+  const state = states.of(root);
   Object.assign(state, { setTriggerValue, relay: data.relay });
   take(state, data);
   const observer = new ResizeObserver(() => {

@@ -1,28 +1,13 @@
-// What the heat map draws: cells, frames, numbers, axes, the colour bar. Put before heat.js, which says when and where.
-const UNKNOWN = -128; // as in __init__.py
-const WIDEST_CELL = 110, HIGHEST_CELL = 46; // CSS pixels, as all sizes here
-const EVEN_FROM = 4; // cells at least this large are all of one size
-const GAP_FROM = 7; // and from here on stand apart
+// What the heat map draws: cells, frames, numbers, axes, the colour bar. heat.js says when.
+import { DIGIT, LABEL_HEIGHT, boxOf, thinTicks } from "./layout.js";
+import { UNKNOWN, formatCosine, formatNumber, isLight } from "./shades.js";
+
+const GAP_FROM = 7; // pixels of CSS; larger cells stand apart
 const NUMBER_WIDTH = 34, NUMBER_HEIGHT = 16;
-const LABEL_HEIGHT = 16, DIGIT = 7;
 const INK = "#111827";
 
-function channels(color) {
-  return [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16));
-}
-
-// The colour of each hundredth from -1 to 1, straight between the stops.
-function makeShades(stops) {
-  const colors = stops.map(channels);
-  return Array.from({ length: 201 }, (_, step) => {
-    const at = (step / 200) * (colors.length - 1);
-    const low = Math.min(Math.floor(at), colors.length - 2);
-    return colors[low].map((value, c) => Math.round(value + (colors[low + 1][c] - value) * (at - low)));
-  });
-}
-
 // One pixel a cell; the browser enlarges it.
-function makeBitmap(cells, rows, columns, shades) {
+export function makeBitmap(cells, rows, columns, shades) {
   const bitmap = document.createElement("canvas");
   [bitmap.width, bitmap.height] = [columns, rows];
   const context = bitmap.getContext("2d");
@@ -36,49 +21,6 @@ function makeBitmap(cells, rows, columns, shades) {
   return bitmap;
 }
 
-// Where things lie, for a map as wide as the page allows. Edges fall on the screen's own pixels.
-function layOut(width, rows, columns) {
-  const dpr = globalThis.devicePixelRatio || 1;
-  const snap = (value) => Math.max(1, Math.floor(value * dpr)) / dpr;
-  const left = snap(26 + DIGIT * String(rows).length);
-  const right = width < 420 ? 74 : 104;
-  const most = Math.min(1100, Math.max(320, 0.62 * globalThis.innerHeight));
-  const fit = (space, n, largest) => {
-    const cell = Math.min(space / n, largest);
-    return cell >= EVEN_FROM ? snap(cell) * n : snap(space);
-  };
-  const plot = {
-    left, top: snap(8),
-    width: fit(Math.max(60, width - left - right), columns, WIDEST_CELL),
-    height: fit(most, rows, HIGHEST_CELL),
-  };
-  const barHeight = Math.max(plot.height, 110);
-  return {
-    dpr, plot, width, barHeight, height: plot.top + barHeight + 44,
-    cell: [plot.width / columns, plot.height / rows],
-  };
-}
-
-function boxOf({ plot, cell }, i, j, smallest = 0) {
-  const [width, height] = [Math.max(cell[0], smallest), Math.max(cell[1], smallest)];
-  const x = plot.left + (j + 0.5) * cell[0] - width / 2;
-  return { x, y: plot.top + (i + 0.5) * cell[1] - height / 2, width, height };
-}
-
-function formatCosine(hundredths) {
-  return hundredths === UNKNOWN ? "unknown" : (hundredths / 100).toFixed(2).replace("-", "−");
-}
-
-// Numbers 1 to n at round steps, so far apart that labels of `space` pixels do not touch.
-function thinTicks(n, cell, space) {
-  for (let scale = 1; ; scale *= 10) {
-    for (const step of [scale, 2 * scale, 5 * scale]) {
-      if (step * cell < space && step < n) continue;
-      return Array.from({ length: Math.max(1, Math.floor(n / step)) }, (_, at) => (step < n ? (at + 1) * step : n));
-    }
-  }
-}
-
 function paintNumbers(context, state, theme) {
   const { layout, cells, shape: [rows, columns] } = state;
   if (layout.cell[0] < NUMBER_WIDTH || layout.cell[1] < NUMBER_HEIGHT) return;
@@ -88,15 +30,14 @@ function paintNumbers(context, state, theme) {
     for (let j = 0; j < columns; j++) {
       const value = cells[i * columns + j];
       if (value === UNKNOWN) continue;
-      const [r, g, b] = state.shades[value + 100];
-      context.fillStyle = 0.299 * r + 0.587 * g + 0.114 * b > 140 ? INK : "#FFFFFF";
+      context.fillStyle = isLight(state.shades[value + 100]) ? INK : "#FFFFFF";
       const box = boxOf(layout, i, j);
       context.fillText(formatCosine(value), box.x + box.width / 2, box.y + box.height / 2 + 0.5);
     }
   }
 }
 
-// Aligned cells keep a frame that can be seen however small they are; letters give way where they would cover others.
+// Aligned cells have a frame that can be seen however small they are. A letter that would cover another is left out.
 function paintPairs(context, state, theme) {
   const { layout } = state;
   const isSmall = Math.min(...layout.cell) < 20;
@@ -168,7 +109,7 @@ function paintBar(context, state, theme) {
   context.fillRect(x, plot.top, 10, barHeight);
   const marks = [[1, "1"], [0, "0"], [-1, "−1"]];
   const has = threshold !== null && Math.abs(threshold) <= 1;
-  // A number too near to be read beside the null's gives way to it.
+  // A number that would touch that of the null is left out.
   const kept = has ? marks.filter(([at]) => Math.abs(placeOf(at) - placeOf(threshold)) > 26) : marks;
   context.fillStyle = theme.text;
   context.font = `12px ${theme.font}`;
@@ -182,7 +123,7 @@ function paintBar(context, state, theme) {
     context.fillRect(x - 3, y - 1, 16, 2);
     context.textBaseline = "middle";
     context.fillText("null 95 %", x + 16, Math.max(plot.top + 7, y - 6));
-    context.fillText(threshold.toFixed(2).replace("-", "−"), x + 16, Math.max(plot.top + 20, y + 8));
+    context.fillText(formatNumber(threshold), x + 16, Math.max(plot.top + 20, y + 8));
   }
   context.textBaseline = "top";
   context.fillText("cosine", x, plot.top + barHeight + 5);
@@ -212,7 +153,7 @@ function readTheme(root) {
   };
 }
 
-function paint(state) {
+export function paint(state) {
   const { layout, bitmap } = state;
   const theme = readTheme(state.root);
   const context = sizeCanvas(state.canvas, layout.width, layout.height, layout.dpr);
@@ -229,7 +170,7 @@ function paint(state) {
 }
 
 // The map to be saved, `scale` pixels for one of the page, with the frame that lies over the canvas on the page.
-function makePicture(state, scale) {
+export function makePicture(state, scale) {
   const canvas = document.createElement("canvas");
   const layout = { ...state.layout, dpr: scale };
   paint({ ...state, canvas, layout });
@@ -243,7 +184,7 @@ function makePicture(state, scale) {
 }
 
 // The cells around one, enlarged: for maps whose cells are too small to be told apart.
-function paintLens(state, i, j) {
+export function paintLens(state, i, j) {
   const [cells, size] = [11, 12];
   const context = sizeCanvas(state.lens, cells * size, cells * size, state.layout.dpr);
   context.fillStyle = readTheme(state.root).background;

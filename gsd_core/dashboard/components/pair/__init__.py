@@ -1,13 +1,13 @@
-"""Two traces side by side, aligned spans in one colour with a line between them.
+"""Two traces side by side; aligned spans share a colour and are joined by a line.
 
 PairSpan    a span or a stretch of text between spans
 PairLink    an aligned pair: its colour, letter and cosine
-plot_pair   mount the viewer; returns the span that is to be opened in its trace
+plot_pair   mount the viewer; returns the span whose trace is to be opened
 
 The text is untrusted: the browser side writes it with ``textContent`` only. Keys: Tab reaches the traces, up and down
 move within one, left and right go to the aligned span of the other, Home and End jump, Enter or Space choose; Tab also
-reaches the link to the span's trace. Texts higher than the window scroll in boxes of their own, together unless the
-reader lets go.
+reaches the link to the span's trace. Long traces scroll in boxes of their own, together unless the reader switches
+that off.
 """
 
 from __future__ import annotations
@@ -29,13 +29,16 @@ _SHELL = """
 </div>
 """
 
-_pair_viewer = declare("pair", _SHELL, "../copy.js", "../dom.js", "scroll.js", "pair.js")
+_pair_viewer = declare("pair", _SHELL)
 
 
 @dataclass(frozen=True)
 class PairSpan:
-    """``span`` None: text between spans. ``number`` as the reader counts, ``link`` the place in ``links`` of the pair
-    it belongs to, ``address`` of its trace, ``tip`` what is read out and shown on hover."""
+    """A stretch of a trace; ``span`` None: text between spans.
+
+    ``number`` counts spans from 1, ``link`` is the index of the span's pair in ``links``, ``address`` that of its
+    trace, ``tip`` is read out and shown on hover.
+    """
 
     text: str
     span: str | None = None
@@ -45,7 +48,7 @@ class PairSpan:
     tip: str = ""
 
     def as_data(self) -> dict[str, Any]:
-        """What travels to the browser."""
+        """What is sent to the browser."""
         if self.span is None:
             return {"t": self.text}
         return {
@@ -60,7 +63,7 @@ class PairSpan:
 
 @dataclass(frozen=True)
 class PairLink:
-    """``letter`` tells pairs apart where colours do not; ``value`` stands on the line."""
+    """``letter`` tells pairs apart where colours do not; ``value`` is written on the line."""
 
     color: str
     letter: str
@@ -92,7 +95,7 @@ def plot_pair(
 
     Returns
     -------
-    The span whose trace is to be opened, None in all reruns but the one after such a click.
+    The span whose link was clicked just now, else None.
     """
 
     def chosen() -> None:

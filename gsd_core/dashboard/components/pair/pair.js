@@ -1,10 +1,20 @@
-// Two traces side by side. Text is written with textContent only: it comes from files that people bring.
-const SPACE = "http://www.w3.org/2000/svg";
-const states = new WeakMap();
+// Two traces side by side.
+import { copyOnClick } from "../copy.js";
+import { make, makeLink, makeSvg, watchPointing } from "../dom.js";
+import { Memory, isChanged } from "../memory.js";
+import { clamp } from "../numbers.js";
+import { findAnchors, isScrollable, reveal, watchScrolling } from "./scroll.js";
 
-function fingerprint(data) {
-  return JSON.stringify([data.left, data.right, data.links, data.names]);
-}
+const states = new Memory((root) => {
+  const state = {
+    root, lines: root.querySelector(".lines"), spans: [], links: [], texts: ["", ""],
+    sides: [...root.querySelectorAll(".side")], together: root.querySelector(".tools input"),
+  };
+  state.redraw = () => draw(state);
+  watchScrolling(state);
+  root.querySelectorAll(".head button").forEach((button, at) => copyOnClick(button, () => state.texts[at]));
+  return state;
+});
 
 function partnersOf(state, element) {
   const link = element.dataset.link;
@@ -50,16 +60,9 @@ function onKey(state, event) {
 
 function buildSpan(state, segment, side, links) {
   const row = make("div", "row");
-  const number = make("a", "number", String(segment.n));
-  number.href = segment.a;
-  number.target = "_self";
+  const number = makeLink("number", String(segment.n), segment.a, () => state.setTriggerValue("opened", segment.s));
   number.title = "Open in its trace";
   number.setAttribute("aria-label", `Open span ${segment.n} in its trace`);
-  number.addEventListener("click", (event) => {
-    if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return; // a new tab, as with any link
-    event.preventDefault();
-    state.setTriggerValue("opened", segment.s);
-  });
   const span = make("button", "span");
   span.type = "button";
   span.dataset.span = segment.s;
@@ -81,8 +84,7 @@ function buildSpan(state, segment, side, links) {
     state.setTriggerValue("chosen", segment.s);
   });
   span.addEventListener("keydown", (event) => onKey(state, event));
-  for (const name of ["pointerenter", "focus"]) span.addEventListener(name, () => near(state, span, true));
-  for (const name of ["pointerleave", "blur"]) span.addEventListener(name, () => near(state, span, false));
+  watchPointing(span, () => near(state, span, true), () => near(state, span, false));
   state.spans.push(span);
   row.append(number, span);
   return row;
@@ -105,15 +107,15 @@ function build(state, data) {
   if (state.spans.length) setActive(state, state.spans[0]);
 }
 
-function add(parent, name, attributes, link) {
-  const made = document.createElementNS(SPACE, name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.dataset.link = String(link);
-  parent.append(made);
-  return made;
+function addLine(state, link, tag, attributes) {
+  const line = makeSvg(tag, attributes);
+  line.dataset.link = String(link);
+  state.lines.append(line);
+  return line;
 }
 
-// A line ends at the edge of a box whose span is scrolled away, faint; where both are gone there is none.
+// Where one span of a pair is scrolled away, its line is dashed and ends at the edge of the box. Where both are, there
+// is no line.
 function draw(state) {
   const frame = state.root.getBoundingClientRect();
   const boxes = state.sides.map((side) => side.getBoundingClientRect());
@@ -125,18 +127,18 @@ function draw(state) {
     const [a, b] = [from.getBoundingClientRect(), to.getBoundingClientRect()];
     const [x0, x1] = [a.right - frame.left, b.left - frame.left];
     const middles = [a, b].map((box) => box.top + box.height / 2);
-    const [at0, at1] = middles.map((y, side) => Math.min(boxes[side].bottom, Math.max(boxes[side].top, y)));
+    const [at0, at1] = middles.map((y, side) => clamp(y, boxes[side].top, boxes[side].bottom));
     const nGone = (at0 !== middles[0]) + (at1 !== middles[1]);
     if (nGone === 2) return;
     const [y0, y1] = [at0 - frame.top, at1 - frame.top];
     const bend = (x1 - x0) / 2;
     const curve = `M${x0},${y0} C${x0 + bend},${y0} ${x1 - bend},${y1} ${x1},${y1}`;
-    const line = add(state.lines, "path", { d: curve, stroke: color }, link);
+    const line = addLine(state, link, "path", { d: curve, stroke: color });
     if (nGone) {
       line.setAttribute("stroke-dasharray", "3 5");
       return;
     }
-    add(state.lines, "text", { x: (x0 + x1) / 2, y: (y0 + y1) / 2 }, link).textContent = value;
+    addLine(state, link, "text", { x: (x0 + x1) / 2, y: (y0 + y1) / 2 }).textContent = value;
   });
 }
 
@@ -148,27 +150,14 @@ function mark(state, selected) {
   }
 }
 
-export default function (component) {
-  const { data, parentElement, setTriggerValue } = component;
+export default function mount({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".gsd-pair");
   if (!root || !data) return undefined;
-  let state = states.get(root);
-  if (!state) {
-    state = {
-      root, lines: root.querySelector(".lines"), spans: [], links: [], texts: ["", ""],
-      sides: [...root.querySelectorAll(".side")], together: root.querySelector(".tools input"),
-    };
-    state.redraw = () => draw(state);
-    states.set(root, state);
-    watchScrolling(state);
-    root.querySelectorAll(".head button").forEach((button, at) => copyOnClick(button, () => state.texts[at]));
-  }
+  const state = states.of(root);
   state.setTriggerValue = setTriggerValue;
-  const print = fingerprint(data);
-  if (state.print !== print) {
+  if (isChanged(state, [data.left, data.right, data.links, data.names])) {
     state.links = data.links;
     build(state, data);
-    state.print = print;
   }
   mark(state, data.selected);
   const measure = () => {

@@ -1,11 +1,10 @@
-"""What is chosen in one component, taken where it is shown: only that part of the page runs, and once.
+"""Hands a click in one component to another part of the page, so that only that part runs.
 
-take_picks   mount, in the fragment that answers, the end that takes picks
+take_picks   mount the receiving end in the fragment that shows what was clicked
 
-A component reruns the part of the page that it stands in; a callback there may ask for another part, which is a second
-run, and a click waits for both. ``plot_trace``, ``plot_heat`` and ``plot_scatter`` hand their picks over in the browser
-instead (``pick.js``), to the end with the name that they were given as ``relay``. Where nobody takes them they come
-back through the component.
+A component reruns its own part of the page. To rerun another part from there takes a second run, and the click waits
+for both. Instead ``plot_trace``, ``plot_heat`` and ``plot_scatter`` send the click in the browser (``pick.js``) to the
+receiver named by their argument ``relay``. Without a receiver the click comes back through the component.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from typing import Any
 
 from gsd_core.dashboard.components import declare, read_sent
 
-_relay = declare("relay", '<div class="gsd-relay" hidden></div>', "relay.js")
+_relay = declare("relay", '<div class="gsd-relay" hidden></div>')
 
 
 def take_picks(name: str, on_pick: Callable[[Any], None]) -> None:
-    """Call ``on_pick`` with what was chosen before the fragment around this call runs again.
+    """Call ``on_pick`` with what was clicked, before the fragment around this call runs again.
 
-    Its argument is what the browser sent: not to be trusted in type or range. ``name`` is the component's ``relay``.
+    ``name`` is the component's ``relay``. The value comes from the browser, so ``on_pick`` must check it.
     """
     key = f"relay_{name}"
 

@@ -1,10 +1,9 @@
-// Takes picks that other components offer under a name, see ../pick.js.
-export default function (component) {
-  const { data, setTriggerValue } = component;
+// Takes picks that other components offer under a name (../pick.js).
+export default function mount({ data, setTriggerValue }) {
   if (!data) return undefined;
   const take = (event) => {
     if (event.detail.to !== data.name) return;
-    event.preventDefault(); // taken
+    event.preventDefault(); // tells the component that the pick is taken
     setTriggerValue("taken", event.detail.value);
   };
   document.addEventListener("gsd-pick", take);

@@ -1,12 +1,11 @@
-"""Pictures of a figure, made in the browser: nothing but the page is needed, no second browser on the server.
+"""Pictures of a figure, made in the browser, so that the server needs none.
 
-plot_save   the entries of a menu that save a figure as PNG or SVG
+plot_save   the menu entries that save a figure as PNG or SVG
 
-A page has no handle on the Plotly that Streamlit brings. The button "Download plot" of a chart's own tool bar has one:
-the entries set what it is to save and press it. So the chart's bar must hold that button (``charts`` sees to it);
-whether the button can be seen does not matter. The picture is what Plotly draws anew from the figure, with the zoom of
-the moment and, of points drawn by WebGL, their pixels; rings over it (``rings``) are drawn into it. A figure of our own
-that can be saved is marked ``data-drawn`` and answers the event ``gsd-picture`` with a canvas.
+A page cannot reach the Plotly that Streamlit loads, but the button "Download plot" in a chart's tool bar can. An entry
+sets what that button saves and presses it, so ``charts`` keeps the button in the bar; it may be invisible. Plotly draws
+the picture again with the current zoom, and the rings of ``rings`` are drawn into it. A figure of our own that can be
+saved is marked ``data-drawn`` and answers the event ``gsd-picture`` with a canvas.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _SHELL = """
 </div>
 """
 
-_save = declare("save", _SHELL, "save.js")
+_save = declare("save", _SHELL)
 
 
 def plot_save(
@@ -31,13 +30,8 @@ def plot_save(
 ) -> None:
     """Entries that save the figure whose key is ``chart_key`` as ``file_name`` (without ending).
 
-    A PNG has ``scale`` times the pixels that the figure has on the page; an SVG has the chart's own size. A figure of
-    our own can be saved as "png" only.
+    A PNG has ``scale`` times the pixels of the figure on the page; an SVG has the figure's size. A figure of our own
+    can be saved as "png" only.
     """
-    data = {
-        "chart": f"st-key-{chart_key}",
-        "name": file_name,
-        "formats": list(formats),
-        "scale": scale,
-    }
+    data = {"chart": f"st-key-{chart_key}", "name": file_name, "formats": list(formats), "scale": scale}
     _save(key=key, data=data)

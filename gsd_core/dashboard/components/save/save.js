@@ -1,5 +1,8 @@
-// Saves a Plotly chart of the page by the button that Plotly itself has for that, which need not be visible; a figure of
-// our own by a canvas that it paints when asked.
+// Saves a figure of the page as a file: a Plotly chart by Plotly's own button, which need not be visible; a figure of
+// our own by the canvas that it paints when asked.
+import { findChart } from "../charts.js";
+import { ALIGNED, CHOSEN, LINE } from "../rings/marks.js";
+
 function findFigure(holder) {
   const roots = [...(holder?.querySelectorAll("*") ?? [])].map((each) => each.shadowRoot).filter(Boolean);
   return roots.map((root) => root.querySelector("[data-drawn]")).find(Boolean);
@@ -10,8 +13,8 @@ function findButton(chart) {
   return groups.flat().find((button) => button.name === "toImage");
 }
 
-// Plotly's download clicks a link outside the menu, which closes it: whoever came by keyboard shall not fall out of the
-// page with it.
+// Plotly's download clicks a link outside the menu, which closes it. The focus goes to the menu's button, so that who
+// came by keyboard does not lose the place in the page.
 function focusOpener() {
   const openers = document.querySelectorAll('[data-testid="stPopoverButton"][aria-expanded="true"]');
   [...openers].find((opener) => opener.offsetParent)?.focus();
@@ -38,23 +41,25 @@ function saveFigure(figure, { name, scale }, ground) {
   return true;
 }
 
-// Rings lie over the chart in a drawing of their own (rings.js): for the picture they become part of the figure.
-function shapesOf({ points, accent }, ink) {
+// Rings lie over the chart in a drawing of their own (../rings/): for the picture they become shapes of the figure.
+export function makeShapes({ points, accent }, ink) {
   const [chosen, ...aligned] = points;
-  const around = ([x, y], r, color, width) => ({
+  const ring = ([x, y], { radius, width }, color) => ({
     type: "circle", xref: "x", yref: "y", xsizemode: "pixel", ysizemode: "pixel", xanchor: x, yanchor: y,
-    x0: -r, x1: r, y0: -r, y1: r, line: { color, width },
+    x0: -radius, x1: radius, y0: -radius, y1: radius, line: { color, width },
   });
   const lines = aligned.map(([x, y]) => ({
-    type: "line", xref: "x", yref: "y", x0: chosen[0], y0: chosen[1], x1: x, y1: y, opacity: 0.45, line: { color: accent, width: 1 },
+    type: "line", xref: "x", yref: "y", x0: chosen[0], y0: chosen[1], x1: x, y1: y,
+    opacity: LINE.opacity, line: { color: accent, width: LINE.width },
   }));
-  return [...lines, ...aligned.map((place) => around(place, 7, ink, 1.8)), ...(chosen ? [around(chosen, 10, accent, 3)] : [])];
+  const rings = aligned.map((point) => ring(point, ALIGNED, ink));
+  return chosen ? [...lines, ...rings, ring(chosen, CHOSEN, accent)] : [];
 }
 
 function drawWithRings(chart, rings, draw) {
   const { layout } = chart;
   const before = layout.shapes;
-  if (rings?.points.length) layout.shapes = [...(before ?? []), ...shapesOf(rings, getComputedStyle(chart).color)];
+  if (rings?.points.length) layout.shapes = [...(before ?? []), ...makeShapes(rings, getComputedStyle(chart).color)];
   try {
     draw(); // reads the layout at once, draws later
   } finally {
@@ -78,17 +83,15 @@ function saveChart(chart, data, format, rings) {
 }
 
 function save(data, format, ground) {
-  const holder = document.querySelector(`.${CSS.escape(data.chart)}`);
-  const chart = holder?.querySelector(".js-plotly-plot");
+  const { holder, chart } = findChart(data.chart);
   if (chart) return saveChart(chart, data, format, holder.gsdRings);
   const figure = findFigure(holder);
   return Boolean(figure) && saveFigure(figure, data, ground);
 }
 
-export default function (component) {
-  const { data, parentElement } = component;
+export default function mount({ data, parentElement }) {
   const menu = parentElement.querySelector(".gsd-save");
-  if (!menu || !data) return undefined;
+  if (!menu || !data) return;
   const said = menu.querySelector("output");
   for (const entry of menu.querySelectorAll("button")) {
     entry.hidden = !data.formats.includes(entry.dataset.format);
@@ -100,5 +103,4 @@ export default function (component) {
       said.textContent = isDone ? "" : "The figure is not drawn yet. Try again when it is.";
     };
   }
-  return undefined;
 }

@@ -1,16 +1,13 @@
-"""The map of very many spans, drawn by WebGL: a click chooses a span, a lasso or a box draws around many.
+"""The map of very many spans, drawn by WebGL 2: a click chooses a span, a lasso or a box selects many.
 
-ScatterLook    what the points' colours mean, and what is written between the points
-plot_scatter   mount the map; it calls back when something is chosen
-read_row       a row as a browser names it
+ScatterLook     colours, legend and labels of the points
+ScatterEvents   what is called when something happens on the map
+plot_scatter    mount the map
+read_row        a row that the browser sent
 
-Points do not travel with the page. They are blocks of bytes (``encoding``) that the browser fetches once over HTTP
-from Streamlit's own media route, the one that serves ``st.image``: it is there under plain ``streamlit run``, needs no
-setting and no file on disk, gives every content an address of its own, so that a page that holds it never asks again,
-and forgets it when the last session that shows it ends. Static file serving would need a setting, and a folder that
-outlives its sessions. A click sends back a row, a lasso its corners only.
-
-The browser's side is one module, joined from the files beside this one. It draws with WebGL 2 and needs no library.
+Points are not part of the page. They are blocks of bytes (``encoding``) that the browser fetches once over HTTP from
+Streamlit's media route, which also serves ``st.image``: it needs no setting and no file on disk, gives every content
+its own address, and forgets it with the last session that shows it. A click sends a row back, a lasso only its corners.
 """
 
 from __future__ import annotations
@@ -25,32 +22,18 @@ from streamlit import runtime
 
 from gsd_core.dashboard.components import declare, read_sent
 from gsd_core.dashboard.components.scatter.encoding import Block
-from gsd_core.dashboard.drawing.colors import ACCENT
-from gsd_core.dashboard.map.polygons import read_polygon
+from gsd_core.dashboard.components.scatter.polygons import read_polygon
+from gsd_core.dashboard.look.colors import ACCENT
 
-_SOURCES = (
-    "../dom.js",
-    "../pick.js",
-    "blocks.js",
-    "grid.js",
-    "points.js",
-    "camera.js",
-    "overlay.js",
-    "lasso.js",
-    "picture.js",
-    "scatter.js",
-)
-_SHELL = '<div class="gsd-scatter"></div>'
-
-_scatter = declare("scatter", _SHELL, *_SOURCES)
+_scatter = declare("scatter", '<div class="gsd-scatter"></div>')
 
 
 @dataclass(frozen=True)
 class ScatterLook:
-    """``values`` (Block of indices) choose among ``colors``; ``names`` say what each means, ``""`` for nothing.
+    """``values`` are indices into ``colors``; ``names`` say what each colour means, ``""`` for nothing.
 
-    ``legend`` is (color, name) in order; ``scale``, of numbers instead, (lowest, highest) as text. ``labels`` are
-    (x, y, index, text) in the order of their importance.
+    ``legend`` is (color, name) in order; a scale of numbers has ``scale`` instead, (lowest, highest) as text.
+    ``labels`` are (x, y, index of the colour, text), most important first.
     """
 
     values: Block
@@ -62,74 +45,79 @@ class ScatterLook:
     labels: Sequence[tuple[float, float, int, str]] = ()
 
 
-def _publish(block: Block, place: str) -> str:
-    """Address of ``block`` on this server. ``place`` tells what it replaces in this session."""
-    # The digest makes the address: Streamlit's own looks at parts of a long content only. "application/gzip" is passed
-    # on as it is, where other content would be compressed anew for every request.
+@dataclass(frozen=True)
+class ScatterEvents:
+    """Callbacks, each before the page reruns.
+
+    ``on_pick`` gets the row that was clicked, any whole number ≥ 0; ``on_draw`` the corners (k, 2) of the polygon that
+    was drawn, None when it was removed. ``on_missing`` is called where the browser cannot draw the map.
+    """
+
+    on_pick: Callable[[int], None]
+    on_draw: Callable[[np.ndarray | None], None]
+    on_missing: Callable[[], None]
+
+
+def _publish(block: Block, name: str) -> str:
+    """Address of ``block`` on this server; it replaces the block of this ``name`` in this session."""
+    # The address comes from our digest because Streamlit's own reads only parts of a long content. Content of type
+    # "application/gzip" is not compressed again for every request.
     address = runtime.get_instance().media_file_mgr.add(
-        block.content, "application/gzip", place, file_name=block.digest
+        block.content, "application/gzip", name, file_name=block.digest
     )
     base = str(st.get_option("server.baseUrlPath") or "").strip("/")
     return f"/{base}{address}" if base else address
 
 
 def read_row(value: Any) -> int | None:
-    """The row, any whole number ≥ 0, that a browser sent as ``value``; None where it is something else."""
+    """The row, a whole number ≥ 0, that the browser sent as ``value``; None for any other value."""
     return value if type(value) is int and value >= 0 else None
 
 
 def plot_scatter(
-    places: Block,
+    coordinates: Block,
     look: ScatterLook,
     mask: Block | None,
     *,
     key: str,
     height: int,
     name: str,
-    on_pick: Callable[[int], None],
-    on_draw: Callable[[np.ndarray | None], None],
-    on_missing: Callable[[], None],
+    events: ScatterEvents,
     relay: str = "",
 ) -> None:
     """Show a map.
 
     Parameters
     ----------
-    places, mask
-        Blocks of ``encode_places`` and ``encode_mask``; no mask keeps all.
+    coordinates, mask
+        Blocks of ``encode_coordinates`` and ``encode_mask``; no mask keeps all spans.
     key
-        Identity on the page. With the same key and the same blocks a rerun leaves the browser's map as it is.
+        Identity on the page. With the same key and blocks a rerun leaves the browser's map as it is.
     height
-        Of the points' field, in pixels.
+        Height of the field of points, in pixels.
     name
-        What the map is, for readers who listen.
-    on_pick
-        Called with the row that was clicked, any whole number ≥ 0.
-    on_draw
-        Called with the corners (k, 2) of what was drawn around, None when it was given up.
-    on_missing
-        Called where the browser cannot draw it.
+        Name of the map for screen readers.
     relay
-        ``relay.take_picks`` of this name takes the row instead, for ``read_row``.
+        Name of the ``relay.take_picks`` that gets a clicked row instead, for ``read_row``.
     """
 
     def picked() -> None:
         row = read_row(read_sent(key, "picked"))
         if row is not None:
-            on_pick(row)
+            events.on_pick(row)
 
     def drawn() -> None:
         corners = read_sent(key, "drawn")
         polygon = read_polygon(corners)
         if polygon is not None or corners == []:
-            on_draw(polygon)
+            events.on_draw(polygon)
 
     def missing() -> None:
         if read_sent(key, "missing"):
-            on_missing()
+            events.on_missing()
 
     data = {
-        "places": _publish(places, f"{key}.places"),
+        "places": _publish(coordinates, f"{key}.places"),
         "values": _publish(look.values, f"{key}.values"),
         "mask": _publish(mask, f"{key}.mask") if mask else None,
         "colors": list(look.colors),
@@ -143,10 +131,4 @@ def plot_scatter(
         "name": name,
         "relay": relay,
     }
-    _scatter(
-        key=key,
-        data=data,
-        on_picked_change=picked,
-        on_drawn_change=drawn,
-        on_missing_change=missing,
-    )
+    _scatter(key=key, data=data, on_picked_change=picked, on_drawn_change=drawn, on_missing_change=missing)

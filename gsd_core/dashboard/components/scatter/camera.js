@@ -1,12 +1,16 @@
 // The mouse moves the map: dragging pans, the wheel zooms around the pointer.
+import { pixelsOf } from "../dom.js";
+
 const WHEEL = 0.002; // growth, as an exponent, for a pixel of the wheel
 const LINE_PIXELS = 16; // of wheels that count in lines
 
-function followMouse(canvas, points) {
+export function followMouse(canvas, points) {
   let last = null;
+  // From -1 to 1, as a view counts.
   const place = (event) => {
-    const box = canvas.getBoundingClientRect();
-    return [(2 * (event.clientX - box.left)) / box.width - 1, 1 - (2 * (event.clientY - box.top)) / box.height];
+    const [x, y] = pixelsOf(event, canvas);
+    const { width, height } = canvas.getBoundingClientRect();
+    return [(2 * x) / width - 1, 1 - (2 * y) / height];
   };
   canvas.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;

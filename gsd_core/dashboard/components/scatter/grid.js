@@ -1,14 +1,16 @@
 // Points sorted into cells: which point is under the mouse, how many are in view, and how dense the map is.
-const CELLS = 512; // a side; a quantised coordinate shifted by 7
+import { NO_PLACE, isKept } from "./blocks.js";
+
+const CELLS = 512; // a side; the cell of a quantised coordinate is the coordinate shifted by 7
 const SHIFT = 7;
-const RASTER = 256;
+export const RASTER = 256;
 
 function cellOf(places, row) {
   return (places.y[row] >> SHIFT) * CELLS + (places.x[row] >> SHIFT);
 }
 
 // Rows by cell: those of cell c are rows[starts[c]] … rows[starts[c + 1] - 1]. Spans without a place are left out.
-function buildGrid(places) {
+export function buildGrid(places) {
   const starts = new Uint32Array(CELLS * CELLS + 1);
   const isPlaced = (row) => places.x[row] !== NO_PLACE;
   for (let row = 0; row < places.n; row++) if (isPlaced(row)) starts[cellOf(places, row) + 1]++;
@@ -24,7 +26,7 @@ function cellsAround(low, high) {
 }
 
 // The kept row nearest to (x, y) within rx, ry (all quantised; distances count in those radii), or -1.
-function findNearest(grid, mask, x, y, rx, ry) {
+export function findNearest(grid, mask, x, y, rx, ry) {
   const [left, right] = cellsAround(x - rx, x + rx);
   const [low, high] = cellsAround(y - ry, y + ry);
   let [best, found] = [1, -1];
@@ -40,7 +42,7 @@ function findNearest(grid, mask, x, y, rx, ry) {
   return found;
 }
 
-function countWithin(grid, x0, x1, y0, y1) {
+export function countWithin(grid, x0, x1, y0, y1) {
   const [left, right] = cellsAround(x0, x1);
   const [low, high] = cellsAround(y0, y1);
   let n = 0;
@@ -51,7 +53,7 @@ function countWithin(grid, x0, x1, y0, y1) {
 }
 
 // The density of all spans as a grey picture, log scale: what lies under the points, and what a filter leaves.
-function drawDensity(grid, canvas) {
+export function drawDensity(grid, canvas) {
   const counts = new Uint32Array(RASTER * RASTER);
   for (let line = 0; line < CELLS; line++) {
     for (let column = 0; column < CELLS; column++) {

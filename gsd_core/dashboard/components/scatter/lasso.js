@@ -1,11 +1,13 @@
-// Drawing around points: a free line or a box. Corners are kept in layout coordinates, so that the outline moves with the map.
-const MOST_CORNERS = 64; // some 1.2 kB when sent
+// Drawing around points: a free line or a box. Corners are kept in layout coordinates: the outline moves with the map.
+import { makeSvg, pixelsOf } from "../dom.js";
+import { cornersOfBox, thinCorners } from "./corners.js";
+
 const LEAST_STEP = 3; // pixels between two corners of the line as it is drawn
 
-class Lasso {
+export class Lasso {
   constructor(points, layer, onDrawn) {
     Object.assign(this, { points, layer, onDrawn, mode: "pan", corners: [], line: null });
-    this.outline = shape("polygon", { class: "outline" });
+    this.outline = makeSvg("polygon", { class: "outline" });
     layer.append(this.outline);
     layer.addEventListener("pointerdown", (event) => this.start(event));
     layer.addEventListener("pointermove", (event) => this.extend(event));
@@ -19,31 +21,24 @@ class Lasso {
     this.place();
   }
 
-  placeOf(event) {
-    const box = this.layer.getBoundingClientRect();
-    return [event.clientX - box.left, event.clientY - box.top];
-  }
-
   start(event) {
     if (event.button !== 0) return;
     event.preventDefault();
     this.layer.setPointerCapture(event.pointerId);
-    this.line = [this.placeOf(event)];
+    this.line = [pixelsOf(event, this.layer)];
   }
 
   extend(event) {
     if (!this.line) return;
-    const place = this.placeOf(event);
+    const corner = pixelsOf(event, this.layer);
     const [x, y] = this.line.at(-1);
-    if (this.mode === "box") this.line = [this.line[0], place];
-    else if (Math.hypot(place[0] - x, place[1] - y) >= LEAST_STEP) this.line.push(place);
+    if (this.mode === "box") this.line = [this.line[0], corner];
+    else if (Math.hypot(corner[0] - x, corner[1] - y) >= LEAST_STEP) this.line.push(corner);
     this.drawOutline(this.pixels());
   }
 
   pixels() {
-    if (this.mode !== "box" || this.line.length < 2) return this.line;
-    const [[x0, y0], [x1, y1]] = this.line;
-    return [[x0, y0], [x1, y0], [x1, y1], [x0, y1]];
+    return this.mode === "box" && this.line.length === 2 ? cornersOfBox(...this.line) : this.line;
   }
 
   end(event) {
@@ -51,8 +46,8 @@ class Lasso {
     const pixels = event.type === "pointerup" ? this.pixels() : [];
     this.line = null;
     if (pixels.length >= 3) {
-      this.corners = thin(pixels).map(([x, y]) =>
-        this.points.toData(...this.points.planeAt(x, y)).map((value) => Number(value.toPrecision(7))));
+      this.corners = thinCorners(pixels).map((corner) =>
+        this.points.layoutAt(corner).map((value) => Number(value.toPrecision(7))));
       this.onDrawn(this.corners);
     }
     this.place();
@@ -67,45 +62,11 @@ class Lasso {
   }
 
   place() {
-    if (!this.line) this.drawOutline(this.corners.map(([x, y]) => this.points.pixelsOf(...this.points.fromData(x, y))));
+    if (!this.line) this.drawOutline(this.corners.map((corner) => this.points.pixelsOf(corner)));
   }
 
   drawOutline(pixels) {
-    this.outline.setAttribute("points", pixels.map((place) => place.map((value) => value.toFixed(1)).join(",")).join(" "));
+    const corners = pixels.map((corner) => corner.map((value) => value.toFixed(1)).join(","));
+    this.outline.setAttribute("points", corners.join(" "));
   }
-}
-
-// The corners that matter most: those farthest from the line between their neighbours stay (Douglas & Peucker 1973),
-// with a tolerance that grows until they are few enough.
-function thin(pixels) {
-  let tolerance = 0.5;
-  let corners = pixels;
-  while (corners.length > MOST_CORNERS) {
-    corners = simplify(pixels, tolerance);
-    tolerance *= 1.6;
-  }
-  return corners;
-}
-
-function simplify(pixels, tolerance) {
-  const keep = new Set([0, pixels.length - 1]);
-  const parts = [[0, pixels.length - 1]];
-  while (parts.length) {
-    const [first, last] = parts.pop();
-    const [[x0, y0], [x1, y1]] = [pixels[first], pixels[last]];
-    const length = Math.hypot(x1 - x0, y1 - y0);
-    let [farthest, at] = [tolerance, -1];
-    for (let i = first + 1; i < last; i++) {
-      const [x, y] = pixels[i];
-      const distance = length
-        ? Math.abs((x1 - x0) * (y0 - y) - (x0 - x) * (y1 - y0)) / length
-        : Math.hypot(x - x0, y - y0);
-      if (distance > farthest) [farthest, at] = [distance, i];
-    }
-    if (at >= 0) {
-      keep.add(at);
-      parts.push([first, at], [at, last]);
-    }
-  }
-  return [...keep].sort((a, b) => a - b).map((at) => pixels[at]);
 }

@@ -1,29 +1,26 @@
-// What lies over and under the points: density, cluster names, rings.
-const SVG = "http://www.w3.org/2000/svg";
+// What lies under and over the points: the density and the cluster names.
+import { make } from "../dom.js";
+import { clamp } from "../numbers.js";
+import { RASTER } from "./grid.js";
+
 const FEWEST_LABELS = 14;
 const MOST_LABELS = 80;
 const LABEL_GAP = 4;
 
-function shape(tag, attributes) {
-  const element = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  return element;
-}
-
-function boxOfDensity(points) {
-  const [left, top] = points.pixelsOf(-1, 1);
-  const [right, bottom] = points.pixelsOf(1, -1);
+export function boxOfDensity(points) {
+  const [left, top] = points.pixelsOfPlane([-1, 1]);
+  const [right, bottom] = points.pixelsOfPlane([1, -1]);
   return { left, top, width: right - left, height: bottom - top };
 }
 
-function placeDensity(points, canvas) {
+export function placeDensity(points, canvas) {
   const { left, top, width, height } = boxOfDensity(points);
   canvas.style.transform = `translate(${left}px, ${top}px) scale(${width / RASTER}, ${height / RASTER})`;
-  canvas.style.opacity = Math.max(0, Math.min(1, (6 - points.zoom) / 5)); // gone where single points can be told apart
+  canvas.style.opacity = clamp((6 - points.zoom) / 5, 0, 1); // gone where single points can be told apart
 }
 
-// Names of the biggest clusters in view; more of them the closer one looks, none over another.
-class Labels {
+// Names of the biggest clusters in view: more of them when zoomed in, none over another.
+export class Labels {
   constructor(holder) {
     this.holder = holder;
     this.entries = [];
@@ -44,7 +41,7 @@ class Labels {
     const most = Math.min(MOST_LABELS, Math.round(FEWEST_LABELS * Math.max(1, points.zoom)));
     const taken = [];
     for (const entry of this.entries) {
-      const [x, y] = points.pixelsOf(...points.fromData(entry.x, entry.y));
+      const [x, y] = points.pixelsOf([entry.x, entry.y]);
       const [w, h] = entry.size;
       const box = [x - w / 2 - LABEL_GAP, y - h / 2 - LABEL_GAP, x + w / 2 + LABEL_GAP, y + h / 2 + LABEL_GAP];
       const isInside = box[0] >= 0 && box[1] >= 0 && box[2] <= width && box[3] <= height;
@@ -57,21 +54,4 @@ class Labels {
       entry.element.style.visibility = isShown ? "visible" : "hidden";
     }
   }
-}
-
-// The chosen span, the spans aligned with it, and lines between them; places in layout coordinates, the chosen first.
-function placeRings(points, group, rings) {
-  const [width, height] = points.box;
-  const places = rings.points.map(([x, y]) => points.pixelsOf(...points.fromData(x, y)));
-  const isInside = ([x, y]) => x >= 0 && y >= 0 && x <= width && y <= height;
-  const [chosen, ...aligned] = places;
-  const shown = aligned.filter(isInside);
-  const parts = [];
-  if (chosen && isInside(chosen)) {
-    const line = { x1: chosen[0], y1: chosen[1], stroke: rings.accent, "stroke-opacity": 0.45 };
-    parts.push(...shown.map(([x, y]) => shape("line", { ...line, x2: x, y2: y })));
-    parts.push(shape("circle", { cx: chosen[0], cy: chosen[1], r: 10, stroke: rings.accent, "stroke-width": 3 }));
-  }
-  parts.push(...shown.map(([x, y]) => shape("circle", { cx: x, cy: y, r: 7, stroke: "currentColor", "stroke-width": 1.8 })));
-  group.replaceChildren(...parts);
 }

@@ -1,13 +1,15 @@
-// The map to be saved: what the page shows of it, without its tools, on one canvas.
+// The picture of the map that is saved: what the page shows of it, without its tools, on one canvas.
+import { boxOfDensity } from "./overlay.js";
+
 const LARGEST_SIDE = 8192; // pixels; more is refused by some graphics cards
 
-function placeIn(origin, element) {
+function boxIn(origin, element) {
   const box = element.getBoundingClientRect();
   return { x: box.left - origin.left, y: box.top - origin.top, width: box.width, height: box.height };
 }
 
 function writeElement(context, origin, element, style) {
-  const { x, y, height } = placeIn(origin, element);
+  const { x, y, height } = boxIn(origin, element);
   const { fontSize, fontFamily, color, paddingLeft } = style;
   context.font = `${fontSize} ${fontFamily}`;
   context.fillStyle = color;
@@ -19,7 +21,7 @@ function paintLabels(context, origin, labels, ground) {
   for (const { element } of labels.entries) {
     const style = getComputedStyle(element);
     if (style.visibility === "hidden") continue;
-    const { x, y, width, height } = placeIn(origin, element);
+    const { x, y, width, height } = boxIn(origin, element);
     context.globalAlpha = 0.78;
     context.fillStyle = ground;
     context.fillRect(x, y, width, height);
@@ -50,7 +52,7 @@ function paintRings(context, group, ink) {
 function paintLegend(context, origin, legend, colors) {
   for (const element of legend.children) {
     const style = getComputedStyle(element);
-    const { x, y, width, height } = placeIn(origin, element);
+    const { x, y, width, height } = boxIn(origin, element);
     if (element.className === "bar") {
       const gradient = context.createLinearGradient(x, 0, x + width, 0);
       const shades = colors.slice(0, -1);
@@ -70,8 +72,8 @@ function paintLegend(context, origin, legend, colors) {
   }
 }
 
-// `scale` pixels for one of the page.
-function makePicture(map, scale) {
+// With `scale` pixels for one of the page; null before the map is drawn.
+export function makePicture(map, scale) {
   const { points, root, field, legend } = map;
   if (!points) return null;
   const origin = field.getBoundingClientRect();

@@ -1,15 +1,16 @@
-// The points themselves, drawn by one call of WebGL 2, and where things lie on the screen.
-//
-// Coordinates: quantised (0 … 65534, as in the blocks), plane (-1 … 1) and pixels of the field. The map fills its field:
-// what `view` makes of the plane, scale × place + shift, is shown between -1 and 1.
-const STEPS = NO_PLACE - 1;
-const HOME = 0.95; // scale of the whole map, with a margin
-const [NEAREST, FARTHEST] = [5000 * HOME, HOME / 4];
+// The points themselves, drawn by one call of WebGL 2, and what is in view.
+import { channelsOf } from "../numbers.js";
+import { isKept } from "./blocks.js";
+import { countWithin, findNearest } from "./grid.js";
+import {
+  STEPS, WHOLE_MAP, layoutToPlane, moveView, opacityOf, pixelsToPlane, planeToLayout, planeToPixels, planeToSteps,
+  pointSizeOf, zoomOf,
+} from "./view.js";
+
 const GROUND = 0.04; // opacity of what a filter leaves out
-const FILL = 0.22; // share of the field that points should cover at most
 const PALETTE_WIDTH = 256;
 
-// Coordinates and indices go to the graphics card as they came; a point without a place is put where nothing is drawn.
+// Coordinates and indices go to the graphics card as they came. A point without a place is put where nothing is drawn.
 const VERTEX = `#version 300 es
 in float x, y, index, kept;
 uniform vec3 view;
@@ -35,16 +36,9 @@ void main() {
   pixel = color * clamp(radius + 0.5 - radius * length(2.0 * gl_PointCoord - 1.0), 0.0, 1.0);
 }`;
 
-const toPlane = (steps) => (2 * steps) / STEPS - 1;
-const toSteps = (plane) => ((plane + 1) / 2) * STEPS;
-
-// The canvas' way to draw, null where the browser has none. The picture is kept so that it can be saved.
-function openGl(canvas) {
+// What draws on the canvas, null where the browser has no WebGL 2. The picture is kept so that it can be saved.
+export function openGl(canvas) {
   return canvas.getContext("webgl2", { antialias: false, depth: false, preserveDrawingBuffer: true });
-}
-
-function pointSizeOf(n) {
-  return Math.min(5, Math.max(2, 150 / n ** 0.42));
 }
 
 function makeProgram(gl) {
@@ -62,23 +56,20 @@ function makeProgram(gl) {
   return program;
 }
 
-// "#rrggbb", many, as rows of a picture.
-function paletteOf(colors) {
+// Colours "#rrggbb" as the pixels of a picture.
+export function makePalette(colors) {
   const rows = Math.ceil(colors.length / PALETTE_WIDTH);
   const picture = new Uint8Array(4 * PALETTE_WIDTH * rows);
-  colors.forEach((color, at) => {
-    const number = parseInt(color.slice(1), 16);
-    picture.set([number >> 16, (number >> 8) & 255, number & 255, 255], 4 * at);
-  });
+  colors.forEach((color, at) => picture.set([...channelsOf(color), 255], 4 * at));
   return { rows, picture };
 }
 
-class Points {
-  constructor(canvas, n, onView) {
-    Object.assign(this, { canvas, onView, size: pointSizeOf(n), gl: openGl(canvas), kept: null });
-    this.view = { scale: HOME, x: 0, y: 0 };
+export class Points {
+  // `onView` is called whenever the view has changed.
+  constructor(canvas, onView) {
+    Object.assign(this, { canvas, onView, gl: openGl(canvas), view: WHOLE_MAP });
     this.build();
-    canvas.addEventListener("webglcontextlost", (event) => event.preventDefault()); // so that it may come back
+    canvas.addEventListener("webglcontextlost", (event) => event.preventDefault()); // otherwise it never comes back
     canvas.addEventListener("webglcontextrestored", () => {
       this.build();
       if (this.shown) this.show(this.shown);
@@ -105,19 +96,20 @@ class Points {
     if (this.sent[name] === values) return;
     this.sent[name] = values;
     const { gl } = this;
-    const place = gl.getAttribLocation(this.program, name);
+    const location = gl.getAttribLocation(this.program, name);
     if (typeof values === "number") {
-      gl.disableVertexAttribArray(place);
-      gl.vertexAttrib1f(place, values);
+      gl.disableVertexAttribArray(location);
+      gl.vertexAttrib1f(location, values);
       return;
     }
     gl.bindBuffer(gl.ARRAY_BUFFER, this.buffers[name]);
     gl.bufferData(gl.ARRAY_BUFFER, values, gl.STATIC_DRAW);
-    gl.enableVertexAttribArray(place);
-    gl.vertexAttribPointer(place, 1, values.BYTES_PER_ELEMENT === 1 ? gl.UNSIGNED_BYTE : gl.UNSIGNED_SHORT, false, 0, 0);
+    gl.enableVertexAttribArray(location);
+    const type = values.BYTES_PER_ELEMENT === 1 ? gl.UNSIGNED_BYTE : gl.UNSIGNED_SHORT;
+    gl.vertexAttribPointer(location, 1, type, false, 0, 0);
   }
 
-  // Draw these points from now on; resolves when the picture is on the canvas.
+  // Draws these points from now on; resolves when the picture is on the canvas.
   show({ grid, values, mask, colors }) {
     const { gl } = this;
     const { places } = grid;
@@ -128,7 +120,7 @@ class Points {
     this.send("y", places.y);
     this.send("index", values.index);
     this.send("kept", kept);
-    const { rows, picture } = paletteOf(colors);
+    const { rows, picture } = makePalette(colors);
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, PALETTE_WIDTH, rows, 0, gl.RGBA, gl.UNSIGNED_BYTE, picture);
     this.paint();
     return this.finished();
@@ -159,81 +151,68 @@ class Points {
     const [width, height] = this.box.map((side) => Math.round(side * ratio));
     if (canvas.width !== width) canvas.width = width;
     if (canvas.height !== height) canvas.height = height;
-    const size = this.size * Math.max(1, Math.asinh(this.zoom) / Math.asinh(1));
+    const size = pointSizeOf(this.grid.places.n, this.zoom);
     gl.viewport(0, 0, width, height);
     gl.clear(gl.COLOR_BUFFER_BIT);
     gl.uniform3f(this.uniforms.view, view.scale, view.x, view.y);
     gl.uniform1f(this.uniforms.size, size * ratio);
-    gl.uniform2f(this.uniforms.opacity, GROUND * Math.min(1, this.share + 0.3), this.opacityOf(size));
+    const ground = GROUND * Math.min(1, this.share + 0.3);
+    gl.uniform2f(this.uniforms.opacity, ground, opacityOf(this.countInView(), size, this.box));
     gl.drawArrays(gl.POINTS, 0, this.grid.places.n);
     this.onView();
   }
 
-  // So many points in view, so faint is each; zooming in and filters make them solid.
-  opacityOf(size) {
+  // About how many of the points that a filter keeps are in view.
+  countInView() {
     const [width, height] = this.box;
-    const [x0, y0] = this.stepsAt(0, height);
-    const [x1, y1] = this.stepsAt(width, 0);
-    const n = Math.max(1, this.share * countWithin(this.grid, x0, x1, y0, y1));
-    return Math.min(0.85, Math.max(0.15, (FILL * width * height) / (n * size * size)));
+    const [[x0, y0], [x1, y1]] = [this.stepsAt([0, height]), this.stepsAt([width, 0])];
+    return this.share * countWithin(this.grid, x0, x1, y0, y1);
   }
 
   get zoom() {
-    return this.view.scale / HOME;
+    return zoomOf(this.view);
   }
 
   get box() {
     return [this.canvas.clientWidth || 1, this.canvas.clientHeight || 1];
   }
 
-  pixelsOf(planeX, planeY) {
-    const [width, height] = this.box;
-    const { scale, x, y } = this.view;
-    return [((scale * planeX + x + 1) / 2) * width, ((1 - scale * planeY - y) / 2) * height];
+  pixelsOfPlane(plane) {
+    return planeToPixels(this.view, this.box, plane);
   }
 
-  planeAt(px, py) {
-    const [width, height] = this.box;
-    const { scale, x, y } = this.view;
-    return [((2 * px) / width - 1 - x) / scale, (1 - (2 * py) / height - y) / scale];
+  stepsAt(pixels) {
+    return planeToSteps(pixelsToPlane(this.view, this.box, pixels));
   }
 
-  stepsAt(px, py) {
-    return this.planeAt(px, py).map(toSteps);
+  // Between pixels of the field and coordinates of the layout.
+  layoutAt(pixels) {
+    return planeToLayout(this.grid.places.bounds, pixelsToPlane(this.view, this.box, pixels));
   }
 
-  toData(planeX, planeY) {
-    const [x0, x1, y0, y1] = this.grid.places.bounds;
-    return [x0 + ((planeX + 1) / 2) * (x1 - x0), y0 + ((planeY + 1) / 2) * (y1 - y0)];
+  pixelsOf(point) {
+    return this.pixelsOfPlane(layoutToPlane(this.grid.places.bounds, point));
   }
 
-  fromData(x, y) {
-    const [x0, x1, y0, y1] = this.grid.places.bounds;
-    return [(2 * (x - x0)) / (x1 - x0 || 1) - 1, (2 * (y - y0)) / (y1 - y0 || 1) - 1];
-  }
-
-  rowAt(px, py, mask, reach) {
+  // The row of the nearest kept point within `reach` pixels, or -1.
+  rowAt(pixels, mask, reach) {
     const [width, height] = this.box;
     const radius = (reach * STEPS) / this.view.scale;
-    return findNearest(this.grid, mask, ...this.stepsAt(px, py), radius / width, radius / height);
+    return findNearest(this.grid, mask, ...this.stepsAt(pixels), radius / width, radius / height);
   }
 
-  // Bring (dx, dy) of the field nearer, and grow by `factor` around a place of the field, its middle by default.
-  move(dx, dy, factor, [atX, atY] = [0, 0]) {
-    const { scale, x, y } = this.view;
-    const grown = Math.min(NEAREST, Math.max(FARTHEST, scale * factor));
-    const real = grown / scale;
-    this.view = { scale: grown, x: atX + (x - atX) * real + dx, y: atY + (y - atY) * real + dy };
+  move(dx, dy, factor, at) {
+    this.view = moveView(this.view, dx, dy, factor, at);
     this.redraw();
   }
 
   showAll() {
-    this.view = { scale: HOME, x: 0, y: 0 };
+    this.view = WHOLE_MAP;
     this.redraw();
   }
 
   destroy() {
     cancelAnimationFrame(this.frame);
-    this.gl.getExtension("WEBGL_lose_context")?.loseContext(); // a page may hold few
+    this.gl.getExtension("WEBGL_lose_context")?.loseContext(); // a page may have few of them
   }
 }

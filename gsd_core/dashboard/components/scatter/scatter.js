@@ -1,13 +1,24 @@
-// The map as a whole: its parts, its tools, its keys, and what it tells the server.
-const REACH = 9; // pixels around the mouse in which a point counts as meant
+// The map as a whole: its parts, its tools, its keys, and what it sends to the server.
+import { make, makeSvg, pixelsOf } from "../dom.js";
+import { Memory, isChanged } from "../memory.js";
+import { offerPick } from "../pick.js";
+import { makeMarks } from "../rings/marks.js";
+import { fetchBlock, isKept } from "./blocks.js";
+import { followMouse } from "./camera.js";
+import { buildGrid, drawDensity } from "./grid.js";
+import { Lasso } from "./lasso.js";
+import { Labels, placeDensity } from "./overlay.js";
+import { makePicture } from "./picture.js";
+import { Points, openGl } from "./points.js";
+
+const REACH = 9; // pixels around the mouse in which a point can be clicked
 const STEP = 0.2; // of the field, one press of an arrow key
 const ZOOM = 1.4;
 const TOOLS = [
   ["pan", "Pan", "Drag to move, click a point to choose it"], ["lasso", "Lasso", "Draw around points"],
-  ["box", "Box", "Draw a box around points"], ["in", "+", "Zoom in"], ["out", "−", "Zoom out"], ["all", "Whole map", "Show all"],
+  ["box", "Box", "Draw a box around points"], ["in", "+", "Zoom in"], ["out", "−", "Zoom out"],
+  ["all", "Whole map", "Show all"],
 ];
-
-const maps = new WeakMap(); // our element -> its map
 
 class ScatterMap {
   constructor(root) {
@@ -20,17 +31,18 @@ class ScatterMap {
     this.density = make("canvas", "density");
     this.canvas = make("canvas", "points");
     this.names = make("div", "labels");
-    this.layer = shape("svg", { class: "layer" });
-    this.ringGroup = shape("g", { fill: "none", class: "rings" });
+    this.layer = makeSvg("svg", { class: "layer" });
+    this.ringGroup = makeSvg("g", { class: "rings" });
     this.layer.append(this.ringGroup);
     this.tip = make("div", "tip");
     this.tip.hidden = true;
     this.status = make("div", "status");
     this.status.setAttribute("role", "status");
-    for (const element of [this.density, this.canvas, this.names, this.layer, this.tip]) element.setAttribute("aria-hidden", "true");
+    const silent = [this.density, this.canvas, this.names, this.layer, this.tip];
+    for (const element of silent) element.setAttribute("aria-hidden", "true");
     this.tools = make("div", "tools");
     this.legend = make("div", "legend");
-    this.field.append(this.density, this.canvas, this.names, this.layer, this.tip, this.status);
+    this.field.append(...silent, this.status);
     root.replaceChildren(this.tools, this.field, this.legend);
     this.labels = new Labels(this.names);
     this.buildTools();
@@ -57,8 +69,8 @@ class ScatterMap {
     else if (tool === "all") this.points.showAll();
     else {
       this.lasso.setMode(tool);
-      for (const button of this.buttons) {
-        if (button.hasAttribute("aria-pressed")) button.setAttribute("aria-pressed", String(button.dataset.tool === tool));
+      for (const button of this.buttons.filter((each) => each.hasAttribute("aria-pressed"))) {
+        button.setAttribute("aria-pressed", String(button.dataset.tool === tool));
       }
     }
   }
@@ -73,11 +85,12 @@ class ScatterMap {
       if (this.canvas.clientWidth) this.points?.redraw();
     });
     this.resized.observe(this.field);
-    // Rings come from another element of the page, which writes them on the chart's holder (rings.js).
-    this.holder = this.root.getRootNode().host?.closest('[class*="st-key-"]') ?? this.root.closest('[class*="st-key-"]');
+    // Rings come from another element of the page, which writes them on the chart's holder (../rings/).
+    const keyed = '[class*="st-key-"]';
+    this.holder = this.root.getRootNode().host?.closest(keyed) ?? this.root.closest(keyed);
     this.onRings = () => {
       this.rings = this.holder.gsdRings ?? this.rings;
-      if (this.points) placeRings(this.points, this.ringGroup, this.rings);
+      this.drawRings();
     };
     this.holder?.addEventListener("gsd-rings", this.onRings);
     this.root.addEventListener("gsd-picture", ({ detail }) => { detail.canvas = makePicture(this, detail.scale); });
@@ -89,7 +102,7 @@ class ScatterMap {
       ArrowLeft: () => this.points.move(STEP, 0, 1), ArrowRight: () => this.points.move(-STEP, 0, 1),
       ArrowUp: () => this.points.move(0, -STEP, 1), ArrowDown: () => this.points.move(0, STEP, 1),
       "+": () => this.use("in"), "=": () => this.use("in"), "-": () => this.use("out"), "0": () => this.use("all"),
-      Enter: () => this.choose(...this.points.box.map((side) => side / 2), Infinity),
+      Enter: () => this.choose(this.points.box.map((side) => side / 2), Math.max(...this.points.box) / 4),
       Escape: () => { this.lasso.clear(); this.use("pan"); this.tip.hidden = true; },
     };
     if (!acts[event.key]) return;
@@ -97,19 +110,13 @@ class ScatterMap {
     acts[event.key]();
   }
 
-  placeOf(event) {
-    const box = this.canvas.getBoundingClientRect();
-    return [event.clientX - box.left, event.clientY - box.top];
-  }
-
   onClick(event) {
     const [x, y] = this.pressed ?? [];
-    if (Math.hypot(event.clientX - x, event.clientY - y) < 4) this.choose(...this.placeOf(event), REACH);
+    if (Math.hypot(event.clientX - x, event.clientY - y) < 4) this.choose(pixelsOf(event, this.canvas), REACH);
   }
 
-  choose(x, y, reach) {
-    const radius = Number.isFinite(reach) ? reach : Math.max(...this.points.box) / 4; // Enter: nearest to the middle
-    const row = this.points.rowAt(x, y, this.mask, radius);
+  choose(pixels, reach) {
+    const row = this.points.rowAt(pixels, this.mask, reach);
     if (row >= 0) offerPick(this.relay, row, () => this.send("picked", row));
   }
 
@@ -117,24 +124,31 @@ class ScatterMap {
     if (!this.points?.grid || this.hovering) return;
     this.hovering = requestAnimationFrame(() => {
       this.hovering = null;
-      const [x, y] = this.placeOf(event);
-      const row = event.buttons ? -1 : this.points.rowAt(x, y, this.mask, REACH);
+      const [x, y] = pixelsOf(event, this.canvas);
+      const row = event.buttons ? -1 : this.points.rowAt([x, y], this.mask, REACH);
       const name = row >= 0 ? this.data.names[this.values.index[row]] : "";
       this.canvas.style.cursor = row >= 0 ? "pointer" : "";
       this.tip.hidden = !name;
       this.tip.textContent = name;
-      const isLeft = x > this.points.box[0] / 2;
-      this.tip.style.transform = `translate(${x + (isLeft ? -12 : 12)}px, ${y - 10}px) translate(${isLeft ? "-100%" : "0"}, -50%)`;
+      const [left, shift] = x > this.points.box[0] / 2 ? [x - 12, "-100%"] : [x + 12, "0"];
+      this.tip.style.transform = `translate(${left}px, ${y - 10}px) translate(${shift}, -50%)`;
     });
   }
 
-  // Everything that follows the view.
+  // Places everything that moves with the view.
   follow() {
-    const { points } = this;
-    placeDensity(points, this.density);
-    this.labels.place(points);
-    placeRings(points, this.ringGroup, this.rings);
+    placeDensity(this.points, this.density);
+    this.labels.place(this.points);
+    this.drawRings();
     this.lasso.place();
+  }
+
+  drawRings() {
+    if (!this.points) return;
+    const [width, height] = this.points.box;
+    const points = this.rings.points.map((point) => this.points.pixelsOf(point));
+    const isInside = ([x, y]) => x >= 0 && y >= 0 && x <= width && y <= height;
+    this.ringGroup.replaceChildren(...makeMarks(points, this.rings.accent, isInside));
   }
 
   async update(data) {
@@ -151,9 +165,12 @@ class ScatterMap {
     if (!this.points) this.say("Reading the points …");
     try {
       const [places, values, mask] = await Promise.all([
-        fetchBlock(data.places, "places"), fetchBlock(data.values, "values"), data.mask ? fetchBlock(data.mask, "mask") : null,
+        fetchBlock(data.places, "places"), fetchBlock(data.values, "values"),
+        data.mask ? fetchBlock(data.mask, "mask") : null,
       ]);
-      if (values.n !== places.n || (mask && mask.n !== places.n)) throw new Error("points and colours do not belong together");
+      if (values.n !== places.n || (mask && mask.n !== places.n)) {
+        throw new Error("points and colours do not belong together");
+      }
       if (turn === this.turn) await this.show({ places, values, mask });
     } catch (error) {
       if (turn === this.turn) this.say(`The map cannot be drawn: ${error.message}. Reload the page to try again.`);
@@ -163,7 +180,7 @@ class ScatterMap {
   async show({ places, values, mask }) {
     const turn = this.turn;
     if (!this.points) {
-      this.points = new Points(this.canvas, places.n, () => this.follow());
+      this.points = new Points(this.canvas, () => this.follow());
       followMouse(this.canvas, this.points);
       this.lasso = new Lasso(this.points, this.layer, (corners) => this.send("drawn", corners));
     }
@@ -173,8 +190,7 @@ class ScatterMap {
     this.drawLegend();
     await this.points.show({ grid: this.grid, values, mask, colors: this.data.colors });
     if (turn !== this.turn) return;
-    const counts = new Uint32Array(this.data.colors.length + 1);
-    if (this.data.labels.length) for (let row = 0; row < places.n; row++) if (isKept(mask, row)) counts[values.index[row]]++;
+    const counts = this.data.labels.length ? this.countColors() : [];
     this.labels.set(this.data.labels, (index) => counts[index]);
     this.onRings();
     this.follow();
@@ -182,11 +198,20 @@ class ScatterMap {
     this.root.dataset.drawn = String(turn);
   }
 
+  // How many points of each colour a filter keeps.
+  countColors() {
+    const { places, values, mask } = this;
+    const counts = new Uint32Array(this.data.colors.length + 1);
+    for (let row = 0; row < places.n; row++) if (isKept(mask, row)) counts[values.index[row]]++;
+    return counts;
+  }
+
   drawLegend() {
     const { legend, scale, title, colors } = this.data;
     if (scale) {
       const bar = make("span", "bar");
-      bar.style.background = `linear-gradient(to right, ${colors.slice(0, -1).filter((_, i) => i % 16 === 0).join(", ")})`;
+      const stops = colors.slice(0, -1).filter((_, i) => i % 16 === 0);
+      bar.style.background = `linear-gradient(to right, ${stops.join(", ")})`;
       this.legend.replaceChildren(make("span", "", `${title}: ${scale[0]}`), bar, make("span", "", scale[1]));
       return;
     }
@@ -210,23 +235,16 @@ class ScatterMap {
   }
 }
 
-export default function (component) {
-  const { data, parentElement, setTriggerValue } = component;
+const maps = new Memory((root) => new ScatterMap(root));
+
+export default function mount({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".gsd-scatter");
   if (!root || !data) return undefined;
-  let map = maps.get(root);
-  if (!map) {
-    map = new ScatterMap(root);
-    maps.set(root, map);
-  }
+  const map = maps.of(root);
   Object.assign(map, { send: setTriggerValue, relay: data.relay });
-  const print = JSON.stringify(data);
-  if (map.print !== print) {
-    map.print = print;
-    map.update(data);
-  }
-  // Called before every rerun too: the map goes only with its element.
+  if (isChanged(map, data)) map.update(data);
+  // Streamlit calls this before every rerun too: the map ends only with its element.
   return () => requestAnimationFrame(() => {
-    if (!root.isConnected && maps.delete(root)) map.destroy();
+    if (!root.isConnected && maps.forget(root)) map.destroy();
   });
 }

@@ -1,11 +1,11 @@
-"""The trace viewer: a reasoning trace whose spans can be clicked, and reached and chosen by keyboard.
+"""The trace viewer: a reasoning trace whose spans can be chosen by mouse or keyboard.
 
 TraceSegment   a stretch of text; with an id it is a span
-plot_trace     mount the viewer; it calls back when a span is chosen
+plot_trace     mount the viewer
 
 The text is untrusted: the browser side writes it with ``textContent`` only. Keys: Tab reaches the trace, arrows
-move from span to span, Home and End jump, Enter or Space choose. In the search box Enter goes on, Shift+Enter back,
-Escape ends the search.
+move from span to span, Home and End jump, Enter or Space choose. In the search box Enter and Shift+Enter go to the next
+and the previous match, Escape ends the search.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gsd_core.dashboard.components import declare, read_sent
 _SHELL = """
 <div class="gsd-trace">
   <div class="tools" hidden>
-    <input type="search" placeholder="Search in trace" aria-label="Search in trace; Enter goes to the next place" />
+    <input type="search" placeholder="Search in trace" aria-label="Search in trace; Enter goes to the next match" />
     <output aria-live="polite"></output>
     <button type="button">Copy</button>
   </div>
@@ -28,13 +28,16 @@ _SHELL = """
 </div>
 """
 
-_trace_viewer = declare("trace", _SHELL, "../copy.js", "../pick.js", "find.js", "trace.js")
+_trace_viewer = declare("trace", _SHELL)
 
 
 @dataclass(frozen=True)
 class TraceSegment:
-    """``span`` None: plain text between spans. ``tip`` lines shown on hover and read out; ``tokens`` are (text, share)
-    with share in [0, 1] for the loss tint, empty without it."""
+    """A stretch of a trace; ``span`` None: text between spans.
+
+    ``tip`` lines are shown on hover, ``label`` is read out. ``tokens`` are (text, share) with a share in [0, 1] for the
+    loss tint, empty without it.
+    """
 
     text: str
     span: str | None = None
@@ -44,7 +47,7 @@ class TraceSegment:
     tokens: tuple[tuple[str, float], ...] = field(default=())
 
     def as_data(self) -> dict[str, Any]:
-        """What travels to the browser; short names, for there may be thousands."""
+        """What is sent to the browser; names are short because there may be thousands."""
         if self.span is None:
             return {"t": self.text}
         data: dict[str, Any] = {
@@ -77,16 +80,16 @@ def plot_trace(
     segments
         In reading order.
     key
-        Identity on the page; also names what is called back.
+        Identity on the page.
     selected
-        The span chosen from elsewhere. What is clicked here is kept by the browser: leave this as it was, so that a
-        click does not send the whole trace again.
+        The span chosen outside the viewer. The browser remembers its own clicks: then leave this as it was, or the
+        whole trace is sent again.
     on_choose
         Called with the span's id before the page reruns.
     relay
-        ``relay.take_picks`` of this name takes the span's id instead.
+        Name of the ``relay.take_picks`` that gets the span's id instead.
     max_height
-        In pixels; longer traces scroll, with the selected span in view. None: as long as it is.
+        In pixels; longer traces scroll, with the selected span in view. None: no limit.
     has_tools
         Whether the trace can be searched and copied.
     """

@@ -1,11 +1,17 @@
-// The trace viewer's browser side. Text is written with textContent only: it comes from files that people bring.
-const states = new WeakMap();
+// The trace viewer's browser side.
+import { make, watchPointing } from "../dom.js";
+import { Memory, isChanged } from "../memory.js";
+import { clamp } from "../numbers.js";
+import { offerPick } from "../pick.js";
+import { makeTools } from "./tools.js";
 
-function fingerprint(data) {
-  return JSON.stringify([data.segments, data.maxHeight, data.name, data.clickable, data.tools]);
-}
+const states = new Memory((root) => {
+  const [text, tip, bar] = ["text", "tip", "tools"].map((name) => root.querySelector(`.${name}`));
+  return { root, text, tip, spans: [], tools: makeTools(bar, text) };
+});
 
-// The one span that Tab reaches. There may be hundreds: only what changes is touched, or the browser looks at all of them.
+// Makes `element` the one span that Tab reaches. There may be hundreds, so only what changes is touched: otherwise the
+// browser looks at all of them.
 function putInTabOrder(state, element) {
   if (state.reached) state.reached.tabIndex = -1;
   state.reached = element;
@@ -22,7 +28,7 @@ function choose(state, element) {
 }
 
 function moveTo(state, index) {
-  const target = state.spans[Math.max(0, Math.min(state.spans.length - 1, index))];
+  const target = state.spans[clamp(index, 0, state.spans.length - 1)];
   if (!target) return;
   putInTabOrder(state, target);
   target.focus();
@@ -52,11 +58,7 @@ function send(state, element) {
 function showTip(state, element, lines) {
   if (state.tipped === element && !state.tip.hidden) return; // a click gives focus to what the mouse is on already
   state.tipped = element;
-  state.tip.replaceChildren(...lines.map((line) => {
-    const row = document.createElement("div");
-    row.textContent = line;
-    return row;
-  }));
+  state.tip.replaceChildren(...lines.map((line) => make("div", "", line)));
   state.tip.hidden = false;
   const frame = state.root.getBoundingClientRect();
   const box = element.getClientRects()[0];
@@ -67,8 +69,7 @@ function showTip(state, element, lines) {
 }
 
 function buildSpan(state, segment) {
-  const element = document.createElement("span");
-  element.className = "span";
+  const element = make("span", "span");
   element.dataset.span = segment.s;
   element.style.setProperty("--c", segment.c);
   if (state.clickable) {
@@ -78,9 +79,7 @@ function buildSpan(state, segment) {
   element.tabIndex = -1;
   if (segment.k) {
     for (const [text, share] of segment.k) {
-      const token = document.createElement("span");
-      token.className = "token";
-      token.textContent = text;
+      const token = make("span", "token", text);
       token.style.background = `color-mix(in srgb, #D55E00 ${Math.round(share * 75)}%, transparent)`;
       element.append(token);
     }
@@ -90,12 +89,7 @@ function buildSpan(state, segment) {
   if (segment.l) element.setAttribute("aria-description", segment.l);
   element.addEventListener("click", () => send(state, element));
   element.addEventListener("keydown", (event) => onKey(state, event));
-  for (const name of ["pointerenter", "focus"]) {
-    element.addEventListener(name, () => showTip(state, element, segment.h));
-  }
-  for (const name of ["pointerleave", "blur"]) {
-    element.addEventListener(name, () => { state.tip.hidden = true; });
-  }
+  watchPointing(element, () => showTip(state, element, segment.h), () => { state.tip.hidden = true; });
   return element;
 }
 
@@ -116,23 +110,15 @@ function build(state, data) {
   state.tools.renew();
 }
 
-export default function (component) {
-  const { data, parentElement, setTriggerValue } = component;
+export default function mount({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".gsd-trace");
   if (!root || !data) return;
-  let state = states.get(root);
-  if (!state) {
-    state = { root, text: root.querySelector(".text"), tip: root.querySelector(".tip"), spans: [] };
-    state.tools = makeTools(state);
-    states.set(root, state);
-  }
+  const state = states.of(root);
   Object.assign(state, { setTriggerValue, relay: data.relay });
-  const print = fingerprint(data);
-  const isNew = state.print !== print;
+  const isNew = isChanged(state, [data.segments, data.maxHeight, data.name, data.clickable, data.tools]);
   if (isNew) {
     const kept = state.chosen?.dataset.span;
     build(state, data);
-    state.print = print;
     if (state.selected === data.selected && kept) {
       choose(state, state.spans.find((element) => element.dataset.span === kept));
       return;

@@ -1,0 +1,117 @@
+"""The settings of a capture on the data page.
+
+show_settings   names, model, tier and spans, and the button that starts the job
+make_steps      what that job does
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from gsd_core.dashboard.data.uploads import make_map
+from gsd_core.dashboard.frame import workspaces
+from gsd_core.dashboard.frame.page_text import show_error
+from gsd_core.dashboard.jobs import job_view
+from gsd_core.dashboard.jobs.job_steps import Step
+from gsd_core.errors import UserError
+from gsd_core.methods.analyze_method import AnalyzeOptions
+from gsd_core.methods.capture_method import SEGMENTERS, CaptureOptions
+from gsd_core.methods.datasets_method import DatasetsAddOptions
+from gsd_core.tiers import TIERS
+from gsd_core.types import name_is_valid
+
+LARGEST_WITHOUT_LIMIT = 300
+WINDOWS = ("all", "0", "1", "2", "4")
+DEMO_MODEL = "The bundled demo model"
+
+
+def show_settings(
+    file: Path | None, mapping: dict[str, str], dataset: str, n_samples: int | None, has_steps: bool
+) -> None:
+    """Names, model, tier and spans, and the button that starts the job; ``file`` None: a stored data set."""
+    st.markdown("### Capture")
+    key = dataset if file is None else file.name
+    first, second = st.columns(2, gap="medium")
+    with first:
+        name = st.text_input("Data set name", dataset, disabled=file is None, key=f"set_dataset_{key}")
+        run = st.text_input("Run name", _free_run_name(dataset), key=f"set_run_{key}")
+        source = st.radio("Model", [DEMO_MODEL, "My own model"], key=f"set_source_{key}")
+        own = source != DEMO_MODEL
+        model = st.text_input(
+            "Folder or hub id",
+            placeholder="/models/my-model or owner/name",
+            disabled=not own,
+            key=f"set_model_{key}",
+            help="A causal language model in Hugging Face format. Code from the hub is never run.",
+        )
+        everything = st.toggle("All samples", value=False, key=f"set_all_{key}")
+        most = max(n_samples or 1_000_000, 1)
+        limit = st.number_input(
+            "At most this many samples",
+            1,
+            most,
+            min(LARGEST_WITHOUT_LIMIT, most),
+            disabled=everything,
+            key=f"set_limit_{key}",
+            help="A few hundred samples give a map within minutes on two cores.",
+        )
+    with second:
+        tier = st.selectbox("Gradient tier", list(TIERS), key=f"set_tier_{key}")
+        st.caption(f"{TIERS[tier].help} {TIERS[tier].serves}")
+        window = st.selectbox(
+            "Window (spans before it)",
+            WINDOWS,
+            disabled=not TIERS[tier].has_window,
+            key=f"set_window_{key}",
+            help="all is exact. The cost of a small window does not grow with the number of spans; it is audited.",
+        )
+        names = list(SEGMENTERS)
+        default = names.index("steps" if has_steps or file is None else "sentences")
+        segmenter = st.selectbox("Cut into", names, index=default, key=f"set_seg_{key}")
+        st.caption(SEGMENTERS[segmenter])
+    if st.button("Capture and analyse", type="primary", icon=":material/play_arrow:", key=f"start_{key}"):
+        options = CaptureOptions(
+            dataset=name,
+            model=model.strip() if own else "demo",
+            tier=tier,
+            window=window if TIERS[tier].has_window else None,
+            segmenter=segmenter,
+            run=run,
+            limit=None if everything else int(limit),
+        )
+        try:
+            steps = make_steps(options, file, mapping)
+            if any(info.name == run for info in workspaces.list_runs()):
+                raise UserError("a run of this name exists", run, "choose another name")
+        except UserError as error:
+            show_error(error)
+            return
+        job_view.start_and_show(*steps, run=run, dataset=name)
+
+
+def make_steps(options: CaptureOptions, file: Path | None, mapping: dict[str, str]) -> list[Step]:
+    """Read ``file`` where there is one, capture, analyse. ``UserError`` for a name or model that cannot be."""
+    for name, what in ((options.dataset, "data set name"), (options.run or "", "run name")):
+        if not name_is_valid(name):
+            raise UserError(
+                f"a {what} may hold letters, digits, dot, dash, underscore, at most 64", name or "(empty)"
+            )
+    if not options.model.strip() or options.model.startswith("-"):
+        raise UserError("this cannot be a model", options.model or "(empty)", "write a folder or a hub id")
+    steps = [Step("capture", options), Step("analyze", AnalyzeOptions(options.run or ""))]
+    if file is not None:
+        steps.insert(
+            0, Step("datasets add", DatasetsAddOptions(str(file), options.dataset, make_map(mapping)))
+        )
+    return steps
+
+
+def _free_run_name(dataset: str) -> str:
+    """A run name that is not taken yet."""
+    taken = {info.name for info in workspaces.list_runs()}
+    number = 1
+    while (name := dataset if number == 1 else f"{dataset}-{number}") in taken:
+        number += 1
+    return name

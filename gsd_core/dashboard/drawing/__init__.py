@@ -1,1 +1,0 @@
-"""Figures with their menu, and what figures share."""

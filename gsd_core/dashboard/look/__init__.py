@@ -1,0 +1,1 @@
+"""Colours and texts that all figures share."""

@@ -1,0 +1,74 @@
+"""Routes an address to its page.
+
+run_page       settings, navigation and the page, on every run of ``app.py``
+ensure_routed  first line of every page, which only ``app.py`` may run
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import streamlit as st
+
+from gsd_core.dashboard.frame.address import PAGES
+from gsd_core.dashboard.frame.sign_in import require_sign_in
+from gsd_core.dashboard.shell.run_page import frame_page
+from gsd_core.registry.catalog import list_pages
+
+_ROUTED = "gsd_routed"
+# Less empty space at the top and sides than Streamlit's own, so that the map is bigger.
+_STYLE = """<style>
+.stMainBlockContainer { padding: 4.2rem 2.2rem 3rem; }
+.st-key-trace_side { position: sticky; top: 4rem; max-height: calc(100vh - 5rem); overflow-y: auto; }
+/* Captions explain figures, and Streamlit's grey is too pale for some readers. */
+[data-testid="stCaptionContainer"] { opacity: 1; color: color-mix(in srgb, currentColor 80%, transparent); }
+[data-testid="stCaptionContainer"] p, [data-testid="stCaptionContainer"] code { color: inherit; opacity: 1; }
+/* The menu that saves a figure (charts.py) is an icon in the gap below it; its name is for screen readers. Plotly's own
+camera, which the menu presses, is hidden. */
+[class*="st-key-figure_of_"] { position: relative; }
+[class*="st-key-save_of_"] { position: absolute; right: 0; bottom: -1.15rem; width: auto; z-index: 2; opacity: .75; }
+[class*="st-key-save_of_"]:is(:hover, :focus-within) { opacity: 1; }
+[class*="st-key-save_of_"] button { min-height: 1.3rem; padding: 0 .2rem; color: inherit !important; }
+[class*="st-key-save_of_"] button > div > [aria-hidden] { display: none; }
+[class*="st-key-save_of_"] button [data-testid="stMarkdownContainer"] { position: absolute; clip-path: inset(50%); }
+.modebar-btn[data-title^="Download plot"] { display: none; }
+@media (max-width: 900px) { .stMainBlockContainer { padding: 4rem 1rem 2rem; } }
+</style>"""
+
+
+# White text on the dark theme's pale primary colour cannot be read.
+_DARK_STYLE = """<style>button[kind^="primary"] p, button[kind^="primary"] span { color: #10141F; }</style>"""
+
+
+def _navigation() -> st.Page:
+    # No icons: the browser would fetch them as favicons from a server elsewhere.
+    methods = [
+        st.Page(PAGES[page.name], title=page.title)
+        if page.name in PAGES
+        else st.Page(partial(frame_page, page), title=page.title, url_path=page.name)
+        for page in list_pages()
+    ]
+    overview = st.Page(PAGES["overview"], title="Overview", default=True)
+    own = [st.Page(PAGES[name], title=name.title()) for name in ("data", "help")]
+    return st.navigation([overview, *methods, *own], position="top")
+
+
+def run_page() -> None:
+    """Set up and run the page that the address names."""
+    st.session_state[_ROUTED] = True
+    page = _navigation()
+    st.set_page_config(page_title="GSD · span gradients", page_icon="🧭", layout="wide")
+    require_sign_in()
+    st.html(_STYLE + (_DARK_STYLE if st.context.theme.type == "dark" else ""))
+    page.run()
+
+
+def ensure_routed() -> None:
+    """Run the page again through ``app.py`` where Streamlit ran its file directly.
+
+    Before its first run of ``app.py`` a server treats every file in ``pages/`` as a page of its own, so the first link
+    that is opened would miss the navigation. One call of ``st.navigation`` changes that.
+    """
+    if not st.session_state.get(_ROUTED):
+        _navigation()
+        st.rerun()

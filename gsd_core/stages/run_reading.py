@@ -1,0 +1,67 @@
+"""What several stages read of a run, and how they report a step.
+
+get_checkpoint   the checkpoint that is asked for, or the default
+get_step         a checkpoint's training step
+read_directions  directions of a checkpoint, held or not
+read_controls    windows and tokens captured beside the spans, by kind
+CONTROL_NAMES    what figures and tables call these kinds
+report_step      progress of one of a stage's named steps
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gsd_core.comparison.centring import is_small
+from gsd_core.errors import UserError
+from gsd_core.store import LazyVectors
+
+if TYPE_CHECKING:
+    from gsd_core.console.progress import Stage
+    from gsd_core.store import RunReader
+
+CONTROL_NAMES = {"windows": "random windows", "tokens": "single tokens"}
+
+
+def get_checkpoint(run: RunReader, name: str | None) -> str:
+    """``name`` if the run has it, the default for None. Raises ``UserError`` naming those it has."""
+    if not run.checkpoints:
+        raise UserError(
+            "nothing is captured yet", f"run {run.name}", f"gsd capture --run {run.name} --resume"
+        )
+    if name is None:
+        return run.default_checkpoint
+    if name not in run.checkpoints:
+        raise UserError(f"no checkpoint {name!r}", f"run {run.name}", f"it has {', '.join(run.checkpoints)}")
+    return name
+
+
+def get_step(run: RunReader, checkpoint: str) -> int | None:
+    """The training step of ``checkpoint``; None where it is unknown."""
+    for entry in run.manifest.get("checkpoints") or []:
+        if entry.get("name") == checkpoint and entry.get("step") is not None:
+            return int(entry["step"])
+    return None
+
+
+def read_directions(reader: RunReader, checkpoint: str) -> np.ndarray | LazyVectors:
+    """(n, P) float16 as captured: an array up to 1 GiB once centred, else read as it is asked for."""
+    lazy = LazyVectors(reader, checkpoint)
+    return np.asarray(lazy) if is_small(lazy) else lazy
+
+
+def read_controls(reader: RunReader, checkpoint: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Controls of a checkpoint by kind: directions (m, P) float16 as captured, and their samples (m,)."""
+    frame, vectors = reader.read_controls(checkpoint)
+    kinds = frame["kind"].to_numpy(dtype=object)
+    samples = frame["sample"].to_numpy(dtype=object)
+    return {kind: (vectors[kinds == kind], samples[kinds == kind]) for kind in dict.fromkeys(kinds)}
+
+
+def report_step(stage: Stage, steps: Sequence[str], step: str, done: int, total: int) -> None:
+    """Show that ``done`` of ``total`` of one of the named ``steps`` is finished; a long one with its share."""
+    share = f" {100 * done // total} %" if 0 < done < total else ""
+    stage.update(steps.index(step) + (1 if done >= total else 0), len(steps), step=step + share)

@@ -1,0 +1,79 @@
+"""Directions of a checkpoint as pages and stages compare them.
+
+load_centring     the analysis's own centring, or that of the stored directions
+load_directions   centred directions beside their null, held or read as they are asked for
+
+Both take mean and null from the analysis where there is one. Before that, a run that is small enough to be held is
+centred by the mean of all its spans; of a bigger one some 4,000 spans from all over it stand for all.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gsd_core.comparison.centring import Centring, Vectors, compute_centring, is_small
+from gsd_core.comparison.nearest import Directions
+from gsd_core.comparison.nulls import Null, compute_null_cosines
+from gsd_core.store.lazy import LazyVectors
+from gsd_core.store.reading import RunReader
+
+SAMPLED_BLOCKS, BLOCK = 16, 256
+
+
+def load_centring(reader: RunReader, checkpoint: str) -> Centring:
+    """Mean and removed directions of ``checkpoint``."""
+    return _choose_centring(_read_arrays(reader, checkpoint), LazyVectors(reader, checkpoint))
+
+
+def load_directions(
+    reader: RunReader, checkpoint: str, samples: np.ndarray, *, seed: int = 0, hold: bool = True
+) -> Directions:
+    """Directions of the first spans of ``checkpoint``.
+
+    Parameters
+    ----------
+    reader
+        A ``snapshot()``.
+    samples
+        (n,) sample of each span in capture order; a capture may have stored more since.
+    seed
+        Of the null, where the analysis has none.
+    hold
+        Whether directions up to 1 GiB are held; False for those who need only a few rows.
+    """
+    arrays = _read_arrays(reader, checkpoint)
+    stored = LazyVectors(reader, checkpoint, len(samples))
+    can_hold, is_known = is_small(stored), {"mean", "null"} <= arrays.keys()
+    vectors: Vectors = stored[:] if can_hold and (hold or not is_known) else stored
+    centring = _choose_centring(arrays, vectors)
+    rows = centring.center(vectors)
+    if "null" in arrays:
+        null = Null.of(arrays["null"], arrays.get("null_windows"))
+    else:
+        drawn = slice(None) if can_hold else _draw_rows(len(stored))
+        null = Null.of(compute_null_cosines(rows[drawn], samples[: len(stored)][drawn], seed=seed))
+
+    def search(row: int, top: int) -> tuple[np.ndarray, np.ndarray]:
+        found, cosines = reader.ask_index(stored[row], centring, top, checkpoint, str(samples[row]))
+        is_known = found < len(stored)
+        return found[is_known], cosines[is_known]
+
+    # The index knows the mean alone. What is held is compared whole, which is as quick and gives sharper q.
+    by_index = not can_hold and reader.has_index(checkpoint) and not len(arrays.get("top", ()))
+    return Directions(rows, null, search if by_index else None)
+
+
+def _read_arrays(reader: RunReader, checkpoint: str) -> dict[str, np.ndarray]:
+    return reader.read_arrays(checkpoint) if reader.has_analysis(checkpoint) else {}
+
+
+def _choose_centring(arrays: dict[str, np.ndarray], vectors: Vectors) -> Centring:
+    if "mean" in arrays:
+        return Centring(*(arrays[name] for name in Centring._fields if name in arrays))
+    return compute_centring(vectors if is_small(vectors) else vectors[_draw_rows(len(vectors))])
+
+
+def _draw_rows(n: int) -> np.ndarray:
+    """(m,) rows in blocks that are spread over all n, ascending."""
+    starts = np.linspace(0, max(0, n - BLOCK), SAMPLED_BLOCKS).astype(np.int64)
+    return np.unique(np.concatenate([np.arange(start, min(n, start + BLOCK)) for start in starts]))
