@@ -1,6 +1,7 @@
 """``gsd import``: stored gradients of Bergson or LESS → a run that every command and page can read.
 
-run_import  the command; it stores a whole run or nothing
+run_import       the command; it stores a whole run or nothing
+describe_import  its result as text
 """
 
 from __future__ import annotations
