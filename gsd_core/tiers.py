@@ -57,7 +57,7 @@ class Tier:
     def serves(self) -> str:
         """Which models it serves, as a sentence."""
         needs = " and ".join(NEEDS[need] for need in self.needs) or "an output head"
-        return f"Causal language models with {needs}."
+        return f"It serves causal language models with {needs}."
 
 
 TIERS: dict[str, Tier] = {
@@ -116,7 +116,7 @@ def find_tier(name: object) -> Tier | None:
     return TIERS.get(str(name))
 
 
-def join_tiers(tiers: Iterable[Tier], word: str = "or") -> str:
+def join_tiers(tiers: Iterable[Tier]) -> str:
     """``span, position or hidden``."""
     names = [tier.name for tier in tiers]
-    return f" {word} ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+    return " or ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))

@@ -180,7 +180,7 @@ class _Hungry:
     def __init__(self, room: int) -> None:
         self.room, self.calls, self.config = room, [], CaptureConfig()
 
-    def capture(self, samples, audited):  # type: ignore[no-untyped-def]
+    def capture(self, samples, audited, report):  # type: ignore[no-untyped-def]
         self.calls.append(len(samples))
         if len(samples) > self.room or any(s.id == "c" for s in samples):
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
@@ -210,7 +210,7 @@ def test_a_sample_whose_gradient_overflows_is_skipped_and_the_rest_goes_on() -> 
 
 def test_other_errors_are_not_taken_for_lack_of_memory() -> None:
     class Wrong:
-        def capture(self, samples, audited):  # type: ignore[no-untyped-def]
+        def capture(self, samples, audited, report):  # type: ignore[no-untyped-def]
             raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes"):

@@ -39,7 +39,7 @@ class Meet:
     pipe: str
     flags: int
 
-    def run(self, worker: object) -> None:
+    def run(self, worker: object, report: object) -> None:
         os.close(os.open(self.pipe, self.flags))
 
 
@@ -51,14 +51,16 @@ class MeetingExecutor(RayExecutor):
         self._pipe, self._kill_at = str(pipe), kill_at
         self.n_received = 0
 
-    def run_batches(self, make_worker: Any, batches: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+    def run_batches(
+        self, make_worker: Any, batches: Iterable[tuple[int, Any]], on_news: Any = None
+    ) -> Iterator[tuple[int, Any]]:
         waiting = iter(batches)
         for first in itertools.islice(waiting, 1):
             if isinstance(first[1], CaptureSamples):
                 meet = [(-1, Meet(self._pipe, os.O_WRONLY)), (-2, Meet(self._pipe, os.O_RDONLY))]
                 assert len(list(super().run_batches(make_worker, meet))) == 2
                 assert len(self.pids) == 2
-            for index, result in super().run_batches(make_worker, itertools.chain([first], waiting)):
+            for index, result in super().run_batches(make_worker, itertools.chain([first], waiting), on_news):
                 if isinstance(first[1], CaptureSamples):
                     assert result.written is not None, "directions travelled through the driver"
                     assert not result.results
@@ -164,7 +166,9 @@ class LosingExecutor(LocalExecutor):
         super().__init__()
         self._losing = losing
 
-    def run_batches(self, make_worker: Any, batches: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+    def run_batches(
+        self, make_worker: Any, batches: Iterable[tuple[int, Any]], on_news: Any = None
+    ) -> Iterator[tuple[int, Any]]:
         lost = {}
 
         def kept() -> Iterator[tuple[int, Any]]:
@@ -174,7 +178,7 @@ class LosingExecutor(LocalExecutor):
                 else:
                     yield index, batch
 
-        yield from super().run_batches(make_worker, kept())
+        yield from super().run_batches(make_worker, kept(), on_news)
         if lost:
             raise BatchesLost(lost)
 

@@ -47,7 +47,7 @@ class Factory:
     def n_made(self) -> int:
         return len(list(self.folder.glob("made-*")))
 
-    def work(self, batch: Any) -> Any:
+    def work(self, batch: Any, report: Callable[[float], None]) -> Any:
         if batch == "raise":
             raise UserError("a bad thing", "in a batch", "leave it out")
         if batch == "kill once" and leave_mark(self.folder / "killed"):

@@ -26,7 +26,7 @@ def test_hub_ids_are_told_from_missing_files(tmp_path: Path, monkeypatch: pytest
     assert not hub.looks_like_hub_id("/abs/path")
     assert hub.parse_hub_id("hub:o/n:main@test") == hub.HubId("o/n", "main", "test")
     for wrong in ("hub:../x", "hub:", "hub:a/b/c"):
-        with pytest.raises(UserError, match="no hub data set id"):
+        with pytest.raises(UserError, match="not a hub data set id"):
             load_dataset(wrong)
 
 

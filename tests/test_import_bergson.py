@@ -161,7 +161,7 @@ def _edit_info(folder: Path, **changes: object) -> Path:
         ({"num_grads": 10**12}, "bytes"),
         ({"num_grads": -1}, "num_grads"),
         ({"num_grads": True}, "num_grads"),
-        ({"num_items": 3}, "9 rows are said to be of 3"),
+        ({"num_items": 3}, "it names 9 rows and 3 sequences"),
         ({"grad_sizes": {"a": -24}}, "grad_sizes"),
         ({"grad_sizes": {}}, "grad_sizes"),
         ({"grad_sizes": ["a"]}, "grad_sizes"),
@@ -260,7 +260,7 @@ def test_data_hf_names_no_file_outside_itself(tmp_path, name):
     folder = write_bergson(tmp_path / "index", make_rows(), data=make_problems(9)) / "data.hf"
     (tmp_path / "index" / "other.arrow").write_bytes(b"x")
     (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": name}]}))
-    with pytest.raises(UserError, match="no file of this folder"):
+    with pytest.raises(UserError, match="not a file of this folder"):
         SavedDataset(folder)
 
 

@@ -142,12 +142,12 @@ def test_a_file_that_ends_too_early_is_damaged_not_half_read(tmp_path):
 
 def test_what_is_no_store_is_told_what_one_looks_like(tmp_path):
     (tmp_path / "reps-160.pt").write_bytes(b"")
-    with pytest.raises(UserError, match="no gradient store") as error:
+    with pytest.raises(UserError, match="not a known gradient store") as error:
         open_store(tmp_path)
     assert "info.json" in error.value.fix
     assert "grads-N.pt" in error.value.fix
     with pytest.raises(UserError, match="no such file"):
         open_store(tmp_path / "nowhere")
     index = write_bergson(tmp_path / "index", np.ones((2, 24), np.float32))
-    with pytest.raises(UserError, match="no gradient store"):
+    with pytest.raises(UserError, match="not a known gradient store"):
         open_store(index, "less")

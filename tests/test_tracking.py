@@ -233,7 +233,7 @@ def test_bad_choices_are_told(tiny: TinyTraining) -> None:
     ):
         with pytest.raises(UserError, match=needle):
             tiny.open_probe(model, **choices)
-    with pytest.raises(UserError, match="0 is no number of steps"):
+    with pytest.raises(UserError, match="0 is not a number of steps"):
         tiny.open_ride(model, group=0)
     with pytest.raises(UserError, match="no data set and no file"):
         gsd.open_probe("nowhere", model=model, tokenizer=tiny.tokenizer, run="x", workspace=tiny.workspace)

@@ -222,9 +222,9 @@ def test_the_cost_is_measured_predicted_and_told(
     ("choices", "needle"),
     [
         ({}, "nothing to track"),
-        ({"probe": "probe", "every": 0}, "0 is no number of steps"),
+        ({"probe": "probe", "every": 0}, "0 is not a number of steps"),
         ({"probe": "probe", "steps": [-1]}, "a step below 0"),
-        ({"ride": "probe"}, "a ride is of tier position, not hidden"),
+        ({"ride": "probe"}, "a ride needs tier position, not hidden"),
     ],
 )
 def test_impossible_choices_are_refused(choices: dict[str, Any], needle: str) -> None:

@@ -1,7 +1,7 @@
 """From output gradients to one direction: the arithmetic that the tiers share.
 
-GradientSum     ``Σ_t (P δ_t)(Q a_t)ᵀ`` over all modules of a batch, for one backward walk after the other
-make_record     sketched gradient → direction, norm
+GradientSum      ``Σ_t (P δ_t)(Q a_t)ᵀ`` over all modules of a batch, for each backward walk in turn
+make_record      sketched gradient → direction, norm
 token_losses_of  logits → negative log-likelihood of each target
 
 Shapes: B batch, T columns (padded positions), n calls, p, q sketch rank, P sketch width.
@@ -22,7 +22,7 @@ from gsd_core.types import SpanRecord, TokenSpan
 
 @dataclass(slots=True)
 class _Group:
-    """Calls of equal rank: their modules, ``right`` (n, B, T, q) and, of the present walk, ``left`` (n, B, T, p)."""
+    """Calls of equal rank: their modules, ``right`` (n, B, T, q), and ``left`` (n, B, T, p) of the current walk."""
 
     modules: list[int]
     right: torch.Tensor
@@ -30,15 +30,15 @@ class _Group:
 
 
 class GradientSum:
-    """Sketched weight gradients of a batch, summed over the columns that a walk has been through.
+    """Sketched weight gradients of a batch, summed over the columns that a walk has passed.
 
-    The projected inputs are kept once; every walk writes its projected output gradients beside them, and one product
-    for all modules of equal rank ends it: a product a module and chunk would cost more in calls than in numbers.
+    The projected inputs are stored once. Each walk writes its projected output gradients beside them and ends with one
+    product for all modules of equal rank, because a product for each module and chunk costs more calls than arithmetic.
 
     Coherence is ``‖Σ_t g_t‖ / Σ_t ‖g_t‖`` (``methods`` §1.2) over the span's own positions. ``g_t`` is position t's
     share ``(P δ_t)(Q a_t)ᵀ`` over all modules, whose norm is ``sqrt(Σ_m ‖P δ_t‖² ‖Q a_t‖²)`` because each share has
-    rank one [ours]. It is 1 where all positions pull one way and about 1/√n for n unrelated ones; pulls that cancel
-    bring it below.
+    rank one [ours]. It is 1 where the gradients of all positions are parallel, about 1/√n for n unrelated ones, and
+    less where they cancel.
     """
 
     def __init__(self, sketch: Sketch, batch: int, n_columns: int, device: torch.device | str) -> None:
@@ -49,9 +49,9 @@ class GradientSum:
         self._places: dict[int, tuple[_Group, int]] = {}
 
     def keep(self, calls: Sequence[tuple[int, torch.Tensor]], start: int) -> list[int]:
-        """Keep one chunk's calls, module and projected inputs (B, t, q) from column `start` on, before any walk.
+        """Store one chunk's calls before any walk: module and projected inputs (B, t, q), from column `start` on.
 
-        Returns each call's slot, by which :meth:`add` and :meth:`write` know it.
+        Returns each call's slot, which :meth:`add` and :meth:`write` take.
         """
         seen: Counter[int] = Counter()
         slots = []
@@ -66,7 +66,7 @@ class GradientSum:
         return slots
 
     def add(self, slots: Sequence[int], deltas: Sequence[torch.Tensor | None], start: int, stop: int) -> None:
-        """Write the gradients (B, t, d_out) of the calls' outputs in the columns ``[start, stop)``, None for 0."""
+        """Write the gradients (B, t, d_out) of the calls' outputs in the columns ``[start, stop)``; None is 0."""
         for slot, delta in zip(slots, deltas, strict=True):
             group, at = self._find(slot)
             if delta is None:
@@ -81,9 +81,9 @@ class GradientSum:
         group.left[at] = left
 
     def finish(self, columns: slice, own: torch.Tensor, near: slice) -> tuple[torch.Tensor, torch.Tensor]:
-        """End a walk that wrote every call's `columns`: sketched gradients (B, P) and coherence (B,), float32.
+        """End a walk that has written every call's `columns`: sketched gradients (B, P) and coherence (B,), float32.
 
-        `own` (B, T) bool are the span's own positions, all of them within `near`.
+        `own` (B, T) bool marks the span's own positions, which all lie within `near`.
         """
         sums = [torch.zeros(self._shape[0], m.p, m.q, device=self._device) for m in self._sketch.modules]
         own_squared = torch.zeros(self._shape[0], device=self._device)
@@ -101,7 +101,7 @@ class GradientSum:
         return self._sketch.fold(sums), (own_squared.sqrt() / norms).clamp(0, 1)
 
     def _find(self, slot: int) -> tuple[_Group, int]:
-        """Group of a call and its place there; the first time, inputs of equal rank are laid side by side."""
+        """Group of a call and its index there; the first call stacks inputs of equal rank."""
         if self._inputs:
             modules = [module for module, _ in self._slots]
             ranks = [(self._sketch.modules[module].p, self._sketch.modules[module].q) for module in modules]
@@ -125,7 +125,7 @@ def make_record(
     spectral: float | None = None,
     grace: float | None = None,
 ) -> SpanRecord:
-    """Normalise a sketched gradient (P,) float32 into a record; a vanishing gradient keeps a zero direction."""
+    """A record of a sketched gradient (P,) float32; a zero gradient has a zero direction."""
     norm = float(np.linalg.norm(gradient.astype(np.float64)))
     direction = gradient / norm if norm > 0 else np.zeros_like(gradient)
     return SpanRecord(

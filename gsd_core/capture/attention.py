@@ -1,11 +1,11 @@
 """Attention whose backward pass keeps the windows of several spans apart.
 
-WindowedAttention     context: while it lasts a model attends through it; its backward pass obeys the windows set
+WindowedAttention     context in which a model attends through it; its backward pass follows the windows that are set
 UnfamiliarAttention   raised where a model's attention is more than scaled scores under a mask
 
-The gradient at each position shall come from one window only. Attention is all that mixes positions, so one backward
-pass serves many disjoint windows, provided that keys and values get gradients from queries of their own window only;
-the query's own gradient uses every key that it reads, for keys further back are constant but not absent [ours].
+The gradient at each position has to come from one window only. Only attention mixes positions. So one backward pass can
+serve many disjoint windows, as long as keys and values get gradients from queries of their own window only. The query's
+own gradient uses every key that it reads, because keys further back are constant, not absent [ours].
 
     with WindowedAttention(model) as attention:
         states = ...                            # forward pass, no padding on the left
@@ -14,7 +14,7 @@ the query's own gradient uses every key that it reads, for keys further back are
 
 Probabilities are computed again in blocks of queries, in float32 for half precision, so memory grows with the tokens,
 not with their square. Shapes: B batch, T queries, H heads, K key heads, G = H / K, n queries of a block, d head width.
-Keys may go before the first query (`past` of them); they are constants to all.
+There may be `past` keys before the first query; they are constant for all queries.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from transformers.masking_utils import causal_mask_function, sdpa_mask
 
 NAME = "gsd_windows"
 BLOCK_NUMBERS = {"cpu": 2**20, "cuda": 2**26}
-"""Scores (B, H, n, T) that a block may hold: on a CPU what its caches hold, on a GPU what keeps its cores busy."""
-# What models hand to attention that changes nothing in it, or is in the mask already.
+"""Scores (B, H, n, T) of a block: as many as a CPU's caches hold, or as keep a GPU's cores busy."""
+# Arguments of attention that change nothing, or that the mask contains already.
 HARMLESS = {
     "cache_position",
     "layer_idx",
@@ -46,7 +46,7 @@ HARMLESS = {
 
 
 class UnfamiliarAttention(Exception):
-    """A model asks for more than scores, scale and mask: soft caps, sinks, position biases …"""
+    """A model's attention needs more than scores, scale and mask: soft caps, sinks, position biases …"""
 
 
 class WindowedAttention:
@@ -68,19 +68,21 @@ class WindowedAttention:
 
     def __exit__(self, *details: object) -> None:
         self._config._attn_implementation = self._before
-        AttentionInterface.register(NAME, _refuse)  # whoever kept the name is told, and nothing is kept alive
+        AttentionInterface.register(
+            NAME, _refuse
+        )  # a later use of the name raises, and nothing is kept alive
 
     def set_windows(self, first_keys: np.ndarray, device: torch.device | str) -> None:
-        """Say for the next backward pass how far back each query's gradient goes.
+        """Set for the next backward pass how far back each query's gradient goes.
 
-        `first_keys` (B, T) int64 holds the first position whose key may get gradients from the query, counted from the
-        first query on; T where none may, its own included. A query that no gradient reaches should have T too:
-        blocks of such are left out.
+        `first_keys` (B, T) int64 holds the first position whose key gets gradients from the query, counted from the
+        first query. T means none, not even its own; it also suits a query that no gradient reaches, as blocks of such
+        queries are skipped.
         """
         self._starts, self._first_keys = first_keys.min(0), torch.from_numpy(first_keys).to(device)
 
     def get_first_key(self, start: int, stop: int) -> int:
-        """First key that any query in ``[start, stop)`` gives gradients to; T where none does."""
+        """First key that gets gradients from a query in ``[start, stop)``; T where none does."""
         assert self._starts is not None, "a backward pass came before set_windows"
         return int(self._starts[start:stop].min())
 
@@ -101,7 +103,7 @@ class WindowedAttention:
         dropout: float = 0.0,
         **others: Any,
     ) -> tuple[torch.Tensor, None]:
-        """What transformers calls: queries (B, H, T, d), keys and values (B, K, past + T, d) → (B, T, H, d)."""
+        """Called by transformers: queries (B, H, T, d), keys and values (B, K, past + T, d) → (B, T, H, d)."""
         is_causal = others.pop("is_causal", None)
         strange = [name for name, given in others.items() if given is not None and name not in HARMLESS]
         if attention_mask is None:
@@ -116,18 +118,18 @@ class WindowedAttention:
 
 
 def _make_mask(mask_function: Any = causal_mask_function, **sizes: Any) -> torch.Tensor | None:
-    """What transformers asks for once a kind of layer: (B, 1, T, past + T) bool, None for all keys up to the query."""
+    """The mask for one kind of layer: (B, 1, T, past + T) bool; None for all keys up to the query."""
     if mask_function is causal_mask_function and sizes.get("attention_mask") is None:
         return None
     return sdpa_mask(mask_function=mask_function, **sizes)
 
 
 def _refuse(*_: Any, **__: Any) -> None:
-    raise RuntimeError(f"attention {NAME!r} serves while a capture runs only")
+    raise RuntimeError(f"attention {NAME!r} works only while a capture runs")
 
 
 class _KeepApart(torch.autograd.Function):
-    """Ordinary attention forward; backward in blocks of queries, keys and values inside each query's window only."""
+    """Ordinary attention forward; backward in blocks of queries, to keys and values inside each query's window."""
 
     @staticmethod
     def forward(
@@ -139,7 +141,7 @@ class _KeepApart(torch.autograd.Function):
         scale: float,
         windows: WindowedAttention,
     ) -> torch.Tensor:
-        """(B, H, T, d) output; without a mask every query sees the keys up to its own, which are the last T."""
+        """(B, H, T, d) output; without a mask every query sees the keys up to its own. Its own are the last T keys."""
         out = _attend_all(query, key, value, mask, scale)
         ctx.save_for_backward(query, key, value, mask, out)
         ctx.scale, ctx.windows = scale, windows
@@ -182,12 +184,12 @@ class _KeepApart(torch.autograd.Function):
 def _attend_all(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, scale: float
 ) -> torch.Tensor:
-    """torch's own attention: in one call, or in blocks where keys go before the first query and no mask is given."""
+    """torch's own attention: in one call, or in blocks where there are past keys and no mask."""
     shared = query.shape[1] // key.shape[1]
     past = key.shape[2] - query.shape[2]
-    # Kernels of a GPU that read grouped keys as they are want half precision and no mask.
-    as_they_are = query.device.type == "cpu" or (mask is None and not past and query.element_size() == 2)
-    if shared > 1 and not as_they_are:
+    # GPU kernels that read grouped keys directly need half precision and no mask.
+    is_grouped = query.device.type == "cpu" or (mask is None and not past and query.element_size() == 2)
+    if shared > 1 and not is_grouped:
         key, value = key.repeat_interleave(shared, 1), value.repeat_interleave(shared, 1)
 
     def attend(start: int, stop: int, seen: torch.Tensor | None) -> torch.Tensor:
@@ -198,7 +200,7 @@ def _attend_all(
             seen,
             is_causal=seen is None,
             scale=scale,
-            enable_gqa=shared > 1 and as_they_are,
+            enable_gqa=shared > 1 and is_grouped,
         )
 
     if mask is not None or not past:
@@ -211,7 +213,7 @@ def _attend_all(
 
 
 def _iter_blocks(query: torch.Tensor, key: torch.Tensor) -> Sequence[tuple[int, int]]:
-    """Query ranges of so many scores (B, H, n, keys) as the device likes; at least 16 queries each."""
+    """Query ranges whose scores (B, H, n, keys) suit the device; at least 16 queries each."""
     batch, heads, n_tokens, _ = query.shape
     limit = BLOCK_NUMBERS.get(query.device.type, BLOCK_NUMBERS["cuda"])
     step = max(16, limit // (batch * heads * key.shape[2]))
@@ -224,7 +226,7 @@ def _join_group(values: torch.Tensor) -> torch.Tensor:
 
 
 def _mask_scores(scores: torch.Tensor, mask: torch.Tensor | None, start: int) -> torch.Tensor:
-    """Scores (B, K, G, n, seen) of the queries from `start` on, in place: −inf where a query must not look."""
+    """Scores (B, K, G, n, seen) of the queries from `start` on, changed in place: −inf where a query must not look."""
     n_queries, seen = scores.shape[-2:]
     if mask is None:
         ahead = torch.ones(n_queries, n_queries, dtype=torch.bool, device=scores.device).triu(1)

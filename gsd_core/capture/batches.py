@@ -1,6 +1,7 @@
-"""From tokenized samples to padded tensors, in an order that depends on the samples alone.
+"""From tokenized samples to padded tensors, in an order that depends on nothing but the samples.
 
 plan_batches      samples → lists of indices, by padded token count
+count_padded      columns of a batch
 chunk_borders     where one sample's forward pass is cut: at its span borders
 PaddedChunk       one round of chunks of a batch: ids, positions, targets, validity
 build_chunk       borders → padded round
@@ -8,8 +9,8 @@ assign_spans      which span each column of padded rounds predicts, and how much
 spread_losses     losses by column → losses by token
 
 Shapes: B batch, t padded chunk length, T columns of all chunks. Input position ``t`` predicts token ``t + 1``; the
-chunk of span ``[a, b)`` therefore holds the positions ``[a - 1, b - 1)``, and tokens between two spans ride with the
-earlier one.
+chunk of span ``[a, b)`` therefore holds the positions ``[a - 1, b - 1)``, and tokens between two spans belong to the
+chunk of the earlier one.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from gsd_core.types import TokenizedSample
 
 
 def plan_batches(samples: Sequence[TokenizedSample], batch_tokens: int) -> list[list[int]]:
-    """Group samples of like shape so that padded tokens a batch stay within `batch_tokens`.
+    """Group samples of similar shape so that no batch exceeds `batch_tokens` padded tokens.
 
-    The plan is a function of the samples' lengths and span counts, so a resumed run finds the same batches.
+    The plan depends only on the samples' lengths and span counts, so a resumed run has the same batches.
     A sample longer than `batch_tokens` is a batch of its own.
     """
     order = sorted(
@@ -47,8 +48,13 @@ def plan_batches(samples: Sequence[TokenizedSample], batch_tokens: int) -> list[
     return batches
 
 
+def count_padded(samples: Sequence[TokenizedSample]) -> int:
+    """Columns of a batch of whole samples, padding included."""
+    return len(samples) * max((len(sample.token_ids) for sample in samples), default=0)
+
+
 def chunk_borders(sample: TokenizedSample, spans_a_chunk: int = 1) -> list[int]:
-    """Input positions that cut the sample: prompt | spans of chunk 1 | spans of chunk 2 | … ; the last one the end.
+    """Input positions that cut the sample: prompt | spans of chunk 1 | spans of chunk 2 | … | end.
 
     Chunk 0 is the prompt and may be empty; chunk k ≥ 1 holds the next `spans_a_chunk` kept spans.
     """

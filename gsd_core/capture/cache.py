@@ -1,13 +1,12 @@
-"""A key-value cache that autograd can walk through, one chunk at a time.
+"""A key-value cache that a backward pass can go through, one chunk at a time.
 
 SpanCache           transformers cache into which each chunk's keys and values are written once
 SpanCacheLayer      one layer of it
 compute_chunk_mask  attention mask of a chunk over everything cached, from true positions
 
-What a chunk attends to is a view of one buffer: the past, a leaf that gradients can be asked for, and behind it the
-chunk's own keys and values with the graph that made them. A backward pass stops at the past; whoever wants to go on
-hands its gradients to the earlier chunks' own tensors. That is how a window is held: no gradients beyond it are asked
-for.
+A chunk attends to a view of one buffer: the past, a leaf whose gradients can be computed, followed by the chunk's own
+keys and values with their graph. A backward pass stops at the past. To continue, its gradients are passed to the
+earlier chunks' own tensors. A window ends where this is not done.
 
 Shapes: B batch, t chunk length, K cached positions, d head width.
 """
@@ -21,11 +20,11 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 
 class _Append(torch.autograd.Function):
-    """Past and own keys (or values) joined without a copy; the gradient falls apart into views again."""
+    """Past and own keys (or values) joined without a copy; the gradient is split into views again."""
 
     @staticmethod
     def forward(ctx: Any, past: torch.Tensor, own: torch.Tensor, joined: tuple[torch.Tensor]) -> torch.Tensor:
-        """`joined` holds the view (B, heads, past + t, d) of the buffer in which `own` has been written already."""
+        """`joined` holds the view (B, heads, past + t, d) of the buffer, into which `own` was written before."""
         ctx.n_past = past.shape[-2]
         return joined[0]
 
@@ -55,7 +54,7 @@ class SpanCacheLayer(CacheLayerMixin):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append a chunk; return everything cached, the chunk last. One behind ``open_from`` is not kept."""
+        """Append a chunk and return everything cached, the chunk last. One that begins at ``open_from`` is not kept."""
         self.is_initialized = True
         own = (key_states, value_states)
         if self._buffers is None:
@@ -65,7 +64,7 @@ class SpanCacheLayer(CacheLayerMixin):
         past = [buffer[:, :, :start].detach().requires_grad_(self.differentiable) for buffer in self._buffers]
         joined = []
         for buffer, behind, each in zip(self._buffers, past, own, strict=True):
-            # Through ``data``: autograd must not take a write behind what earlier chunks read for a change of that.
+            # Through ``data``: for autograd this write would otherwise change what earlier chunks have read.
             buffer.data[:, :, start:stop] = each.detach()
             joined.append(_Append.apply(behind, each, (buffer.data[:, :, :stop],)))
         if start == self.open_from:
@@ -88,9 +87,9 @@ class SpanCacheLayer(CacheLayerMixin):
 class SpanCache(Cache):
     """Cache of all layers; see the module's introduction.
 
-    `capacity` positions (K at most) find room. With `differentiable` gradients of the past can be asked for; without
-    it the past is constant. A chunk that begins at `open_from` sees what is there and leaves nothing behind, so that
-    it may be computed again.
+    It has room for `capacity` positions (K at most). With `differentiable`, gradients of the past can be computed;
+    without it the past is constant. A chunk that begins at `open_from` reads the cache and is not stored, so that it
+    can be computed again.
     """
 
     layers: list[SpanCacheLayer]  # type: ignore[assignment]  # only this class of layer is ever made
@@ -105,7 +104,7 @@ class SpanCache(Cache):
         super().__init__(layer_class_to_replicate=make)  # type: ignore[arg-type]  # called, and nothing else
 
     def past(self, chunk: int) -> list[torch.Tensor]:
-        """What a chunk saw as its past: keys, values of layer 0, keys, values of layer 1, …"""
+        """A chunk's past: keys, values of layer 0, keys, values of layer 1, …"""
         return [tensor for layer in self.layers for tensor in layer.past[chunk]]
 
     def own(self, chunk: int) -> list[torch.Tensor]:
@@ -123,8 +122,8 @@ def compute_chunk_mask(
 ) -> torch.Tensor:
     """(B, 1, t, K) mask, 0 or −max: a query sees valid keys at positions up to its own, at most `sliding_window` back.
 
-    A padding query sees itself only, so that no softmax is empty. The chunk's own keys are the last t of K. Numbers
-    and not booleans: attention makes numbers of booleans, and a graph would keep those once a layer.
+    A padding query sees only itself, so that no softmax is empty. The chunk's own keys are the last t of K. The mask
+    holds numbers: attention would convert booleans to numbers, and a graph would store them for each layer.
     """
     behind = key_positions[:, None, :] <= query_positions[:, :, None]
     seen = behind & key_valid[:, None, :] & query_valid[:, :, None]

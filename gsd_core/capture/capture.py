@@ -28,29 +28,18 @@ import torch
 from transformers import PreTrainedModel
 
 from gsd_core.capture.accumulate import make_record
-from gsd_core.capture.batches import plan_batches
+from gsd_core.capture.batches import count_padded, plan_batches
 from gsd_core.capture.checkpointing import CheckpointedLayers
 from gsd_core.capture.devices import input_device
 from gsd_core.capture.hooks import FrozenModel
 from gsd_core.capture.measures import StepMeasures, compute_measures
 from gsd_core.capture.modules import ModuleSelection
+from gsd_core.capture.pulse import Pulse, Report, ignore, report_part
 from gsd_core.capture.sketch import LayerBlock
-from gsd_core.capture.tier_capture import SKETCH_RANK, CaptureConfig, SpanBatch, get_pad_id, make_tier
+from gsd_core.capture.tier_capture import CaptureConfig, SpanBatch, get_pad_id, make_tier
 from gsd_core.errors import UserError
 from gsd_core.tiers import TIERS, get_tier, join_tiers
 from gsd_core.types import SampleRecords, Skipped, TokenizedSample
-
-__all__ = [
-    "SKETCH_RANK",
-    "CaptureConfig",
-    "Capturer",
-    "capture_batch",
-    "capture_with_less",
-    "choose_audited",
-    "is_out_of_memory",
-    "iter_captured",
-    "rank_by_hash",
-]
 
 
 class Capturer:
@@ -104,25 +93,27 @@ class Capturer:
         return self.selection.skipped if self.selection else {}
 
     def capture(
-        self, samples: Sequence[TokenizedSample], audited: Collection[str] = ()
+        self, samples: Sequence[TokenizedSample], audited: Collection[str] = (), report: Report = ignore
     ) -> list[SampleRecords | Skipped]:
         """Capture one batch; every sample must have at least one span. One whose gradient overflows is skipped.
 
-        `audited` names samples whose exact gradient is taken beside the windowed one.
+        `audited` names samples whose exact gradient is taken beside the windowed one. `report` hears, inside the batch,
+        which share of it is done.
         """
         window = self.config.window if self.tier.has_window else None
-        batch = self._compute(samples, window)
+        to_audit = [s for s in samples if s.id in audited] if window is not None else []
         cosines: dict[str, np.ndarray] = {}
-        to_audit = [s for s in samples if s.id in audited]
-        if window is not None and to_audit:
-            own = {s.id: batch.gradients[i] for i, s in enumerate(samples)}
-            exact = self._compute(to_audit, None)
-            for sample, reference in zip(to_audit, exact.gradients, strict=True):
-                cosines[sample.id] = _row_cosines(own[sample.id], reference)
         measures: list[StepMeasures] | None = None
-        if self.config.measures:
-            with FrozenModel(self.model):
-                measures = compute_measures(self.model, samples, self.pad_id)
+        with Pulse(self.model, self._count_passes(samples, window, to_audit), report):
+            batch = self._compute(samples, window)
+            if to_audit:
+                own = {s.id: batch.gradients[i] for i, s in enumerate(samples)}
+                exact = self._compute(to_audit, None)
+                for sample, reference in zip(to_audit, exact.gradients, strict=True):
+                    cosines[sample.id] = _row_cosines(own[sample.id], reference)
+            if self.config.measures:
+                with FrozenModel(self.model):
+                    measures = compute_measures(self.model, samples, self.pad_id)
         results: list[SampleRecords | Skipped] = []
         for i, sample in enumerate(samples):
             if not np.isfinite(batch.gradients[i]).all():
@@ -148,6 +139,13 @@ class Capturer:
     def compute_gradients(self, samples: Sequence[TokenizedSample], window: int | None = None) -> SpanBatch:
         """Sketched gradients before normalisation, float32 (S_i, P) a sample: for tests and audits."""
         return self._compute(samples, window)
+
+    def _count_passes(
+        self, samples: Sequence[TokenizedSample], window: int | None, to_audit: Sequence[TokenizedSample]
+    ) -> float:
+        passes = self.implementation.count_passes(samples, window)
+        passes += self.implementation.count_passes(to_audit, None) if to_audit else 0
+        return passes + (count_padded(samples) if self.config.measures else 0)
 
     def _compute(self, samples: Sequence[TokenizedSample], window: int | None) -> SpanBatch:
         with FrozenModel(self.model), self._layers:
@@ -181,11 +179,11 @@ def is_out_of_memory(problem: BaseException) -> bool:
 
 
 def capture_with_less(
-    capturer: Capturer, samples: Sequence[TokenizedSample], audited: Collection[str]
+    capturer: Capturer, samples: Sequence[TokenizedSample], audited: Collection[str], report: Report = ignore
 ) -> list[SampleRecords | Skipped]:
     """Capture a batch; where memory runs out, halve it and go on, down to one sample, which is then skipped."""
     try:
-        return list(capturer.capture(samples, audited))
+        return list(capturer.capture(samples, audited, report))
     except Exception as problem:
         if not is_out_of_memory(problem):
             raise
@@ -200,17 +198,20 @@ def capture_with_less(
         return [Skipped(samples[0].id, reason)]
     middle = len(samples) // 2
     return [
-        *capture_with_less(capturer, samples[:middle], audited),
-        *capture_with_less(capturer, samples[middle:], audited),
+        *capture_with_less(capturer, samples[:middle], audited, report_part(report, 0.0, 0.5)),
+        *capture_with_less(capturer, samples[middle:], audited, report_part(report, 0.5, 1.0)),
     ]
 
 
 def capture_batch(
-    capturer: Capturer, samples: Sequence[TokenizedSample], audited: Collection[str] = ()
+    capturer: Capturer,
+    samples: Sequence[TokenizedSample],
+    audited: Collection[str] = (),
+    report: Report = ignore,
 ) -> list[SampleRecords | Skipped]:
     """Capture one planned batch, one result a sample in its order; a sample without spans is reported as skipped."""
     with_spans = [s for s in samples if s.spans]
-    captured = iter(capture_with_less(capturer, with_spans, audited) if with_spans else [])
+    captured = iter(capture_with_less(capturer, with_spans, audited, report) if with_spans else [])
     return [next(captured) if s.spans else Skipped(s.id, "no span holds a token") for s in samples]
 
 

@@ -1,10 +1,10 @@
-"""Layers that keep what they were given and compute the rest again when a backward pass comes by.
+"""Layers that store their inputs only and compute the rest again in each backward pass.
 
-CheckpointedLayers   context: the decoder layers of a model are computed again in every backward pass
+CheckpointedLayers   context in which the decoder layers of a model are computed again in every backward pass
 
-Memory is then that of one layer's graph and of each layer's input, whatever the length of a trace; each backward pass
-costs a forward pass more. transformers' own switch works in training mode only, where dropout is on, and forbids the
-cache; this one keeps the model as ``FrozenModel`` made it.
+Memory is then that of one layer's graph and of each layer's input; each backward pass costs one more forward pass.
+transformers' own switch works only in training mode, where dropout is on, and forbids the cache; this one keeps the
+model as ``FrozenModel`` has it.
 """
 
 from __future__ import annotations
@@ -25,13 +25,12 @@ from gsd_core.errors import UserError
 class CheckpointedLayers:
     """Checkpoint the decoder layers of `model`, and undo it on exit.
 
-    Results are those without it, but for the order of sums. What looks at a layer's modules sees them called again in
-    a backward pass.
+    Results are equal up to the order of sums. Hooks of a layer's modules are called again in a backward pass.
 
     Raises
     ------
     UserError
-        On construction, where the model does not say what its layers are.
+        On construction, where the model has no layers of transformers' checkpointing class.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -45,7 +44,7 @@ class CheckpointedLayers:
         self._kept: list[Any] = []
 
     def __enter__(self) -> CheckpointedLayers:
-        # An instance may hold a forward of its own: what moves weights between devices puts it there.
+        # An instance may have its own forward: the code that moves weights between devices sets it.
         self._kept = [vars(layer).get("forward") for layer in self._layers]
         for layer in self._layers:
             layer.forward = _compute_again(layer.forward)
@@ -61,7 +60,7 @@ class CheckpointedLayers:
 
 
 def _find_layers(model: nn.Module) -> list[nn.Module]:
-    """Outermost checkpointing layers, in the model's order."""
+    """The outermost checkpointing layers, in the model's order."""
     found: list[nn.Module] = []
     waiting = [model]
     while waiting:

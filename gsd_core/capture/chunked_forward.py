@@ -1,7 +1,7 @@
-"""The forward pass of a batch in chunks, over one cache, for walks to go back through.
+"""The forward pass of a batch in chunks over one cache, through which backward walks can go.
 
-Chunk             what walks need of one chunk
-ChunkedForward    all chunks of a batch, and where every position stands in their columns
+Chunk             the data of one chunk that walks need
+ChunkedForward    all chunks of a batch, and the column of every position
 
 Shapes: B batch, t chunk length, T columns of all chunks, D model width.
 """
@@ -30,7 +30,7 @@ from gsd_core.types import TokenizedSample
 
 @dataclass(slots=True)
 class Chunk:
-    """What walks need of one round of the forward pass, the columns ``[start, stop)``.
+    """The data that walks need of one round of the forward pass, the columns ``[start, stop)``.
 
     ``states`` (B, t, D) is the head's input and ``calls`` are the captured modules', both with their graph; ``slots``
     are the calls' in the sum.
@@ -45,10 +45,10 @@ class Chunk:
 
 @contextmanager
 def _grouped_attention(device: torch.device) -> Iterator[None]:
-    """On a CPU, let attention read grouped keys and values as they are.
+    """On a CPU, let attention read grouped keys and values without copies.
 
-    transformers copies them for every query head wherever a mask is given, since fused GPU kernels want it so. The
-    CPU's kernel does not, and chunks read all past keys again and again: a third of the cost at 32 spans.
+    With a mask, transformers copies them for every query head, because fused GPU kernels need it. The CPU's kernel does
+    not, and as every chunk reads all past keys, the copies are a third of the cost at 32 spans.
     """
     kept = sdpa_attention.use_gqa_in_sdpa
     if device.type == "cpu":
@@ -60,7 +60,7 @@ def _grouped_attention(device: torch.device) -> Iterator[None]:
 
 
 class ChunkedForward:
-    """Chunked forward pass of a batch, with the tokens after the last span at the end, without a graph."""
+    """Chunked forward pass of a batch; the tokens after the last span come last, without a graph."""
 
     def __init__(
         self,

@@ -1,14 +1,15 @@
-"""Which samples walk together, and where their forward passes are cut: what a batch of exact spans costs least with.
+"""How a batch of exact spans is cut at the lowest cost: which samples go together, and where they are cut.
 
 ChunkPlan       samples that are captured together, with their borders
 plan_chunks     a batch → its cheapest plans by a small model of cost
-cut_at_spans    borders at the spans', as windows need them
+cut_at_spans    borders at the ends of spans, as windows need them
+CALL_COST       what passing one chunk costs beside its columns
 
-A walk takes one span of every sample back through all chunks up to where the last of these spans ends. It costs the
-padded columns that it passes, and for every chunk a constant, that of calling kernels. Borders at span ends waste
-nothing within a sample, but pad where spans differ in length; borders on a grid of tokens pad nothing, but walk a
-little further than the span; fewer samples together pad less and call more. The plan depends on the samples and the
-kind of device alone.
+A walk takes one span of every sample back through all chunks from the one where the last of these spans ends. Its cost
+is the padded columns that it passes, and for every chunk a constant, that of calling kernels. Borders at span ends
+waste nothing within a sample, but need padding where spans differ in length. Borders on a grid of tokens need no
+padding, but a walk goes a little further than the span. Fewer samples together need less padding and more calls. The
+plan depends only on the samples and the kind of device.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from gsd_core.capture.batches import chunk_borders
 from gsd_core.types import TokenizedSample
 
 CALL_COST = {"cpu": 32, "cuda": 2048}
-"""What passing one chunk costs beside its columns, in columns; the CPU's is measured, see docs/performance.md."""
+"""Cost of passing one chunk beside its columns, in columns; the CPU's is measured, see docs/performance.md."""
 GRIDS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048, 4096)
 SPANS_A_CHUNK = (1, 2, 3, 4, 6, 8, 12, 16, 32)
 
@@ -36,9 +37,9 @@ class ChunkPlan:
 
 
 def plan_chunks(samples: Sequence[TokenizedSample], device: str) -> list[ChunkPlan]:
-    """Plans that hold every sample once, for a kind of device (``cpu``, ``cuda``): the cheapest found.
+    """The cheapest plans found that hold every sample once, for a kind of device (``cpu``, ``cuda``).
 
-    Tried are the whole batch, its halves, quarters … and single samples, with samples that end alike together.
+    The whole batch, its halves, quarters … and single samples are tried; samples with similar ends go together.
     """
     price = CALL_COST.get(device, CALL_COST["cuda"])
     order = sorted(range(len(samples)), key=lambda i: (sum(s.end for s in samples[i].spans), samples[i].id))
@@ -57,20 +58,20 @@ def plan_chunks(samples: Sequence[TokenizedSample], device: str) -> list[ChunkPl
 
 
 def _find_borders(samples: Sequence[TokenizedSample], price: float) -> tuple[float, list[list[int]]]:
-    """Cost and borders of the cheapest way to cut samples that walk together; the first of equals."""
+    """Cost and borders of the cheapest way to cut samples that go together; the first of equals."""
     ways = [(_compute_cost(samples, borders, price), borders) for borders in _iter_borders(samples)]
     return min(ways, key=lambda way: way[0])
 
 
 def cut_at_spans(samples: Sequence[TokenizedSample], spans_a_chunk: int = 1) -> list[list[int]]:
-    """Borders of every sample at its spans', filled up to equal length with empty chunks at the end."""
+    """Borders of every sample at its spans, with empty chunks at the end up to equal numbers."""
     borders = [chunk_borders(sample, spans_a_chunk) for sample in samples]
     longest = max(map(len, borders))
     return [each + [each[-1]] * (longest - len(each)) for each in borders]
 
 
 def _iter_borders(samples: Sequence[TokenizedSample]) -> Iterator[list[list[int]]]:
-    """Ways to cut the samples; the prompt that all have is one chunk in any case, for every walk passes all of it."""
+    """Ways to cut the samples. What all prompts have in common is always one chunk, as every walk passes all of it."""
     most = max(len(sample.spans) for sample in samples)
     for spans_a_chunk in SPANS_A_CHUNK:
         yield cut_at_spans(samples, spans_a_chunk)

@@ -1,27 +1,29 @@
-"""Controls: what is captured beside the spans, to know what their alignment is worth.
+"""Controls: gradients of random stretches of text, with which the alignment of spans is compared.
 
 CONTROL_KINDS         "windows" and "tokens"
+Control               one captured control
 choose_controls       the seeded share of samples that get controls
 cut_windows           a sample cut into windows of its spans' lengths at random places (the "shuffled spans")
 cut_tokens            a sample with a few single tokens as spans
 iter_controls         captured controls of all chosen samples, a batch at a time
 
-A sample is cut anew, whole, so that every tier captures controls by the very code that captures spans; stretches that
-only fill the gaps are dropped afterwards. The null of methods §1.4 and the first two bars of claim figure A.
+The whole sample is cut again, so that every tier captures controls with the code that captures spans. Stretches that
+only fill gaps are dropped afterwards. Controls are the null of methods §1.4 and the first two bars of claim figure A.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from gsd_core.capture.batches import plan_batches
+from gsd_core.capture.batches import count_padded, plan_batches
 from gsd_core.capture.capture import Capturer, capture_batch
+from gsd_core.capture.pulse import Report, ignore, report_part
 from gsd_core.types import SampleRecords, TokenizedSample, TokenSpan
 
 CONTROL_KINDS = ("windows", "tokens")
@@ -31,7 +33,7 @@ FILLER = -1  # index of a stretch that is captured only because spans partition 
 
 
 class Control(NamedTuple):
-    """One control: its kind, whose, which target tokens, direction (P,) float16."""
+    """One control: its kind, its sample, its target tokens, its direction (P,) float16."""
 
     kind: str
     sample: str
@@ -46,10 +48,10 @@ def choose_controls(ranked: Sequence[str]) -> list[str]:
 
 
 def cut_windows(sample: TokenizedSample, seed: int) -> TokenizedSample | None:
-    """Windows of the spans' own lengths in another order, from a random place; at most eight; None where none fits.
+    """At most eight windows of the spans' lengths, in another order, from a random place; None where none fits.
 
-    The first window begins at a random token of the reasoning, so that windows of equal spans do not fall on the spans
-    themselves; what lies before it and behind the last whole window is filler.
+    The first window begins at a random token of the reasoning, so that windows of equal spans differ from the spans
+    themselves. The text before it and after the last whole window is filler.
     """
     random = _random(sample.id, seed, "windows")
     start, stop = sample.spans[0].start, sample.spans[-1].end
@@ -74,24 +76,27 @@ def cut_tokens(sample: TokenizedSample, seed: int) -> TokenizedSample | None:
 
 
 def iter_controls(
-    capturer: Capturer, samples: Sequence[TokenizedSample], on_sample: Callable[[int], None] = lambda n: None
+    capturer: Capturer, samples: Sequence[TokenizedSample], report: Report = ignore
 ) -> Iterator[Control]:
     """Capture the controls of `samples`; a sample whose controls cannot be captured gives none.
 
-    Yields them kind by kind. `on_sample` hears of every batch how many samples it held.
+    Yields them kind by kind. `report` hears which share of all is done.
     """
     cutters = {"windows": cut_windows, "tokens": cut_tokens}
+    batches: list[tuple[str, list[TokenizedSample]]] = []
     for kind in CONTROL_KINDS:
         cut = [each for s in samples if (each := cutters[kind](s, capturer.config.seed)) is not None]
-        for members in plan_batches(cut, capturer.config.batch_tokens):
-            batch = [cut[i] for i in members]
-            for result in capture_batch(capturer, batch):
-                if isinstance(result, SampleRecords):
-                    for record in result.records:
-                        if record.span.index != FILLER:
-                            span = record.span
-                            yield Control(kind, result.tokenized.id, span.start, span.end, record.direction)
-            on_sample(len(batch))
+        plan = plan_batches(cut, capturer.config.batch_tokens)
+        batches += [(kind, [cut[i] for i in members]) for members in plan]
+    total, done = sum(count_padded(batch) for _, batch in batches), 0
+    for kind, batch in batches:
+        start, done = done, done + count_padded(batch)
+        for result in capture_batch(capturer, batch, (), report_part(report, start / total, done / total)):
+            if isinstance(result, SampleRecords):
+                for record in result.records:
+                    if record.span.index != FILLER:
+                        span = record.span
+                        yield Control(kind, result.tokenized.id, span.start, span.end, record.direction)
 
 
 def _random(sample: str, seed: int, kind: str) -> np.random.Generator:

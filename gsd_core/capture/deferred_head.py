@@ -1,11 +1,12 @@
-"""The output head, run later and only for the tokens whose loss is wanted.
+"""The output head, run later and only for the tokens whose loss is needed.
 
-DeferredHead     context: a forward pass leaves out the head; its losses come afterwards, block by block
+DeferredHead     context in which a forward pass leaves out the head; losses are computed afterwards, block by block
 HeadLosses       token losses, their gradients at the head's input, and the calls of captured modules in the head
+BLOCK_LOGITS     logits of a block
 
-Logits of all tokens would be the largest tensor of a capture, and a span's loss reads those of its own tokens only. The
-rows of a block pass through the model's own code behind its decoder, so a scale or a soft cap on the logits is in:
-the decoder runs on one token, and the head is handed the block instead of what comes out.
+The logits of all tokens would be the largest tensor of a capture, and a span's loss needs only those of its own tokens.
+The rows of a block go through the model's own code after its decoder, so a scale or a soft cap on the logits is
+included: the decoder runs on one token, and the head gets the block in place of the decoder's output.
 
 Shapes: B batch, T positions, n rows of a block, D model width, V vocabulary, p, q sketch rank.
 """
@@ -59,7 +60,7 @@ class DeferredHead:
 
     def __enter__(self) -> DeferredHead:
         head = self._model.get_output_embeddings()
-        if head is not None:  # without one :meth:`take_states` says so
+        if head is not None:  # without one :meth:`take_states` raises
             self._handles.append(head.register_forward_pre_hook(self._swap))
         self._handles.append(self._model.get_input_embeddings().register_forward_hook(self._keep_root))
         return self
@@ -105,12 +106,12 @@ class DeferredHead:
         tap: ModuleTap,
         sketch: Sketch,
     ) -> HeadLosses:
-        """Take ``Σ weights · losses`` back to the head's input `states` (B, T, D); rows of weight 0 are left out."""
+        """Gradient of ``Σ weights · losses`` at the head's input `states` (B, T, D); rows of weight 0 are left out."""
         flat, goals, loads = states.detach().flatten(0, 1), targets.flatten(), weights.flatten()
         losses, slopes = torch.full_like(loads, torch.nan), torch.zeros_like(flat)
         calls: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         for rows in self._iter_blocks(weights != 0):
-            at = rows.to(flat.device)  # the states may stand elsewhere than targets and logits
+            at = rows.to(flat.device)  # the states may lie on another device than targets and logits
             block, logits = self._run(flat.index_select(0, at), with_graph=True)
             found = tap.take()
             with torch.enable_grad():

@@ -1,13 +1,14 @@
 """Models that lie on several devices, or partly on a disk.
 
-parse_device_map   ``auto`` and its kin, or a JSON file → what ``from_pretrained`` takes
-input_device       where a model wants its token ids, and gives its logits back
+DEVICE_MAPS        named ways to lay out a model
+parse_device_map   one of these, or a JSON file → the argument of ``from_pretrained``
+input_device       the device of a model's token ids and logits
 describe_device    the device, or all of them, as text
-read_state_tensor  a tensor of the model's state with its values, also where it waits on a disk
+read_state_tensor  a tensor of the model's state with its values, also where they are on a disk
 
-A model laid over devices (by ``accelerate``) moves activations by itself, forward and backward. What capture adds lies
-where the activations are: a module's projections move to its device once, and only sketched gradients, which are small,
-travel to the input's device, where the sums are kept.
+A model laid over devices (by ``accelerate``) moves activations by itself, forward and backward. Capture works where the
+activations are: a module's projections move to its device once, and only sketched gradients, which are small, move to
+the input's device, where they are summed.
 """
 
 from __future__ import annotations
@@ -45,13 +46,13 @@ def parse_device_map(text: str) -> str | dict[str, Any]:
     try:
         layout = json.loads(file.read_text("utf-8"))
     except ValueError as problem:
-        raise UserError(f"the file is no JSON ({problem})", where, way_out) from problem
+        raise UserError(f"the file is not JSON ({problem})", where, way_out) from problem
     if not isinstance(layout, dict) or not layout:
         raise UserError("the file holds no JSON object of module names and devices", where, way_out)
     for module, device in layout.items():
         if isinstance(device, bool) or not isinstance(device, int | str):
             raise UserError(
-                f"module {module!r} is given {device!r}, which is no device",
+                f"module {module!r} is given {device!r}, which is not a device",
                 where,
                 'a device is a number, or a text such as "cuda:1", "cpu" or "disk"',
             )
@@ -59,7 +60,7 @@ def parse_device_map(text: str) -> str | dict[str, Any]:
 
 
 def input_device(model: Any) -> torch.device:
-    """Device of the token ids: the embedding's, or where the embedding works while its weight waits elsewhere."""
+    """Device of the token ids: the embedding's, or the one it computes on while its weight is stored elsewhere."""
     embedding = model.get_input_embeddings()
     weight = next(embedding.parameters(), None)
     if weight is not None and weight.device.type != "meta":
@@ -77,10 +78,10 @@ def describe_device(model: Any) -> str:
 
 
 def read_state_tensor(model: nn.Module, name: str, tensor: torch.Tensor) -> torch.Tensor:
-    """Tensor `name` of ``model.state_dict()`` on the CPU; one that waits on a disk or in memory is fetched."""
+    """Tensor `name` of ``model.state_dict()`` on the CPU, fetched where it is on a disk or offloaded to memory."""
     if tensor.device.type != "meta":
         return tensor.detach().to("cpu")
-    # accelerate is there whenever a model was laid out, and an extra second of import otherwise.
+    # accelerate is installed where a model was laid out; importing it takes a second.
     from accelerate.utils import align_module_device  # noqa: PLC0415
 
     path, _, leaf = name.rpartition(".")

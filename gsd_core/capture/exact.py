@@ -1,13 +1,13 @@
 """Gradients without a sketch, for a few spans: the second stage after a search among sketched directions.
 
-DenseGradient        one span's gradient in the captured modules' weights, as it is
+DenseGradient        one span's gradient in the captured modules' weights, without projection
 compute_dense        a span's dense gradient, one forward and one backward pass
 compute_products     ⟨gradient of every token's loss, a dense gradient⟩ of a sample, one forward-mode pass
 
-``⟨g_span, q⟩`` for one query direction and every span of a sample comes exact from one JVP (``methods`` §1.2): the
-forward pass carries its own derivative along q, so that no gradient of the candidates is ever formed. It is taken by
-hooks that add ``V a`` to the tangent of each captured module's output, hence with shared weights, low-rank adapters and
-transposed layouts alike, and only in the modules that the sketch has.
+``⟨g_span, q⟩`` for one query direction and every span of a sample is computed exactly by one JVP (``methods`` §1.2):
+the forward pass also computes its derivative along q, so no gradient of a candidate is ever formed. Hooks add ``V a``
+to the tangent of each captured module's output. This holds for shared weights, low-rank adapters and transposed
+layouts, and only for the modules that the sketch has.
 
 Shapes: T tokens, M modules.
 """
@@ -93,7 +93,7 @@ def compute_products(
     Raises
     ------
     UserError
-        Where a part of the model knows no forward-mode derivative.
+        Where a part of the model has no forward-mode derivative.
     """
 
     def push(index: int) -> Any:
@@ -124,7 +124,7 @@ def compute_products(
             f"model {type(model).__name__}",
             "use the sketched cosines",
         ) from problem
-    if tangents is None:  # nothing that the direction moves reaches the loss
+    if tangents is None:  # no weight of the direction affects the loss
         tangents = torch.zeros_like(chunk.targets, dtype=torch.float32)
     found = []
     for row, sample in enumerate(samples):
@@ -134,7 +134,7 @@ def compute_products(
 
 
 class _Hooks:
-    """Context: a forward hook on every captured module, gone afterwards."""
+    """Context: a forward hook on every captured module, removed afterwards."""
 
     def __init__(self, selection: ModuleSelection, make: Any) -> None:
         self._selection, self._make = selection, make

@@ -1,6 +1,6 @@
 """Tiers ``hidden`` and ``head``: gradients that a forward pass alone gives; and ``state``, their baseline.
 
-HiddenSketch           the one block of tier hidden: identity, or a random projection where the model is wider
+HiddenSketch           the one block of tier hidden: identity, or a random projection for wider models
 compute_token_gradients  a batch of samples → every token's gradient at the final normed hidden state
 compute_hidden_batch   the same averaged over every span's tokens
 HeadSketch             the one block of tier head: two-sided random projection of the output head's weight gradient
@@ -8,11 +8,11 @@ compute_head_batch     a batch of samples → sketched gradient of every span's 
 compute_state_batch    a batch of samples → mean final normed hidden state of every span's tokens: no gradient
 HiddenTier, StateTier, HeadTier   the implementations of the three tiers
 
-For token ``t`` the gradient is ``W_Uᵀ(softmax(z_t) − onehot(x_t))`` (``methods`` §1.1). It is taken by autograd over
-the output head only, so that heads with a scale or a soft cap are exact too. Tier head [ours] keeps the outer product
-``Σ_t δ_t h_tᵀ`` with ``δ_t`` at the logits and ``h_t`` the head's input: what was expected instead of what was said
-stays apart for words whose rows of ``W_U`` have become alike, and the state in which it was expected weighs in. Where
-the head shares its weight with the token embedding, this is the head's part of that weight's gradient.
+For token ``t`` the gradient is ``W_Uᵀ(softmax(z_t) − onehot(x_t))`` (``methods`` §1.1). Autograd over the output head
+computes it, so that heads with a scale or a soft cap are exact too. Tier head [ours] takes the outer product
+``Σ_t δ_t h_tᵀ``, with ``δ_t`` at the logits and ``h_t`` the head's input. So the words that were expected instead of
+those said differ even where their rows of ``W_U`` are similar, and the state in which they were expected counts too.
+Where the head shares its weight with the token embedding, this is the head's part of that weight's gradient.
 
 Shapes: B batch, T tokens, D model width, V vocabulary, S spans, n longest span, P sketch width.
 """
@@ -29,7 +29,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from gsd_core.capture.accumulate import token_losses_of
-from gsd_core.capture.batches import PaddedChunk
+from gsd_core.capture.batches import PaddedChunk, count_padded
 from gsd_core.capture.devices import input_device
 from gsd_core.capture.modules import OUTPUT_HEAD, ModuleSelection
 from gsd_core.capture.position import forward_whole, gather_rows, make_span_batch, span_rows
@@ -40,7 +40,7 @@ from gsd_core.types import TokenizedSample
 
 
 class HiddenSketch:
-    """Direction of tier ``hidden``: D numbers as they are, or a random projection onto `width` where D is larger."""
+    """Direction of tier ``hidden``: the D numbers, or a random projection onto `width` where D is larger."""
 
     def __init__(self, model_width: int, width: int, seed: int, device: torch.device | str = "cpu") -> None:
         matrix = compute_projection(width, model_width, seed, "hidden")
@@ -55,7 +55,7 @@ class HiddenSketch:
 
 
 class HeadSketch:
-    """Direction of tier ``head``: ``(P δ)(Q h)ᵀ``, p = q ≈ √width, flattened; a side no wider than that stays whole."""
+    """Direction of tier ``head``: ``(P δ)(Q h)ᵀ``, p = q ≈ √width, flattened; a narrower side is not projected."""
 
     def __init__(
         self, vocabulary: int, model_width: int, width: int, seed: int, device: torch.device | str = "cpu"
@@ -79,7 +79,7 @@ class HeadSketch:
 
 
 class _HeadInput:
-    """Context: the output head's input becomes the root of the graph; input and output are kept."""
+    """Context in which the graph begins at the output head's input; its input and output are stored."""
 
     def __init__(self, model: Any) -> None:
         self.head: nn.Module | None = model.get_output_embeddings()
@@ -178,7 +178,7 @@ def compute_state_batch(
     pad_id: int = 0,
     padding: str = "right",
 ) -> SpanBatch:
-    """Mean final normed hidden state at every span's own tokens: what gradients have to beat (``methods`` §5).
+    """Mean final normed hidden state at every span's own tokens: the baseline of gradients (``methods`` §5).
 
     Coherence is ``‖Σ_t h_t‖ / Σ_t ‖h_t‖``.
     """
@@ -224,6 +224,10 @@ class HiddenTier:
         """See ``compute_hidden_batch`` and ``compute_state_batch``."""
         return self._compute(self.model, self.sketch, samples, self.pad_id)
 
+    def count_passes(self, samples: Sequence[TokenizedSample], window: int | None = None) -> float:
+        """One forward pass."""
+        return count_padded(samples)
+
 
 class StateTier(HiddenTier):
     """Mean final hidden states; a ``TierCapture``."""
@@ -246,3 +250,7 @@ class HeadTier:
     def __call__(self, samples: Sequence[TokenizedSample], window: int | None = None) -> SpanBatch:
         """See ``compute_head_batch``."""
         return compute_head_batch(self.model, self.sketch, samples, self.pad_id)
+
+    def count_passes(self, samples: Sequence[TokenizedSample], window: int | None = None) -> float:
+        """One forward pass."""
+        return count_padded(samples)

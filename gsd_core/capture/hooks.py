@@ -1,14 +1,15 @@
-"""Hooks that watch a forward pass and are gone afterwards, whatever happens.
+"""Hooks that watch a forward pass. They are removed afterwards, whatever happens.
 
-FrozenModel   context: parameters frozen, evaluation mode, embedding output as the graph's root; all undone on exit
-ModuleTap     context: keeps each captured module's projected inputs and where its outputs' gradients pass, call by call
-TappedCall    what one module call left: projected input (B, T, q) and the edge of the graph that its output is
+FrozenModel   context: parameters frozen, evaluation mode, graph begins at the embedding's output; all undone on exit
+ModuleTap     context: stores, for each call of a captured module, its projected input and its output's edge in the
+graph
+TappedCall    one module call: projected input (B, T, q) and the output's edge
 
     with FrozenModel(model), ModuleTap(selection, sketch) as tap:
         logits = model(ids).logits
-        calls = tap.take()                  # and the tap is empty for the next forward
+        calls = tap.take()                  # the tap is then empty for the next forward pass
         deltas = torch.autograd.grad(loss, [c.edge for c in calls], allow_unused=True)
-        with tap.watching(calls, lambda call, delta: ...):     # or one by one, while the backward pass goes on
+        with tap.watching(calls, lambda call, delta: ...):     # or one by one, during the backward pass
             loss.backward()
 
 No dense weight gradient is ever formed: parameters do not require gradients, so autograd stops at activations.
@@ -61,14 +62,11 @@ class FrozenModel:
         return self
 
     def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         for handle in self._handles:
             handle.remove()
-        # By name: where weights wait on a disk, a forward pass puts new parameters in the place of the old.
+        # By name: where weights are on a disk, a forward pass replaces the parameters.
         for name, parameter in self._named_parameters() if self._flags else ():
             parameter.requires_grad_(self._flags[name])
         for module, mode in self._modes:
@@ -76,7 +74,7 @@ class FrozenModel:
         self._handles, self._flags, self._modes = [], {}, []
 
     def _named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        # Shared ones under each of their names: a forward pass may part them.
+        # Shared ones under each of their names: a forward pass may separate them.
         return self.model.named_parameters(remove_duplicate=False)
 
 
@@ -90,8 +88,8 @@ def _root_the_graph(module: nn.Module, args: Any, output: torch.Tensor) -> torch
 class TappedCall:
     """One call of one captured module. ``module`` indexes ``Sketch.modules``; ``inputs`` (B, T, q) float32.
 
-    ``edge`` stands for the output where a gradient is asked for; the output itself lives only as long as the model
-    needs it.
+    ``edge`` represents the output where its gradient is computed; the output itself is freed as soon as the model does
+    not need it.
     """
 
     module: int
@@ -118,10 +116,7 @@ class ModuleTap:
         return self
 
     def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         for handle in self._handles:
             handle.remove()

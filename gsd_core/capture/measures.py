@@ -1,13 +1,13 @@
-"""Measures of steps from token-level hidden gradients: neighbours of GSD that are worth a column.
+"""Measures of steps from token-level hidden gradients, which related papers use.
 
 StepMeasures             spectral strength and GRACE-like score of every span of one sample
 compute_measures         a batch of samples → their measures, from one forward pass
-compute_spectral_strength  how much of the trace's dominant gradient subspace a step's tokens hold
-compute_grace            a step's alignment to the answer's gradient and to the trace before it
+compute_spectral_strength  share of the trace's dominant gradient subspace in a step's tokens
+compute_grace            a step's alignment with the answer's gradient and with the trace before it
 
 Both read ``G`` (T, D): every token's gradient at the final normed hidden state, as in tier ``hidden``
-(``methods`` §1.1). Spectral strength is that of the ICML 2026 paper in ``methods`` §6; the GRACE-like score is ours,
-for the formula of arXiv 2605.13130 is not public.
+(``methods`` §1.1). Spectral strength is that of the ICML 2026 paper in ``methods`` §6. The GRACE-like score is ours,
+as the formula of arXiv 2605.13130 is not public.
 
 Shapes: T tokens of a sample, R tokens of its spans, S spans, D model width.
 """
@@ -59,14 +59,14 @@ def compute_spectral_strength(
     """Mean over a step of ``‖(U_{1:k})_t‖²``, where ``G = U S Vᵀ`` over the tokens of all steps.
 
     Spectral strength (ICML 2026; ``methods`` §6): k is the smallest rank that holds `energy` of ``Σ s²``. The values of
-    all R tokens sum to k, so k/R is what a step without preference has.
+    all R tokens sum to k, so k/R is the value of a step without preference.
 
     Parameters
     ----------
     gradients
         (T, D) token-level gradients.
     bounds
-        Half-open rows of each step; rows outside every step take no part.
+        Half-open rows of each step; rows outside all steps are ignored.
 
     Returns
     -------

@@ -3,12 +3,14 @@
 load_model            ``demo`` | folder | hub id → (model, tokenizer)
 resolve_checkpoints   the checkpoints of one fine-tune, in training order
 Checkpoint            name, optimizer step, where it is loaded from
+pick_device           a device by name, ``auto`` included
 compute_model_hash    SHA-256 over all weights
 max_positions         context length in tokens
-demo_folder           where the bundled demo model lies
+demo_folder           folder of the bundled demo model
+HUB_ID                pattern of a hub id
 
-Only safetensors weights are read: a pickled checkpoint can run code. Code that comes with a model runs only where
-``trust_remote_code`` is asked for by name.
+Only safetensors weights are read, as a pickled checkpoint can run code. Code that comes with a model runs only where
+``trust_remote_code`` is given.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from transformers import (
 )
 
 from gsd_core.capture.devices import parse_device_map, read_state_tensor
+from gsd_core.capture.pulse import Report, ignore
 from gsd_core.errors import UserError
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[\w./-]+)?")
@@ -44,7 +47,7 @@ def demo_folder() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Weights at a step. ``step`` is the optimizer step, None where the name does not tell it."""
+    """Weights at a step. ``step`` is the optimizer step, None where the name has no number."""
 
     name: str
     step: int | None
@@ -73,8 +76,8 @@ def resolve_checkpoints(source: str, checkpoints: list[str] | tuple[str, ...] = 
     source
         ``demo``, a folder or a hub id.
     checkpoints
-        Folders, or names of folders inside `source`, or ``all`` for every one inside it. Empty: the source itself;
-        for a folder that only holds checkpoints (as a trainer leaves it) the last one, and for ``demo`` the base.
+        Folders, or names of folders inside `source`, or ``all`` for every one inside it. Empty: the source itself. For
+        a folder that holds only checkpoints, as trainers write it, the last one; for ``demo`` the base.
 
     Raises
     ------
@@ -85,7 +88,7 @@ def resolve_checkpoints(source: str, checkpoints: list[str] | tuple[str, ...] = 
     inside = _checkpoints_in(folder) if folder.is_dir() else []
     if not checkpoints:
         if folder.is_dir() and not _is_model_folder(folder) and inside:
-            # The demo's later checkpoints have learned the demo corpus and forgotten ordinary text.
+            # The demo's later checkpoints have learned the demo corpus and lost ordinary text.
             return inside[:1] if source == "demo" else inside[-1:]
         return [_checkpoint_of(folder)] if folder.is_dir() else [Checkpoint(source, None, source)]
     if list(checkpoints) == ["all"]:
@@ -124,7 +127,7 @@ def _check_folder(folder: Path) -> None:
         inside = _checkpoints_in(folder)
         hint = f"; it holds {', '.join(c.name for c in inside)}" if inside else ""
         raise UserError(
-            f"the folder is no model: neither config.json nor adapter_config.json is in it{hint}",
+            f"the folder is not a model: neither config.json nor adapter_config.json is in it{hint}",
             f"--model {folder}",
             "give the folder that save_pretrained wrote",
         )
@@ -190,7 +193,8 @@ def load_model(
     Raises
     ------
     UserError
-        No such model, no causal language model, pickled weights, code that was not asked for, or no way to a hub.
+        No such model, not a causal language model, pickled weights, code that was not allowed, or no connection to a
+        hub.
     """
     chosen = checkpoint or resolve_checkpoints(source)[0]
     place = Path(chosen.source).expanduser()
@@ -201,7 +205,7 @@ def load_model(
     elif source == "demo":
         raise UserError("the bundled demo model is missing", str(place), "install from a full checkout")
     elif not HUB_ID.fullmatch(chosen.source) or chosen.source.startswith("."):
-        raise UserError("no such folder, and no hub id either", f"--model {chosen.source}", "check the path")
+        raise UserError("neither a folder nor a hub id", f"--model {chosen.source}", "check the path")
     if device_map is not None and device != "auto":
         raise UserError(
             "a model is on one device or laid over several",
@@ -247,11 +251,7 @@ def _load_weights(
             _check_folder(base_place)
         config = AutoConfig.from_pretrained(base_name, **options)
         base = AutoModelForCausalLM.from_pretrained(
-            base_name,
-            dtype=_pick_dtype(dtype, device, config),
-            use_safetensors=True,
-            **laid_out,
-            **options,
+            base_name, dtype=_pick_dtype(dtype, device, config), use_safetensors=True, **laid_out, **options
         )
         return PeftModel.from_pretrained(base, str(place), use_safetensors=True)  # type: ignore[return-value]
     config = AutoConfig.from_pretrained(name, **options)
@@ -268,7 +268,7 @@ def _load_weights(
 def _load_tokenizer(
     source: str, name: str, place: Path, model: PreTrainedModel, options: dict[str, Any]
 ) -> PreTrainedTokenizerBase:
-    """The tokenizer beside the weights, else one folder up (a trainer's checkpoints share it), else the source's."""
+    """The tokenizer beside the weights, else one folder up (where checkpoints share it), else the source's."""
     candidates = [place, place.parent, Path(source).expanduser()] if place.exists() else []
     for folder in candidates:
         if (folder / "tokenizer_config.json").is_file() or (folder / "tokenizer.json").is_file():
@@ -303,7 +303,9 @@ def _explain(source: str, problem: Exception) -> UserError:
             "it has no .safetensors weights", f"--model {source}", "save it again with save_pretrained"
         )
     if "unrecognized configuration" in lower or "automodelforcausallm" in lower:
-        return UserError("it is no causal language model", f"--model {source}", "choose a decoder-only model")
+        return UserError(
+            "it is not a causal language model", f"--model {source}", "choose a decoder-only model"
+        )
     return UserError(
         f"the model cannot be loaded ({text[:200]})", f"--model {source}", "check the folder or id"
     )
@@ -316,11 +318,18 @@ def max_positions(model: PreTrainedModel) -> int | None:
     return int(length) if isinstance(length, int) and length > 0 else None
 
 
-def compute_model_hash(model: PreTrainedModel) -> str:
-    """SHA-256 over name, dtype, shape and bytes of every tensor of the state, in name order."""
+def compute_model_hash(model: PreTrainedModel, report: Report = ignore) -> str:
+    """SHA-256 over name, dtype, shape and bytes of every tensor of the state, in name order.
+
+    `report` hears which share of the bytes is done.
+    """
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    state = sorted(model.state_dict().items())
+    total, done = max(1, sum(tensor.nbytes for _, tensor in state)), 0
+    for name, tensor in state:
         digest.update(f"{name}\x00{tensor.dtype}\x00{tuple(tensor.shape)}\x00".encode())
         flat = read_state_tensor(model, name, tensor).contiguous().view(-1)
         digest.update(flat.view(torch.uint8).numpy().tobytes())
+        done += tensor.nbytes
+        report(done / total)
     return digest.hexdigest()

@@ -1,15 +1,17 @@
-"""Which modules of a model are captured, and in which layer they stand.
+"""Which modules of a model are captured, and in which layer each is.
 
 CapturedModule     one linear module: name, layer, sizes
-ModuleSelection    the captured modules, and what is left out with the reason
+ModuleSelection    the captured modules, and those left out with the reason
 select_modules     the selection for a model
-OUTPUT_HEAD        name of the layer that is the output head
+OUTPUT_HEAD        name of the output head's layer
+LAYER_INDEX        pattern of a layer's name at the start of a module's
+get_sizes          sizes of a linear module
 find_fused_experts  the weight that all experts of a layer share, where there is one
 
-Captured are the ``nn.Linear`` and GPT-2 ``Conv1D`` modules of the decoder layers and the output head, where "what
-was expected instead of what was said" shows most plainly (docs/structure-benchmark.md). A head that shares its weight
-with the token embedding gives the head's part of that weight's gradient. Left out, and listed: the token embedding,
-norms, biases, convolutions and other parameters without an (input, output) pair per token.
+The ``nn.Linear`` and GPT-2 ``Conv1D`` modules of the decoder layers and the output head are captured. The head shows
+most clearly which words were expected instead of those said (docs/structure-benchmark.md). Of a head that shares its
+weight with the token embedding, the head's part of that weight's gradient is captured. The token embedding, norms,
+biases, convolutions and other parameters without an (input, output) pair per token are left out, and listed.
 """
 
 from __future__ import annotations
@@ -42,13 +44,14 @@ class CapturedModule:
 
 @dataclass(frozen=True, slots=True)
 class ModuleSelection:
-    """``captured`` in model order; ``skipped`` maps a parameter-holding module to the reason it is left out."""
+    """``captured`` in model order; ``skipped`` maps a module with parameters to the reason why it is left out."""
 
     captured: tuple[CapturedModule, ...]
     skipped: dict[str, str]
 
 
-def _sizes(module: nn.Module) -> tuple[int, int] | None:
+def get_sizes(module: nn.Module) -> tuple[int, int] | None:
+    """(d_out, d_in) of a linear module, None for any other."""
     if isinstance(module, Conv1D):
         d_in, d_out = module.weight.shape
         return int(d_out), int(d_in)
@@ -65,8 +68,8 @@ def select_modules(model: PreTrainedModel, lora: str = "adapters", with_head: bo
     model
         A causal language model, or a peft model around one.
     lora
-        For peft LoRA models: ``"adapters"`` captures the low-rank factors, ``"base"`` the frozen weights under
-        them. Without adapters it has no effect.
+        For peft LoRA models: ``"adapters"`` captures the low-rank factors, ``"base"`` the frozen weights below
+        them. It has no effect on models without adapters.
     with_head
         Whether the output head is captured too, as a layer of its own.
 
@@ -83,7 +86,7 @@ def select_modules(model: PreTrainedModel, lora: str = "adapters", with_head: bo
         own_parameters = list(module.parameters(recurse=False))
         if not own_parameters:
             continue
-        sizes = _sizes(module)
+        sizes = get_sizes(module)
         dotted = name + "."
         if module is head and not with_head:
             skipped[name] = "output head (left out by --no-head)"

@@ -25,14 +25,14 @@ import torch
 from transformers import PreTrainedModel
 
 from gsd_core.capture.accumulate import token_losses_of
-from gsd_core.capture.batches import PaddedChunk, build_chunk
+from gsd_core.capture.batches import PaddedChunk, build_chunk, count_padded
 from gsd_core.capture.devices import input_device
 from gsd_core.capture.hooks import ModuleTap, TappedCall
 from gsd_core.capture.sketch import Sketch
 from gsd_core.capture.tier_capture import ModuleTier, SpanBatch
 from gsd_core.types import TokenizedSample
 
-MAX_WAITING = 2**23  # numbers (32 MiB) that a ``PositionSum`` keeps before it works them off
+MAX_WAITING = 2**23  # numbers (32 MiB) that a ``PositionSum`` collects before it multiplies them
 
 
 def forward_whole(
@@ -63,7 +63,7 @@ def unpad_losses(
 
 
 def span_rows(chunk: PaddedChunk, samples: Sequence[TokenizedSample]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Padded rows of every span's input positions, as ``place_spans`` gives them."""
+    """``place_spans`` for a padded batch."""
     return place_spans(samples, chunk.valid.to(torch.int64).argmax(1).tolist(), chunk.ids.device)
 
 
@@ -72,7 +72,7 @@ def place_spans(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Input positions of every span: (B, S, n) int64 indices and (B, S, n) bool validity.
 
-    `firsts` tells at which column of its row each sample begins.
+    `firsts` has the column of its row at which each sample begins.
     """
     ranges = [
         [(span.start - 1 + first, span.end - 1 + first) for span in sample.spans]
@@ -106,7 +106,7 @@ def gather_rows(values: torch.Tensor, rows: torch.Tensor, real: torch.Tensor) ->
     n_batches, n_tokens = len(values) // batch, values.shape[1]
     starts = torch.arange(batch, device=rows.device)[:, None, None] * n_tokens
     flat = (rows + starts).flatten()
-    # Whole rows by one index each: several times quicker than a gather of single numbers.
+    # One index a row: several times faster than a gather of single numbers.
     found = values.reshape(n_batches, batch * n_tokens, -1).index_select(1, flat)
     return found.view(n_batches * batch, n_spans, longest, -1) * real.repeat(n_batches, 1, 1)[..., None]
 
@@ -130,8 +130,9 @@ def make_span_batch(
 class PositionSum:
     """Sketched shares of every span of a batch, and the token norms for coherence.
 
-    `rows`, `real` (B, S, n) are of ``span_rows``. Modules come in any order, and one may come several times; what
-    comes is kept and worked off many modules at a time, since one module's work is little beside calling for it.
+    `rows`, `real` (B, S, n) come from ``span_rows``. Modules are added in any order, and one may be added several
+    times. They are collected and multiplied many at a time, because one module's product is small beside the call's
+    cost.
     """
 
     def __init__(self, sketch: Sketch, rows: torch.Tensor, real: torch.Tensor) -> None:
@@ -145,25 +146,25 @@ class PositionSum:
 
     @property
     def missing(self) -> list[int]:
-        """Modules, as indices of ``Sketch.modules``, that have not come."""
+        """Indices in ``Sketch.modules`` of the modules that were not added."""
         return [index for index in range(len(self._sketch.modules)) if index not in self._seen]
 
     def add(self, module: int, inputs: torch.Tensor, deltas: torch.Tensor) -> None:
         """Add one call of a module: its inputs (B, T, q) and its output's gradients (B, T, p), both projected."""
-        device = self._rows.device  # modules may stand on several
+        device = self._rows.device  # modules may be on several
         self._waiting.append((module, inputs.to(device), deltas.to(device)))
         self._seen.add(module)
         self._n_waiting += inputs.numel() + deltas.numel()
         if self._n_waiting > MAX_WAITING:
-            self._work_off()
+            self._multiply()
 
     def receive(self, call: TappedCall, delta: torch.Tensor) -> None:
         """Add a watched call with its output's gradient (B, T, d_out)."""
         self.add(call.module, call.inputs, self._sketch.modules[call.module].project_output_gradient(delta))
 
     def finish(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Sketched gradients (B, S, P) and coherence (B, S), float32; a module that never came counts as zero."""
-        self._work_off()
+        """Sketched gradients (B, S, P) and coherence (B, S), float32; a module that was not added counts as zero."""
+        self._multiply()
         batch, n_spans, _ = self._rows.shape
         sums = [
             torch.zeros(batch * n_spans, m.p, m.q, device=self._rows.device) if each is None else each
@@ -173,8 +174,8 @@ class PositionSum:
         token_norms = self._token_squares.sqrt().sum(-1).clamp_min(1e-30)
         return self._sketch.fold(sums).view(batch, n_spans, -1), squares.sqrt() / token_norms
 
-    def _work_off(self) -> None:
-        """Add up what waits, modules of equal rank together."""
+    def _multiply(self) -> None:
+        """Multiply and add what was collected, modules of equal rank together."""
         by_rank: dict[tuple[int, int], list[tuple[int, torch.Tensor, torch.Tensor]]] = {}
         for each in self._waiting:
             by_rank.setdefault((each[2].shape[-1], each[1].shape[-1]), []).append(each)
@@ -222,3 +223,7 @@ class PositionTier(ModuleTier):
         """See ``compute_position_batch``."""
         with ModuleTap(self.selection, self.sketch) as tap:
             return compute_position_batch(self.model, tap, self.sketch, samples, self.pad_id)
+
+    def count_passes(self, samples: Sequence[TokenizedSample], window: int | None = None) -> float:
+        """One forward and one backward pass."""
+        return 2 * count_padded(samples)

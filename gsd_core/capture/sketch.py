@@ -1,14 +1,14 @@
 """Random projection ("sketch") of per-module weight gradients.
 
-LayerBlock     where one layer's block sits in a direction
+LayerBlock     the slice of a direction that belongs to one layer
 ModuleSketch   the two sides P, Q of one module's projection
 Sketch         all modules: projects inputs and output gradients, folds modules into layer blocks
-seeded_generator  a generator that depends on (seed, name) alone
+seeded_generator  a random generator that depends only on (seed, name)
 compute_projection  one seeded side of a two-sided projection
 SparseFold, compute_fold  the seeded sign projection of a layer's modules onto its block
 
 A weight gradient ``Σ_t δ_t a_tᵀ`` (d_out × d_in) becomes ``Σ_t (P δ_t)(Q a_t)ᵀ`` (p × q): two-sided
-random projection (LoGra, Choe et al. 2024; ``methods`` §1.2). A side no wider than its target is kept whole.
+random projection (LoGra, Choe et al. 2024; ``methods`` §1.2). A side no wider than its target is not projected.
 The modules of one layer are then folded into one block by a sparse sign projection, and a direction is the
 concatenation of the blocks in layer order, so that a cosine over a slice is that layer's alignment.
 
@@ -39,14 +39,14 @@ def seeded_generator(seed: int, name: str) -> torch.Generator:
 def compute_projection(rows: int, columns: int, seed: int, name: str) -> torch.Tensor | None:
     """(rows, columns) float32 random projection with orthogonal rows of length √(columns/rows); None for the identity.
 
-    Inner products are kept on average, as with independent signs, but with (1 − rows/columns) of their variance,
-    which tells where a module is not much wider than the sketch. ``columns <= rows`` needs no projection.
+    Inner products are preserved on average, as with independent signs, but with (1 − rows/columns) of their variance,
+    which matters where a module is not much wider than the sketch. ``columns <= rows`` needs no projection.
     """
     if columns <= rows:
         return None
     gaussian = torch.randn(columns, rows, generator=seeded_generator(seed, name), dtype=torch.float64)
     orthonormal, triangle = torch.linalg.qr(gaussian)
-    # Signs of the diagonal make the factor unique, so that every LAPACK gives the same rows.
+    # The diagonal's signs make the factor unique, so that every LAPACK gives the same rows.
     unique = orthonormal * triangle.diagonal().sign()
     return (unique.T * math.sqrt(columns / rows)).to(torch.float32).contiguous()
 
@@ -55,9 +55,9 @@ def compute_projection(rows: int, columns: int, seed: int, name: str) -> torch.T
 class SparseFold:
     """Sparse sign projection of `rows` numbers onto the columns of a few stripes.
 
-    Every stripe deals all rows, shuffled and signed, over its columns in equal shares, so a row lands once in each
-    stripe. ``deals`` holds, by stripe, the row order (shares, columns) int64, where `rows` itself stands for nothing,
-    and ``signs`` (shares, columns) float32. Sums have a fixed order, hence equal bytes on any device.
+    Every stripe distributes all rows, shuffled and with random signs, over its columns in equal shares, so each row is
+    once in each stripe. ``deals`` holds for each stripe the row order (shares, columns) int64, where the number `rows`
+    means no row, and ``signs`` (shares, columns) float32. Sums have a fixed order, hence equal bytes on any device.
     """
 
     deals: list[torch.Tensor]
@@ -105,9 +105,9 @@ class LayerBlock:
 
 @dataclass(slots=True)
 class ModuleSketch:
-    """Two sides of one module's projection; None stands for the identity.
+    """The two sides of one module's projection; None is the identity.
 
-    ``left`` is P (p, d_out), ``right`` is Q (q, d_in), float32; each moves to where the module's activations are.
+    ``left`` is P (p, d_out), ``right`` is Q (q, d_in), float32; each moves to the device of the module's activations.
     """
 
     name: str
@@ -141,13 +141,12 @@ class Sketch:
     modules
         ``(name, layer, d_out, d_in)`` of every captured module, in model order.
     width
-        Wished total width P. The output head gets half of it, or all that its projection has where that is less;
-        every layer gets an equal share of the rest (at least 1, at most what it has), so the real ``self.width``
-        may be a little smaller.
+        Requested width P. The output head gets half of it, or all of its projection where that is less; every layer
+        gets an equal share of the rest (at least 1, at most what it has). So ``self.width`` may be a little smaller.
     rank
         p = q of the two-sided projection.
     seed
-        With the module's name, all there is to know of the random numbers.
+        Together with the modules' names it decides all random numbers.
     """
 
     def __init__(

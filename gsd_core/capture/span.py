@@ -2,11 +2,11 @@
 
 compute_span_batch    a batch of samples → sketched gradients of all their spans
 
-One forward pass, in chunks over a cache whose past is differentiable; the output head once for all spans; then one walk
-back a span, chunk by chunk from where the span ends: it stops where causality stops (``methods`` §1.1). Window ``W``
-keeps the span's own positions and those of the W spans before it; keys and values further back, the prompt's included,
-are constant. ``window=None`` keeps everything: the gradient that dense autograd gives. Windows come here only where a
-model cannot share passes between them (``window.py``).
+The forward pass goes in chunks over a cache whose past is differentiable. The output head runs once for all spans. Then
+each span is walked back, chunk by chunk, from the chunk where it ends, as later positions have no influence on it
+(``methods`` §1.1). Window ``W`` includes the span's own positions and those of the W spans before it; keys and values
+further back, the prompt's too, are constant. ``window=None`` includes everything and gives the gradient of dense
+autograd. Windows are computed here only in models that cannot share passes between them (``window.py``).
 
 Shapes: B batch, t chunk length, T columns of all chunks, D model width, S spans, P sketch width.
 """
@@ -50,7 +50,7 @@ def compute_span_batch(
     """
     if window is None:
         plans = plan_chunks(samples, input_device(model).type)
-    else:  # a window is held at chunk borders
+    else:  # a window ends at chunk borders
         plans = [ChunkPlan(list(range(len(samples))), cut_at_spans(samples))]
     found: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
     for plan in plans:
@@ -88,9 +88,9 @@ def _compute_plan(
     gradients = [np.zeros((len(s.spans), sketch.width), dtype=np.float32) for s in samples]
     coherence = [np.zeros(len(s.spans), dtype=np.float32) for s in samples]
     for turn in range(max(len(s.spans) for s in samples)):
-        # Paired from the end: the last spans of all samples, then those before, so that ends lie close together.
+        # In turns from the end: the last spans of all samples, then those before, so that their ends are close.
         numbers = [len(s.spans) - 1 - turn for s in samples]
-        # Windows are cut at every span's border and need the same span of all samples.
+        # Windows end at every span's border and need the same span of all samples.
         if window is not None:
             numbers = [turn if turn < len(s.spans) else -1 for s in samples]
         own = (owner == np.array(numbers)[:, None]) & (owner >= 0)
@@ -121,10 +121,10 @@ def _walk_back(
     near: int,
     total: GradientSum,
 ) -> None:
-    """Take spans back from the last of `chunks` to the chunk `first`, and write what each has to `total`.
+    """Walk back from the last of `chunks` to the chunk `first`, and write the gradients of each to `total`.
 
-    The spans' positions are `own` (B, T) bool, all from column `near` on; `slopes` (B, T, D) are the gradients at the
-    head's input.
+    `own` (B, T) bool marks the spans' positions, all from column `near` on; `slopes` (B, T, D) are the gradients at
+    the head's input.
     """
     pending: list[torch.Tensor | None] = []
     for at in range(len(chunks) - 1, first - 1, -1):
@@ -134,7 +134,7 @@ def _walk_back(
         seeds: list[torch.Tensor] = []
         if near < chunk.stop:
             outputs, seeds = [chunk.states], [slopes[:, columns] * own[:, columns, None].to(slopes.device)]
-        for tensor, gradient in zip(cache.own(at), pending, strict=False):  # nothing pends at first
+        for tensor, gradient in zip(cache.own(at), pending, strict=False):  # `pending` is empty at first
             if gradient is not None and tensor.requires_grad:
                 outputs.append(tensor)
                 seeds.append(gradient[:, :, columns])

@@ -11,12 +11,14 @@ import numpy as np
 import torch
 
 from gsd_core.capture.accumulate import token_losses_of
+from gsd_core.capture.batches import count_padded
 from gsd_core.capture.hooks import ModuleTap
 from gsd_core.capture.position import forward_whole, unpad_losses
 from gsd_core.capture.span import compute_span_batch
 from gsd_core.capture.tier_capture import ModuleTier, SpanBatch
 from gsd_core.capture.window import check_windows, compute_window_batch
 from gsd_core.errors import UserError
+from gsd_core.tiers import PREFIX_SHARE
 from gsd_core.types import TokenizedSample
 
 SELF_CHECK_TOLERANCE = {torch.float32: 2e-3, torch.float64: 1e-6}
@@ -50,6 +52,15 @@ class SpanTier(ModuleTier):
                 )
             self._check_chunked_forward(tap, samples[0])
             return compute_span_batch(self.model, tap, self.sketch, samples, window, self.pad_id, everywhere)
+
+    def count_passes(self, samples: Sequence[TokenizedSample], window: int | None) -> float:
+        """A forward pass and, for each span or for each of the passes that windows share, one back."""
+        n_spans = max(len(sample.spans) for sample in samples)
+        if self.config.gradient_checkpointing:
+            back = 2.0 * (n_spans if window is None else min(window + 1, n_spans))
+        else:
+            back = PREFIX_SHARE * n_spans if window is None else min(window + 1, n_spans)
+        return (1 + back) * count_padded(samples)
 
     def _can_share_passes(self, tap: ModuleTap, sample: TokenizedSample) -> bool:
         """Whether windows can share backward passes here; found out once."""

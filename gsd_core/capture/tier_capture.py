@@ -1,11 +1,13 @@
 """What capture asks of the implementation of a tier.
 
 CaptureConfig   how to capture
-SpanBatch       what a batch of samples gives
+SKETCH_RANK     rank of a module's projection where none is given
+SpanBatch       the vectors of a batch of samples
 TierCapture     protocol: a tier made ready for one model
-ModuleTier      what implementations that project the gradients of modules have in common
-check_tier      refuses a model that lacks what a tier needs
+ModuleTier      base of implementations that project the gradients of modules
 make_tier       the implementation that the list of tiers names
+check_tier      refuses a model that lacks what a tier needs
+get_pad_id      the token id that fills rows up
 
 Shapes: S spans of a sample, T its tokens, P sketch width.
 """
@@ -24,7 +26,7 @@ from transformers import PreTrainedModel
 
 from gsd_core.capture.devices import input_device
 from gsd_core.capture.modules import ModuleSelection, find_fused_experts, select_modules
-from gsd_core.capture.sketch import LayerBlock, Sketch
+from gsd_core.capture.sketch import Sketch
 from gsd_core.errors import UserError
 from gsd_core.tiers import DEFAULT_TIER, NEEDS, TIERS, Tier, join_tiers
 from gsd_core.types import TokenizedSample
@@ -43,7 +45,7 @@ class CaptureConfig:
     """Spans before the span through which the gradient still flows; None: all, the exact gradient. Only for a tier that
     has a window."""
     sketch_width: int = 2048
-    """Wished width P of a direction, in numbers."""
+    """Requested width P of a direction, in numbers."""
     sketch_rank: int = SKETCH_RANK
     """p = q of the two-sided projection of each module."""
     seed: int = 0
@@ -73,22 +75,15 @@ class SpanBatch:
     token_losses: list[np.ndarray]
 
 
-class AnySketch(Protocol):
-    """How a tier's vectors are laid out: ``width`` P, and which slice belongs to which layer."""
-
-    width: int
-    blocks: list[LayerBlock]
-
-
 class TierCapture(Protocol):
     """A tier made ready for one model: ``Tier.implementation`` is a class that is called with (model, config).
 
-    ``sketch`` is the layout of its vectors; ``selection`` the modules whose gradients they hold, None where no module's
-    are.
+    ``sketch`` has the ``width`` P of its vectors and their ``blocks``, a ``LayerBlock`` for each layer; ``selection``
+    are the modules whose gradients they hold, None where no module's are.
     """
 
     @property
-    def sketch(self) -> AnySketch: ...
+    def sketch(self) -> Any: ...
 
     @property
     def selection(self) -> ModuleSelection | None: ...
@@ -103,6 +98,13 @@ class TierCapture(Protocol):
         * Nothing is left behind in the model: no hook, no gradient, no flag, whatever happens.
         * ``UserError`` where the model cannot be served after all. Memory that runs out raises what torch raises; the
           caller tries again with fewer samples.
+        """
+        ...
+
+    def count_passes(self, samples: Sequence[TokenizedSample], window: int | None) -> float:
+        """About how many padded columns a call takes through the model, forward and backward passes added up.
+
+        It is what progress is told by (``pulse.py``); nothing depends on it.
         """
         ...
 

@@ -1,15 +1,15 @@
 """Tier ``span`` in whole passes: one plain forward pass, then W + 1 backward passes that many spans share.
 
 compute_window_batch   a batch of samples → sketched gradients of all their spans through a window
-check_windows          whether a model's positions are mixed by attention alone, and by an ordinary one
+check_windows          whether only attention mixes a model's positions, and whether it is ordinary
 
-With window W the loss of span k goes back through the positions of the spans k − W … k only. Spans W + 1 apart have
-disjoint windows that together hold every position once, so pass r (0 … W) takes the losses of all spans k ≡ r modulo
-W + 1 at once, and attention keeps their gradients apart [ours]. Each position's share then counts for the one span
-whose window holds it. The cost does not depend on how many spans there are, nor on how long they are.
+With window W the loss of span k goes back only through the positions of the spans k − W … k. Spans W + 1 apart have
+disjoint windows that together cover every position once. So pass r (0 … W) takes the losses of all spans k ≡ r modulo
+W + 1 at once, and attention keeps their gradients apart [ours]. Each position's share counts for the one span whose
+window contains it. The cost depends neither on the number of spans nor on their lengths.
 
-The exact gradient (window None) is the case of one span a pass. ``span.py`` has it for less, in chunks; here it is for
-checkpointed layers, which cannot be cut into chunks.
+The exact gradient (window None) is the case of one span a pass. ``span.py`` computes it at lower cost in chunks; here
+it serves checkpointed layers, which cannot be cut into chunks.
 
 Shapes: B batch, T positions, S spans, D model width, P sketch width.
 """
@@ -35,7 +35,7 @@ from gsd_core.capture.sketch import Sketch
 from gsd_core.capture.tier_capture import SpanBatch
 from gsd_core.types import TokenizedSample
 
-PAST_SHARE = 0.05  # a forward pass of its own for fewer positions would cost more than it saves
+PAST_SHARE = 0.05  # a separate forward pass for fewer positions costs more than it saves
 
 
 def compute_window_batch(
@@ -49,7 +49,7 @@ def compute_window_batch(
 ) -> SpanBatch:
     """Sketched gradients of every span's mean loss through `window` (None: all), for a batch of samples.
 
-    Call it inside ``FrozenModel(model)`` and ``tap``, for a model that ``check_windows`` has found fit. With
+    Call it inside ``FrozenModel(model)`` and ``tap``, for a model that has passed ``check_windows``. With
     `all_token_losses` tokens outside the spans get a loss too.
     """
     device = input_device(model)
@@ -79,7 +79,7 @@ def compute_window_batch(
             total = PositionSum(sketch, *rows)
             for module, inputs, deltas in found.calls:
                 total.add(module, inputs, deltas * now.to(deltas.device))
-            # Of every sample: which parts go back to which, and the last of them is the span.
+            # Of every sample: the parts of each window; the last of them is the span.
             turns = [(max(0, k - reach), k + n_before) for k in range(turn, n_spans, reach + 1)]
             attention.set_windows(_place_windows(parts, turns, n_live), device)
             seed = found.slopes * now.to(found.slopes.device)
@@ -111,17 +111,17 @@ def check_windows(
     plain_losses: np.ndarray,
     tolerance: float,
 ) -> bool:
-    """Whether `model` is fit for ``compute_window_batch``; if not, windows need ``compute_span_batch``.
+    """Whether ``compute_window_batch`` serves `model`; if not, windows need ``compute_span_batch``.
 
-    Fit is a model that attends through transformers' interface in every layer, in an ordinary way, that gives the
-    losses of a plain forward pass (`plain_losses` (T,) by token, within `tolerance`), and in which nothing but
-    attention mixes positions: with attention's gradients held back, the gradient of one token's loss must be exactly
-    zero at every other position. Call it as ``compute_window_batch``.
+    It serves a model that attends in every layer through transformers' interface in an ordinary way, that gives the
+    losses of a plain forward pass (`plain_losses` (T,) by token, within `tolerance`), and in which only attention mixes
+    positions: with attention's gradients stopped, the gradient of one token's loss is exactly zero at every other
+    position. Call it as ``compute_window_batch``.
     """
     device = input_device(model)
     chunk = build_chunk([sample], [(0, len(sample.token_ids) - 1)], 0, device)
     assert chunk is not None, "a sample without tokens was planned"
-    # The last token's loss alone: whatever mixes positions hands its gradient to earlier ones.
+    # The last token's loss alone: anything that mixes positions passes its gradient to earlier ones.
     weights = torch.zeros(chunk.ids.shape, device=device)
     weights[0, -1] = 1.0
     try:
@@ -142,7 +142,7 @@ def check_windows(
 
 
 def _choose_past(starts: Sequence[int], n_positions: int) -> int:
-    """How many positions at the beginning need no graph: those before every sample's first span, if worth a pass."""
+    """Number of first positions without graph: those before every sample's first span, if enough to save time."""
     past = min(starts)
     return past if past >= PAST_SHARE * n_positions else 0
 
@@ -184,10 +184,10 @@ def _place_windows(
 
 
 def _cut(samples: Sequence[TokenizedSample], is_exact: bool) -> tuple[list[list[int]], int]:
-    """Borders of every sample's parts, which are its spans with what follows them, and how many parts come before.
+    """Borders of every sample's parts (its spans with the text after each), and the number of parts before them.
 
-    Before the spans come, where the gradient `is_exact`, pieces of the prompt about as long as spans: positions are
-    padded to the longest part.
+    Where the gradient `is_exact`, pieces of the prompt about as long as spans come first, because positions are padded
+    to the longest part.
     """
     borders = [chunk_borders(s) for s in samples]
     if not is_exact:

@@ -22,12 +22,14 @@ from typing import TextIO
 from gsd_core.cli.command_context import Context
 from gsd_core.cli.command_parser import Parsed, make_parser, parse_arguments
 from gsd_core.console.place import choose_workspace
+from gsd_core.console.threads import let_threads_yield
 from gsd_core.errors import Interrupted, UserError
 from gsd_core.registry.catalog import load
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. It does not raise on bad input; a stop by signal returns 130."""
+    let_threads_yield()  # before a command loads torch
     words = list(sys.argv[1:] if argv is None else argv)
     with _result_stream("--json" in words) as out:
         context = Context("", out, is_json="--json" in words, debug="--debug" in words)

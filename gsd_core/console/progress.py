@@ -1,10 +1,11 @@
 """Progress of long stages: a bar in the terminal, a file for the pages.
 
 Progress  progress of one command; opens its stages in turn
-Stage     one stage; ``advance`` it when work is done
+Stage     one stage; ``advance`` it when work is done, ``show`` what is under way
 FILE_INTERVAL_S, BAR_INTERVAL_S, LINE_INTERVAL_S, RATE_WINDOW_S   how often each is updated, and the span of rates
+BEAT_INTERVAL_S   how long a stage may report nothing until a thread says that it still works
 
-A terminal shows a bar with rate, time left and memory; other streams get a line every 15 seconds. If
+A terminal shows a bar with rate, time left and memory; other streams get a line every 8 seconds. If
 ``$GSD_PROGRESS_FILE`` is set, the numbers are also written there as JSON, whole at every moment: ``{stage, done, total,
 unit, rate_per_s, eta_s, memory_bytes, updated, notes}``. ``updated`` is in seconds since 1970.
 """
@@ -14,9 +15,12 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
@@ -30,7 +34,8 @@ if TYPE_CHECKING:
 
 FILE_INTERVAL_S = 0.5
 BAR_INTERVAL_S = 0.1
-LINE_INTERVAL_S = 15.0
+LINE_INTERVAL_S = 8.0
+BEAT_INTERVAL_S = 4.0
 RATE_WINDOW_S = 20.0
 
 
@@ -41,18 +46,25 @@ class Stage:
     ----------
     done, total
         Finished and expected work in ``unit``; ``total`` is None if unknown.
+    under_way
+        Work that is begun and shown, but neither finished nor counted.
     """
 
     def __init__(self, progress: Progress, name: str, total: int | None, unit: str) -> None:
-        self.name, self.total, self.unit, self.done = name, total, unit, 0
+        self.name, self.total, self.unit, self.done, self.under_way = name, total, unit, 0, 0
         self.notes: dict[str, Any] = {}
         self.is_finished = False
         self._progress = progress
         self._recent: deque[tuple[float, int]] = deque([(progress.clock(), 0)])
+        self._moved = progress.clock()
 
     def advance(self, n: int = 1, **notes: Any) -> None:
         """Report ``n`` more finished units. ``notes`` are shown beside the bar and replace older ones."""
         self.update(self.done + n, **notes)
+
+    def show(self, under_way: int, **notes: Any) -> None:
+        """Show ``under_way`` units beyond those done, in place of what was shown before, without counting them."""
+        self._move(self.done, under_way, notes)
 
     def skip(self, n: int) -> None:
         """Count ``n`` units that were finished before this stage began. They do not count in the rate."""
@@ -61,14 +73,24 @@ class Stage:
 
     def update(self, done: int, total: int | None = None, **notes: Any) -> None:
         """Report that ``done`` units are finished in total; ``total`` replaces the expected number."""
-        self.done = done
         self.total = self.total if total is None else total
-        self.notes.update(notes)
+        self._move(done, 0, notes)
+
+    def _move(self, done: int, under_way: int, notes: dict[str, Any]) -> None:
         now = self._progress.clock()
-        self._recent.append((now, done))
+        if done + under_way != self.shown:
+            self._moved = now
+        self.done, self.under_way = done, under_way
+        self.notes.update(notes)
+        self._recent.append((now, self.shown))
         while len(self._recent) > 2 and now - self._recent[0][0] > RATE_WINDOW_S:
             self._recent.popleft()
         self._progress._report(self)
+
+    @property
+    def shown(self) -> int:
+        """Work done and under way, which is what a person sees."""
+        return self.done + self.under_way
 
     def rate_per_s(self) -> float | None:
         """Units per second over the last twenty seconds; None before any work."""
@@ -82,12 +104,16 @@ class Stage:
         rate = self.rate_per_s()
         if self.total is None or rate is None:
             return None
-        return max(0.0, (self.total - self.done) / rate)
+        return max(0.0, (self.total - self.shown) / rate)
+
+    def quiet_s(self) -> float:
+        """Seconds since the number shown last changed."""
+        return self._progress.clock() - self._moved
 
     def finish(self) -> None:
         """End the stage. A second call does nothing."""
         if not self.is_finished:
-            self.is_finished = True
+            self.is_finished, self.under_way = True, 0
             self._progress._report(self, force=True)
 
     def __enter__(self) -> Stage:
@@ -137,19 +163,33 @@ class Progress:
         self._stage: Stage | None = None
         self._bar: rich.progress.Progress | None = None
         self._bar_task: rich.progress.TaskID | None = None
-        self._last_file = self._last_line = self._last_bar = float("-inf")
+        self._last_file = self._last_line = self._last_bar = self._last_report = float("-inf")
+        self._lock = threading.RLock()
+        self._ended: threading.Event | None = None
 
     def stage(self, name: str, total: int | None = None, unit: str = "items") -> Stage:
         """Open the next stage. An open stage is finished first."""
-        if self._stage is not None:
-            self._stage.finish()
-        stage = Stage(self, name, total, unit)
-        self._stage = stage
-        self._last_line = self.clock()
-        if not self.quiet and self._is_terminal():
-            self._open_bar(stage)
-        self._report(stage, force=True)
+        with self._lock:
+            if self._stage is not None:
+                self._stage.finish()
+            stage = Stage(self, name, total, unit)
+            self._stage = stage
+            self._last_line = self.clock()
+            if not self.quiet and self._is_terminal():
+                self._open_bar(stage)
+            self._report(stage, force=True)
+        if self._ended is None and self.clock is time.monotonic:  # a test's clock beats by hand
+            self._ended = threading.Event()
+            threading.Thread(target=_keep_beating, args=(weakref.ref(self), self._ended), daemon=True).start()
         return stage
+
+    def beat(self) -> None:
+        """Show the open stage again where nothing has been reported for some seconds."""
+        with self._lock:
+            stage = self._stage
+            is_due = self.clock() - self._last_report >= BEAT_INTERVAL_S
+            if stage is not None and not stage.is_finished and is_due:
+                self._report(stage)
 
     def note(self, text: str) -> None:
         """Print one line above the bar."""
@@ -162,10 +202,14 @@ class Progress:
 
     def close(self) -> None:
         """Remove the bar. The last state stays in the progress file."""
-        if self._stage is not None:
-            self._stage.finish()
-            self._stage = None
-        self._close_bar()
+        with self._lock:
+            if self._ended is not None:
+                self._ended.set()
+                self._ended = None
+            if self._stage is not None:
+                self._stage.finish()
+                self._stage = None
+            self._close_bar()
 
     def __enter__(self) -> Progress:
         return self
@@ -179,7 +223,11 @@ class Progress:
         return bool(getattr(self.stream, "isatty", lambda: False)())
 
     def _report(self, stage: Stage, force: bool = False) -> None:
-        now = self.clock()
+        with self._lock:
+            self._write(stage, force)
+
+    def _write(self, stage: Stage, force: bool) -> None:
+        now = self._last_report = self.clock()
         if self._path is not None and (force or now - self._last_file >= FILE_INTERVAL_S):
             self._last_file = now
             self._write_file(stage)
@@ -189,7 +237,7 @@ class Progress:
             if force or now - self._last_bar >= BAR_INTERVAL_S:
                 self._last_bar = now
                 self._bar.update(
-                    self._bar_task, completed=stage.done, total=stage.total, facts=self._facts(stage)
+                    self._bar_task, completed=stage.shown, total=stage.total, facts=self._facts(stage)
                 )
                 self._bar.refresh()
             if stage.is_finished:
@@ -197,7 +245,7 @@ class Progress:
         elif stage.is_finished or now - self._last_line >= LINE_INTERVAL_S:
             self._last_line = now
             total = "" if stage.total is None else f"/{format_count(stage.total)}"
-            head = f"{stage.name}: {format_count(stage.done)}{total} {stage.unit}"
+            head = f"{stage.name}: {format_count(stage.shown)}{total} {stage.unit}"
             print(f"{head}  {self._facts(stage)}", file=self.stream, flush=True)
 
     def _facts(self, stage: Stage) -> str:
@@ -209,6 +257,8 @@ class Progress:
             facts.append(f"{format_seconds(eta)} left")
         facts.append(f"{self._memory_bytes() / 2**20:,.0f} MiB")
         facts += [f"{key} {value}" for key, value in stage.notes.items()]
+        if not stage.is_finished and stage.quiet_s() >= BEAT_INTERVAL_S:
+            facts.append(f"still working, {format_seconds(stage.quiet_s())}")
         return " · ".join(facts)
 
     def _memory_bytes(self) -> int:
@@ -218,7 +268,7 @@ class Progress:
         assert self._path is not None
         state = {
             "stage": stage.name,
-            "done": stage.done,
+            "done": stage.shown,
             "total": stage.total,
             "unit": stage.unit,
             "rate_per_s": stage.rate_per_s(),
@@ -262,3 +312,14 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
         self._bar, self._bar_task = None, None
+
+
+def _keep_beating(progress: weakref.ref[Progress], ended: threading.Event) -> None:
+    """Let `progress` beat until it is closed or gone."""
+    while not ended.wait(BEAT_INTERVAL_S):
+        me = progress()
+        if me is None:
+            return
+        with suppress(OSError, ValueError):  # its stream is gone; the command will notice by itself
+            me.beat()
+        del me

@@ -1,10 +1,10 @@
-"""Marks inside one text that divide reasoning from answer.
+"""Marks inside one text that separate reasoning from answer.
 
-Parts          a text divided: reasoning, answer, what else there was, and by which marks
-split_text     divides a solution text: thinking tags first, then answer marks
-split_thinking the text inside thinking tags, the text before and after them
-find_answer    the final answer that a text marks: ``####``, ``<answer>``, ``\\boxed{}``, "the answer is"
-find_boxed     content of the last ``\\boxed{}``, braces balanced
+Parts           a text split into reasoning, answer and rest, with the marks that split it
+split_text      splits a solution text: by thinking tags first, then by answer marks
+split_thinking  the text inside thinking tags, and the text before and after them
+find_answer     the final answer that a text marks: ``####``, ``<answer>``, ``\\boxed{}``, "the answer is"
+find_boxed      content of the last ``\\boxed{}``, braces balanced
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ THINKING_TAGS = (
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
     ("<|channel|>analysis<|message|>", "<|end|>"),
 )
-# Wrappers around what follows the reasoning; they are taken off.
+# Tags around the text after the reasoning; they are removed.
 REPLY_TAGS = (
     ("<|begin_of_solution|>", "<|end_of_solution|>"),
     ("<|start|>assistant<|channel|>final<|message|>", "<|return|>"),
@@ -47,10 +47,10 @@ ANSWER_IS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """A divided text. ``answer`` is None where none was marked.
+    """A text that was split. ``answer`` is None where none is marked.
 
-    ``before`` and ``after`` are what stood before the opening and after the closing tag, "" where nothing else was
-    there; ``marks`` names the marks that divided it, e.g. ("<think>", "\\\\boxed{}").
+    ``before`` and ``after`` are the texts before the opening and after the closing tag, "" where there is none.
+    ``marks`` names the marks that split it, for example ("<think>", "\\\\boxed{}").
     """
 
     reasoning: str
@@ -61,12 +61,12 @@ class Parts:
 
 
 def split_text(text: str, wants_answer: bool = True) -> Parts:
-    """Divide a text that may hold reasoning and answer.
+    """Split a text that may hold reasoning and answer.
 
-    Inside thinking tags is the reasoning; what follows is the reply, in which a marked answer is looked for, else
-    the whole reply is the answer. Without tags ``####`` and ``<answer>`` end the reasoning and start the answer;
-    ``\\boxed{}`` and "the answer is" tell the answer and stay in the reasoning, where they are part of a sentence.
-    With ``wants_answer`` false only thinking tags are looked at, and a text without them stays whole.
+    The text inside thinking tags is the reasoning. The text after them is the reply: its marked answer is the answer,
+    else the whole reply. Without tags, ``####`` and ``<answer>`` end the reasoning and start the answer; ``\\boxed{}``
+    and "the answer is" give the answer and stay in the reasoning, because they are part of a sentence there.
+    Where ``wants_answer`` is False only thinking tags count, and a text without them stays whole.
     """
     thinking = split_thinking(text)
     if thinking is not None:
@@ -108,13 +108,13 @@ def split_text(text: str, wants_answer: bool = True) -> Parts:
 
 
 def split_thinking(text: str) -> Parts | None:
-    """The text inside thinking tags (trimmed), before and after; None where there are none.
+    """The text inside thinking tags (trimmed), before and after them; None where there are no tags.
 
-    Several blocks are taken as one, from the first opening to the last closing tag. A block that never closes
-    runs to the end (the trace was cut); a closing tag alone ends a block that began with the text.
+    Several blocks count as one, from the first opening to the last closing tag. A block without closing tag runs to
+    the end, as the trace was cut. A closing tag without opening tag ends a block that began with the text.
     """
     low = text.lower()
-    if len(low) != len(text):  # a letter whose lower case is longer, as in Turkish, would shift the places
+    if len(low) != len(text):  # some letters (Turkish) have a longer lower case, which would shift positions
         low = text
     for opening, closing in THINKING_TAGS:
         start, end = low.find(opening), low.rfind(closing)
@@ -133,7 +133,7 @@ def split_thinking(text: str) -> Parts | None:
 
 
 def _unwrap(reply: str) -> tuple[str, str]:
-    """`reply` without tags around the whole of it, with the opening tag that was taken off."""
+    """`reply` without the tags around all of it, and the opening tag that was removed."""
     text = reply.strip()
     low = text.lower()
     for opening, closing in REPLY_TAGS:
@@ -147,7 +147,7 @@ def _unwrap(reply: str) -> tuple[str, str]:
 
 
 def find_answer(text: str) -> tuple[str, str] | None:
-    """``(answer, mark)`` where the text marks its final answer, else None. The last mark of a kind counts."""
+    """``(answer, mark)`` where the text marks its final answer, else None; of several equal marks the last counts."""
     head, hashes, tail = text.rpartition("####")
     if hashes and not head.endswith("#"):
         lines = [line.strip() for line in tail.split("\n") if line.strip()]

@@ -1,10 +1,10 @@
-"""Columns of rows: finding their values, and what a few rows show about them.
+"""Columns of rows: how to find their values, and what a few rows show about them.
 
 get_value      a row's value under a key or a dotted path
-split_columns  the columns that a "+" joins
+split_columns  the columns of a list joined by "+"
 is_steps       whether a value is a list of steps
-is_structured, parse_cell   lists that a table keeps as JSON texts
-is_alternatives  whether a column's list holds whole answers to choose from
+is_structured, parse_cell   lists that a table stores as JSON texts
+is_alternatives  whether a column's list holds several whole answers
 ColumnStats    what a few rows show about their columns
 """
 
@@ -19,7 +19,7 @@ from gsd_core.dataset.values import BadValue, parse_json
 
 
 def get_value(row: dict[str, Any], column: str) -> Any:
-    """The value under one column: a key as it stands, else a dotted path; None where there is none."""
+    """The value of one column: a key of the row, else a dotted path; None where there is none."""
     if column in row:
         return row[column]
     head, dot, rest = column.partition(".")
@@ -35,7 +35,7 @@ def get_value(row: dict[str, Any], column: str) -> Any:
 
 
 def split_columns(column: str, columns: Sequence[str]) -> list[str]:
-    """The columns that a "+" joins; a column whose very name holds a "+" stays one."""
+    """The columns of a list joined by "+". A column whose own name contains "+" stays one."""
     return [column] if column in columns else [part.strip() for part in column.split("+")]
 
 
@@ -52,9 +52,9 @@ def is_steps(value: Any) -> bool:
 
 
 def is_alternatives(column: str, value: Any, row: dict[str, Any]) -> bool:
-    """Whether the list `value` holds whole answers of which one is to be taken.
+    """Whether the list `value` holds several whole answers, of which one is used.
 
-    Told by the column's name; a list of ``labels`` beside it, one each, shows that its entries are steps all the same.
+    The column's name decides. A list ``labels`` of the same length shows that the entries are steps after all.
     """
     if not isinstance(value, list | tuple) or normal_name(column) not in ALTERNATIVE_NAMES:
         return False
@@ -69,7 +69,7 @@ def is_structured(value: Any) -> bool:
 
 
 def parse_cell(value: Any, wanted: Callable[[Any], bool] = is_structured) -> Any:
-    """A text that is the JSON of something `wanted`, parsed, as tables keep it; any other value as it is."""
+    """The parsed value of a text that is JSON of something `wanted`, as tables store it; other values unchanged."""
     if not isinstance(value, str) or value[:1] not in ("[", "{") or value.rstrip()[-1:] not in ("]", "}"):
         return value
     try:
@@ -88,7 +88,7 @@ class ColumnStats:
         for row in rows:
             for key, value in row.items():
                 names.setdefault(key)
-                # One level of objects, and a second: as deep as real data sets keep their fields.
+                # Two levels of objects: real data sets nest their fields no deeper.
                 if isinstance(value, dict) and key != "meta" and not is_chat(value):
                     for inner, deeper in value.items():
                         names.setdefault(f"{key}.{inner}")
@@ -102,7 +102,7 @@ class ColumnStats:
         }
 
     def is_filled(self, name: str) -> bool:
-        """Whether at least half of the rows have it."""
+        """Whether at least half of the rows have a value."""
         return len(self.filled[name]) * 2 >= len(self.rows) > 0
 
     def share(self, name: str, test: Callable[[Any], bool]) -> float:
@@ -111,19 +111,21 @@ class ColumnStats:
         return sum(map(test, filled)) / len(filled) if filled else 0.0
 
     def is_text(self, name: str) -> bool:
+        """Whether most values are texts."""
         return self.share(name, lambda value: isinstance(value, str)) > 0.5
 
     def mean_words(self, name: str) -> float:
+        """Mean words of the texts; 0 where there are none."""
         texts = [value for value in self.filled[name] if isinstance(value, str)]
         return sum(len(text.split()) for text in texts) / len(texts) if texts else 0.0
 
     def is_varied(self, name: str) -> bool:
-        """Whether the texts differ from row to row as questions do and provenance does not."""
+        """Whether the texts differ from row to row, as questions do; a source or a licence repeats."""
         texts = {value for value in self.filled[name] if isinstance(value, str)}
         return len(texts) * 2 > len(self.filled[name]) or len(self.rows) < 4
 
     def first(self, names: Iterable[str], test: Callable[[str], bool], taken: set[str]) -> str | None:
-        """The column whose normal name comes first in `names` and passes `test`; shallow before deep."""
+        """The column whose normal name comes first in `names` and passes `test`; columns of few levels first."""
         for wanted in names:
             for column in sorted(self.names, key=lambda name: name.count(".")):
                 if column not in taken and normal_name(column) == wanted and test(column):
@@ -131,6 +133,7 @@ class ColumnStats:
         return None
 
     def with_words(self, words: set[str], test: Callable[[str], bool], taken: set[str]) -> str | None:
+        """The first column with one of the `words` in its normal name that passes `test`."""
         for column in self.names:
             if column not in taken and words & set(normal_name(column).split("_")) and test(column):
                 return column

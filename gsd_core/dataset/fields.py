@@ -1,10 +1,11 @@
-"""A row to a sample, under a mapping of columns.
+"""One row to a sample, by a mapping of columns.
 
-Mapping          the columns of a data set's fields
-guess_mapping    a mapping guessed from a few rows
+Mapping          the columns of a data set's fields (from ``guess``)
+guess_mapping    a mapping guessed from a few rows (from ``guess``)
+ROLES            the fields that a mapping can name
 parse_map_flag   ``question=COL,reasoning=COL,answer=COL`` to a dict
 apply_map        a guessed mapping with a person's corrections
-row_to_sample    one row to a `Sample`, or to a `Rejection` that says why not
+row_to_sample    one row to a `Sample`, or to a `Rejection` with the reason
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ ROLES = ("question", "reasoning", "answer", "id")
 def parse_map_flag(text: str) -> dict[str, str]:
     """``"question=COL,reasoning=COL,answer=COL"`` to ``{"question": "COL", …}``; ``id=COL`` is allowed too.
 
-    Column names may hold commas and equal signs. ``answer=`` with nothing after it says that no column holds the
-    answer; it is then looked for in the reasoning. Raises `UserError` for an unknown or doubled role and for a
+    Column names may contain commas and equal signs. ``answer=`` with nothing after it says that no column holds the
+    answer, which is then searched in the reasoning. Raises `UserError` for an unknown or repeated field, and for a
     question or reasoning without a column.
     """
     where, fix = f"--map {text}", "write --map question=COL,reasoning=COL,answer=COL"
@@ -46,7 +47,7 @@ def parse_map_flag(text: str) -> dict[str, str]:
         end = starts[index + 1].start() if index + 1 < len(starts) else len(text)
         column = text[match.end() : end].strip()
         if role not in ROLES:
-            raise UserError(f"{role!r} is no field that can be mapped", where, f"use {', '.join(ROLES)}")
+            raise UserError(f"{role!r} is not a field that can be mapped", where, f"use {', '.join(ROLES)}")
         if role in chosen:
             raise UserError(f"{role!r} is mapped twice", where, "name it once; join columns with +")
         if not column and role in ("question", "reasoning"):
@@ -56,11 +57,11 @@ def parse_map_flag(text: str) -> dict[str, str]:
 
 
 def apply_map(guess: Mapping, chosen: dict[str, str], rows: Sequence[dict[str, Any]], where: str) -> Mapping:
-    """The guess with a person's choices in place. Raises `UserError` naming the columns where one does not exist."""
+    """The guess with a person's choices. Raises `UserError` with the names of all columns where one does not exist."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     for role, column in chosen.items():
         if role not in ROLES:
-            raise UserError(f"{role!r} is no field that can be mapped", "--map", f"use {', '.join(ROLES)}")
+            raise UserError(f"{role!r} is not a field that can be mapped", "--map", f"use {', '.join(ROLES)}")
         for name in split_columns(column, columns) if column else []:
             if name in columns or any(get_value(row, name) is not None for row in rows):
                 continue
@@ -72,7 +73,7 @@ def apply_map(guess: Mapping, chosen: dict[str, str], rows: Sequence[dict[str, A
                 f"{hint}the columns are {', '.join(columns)}",
             )
     changes: dict[str, Any] = {role: column or None for role, column in chosen.items()}
-    # What a person gave to one field is no longer guessed for another.
+    # A column that a person chose for one field is not guessed for another.
     for role in ("answer", "id"):
         if role not in chosen and getattr(guess, role) in chosen.values():
             changes[role] = None
@@ -91,13 +92,13 @@ def apply_map(guess: Mapping, chosen: dict[str, str], rows: Sequence[dict[str, A
 def row_to_sample(
     row: dict[str, Any], row_number: int, mapping: Mapping, split_counts: Counter[str] | None = None
 ) -> Sample | Rejection:
-    """One row to a sample under `mapping`.
+    """One row to a sample by `mapping`.
 
-    A sample needs a question and a reasoning that are more than white space. Where the mapping names no answer
-    column (or the reasoning's own), the answer is looked for in the reasoning text (`answers.split_text`);
-    `split_counts` counts by which marks that was done. Every value that did not become part of question, reasoning,
-    answer or id is in ``meta``: an incoming ``meta`` object merged, other columns under their names, the text around
-    thinking tags as ``pre_reasoning`` and ``post_reasoning``.
+    A sample needs a question and a reasoning that are not blank. Where the mapping names no answer column, or names
+    the reasoning's, the answer is searched in the reasoning text (`answers.split_text`); `split_counts` counts the
+    marks that were found. Every value that is not part of question, reasoning, answer or id goes into ``meta``: the
+    fields of a ``meta`` object, other columns under their names, and the text around thinking tags as
+    ``pre_reasoning`` and ``post_reasoning``.
     """
     try:
         return _to_sample(row, row_number, mapping, Counter() if split_counts is None else split_counts)

@@ -30,8 +30,8 @@ from gsd_core.dataset.names import (
 )
 from gsd_core.dataset.values import BadValue
 
-MAX_ANSWER_WORDS = 12.0  # mean words of a column that may pass as answers by content alone
-MIN_DISTINCT_IDS = 0.6  # share of distinct values from which a column called "id" may name the rows
+MAX_ANSWER_WORDS = 12.0  # most mean words of a column that counts as answers by its content alone
+MIN_DISTINCT_IDS = 0.6  # least share of distinct values in a column called "id" that identifies rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +51,10 @@ class Mapping:
 
 
 def guess_mapping(rows: Sequence[dict[str, Any]]) -> Mapping:
-    """Guess a mapping from a few rows ("ours"). Never fails: what is not found is None.
+    """Guess a mapping from a few rows. Never fails: a field that is not found is None. Source: ours.
 
-    A chat is preferred where its replies hold thinking or the other columns name no reasoning. Else the columns' names
-    decide among those whose content fits; where no name is known, thinking tags, question marks and lengths do.
+    A chat is used where its replies contain thinking, or where no other column is named like reasoning. Else names
+    decide among the columns whose content fits. Where no name is known, thinking tags, question marks and lengths do.
     """
     columns = ColumnStats([row for row in rows if isinstance(row, dict)])
     chat = _find_chat(columns)
@@ -116,7 +116,7 @@ def _chat_mapping(columns: ColumnStats, chat: str, question: str | None) -> Mapp
 
     asks = chat if columns.share(chat, has_user) > 0.5 or not question else question
     system = columns.first(SYSTEM_NAMES, columns.is_text, {chat})
-    # In a chat only a field that is surely the short answer outranks the reply itself.
+    # A chat's reply is the answer unless a field is clearly the short answer.
     answer = columns.first(
         ANSWER_NAMES[: ANSWER_NAMES.index("result")], lambda name: _is_answer(columns, name), {chat, asks}
     )
@@ -134,7 +134,7 @@ def _find_question(columns: ColumnStats) -> str | None:
             return True
         if not columns.is_text(name):
             return False
-        # "source" is a question in some collections and a provenance in most.
+        # "source" is a question in a few collections, and names the origin in most.
         return normal_name(name) not in ("source", "title", "text") or (
             columns.is_varied(name) and columns.mean_words(name) >= 4
         )
@@ -154,7 +154,7 @@ def _find_reasoning(columns: ColumnStats, taken: set[str]) -> str | None:
             return False
         if normal_name(name) not in ("answer", "target", "attempt", "output", "evidence"):
             return True
-        # A lone "answer" holds the reasoning only where it is more than an answer.
+        # A column "answer" holds the reasoning only where it is longer than an answer.
         long = columns.mean_words(name) > MAX_ANSWER_WORDS or columns.share(name, _has_marks) > 0.3
         return long or columns.share(name, is_steps) > 0.5
 
@@ -178,7 +178,7 @@ def _has_marks(value: Any) -> bool:
 def _by_content(
     columns: ColumnStats, question: str | None, reasoning: str | None
 ) -> tuple[str | None, str | None]:
-    """Fill what no name told: thinking tags, then the longest text is the reasoning; question marks the question."""
+    """Choose by content: text with thinking tags, else the longest, is reasoning; question marks show the question."""
     free = [
         name
         for name in columns.names
@@ -193,7 +193,7 @@ def _by_content(
         }
         longest = max(free, key=columns.mean_words)
         best = max(free, key=lambda name: (round(asks[name], 1), name != longest))
-        # With one text beside the question there is nothing to weigh; without question marks take the first text.
+        # Without question marks the first text that is not the longest is the question.
         question = best if asks[best] > 0.2 else next((name for name in free if name != longest), None)
         free = [name for name in free if name != question]
     if reasoning is None and free:
@@ -209,7 +209,7 @@ def _is_answer(columns: ColumnStats, name: str) -> bool:
     is_flag = columns.share(name, lambda value: isinstance(value, bool)) > 0.5
     is_number = columns.share(name, lambda value: isinstance(value, int | float)) > 0.5
     if normal_name(name) in ("correct", "expected", "gold", "target") and is_flag:
-        return False  # tells whether an answer is right, not what it is
+        return False  # it says whether an answer is right, not which it is
     if normal_name(name) in ("label", "prediction", "pred") and is_number:
         return False  # a class or the index of a step
     if columns.share(name, lambda value: isinstance(value, dict)) > 0.5:
@@ -219,7 +219,7 @@ def _is_answer(columns: ColumnStats, name: str) -> bool:
 
 def _find_answer_column(columns: ColumnStats, taken: set[str], reasoning: str | None) -> str | None:
     def test(name: str) -> bool:
-        # A column filled in few rows is not the answer, unless its very name says so.
+        # A column with few values is the answer only where its name says so.
         return _is_answer(columns, name) and (
             columns.is_filled(name) or normal_name(name) in ANSWER_NAMES[:2]
         )
@@ -250,13 +250,13 @@ def _find_answer_column(columns: ColumnStats, taken: set[str], reasoning: str | 
             ANSWER_WORDS, lambda name: test(name) and normal_name(name).startswith(prefix), taken
         )
         return mate or named or columns.with_words(ANSWER_WORDS, test_worded, taken)
-    # Where the reasoning is itself a solution text, a second solution text is no answer to it.
+    # Where the reasoning is a solution text, a second solution text is not its answer.
     by_word = columns.with_words(ANSWER_WORDS - {"solution"}, test_worded, taken)
     return by_word or _short_column(columns, taken)
 
 
 def _short_column(columns: ColumnStats, taken: set[str]) -> str | None:
-    """In a table without known names: the one short text beside question and reasoning."""
+    """In a table without header: the shortest text beside question and reasoning."""
     if not all(re.fullmatch(r"column_\d+", name) for name in columns.names):
         return None
     short = [
@@ -268,7 +268,7 @@ def _short_column(columns: ColumnStats, taken: set[str]) -> str | None:
 
 
 def _with_companions(columns: ColumnStats, question: str, taken: set[str]) -> str:
-    """The question with the columns that belong to it: system prompt, context, Alpaca's input, options."""
+    """The question joined with the columns that belong to it: system prompt, context, Alpaca's input, options."""
 
     def test(name: str) -> bool:
         return bool(columns.filled[name]) and columns.is_text(name) and "." not in name
@@ -294,7 +294,7 @@ def _find_id(columns: ColumnStats) -> str | None:
         ):
             return False
         distinct = len({str(value) for value in filled})
-        # A column called "id" may repeat by mistake; any other repeats because it names something else.
+        # A column called "id" may repeat by mistake; any other column that repeats names something else.
         needed = MIN_DISTINCT_IDS if normal_name(name) == "id" else 1.0
         return columns.is_filled(name) and distinct >= needed * len(filled)
 

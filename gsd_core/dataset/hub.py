@@ -5,8 +5,8 @@ parse_hub_id       ``hub:owner/name[:config][@split]`` to its parts
 looks_like_hub_id  whether a source names a hub data set rather than a file
 iter_hub_rows      opens a hub data set, streamed row by row
 
-The library ``datasets`` is imported when a hub data set is opened: it is slow to import and reaches for the network.
-Data sets that need code of their own to be read are refused; no code from the hub is ever run.
+The library ``datasets`` is imported only when a hub data set is opened: its import is slow, and it uses the network.
+A data set that needs its own code is refused; no code from the hub ever runs.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 HUB_ID = re.compile(
     rf"(?P<name>(?:{NAME}/)?{NAME})(?::(?P<config>[A-Za-z0-9._ -]{{1,100}}))?(?:@(?P<split>[A-Za-z0-9._]{{1,100}}))?"
 )
-PROBE_S = 10.0
-# An ending that names a file: such a source is a path, also where the file is missing.
+PROBE_S = 10.0  # longest wait for the hub's first answer
+# A source with such an ending is a path, even where the file is missing.
 FILE_ENDING = re.compile(
     r"\.(jsonl?|ndjson|csv|tsv|tab|txt|parquet|arrow|gz|gzip|zst|zstd|zip|xlsx?|md|pkl)$", re.I
 )
@@ -35,7 +35,7 @@ FILE_ENDING = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class HubId:
-    """A data set on the hub; ``config`` and ``split`` are None where the id leaves them open."""
+    """A data set on the hub; ``config`` and ``split`` are None where the id does not name them."""
 
     name: str
     config: str | None = None
@@ -47,13 +47,13 @@ def parse_hub_id(text: str) -> HubId:
     match = HUB_ID.fullmatch(text.removeprefix(PREFIX))
     if match is None or ".." in text:
         raise UserError(
-            "this is no hub data set id", text, "write hub:owner/name, hub:owner/name:config or …@split"
+            "this is not a hub data set id", text, "write hub:owner/name, hub:owner/name:config or …@split"
         )
     return HubId(match["name"], match["config"], match["split"])
 
 
 def looks_like_hub_id(source: str) -> bool:
-    """Whether `source` names a hub data set: it has the prefix, or is ``owner/name`` and nothing on disk is near it."""
+    """Whether `source` names a hub data set: it has the prefix, or is ``owner/name`` with no such file or folder."""
     if source.startswith(PREFIX):
         return True
     match = HUB_ID.fullmatch(source)
@@ -66,19 +66,17 @@ def looks_like_hub_id(source: str) -> bool:
 def iter_hub_rows(hub_id: str) -> RowSource:
     """Rows of a hub data set, streamed; the split is "train" where there is one and none is named.
 
-    Raises `UserError` where `datasets` is missing, the hub cannot be reached (or ``HF_HUB_OFFLINE`` is set and it
-    was never downloaded), or the data set, configuration or split does not exist.
+    Raises `UserError` where `datasets` is not installed, the hub cannot be reached (or ``HF_HUB_OFFLINE`` is set and
+    the data set was never downloaded), or the data set, configuration or split does not exist.
     """
     wanted = parse_hub_id(hub_id)
     datasets, hub = _import_libraries(hub_id)
     notes: list[str] = []
     try:
-        if (
-            datasets.config.HF_HUB_OFFLINE
-        ):  # what was downloaded before can still be read, though not streamed
+        if datasets.config.HF_HUB_OFFLINE:  # what was downloaded before can be read, but not streamed
             rows = datasets.load_dataset(wanted.name, wanted.config, split=wanted.split or "train")
         else:
-            # Asked first, because this fails at once without a network; the calls below try again for half a minute.
+            # This call comes first because it fails at once without a network; those below retry for half a minute.
             hub.HfApi(endpoint=datasets.config.HF_ENDPOINT).dataset_info(wanted.name, timeout=PROBE_S)
             split = wanted.split
             if split is None:
@@ -120,7 +118,7 @@ def _iter_stream(stream: Any, hub_id: str) -> Iterator[Row]:
 
 
 def _hub_error(hub_id: str, error: BaseException) -> UserError:
-    """The hub libraries raise a dozen unrelated classes; their names and texts tell which kind of trouble it is."""
+    """The hub libraries raise a dozen unrelated classes; their names and texts show the kind of problem."""
     chain: list[BaseException] = []
     step: BaseException | None = error
     while step is not None and len(chain) < 10:

@@ -1,10 +1,10 @@
 """Rows of JSON Lines and of JSON documents.
 
-Row              (record number from 1, record or Rejection)
-is_json_lines    whether a text beginning with a brace or bracket is JSON Lines rather than one document
-iter_json_lines  rows of JSON Lines, one line after the other; a bad line costs only itself
-iter_json_document  rows of one JSON document, whatever its shape
-unfold_document  a parsed document's records: list, wrapped list, object of columns, split or keyed records
+Row                 (record number from 1, record or Rejection)
+is_json_lines       whether a text that begins with a brace or bracket is JSON Lines, not one document
+iter_json_lines     rows of JSON Lines; a bad line is rejected alone
+iter_json_document  rows of one JSON document of any shape
+unfold_document     the records of a parsed document: list, wrapped list, object of columns, split or keyed records
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gsd_core.types import Rejection
 
 Row = tuple[int, dict[str, Any] | Rejection]
 
-# Keys under which a document keeps its list of records; the first that fits is taken.
+# Keys under which documents store their list of records; the first that fits is used.
 RECORD_KEYS = (
     "data",
     "rows",
@@ -35,24 +35,24 @@ RECORD_KEYS = (
     "problems",
 )
 SPLIT_KEYS = {"train", "training", "test", "testing", "validation", "valid", "val", "dev", "eval"}
-# Lists under these keys belong to one record and never hold the records themselves.
+# Lists under these keys belong to one record; they are not the list of records.
 FIELD_KEYS = {"messages", "conversations", "conversation", "steps", "dialog", "dialogue", "turns", "chat"}
 
 
 def is_json_lines(container: Container) -> bool:
-    """Whether the head reads as one JSON value a line, not as a document spread over lines or alone on one."""
+    """Whether the head holds one JSON value a line, not one document on one or several lines."""
     encoding = wide_encoding(container.head) or "utf-8"
     text = container.head.decode(encoding, errors="replace").lstrip("\ufeff")
     lines = [line for line in text.split("\n") if line.strip()]
     if not lines:
         return False
     first, others = lines[0].strip(), lines[1:]
-    if not others:  # one line so far: a lone value, or the start of a very long first line
+    if not others:  # one line so far: a single value, or the start of a very long first line
         return first.startswith("{") and len(first) > 1 and has_suffix(container.path, ".jsonl", ".ndjson")
     try:
         value = parse_json(first)
     except BadValue:
-        # A broken first line: JSON Lines if the name says so or the next line opens a record at its margin.
+        # The first line is broken: it is JSON Lines if the name says so or the next line begins with a brace.
         named = has_suffix(container.path, ".jsonl", ".ndjson")
         return (named and len(first) > 1) or (first[0] == "{" and others[0].startswith("{"))
     return isinstance(value, dict) or (isinstance(value, list) and others[0].lstrip()[:1] in ("[", "{"))
@@ -79,7 +79,7 @@ def iter_json_lines(container: Container) -> Iterator[Row]:
 
 
 def _iter_lines(container: Container) -> Iterator[tuple[int, str | BadValue]]:
-    """``(line number, text)``, or what is wrong in the place of a text that cannot be decoded."""
+    """``(line number, text)``; instead of a text that cannot be decoded, the reason."""
     encoding = wide_encoding(container.head)
     max_bytes = container.limits.max_record_bytes
     with container.open() as stream:
@@ -115,10 +115,10 @@ def _undecodable(container: Container, encoding: str, error: UnicodeDecodeError)
 
 
 def iter_json_document(container: Container, notes: list[str]) -> Iterator[Row]:
-    """``(number, record | Rejection)`` of a document; several documents in a row count one after the other.
+    """``(number, record | Rejection)`` of a document, or of several documents that follow each other.
 
-    Raises `UserError` with line and column where the document cannot be parsed: what follows a fault is lost, so
-    nothing of the file is used.
+    Raises `UserError` with line and column where the document cannot be parsed: nothing after the error can be read,
+    so nothing of the file is used.
     """
     limit = container.limits.max_document_bytes
     where = str(container.path)
@@ -163,18 +163,18 @@ def _parse_documents(text: str, where: str) -> Iterator[Any]:
             raise UserError(
                 f"not valid JSON: {error.msg.removesuffix(' at')} at line {error.lineno}, column {error.colno}",
                 where,
-                "mend the file, or write it as JSON Lines so that a fault costs one record",
+                "fix the file, or write it as JSON Lines, where an error costs one record only",
             ) from None
         except (BadValue, RecursionError, ValueError) as error:
             reason = (
                 "it is nested too deeply" if isinstance(error, RecursionError) else str(error).split(";")[0]
             )
-            raise UserError(f"the JSON document cannot be read: {reason}", where, "mend the file") from None
+            raise UserError(f"the JSON document cannot be read: {reason}", where, "fix the file") from None
         yield value
 
 
 def unfold_document(document: Any, notes: list[str]) -> list[Any]:
-    """The records of one parsed document; what was unwrapped is told in `notes`.
+    """The records of one parsed document; `notes` gets a sentence about what was unwrapped.
 
     Understood: a list of records; an object with one list of records inside, or with one list for each split; an
     object of columns (equal lists, or pandas' objects by row label); pandas' ``split`` layout; an object of

@@ -1,8 +1,8 @@
 """From a file or a hub id to samples, in one call.
 
-LoadedDataset    samples, rejections, and what was understood of the source
-load_dataset     reads a source whole
-preview_dataset  reads its first rows in the same way; never fails for want of a mapping
+LoadedDataset    samples, rejections, and how the source was understood
+load_dataset     reads a whole source
+preview_dataset  reads its first rows in the same way; a mapping that is incomplete is no error
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ SHOWN_REASONS = 3
 
 @dataclass(slots=True)
 class LoadedDataset:
-    """A source as it was understood.
+    """The samples of a source, and how it was understood.
 
-    ``fields`` tells which column became question, reasoning, answer, id ("" where none did), the ``layout``, and
-    under ``split`` by which marks texts were divided (with the number of rows). ``encoding`` is given where it is not
-    UTF-8. ``notes`` are sentences that a person should see before the samples are used. ``data_hash`` is the sha256 of
-    the file's bytes (of a hub data set or a saved one: of the rows that were read, as JSON).
+    ``fields`` says which column became question, reasoning, answer and id ("" for none), the ``layout``, and under
+    ``split`` the marks that split texts, with the number of rows. It has ``encoding`` where that is not UTF-8.
+    ``notes`` are sentences to show before the samples are used. ``data_hash`` is the SHA-256 of the file's bytes; of a
+    hub data set or a saved one, of the rows as JSON.
     """
 
     samples: list[Sample]
@@ -65,15 +65,15 @@ def load_dataset(
     Parameters
     ----------
     map
-        Columns for question, reasoning, answer, id that replace the guess (`fields.parse_map_flag`).
+        Columns for question, reasoning, answer and id, in place of the guessed ones (`fields.parse_map_flag`).
     strict
         Raise for any row that cannot be used.
     limit
         Stop after so many samples.
     on_progress
-        Called with the number of rows read, every thousand rows and at the end.
+        Called with the number of rows read, after every thousand rows and at the end.
 
-    Raises `UserError` for a source that cannot be read, has no rows, or gives no sample at all.
+    Raises `UserError` for a source that cannot be read, has no rows, or gives no sample.
     """
     if limit is not None and limit < 1:
         raise UserError(f"a limit of {limit} leaves no sample", "--limit", "give 1 or more")
@@ -83,7 +83,7 @@ def load_dataset(
         raise UserError(
             f"{n_rejected} rows cannot be used: {_first_reasons(loaded.rejected)}",
             loaded.source,
-            "mend them, or read without --strict",
+            "fix them, or read without --strict",
         )
     if not loaded.samples:
         raise UserError(
@@ -91,13 +91,13 @@ def load_dataset(
             loaded.source,
             f"name the columns with --map question=COL,reasoning=COL,answer=COL; they are {', '.join(loaded.columns)}"
             if loaded.columns
-            else "mend the rows: each is one object or record with named columns (docs/data-formats.md)",
+            else "fix the rows: each has to be one object or record with named columns (docs/data-formats.md)",
         )
     return loaded
 
 
 def preview_dataset(source: str | Path, head: int = 20, map: dict[str, str] | None = None) -> LoadedDataset:
-    """The first `head` rows, read as `load_dataset` would; where none is usable the reasons are shown, not raised."""
+    """The first `head` rows, read as `load_dataset` reads them; rows without use are listed, and none is an error."""
     return _read(source, map, max_samples=None, max_rows=head, on_progress=None)
 
 
@@ -164,7 +164,7 @@ def _choose_mapping(rows: RowSource, chosen: dict[str, str] | None, where: str) 
     head = _records(rows, GUESS_ROWS)
     chosen = chosen or {}
     if any(not _is_present(column, head) for column in chosen.values()):
-        # A column may first appear far into the file; only the whole file can prove that it does not exist.
+        # A column may first appear late in the file; only the whole file shows that it does not exist.
         all_rows = _records(rows, None)
         return apply_map(guess_mapping(head), chosen, all_rows, where)
     return apply_map(guess_mapping(head), chosen, head, where)
@@ -205,7 +205,7 @@ def _row_bytes(row: dict[str, Any]) -> bytes:
 
 
 class _Reader:
-    """Collects samples and rejections; keeps ids distinct."""
+    """Collects samples and rejections, and makes ids distinct."""
 
     def __init__(self, mapping: Mapping):
         self.mapping = mapping
@@ -230,7 +230,7 @@ class _Reader:
         self.samples.append(self._with_own_id(result, number))
 
     def _with_own_id(self, sample: Sample, number: int) -> Sample:
-        """The sample, under ``ID~2``, ``ID~3``, … where the id was there before; the given id then stays in meta."""
+        """The sample, named ``ID~2``, ``ID~3``, … where its id was used before; meta then keeps the given id."""
         given = sample.id
         if given not in self._seen:
             self._seen[given] = 1

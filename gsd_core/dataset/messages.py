@@ -1,9 +1,9 @@
 """Chat layouts: OpenAI ``messages`` and ShareGPT ``conversations``.
 
-Turn           one message: who, its text, its reasoning if it is kept apart
-Exchange       a chat as question (all that came before) and reply (the last assistant turn)
+Turn           one message: role, text, and its reasoning where that is a field of its own
+Exchange       a chat as question (all turns before the reply) and reply (the last assistant turn)
 is_chat        whether a value looks like a chat
-read_exchange  a chat to an `Exchange`; `BadValue` with the reason where that is impossible
+read_exchange  a chat to an `Exchange`, or `BadValue` with the reason
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CHANNEL_KEYS = ("channel",)
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One message. ``role`` is System, User, Assistant, Reasoning or Tool; ``reasoning`` "" where not kept apart."""
+    """One message. ``role`` is System, User, Assistant, Reasoning or Tool; ``reasoning`` is "" without such a field."""
 
     role: str
     text: str
@@ -40,9 +40,9 @@ class Turn:
 class Exchange:
     """A chat as one question and one reply.
 
-    ``question`` joins system prompt and all turns before the last assistant turn, each named where there are several;
-    ``has_user`` says whether a person's turn is among them. ``trailing`` are turns after the reply; ``extras`` one
-    dict a message with its further fields, empty where no message has any.
+    ``question`` joins the system prompt and all turns before the last assistant turn, with their roles where there are
+    several. ``has_user`` says whether a user's turn is among them. ``trailing`` are the turns after the reply.
+    ``extras`` has one dict a message with its other fields, and is empty where no message has any.
     """
 
     question: str
@@ -55,7 +55,7 @@ class Exchange:
 
 
 def _columns_to_messages(value: Any) -> Any:
-    """Undo the layout that data set libraries give a list of objects: an object of equally long lists."""
+    """An object of equally long lists, as data set libraries store a list of objects, turned back into the list."""
     if not isinstance(value, dict) or not any(key in value for key in ROLE_KEYS):
         return value
     parts = list(value.values())
@@ -83,7 +83,7 @@ def _key_of(message: dict[str, Any], keys: tuple[str, ...]) -> str | None:
 
 
 def read_exchange(value: Any, name: str = "the chat") -> Exchange:
-    """A chat to question and reply. The last assistant turn is the target, however many there are.
+    """A chat to question and reply; the last assistant turn is the reply.
 
     Raises `BadValue` where there is no assistant turn, a role is unknown, or content is neither text nor thinking.
     """
@@ -120,7 +120,7 @@ def read_exchange(value: Any, name: str = "the chat") -> Exchange:
 def _join_turns(turns: list[Turn]) -> str:
     texts = ["\n\n".join(part for part in (turn.reasoning, turn.text) if part) for turn in turns]
     roles = [turn.role for turn in turns]
-    # A system prompt and one question read naturally without names in front.
+    # A system prompt and one question need no roles in front.
     if [role for role in roles if role != "System"] in ([], ["User"]):
         return "\n\n".join(texts)
     return "\n\n".join(
@@ -158,7 +158,7 @@ def _read_turn(message: Any, name: str) -> tuple[Turn, dict[str, Any]]:
 
 
 def _read_content(content: Any, name: str) -> tuple[str, str]:
-    """``(text, reasoning)`` of a message's content: a text, an object with parts, or a list of content blocks."""
+    """``(text, reasoning)`` of a message's content, which is a text, an object with parts or a list of blocks."""
     if content is None:
         return "", ""
     if isinstance(content, str):

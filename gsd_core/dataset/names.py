@@ -1,18 +1,18 @@
 """Names that people give the columns of chain-of-thought data, in order of preference.
 
 QUESTION_NAMES, REASONING_NAMES, SOLUTION_NAMES, ANSWER_NAMES, CHAT_NAMES, ID_NAMES   whole names
-REASONING_WORDS, ANSWER_WORDS   words that tell a column when its whole name is unknown
+REASONING_WORDS, ANSWER_WORDS   words that identify a column whose whole name is unknown
 SYSTEM_NAMES, CONTEXT_NAMES, OPTION_NAMES   columns that belong to the question
-STEP_TEXT_KEYS   keys of a step's text
-ALTERNATIVE_NAMES   columns that hold several whole answers to choose from
-normal_name     a column's name as it is looked up here
+STEP_TEXT_KEYS   keys under which a step has its text
+ALTERNATIVE_NAMES   columns that hold several whole answers
+normal_name   a column's name in the form that is looked up here
 """
 
 from __future__ import annotations
 
 import re
 
-# Names in order of preference, lower case, words divided by "_".
+# In order of preference; lower case, words joined by "_".
 QUESTION_NAMES = (
     "question", "problem", "prompt", "query", "problem_statement", "question_text", "question_content", "instruction",
     "user_prompt", "user", "input", "input_text", "task_prompt", "puzzle", "exercise", "statement", "task_description",
@@ -64,7 +64,7 @@ ID_NAMES = (
     "id", "uid", "uuid", "qid", "_id", "idx", "index", "question_id", "problem_id", "example_id", "sample_id",
     "record_id", "unique_id", "key", "guid", "hash",
 )  # fmt: skip
-# Columns that belong in front of, or behind, the question's own.
+# Columns that are joined with the question, before or after it.
 SYSTEM_NAMES = ("system", "system_prompt", "system_message")
 CONTEXT_NAMES = ("context", "passage", "body", "premises", "background", "story")
 OPTION_NAMES = ("options", "choices", "answer_choices", "candidates")
@@ -79,7 +79,7 @@ STEP_TEXT_KEYS = (
     "sentence",
     "completion",
 )
-# A list of texts under one of these names holds whole alternatives, not steps of one reasoning.
+# A list of texts under one of these names holds several whole answers, not the steps of one.
 ALTERNATIVE_NAMES = {
     "generations", "generation", "completions", "responses", "outputs", "solutions", "samples", "rollouts", "attempts",
     "candidates", "predictions", "rationales", "explanations", "thinking_trajectories",
@@ -87,7 +87,7 @@ ALTERNATIVE_NAMES = {
 
 
 def normal_name(name: str) -> str:
-    """A column's name in lower case with its words divided by "_"; of a dotted path, the last part."""
+    """A column's name in lower case, its words joined by "_"; of a dotted path, the last part."""
     last = re.sub(r"C[oO]T", "Cot", name.rpartition(".")[2])
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", last)
     return re.sub(r"[^0-9a-z_]+", "_", words.lower()).strip("_") or name.lower()

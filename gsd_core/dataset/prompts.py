@@ -1,11 +1,11 @@
-"""The text that the model reads: question, reasoning and answer, with the reasoning verbatim.
+"""The text that the model reads: question, reasoning and answer, with the reasoning unchanged.
 
-ModelInput     the text, where the reasoning stands in it, and whether the tokenizer adds its special tokens
+ModelInput     the text, the place of the reasoning in it, and whether the tokenizer adds its special tokens
 build_input    sample + tokenizer → `ModelInput`
 
-A chat template is a program of the model's authors. Many trim the assistant's message, drop what stands between think
-tags, or insert an empty thought. So the reasoning never goes through the template: the template is rendered around a
-placeholder, or up to the point where the model would begin to write, and the reasoning is put in by us.
+A chat template is a program that came with the model. Many trim the assistant's message, delete the text between think
+tags, or insert an empty thought. So the reasoning never goes through the template: the template is rendered with a
+placeholder, or up to the point where the model would start to write, and then we insert the reasoning.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any
 from gsd_core.errors import UserError
 from gsd_core.types import Sample
 
-# Tags that templates of reasoning models set around a thought.
+# Tags that templates of reasoning models put around a thought.
 THINK_TAGS = (("<think>", "</think>"), ("[THINK]", "[/THINK]"), ("<seed:think>", "</seed:think>"))
 
 _PLACEHOLDER = "gsdplaceholder"
-# Some templates print today's date. Equal data has to give equal text on every day, so the clock is replaced by a macro
-# for Friday, 26 July 2024, the day that Llama 3 templates fall back to.
+# Some templates print today's date. Equal data must give equal text on every day, so a macro replaces the clock. Its
+# date is Friday, 26 July 2024, which Llama 3 templates use where no date is given.
 _DATE_PARTS = {
     "%Y": "2024", "%y": "24", "%m": "07", "%d": "26", "%b": "Jul", "%B": "July", "%a": "Fri", "%A": "Friday",
     "%H": "12", "%I": "12", "%M": "00", "%S": "00", "%p": "PM", "%j": "208",
@@ -35,9 +35,9 @@ _CLOCK_MACRO = (
 
 @dataclass(frozen=True, slots=True)
 class ModelInput:
-    """What the model reads for one sample: ``text[reasoning_start:reasoning_end]`` is the reasoning, verbatim.
+    """What the model reads for one sample: ``text[reasoning_start:reasoning_end]`` is the reasoning, unchanged.
 
-    ``add_special_tokens``: whether the tokenizer is to add its own (a chat template has written them already).
+    ``add_special_tokens``: whether the tokenizer adds its own; a chat template has written them already.
     """
 
     text: str
@@ -49,13 +49,13 @@ class ModelInput:
 def build_input(sample: Sample, tokenizer: Any) -> ModelInput:
     """The model's input for `sample`, through the tokenizer's chat template where it has one.
 
-    Without a template: ``Question: …``, ``Reasoning: …`` and, where there is one, ``Answer: …``, a line each.
-    With one: the question as the user's message, and as the assistant's the first of these that works: the reasoning
-    in the template's own field for thoughts (``reasoning_content``, ``reasoning``, ``thinking``) and the answer as
-    content; where the template knows think tags, the reasoning between them behind the generation prompt, then the
+    Without a template the lines are ``Question: …``, ``Reasoning: …`` and, where there is an answer, ``Answer: …``.
+    With a template the question is the user's message. The assistant's message is the first of these that works: the
+    reasoning in the template's field for thoughts (``reasoning_content``, ``reasoning``, ``thinking``) and the answer
+    as content; where the template knows think tags, the reasoning between them after the generation prompt, then the
     answer; else the reasoning and a line ``Answer: …``. Source: ours.
 
-    The question is left to the template, which may trim it. Raises `UserError` where it cannot be rendered.
+    The template may trim the question. Raises `UserError` where the question cannot be rendered.
     """
     if not getattr(tokenizer, "chat_template", None):
         head = f"Question: {sample.question}\nReasoning: "
@@ -84,7 +84,7 @@ def _build_chat_input(sample: Sample, tokenizer: Any) -> ModelInput:
     head = rendered.head
     before, found, after = _split_once(rendered.conversation, placeholder)
     if found and before.startswith(head):
-        head = before  # also where the template knows no generation prompt
+        head = before  # also where the template has no generation prompt
     tags = _find_think_tags(head, tokenizer)
     if tags and head:
         opening, closing = tags
@@ -98,7 +98,7 @@ def _build_chat_input(sample: Sample, tokenizer: Any) -> ModelInput:
 
 
 def _split_once(text: str, placeholder: str) -> tuple[str, bool, str]:
-    """What stands before and behind `placeholder`; not found where the template lost or repeated it."""
+    """The text before and after `placeholder`; not found where the template dropped or repeated it."""
     if text.count(placeholder) != 1:
         return "", False, ""
     before, _, after = text.partition(placeholder)
@@ -106,9 +106,9 @@ def _split_once(text: str, placeholder: str) -> tuple[str, bool, str]:
 
 
 def _open_thought(head: str, opening: str, closing: str) -> str:
-    """The generation prompt `head`, ending in an open thought and a new line, whatever the template began."""
+    """The generation prompt `head`, changed so that it ends with an open thought and a new line."""
     bare = head.rstrip()
-    if bare.endswith(closing):  # an empty thought, set in by templates whose default is not to think
+    if bare.endswith(closing):  # an empty thought, from templates that do not think by default
         start = bare.rfind(opening)
         if start >= 0 and not bare[start + len(opening) : -len(closing)].strip():
             return f"{bare[:start]}{opening}\n"
@@ -118,7 +118,7 @@ def _open_thought(head: str, opening: str, closing: str) -> str:
 
 
 def _find_think_tags(head: str, tokenizer: Any) -> tuple[str, str] | None:
-    """The pair of think tags that the chat template speaks of, if any."""
+    """The pair of think tags that the chat template contains, if any."""
     template = tokenizer.chat_template
     source = "\n".join(map(str, template.values())) if isinstance(template, dict) else str(template)
     for opening, closing in THINK_TAGS:
@@ -129,7 +129,7 @@ def _find_think_tags(head: str, tokenizer: Any) -> tuple[str, str] | None:
 
 @dataclass(frozen=True, slots=True)
 class _Rendered:
-    """What the template makes of one sample; ``""`` where it cannot."""
+    """What the template gives for one sample; ``""`` where it fails."""
 
     head: str  # the generation prompt
     conversation: str  # with the placeholder as the assistant's message
@@ -139,7 +139,7 @@ class _Rendered:
 def _render_all(sample: Sample, placeholder: str, tokenizer: Any) -> _Rendered:
     """Render the question, and the conversation with `placeholder` for the reasoning.
 
-    Raises `UserError` where neither the generation prompt nor the conversation can be had.
+    Raises `UserError` where the template gives neither the generation prompt nor the conversation.
     """
     errors: list[str] = []
 
@@ -158,7 +158,7 @@ def _render_all(sample: Sample, placeholder: str, tokenizer: Any) -> _Rendered:
         conversation = attempt([user, {"role": "assistant", "content": wrap(placeholder)}])
         is_usable = question in head or (question in conversation and placeholder in conversation)
         if not is_usable and (head or placeholder in conversation):
-            # The template alters this question, or (one for lists of parts) prints nothing of any plain string.
+            # The template changes this question, or is one for lists of parts and prints no plain string.
             other = {"role": "user", "content": wrap(placeholder)}
             is_usable = placeholder in attempt([other], add_generation_prompt=True)
         if is_usable:
@@ -168,7 +168,7 @@ def _render_all(sample: Sample, placeholder: str, tokenizer: Any) -> _Rendered:
     raise UserError(
         f"the tokenizer's chat template cannot be used ({reason[:200]})",
         f"tokenizer {getattr(tokenizer, 'name_or_path', '')}",
-        "mend or remove its chat template; without one the question and the reasoning are written as plain text",
+        "fix or remove its chat template; without one the question and the reasoning are written as plain text",
     )
 
 
@@ -181,7 +181,7 @@ def _as_parts(text: str) -> list[dict[str, str]]:
 
 
 def _render(messages: list[dict[str, Any]], tokenizer: Any, *, add_generation_prompt: bool) -> str:
-    """The tokenizer's default template on `messages`, thinking switched on, with a standing clock."""
+    """The tokenizer's default template on `messages`, with thinking switched on and a fixed date."""
     template = tokenizer.get_chat_template()
     if "strftime_now" in template:
         template = _CLOCK_MACRO + template

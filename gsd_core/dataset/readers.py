@@ -1,6 +1,7 @@
-"""A file's rows, whatever its format.
+"""The rows of a file in any of the formats.
 
-Limits, DEFAULT_LIMITS   how much a file may ask of us
+Limits, DEFAULT_LIMITS   the largest sizes that are read (from ``streams``)
+Row                      (record number from 1, record or Rejection) (from ``json_rows``)
 RowSource                rows of one source with format, columns, encoding and notes
 iter_rows                opens a file: JSON Lines, JSON, CSV, TSV or Parquet, plain, gzip or zstd
 """
@@ -44,8 +45,8 @@ class RowSource:
                 ...
 
     ``format`` is "jsonl", "json", "csv", "tsv", "parquet" (with "+gz" or "+zst") or "hub"; ``columns`` are the keys
-    seen so far, in order of appearance; ``encoding`` how the text was decoded; ``notes`` what a person should know.
-    Iterating gives ``(number from 1, dict | Rejection)`` and starts with the rows that were peeked at.
+    seen so far, in order of appearance; ``encoding`` is the text's; ``notes`` are sentences for a person. Iterating
+    gives ``(number from 1, dict | Rejection)``, rows that were peeked at included.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class RowSource:
         return list(self._columns)
 
     def peek(self, n_rows: int) -> list[Row]:
-        """The next `n_rows` rows (fewer at the end); they still come when iterating."""
+        """The next `n_rows` rows (fewer at the end); iterating gives them again."""
         while len(self._buffer) < n_rows:
             row = self._next()
             if row is None:
@@ -90,7 +91,7 @@ class RowSource:
             yield row
 
     def close(self) -> None:
-        """Closes the file; iterating then ends."""
+        """Close the file and end the iteration."""
         if isinstance(self._rows, Generator):
             self._rows.close()
         self._rows = iter(())
@@ -104,17 +105,17 @@ class RowSource:
 
 
 def iter_rows(path: str | Path, *, limits: Limits = DEFAULT_LIMITS) -> RowSource:
-    """Open a file that somebody brought; what it is, is told by its content before its name.
+    """Open a file; its content decides the format before its name does.
 
-    Raises `UserError` for what cannot be read at all (missing, empty, binary, directory, too large, undecodable,
-    damaged), here or while reading; a row that cannot be read comes as a `Rejection` in its place.
+    Raises `UserError`, here or while reading, for a file that cannot be read (missing, empty, binary, a directory, too
+    large, not decodable, damaged). A row that cannot be read is given as a `Rejection`.
     """
     container = open_container(path, limits)
     ending = f"+{container.compression}" if container.compression else ""
     if container.head.startswith(b"PAR1"):
         return _parquet_source(container, f"parquet{ending}")
     if has_suffix(container.path, ".parquet"):
-        raise UserError("this is not a Parquet file, whatever its name says", str(path), "export it again")
+        raise UserError("this is not a Parquet file, although its name says so", str(path), "export it again")
     if _looks_like_json(container):
         encoding = wide_encoding(container.head) or "utf-8"
         notes: list[str] = []

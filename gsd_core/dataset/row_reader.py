@@ -1,6 +1,7 @@
-"""Takes the fields of a sample out of one row.
+"""Reads the fields of a sample from one row.
 
-RowReader   question, reasoning with steps, answer, id of a row; what is left over becomes its meta
+RowReader   question, reasoning with steps, answer and id of a row; all other values become its meta
+Reasoning   what is read of a reasoning: text, ranges of its steps, answer
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ Reasoning = tuple[str, tuple[tuple[int, int], ...], str]  # text, ranges of its 
 
 
 class RowReader:
-    """Takes the fields out of a row; what is left over becomes its meta."""
+    """Reads the fields of a row and remembers which columns it used; all other values become meta."""
 
     def __init__(self, row: dict[str, Any]):
         self.row = row
@@ -29,14 +30,16 @@ class RowReader:
         self._derived: dict[str, Any] = {}
 
     def columns(self, column: str) -> list[str]:
+        """The row's columns that a mapped column names."""
         return split_columns(column, list(self.row))
 
     def take(self, name: str) -> Any:
+        """The value of a column, which is then no part of meta."""
         self._taken.add(name)
         return get_value(self.row, name)
 
     def id(self, name: str | None) -> str | None:
-        """The id as given; None where it is missing or no name (then it stays in meta)."""
+        """The id as given; None where it is missing or cannot be a name (then it stays in meta)."""
         if name is None:
             return None
         text = to_text(get_value(self.row, name), f"column {name!r}").strip()
@@ -46,6 +49,7 @@ class RowReader:
         return text
 
     def question(self, column: str) -> str:
+        """The question; several columns are joined by a blank line."""
         parts = []
         for name in self.columns(column):
             value = parse_cell(self.take(name), is_chat)
@@ -62,7 +66,7 @@ class RowReader:
         except BadValue:
             if _has_assistant(value):
                 raise
-        # A prompt column holds a chat without its reply; an empty one lets the whole prompt be the question.
+        # A prompt column holds a chat without reply; with an empty reply the whole prompt is the question.
         return read_exchange([*value, {"role": "assistant", "content": ""}], name).question
 
     def reasoning(self, column: str, wants_answer: bool, counts: Counter[str]) -> Reasoning:
@@ -121,7 +125,7 @@ class RowReader:
         return exchange.reasoning, (), exchange.reply.strip() if wants_answer else ""
 
     def _join_steps(self, value: Sequence[Any], name: str) -> tuple[str, tuple[tuple[int, int], ...]]:
-        """Steps joined by newlines with their ranges; further fields of each step become lists in meta."""
+        """Steps joined by newlines, with their ranges; other fields of the steps become lists in meta."""
         texts: list[str] = []
         extras: list[dict[str, Any]] = []
         for index, step in enumerate(value, start=1):
@@ -152,7 +156,7 @@ class RowReader:
         return "\n".join(texts), tuple(ranges)
 
     def meta(self) -> dict[str, Any]:
-        """Everything that was not taken, as JSON-plain data."""
+        """All values that were not taken, as plain JSON data."""
         meta: dict[str, Any] = {}
         incoming = parse_cell(self.row.get("meta"), lambda value: isinstance(value, dict))
         if isinstance(incoming, dict) and "meta" not in self._taken:
@@ -165,7 +169,7 @@ class RowReader:
                 value = _without(value, [name[len(key) + 1 :] for name in inner_taken])
                 if not value:
                     continue
-            # A table writes the fields of meta as columns "meta.topic".
+            # Tables have the fields of meta as columns such as "meta.topic".
             _put(meta, key.removeprefix("meta.") or key, to_plain(value, f"column {key!r}"))
         for key, value in self._derived.items():
             _put(meta, key, to_plain(value, key))
@@ -173,7 +177,7 @@ class RowReader:
 
 
 def _put(meta: dict[str, Any], key: str, value: Any) -> None:
-    """Store under `key`, or under `key` with underscores behind it where another value already has that name."""
+    """Store under `key`, followed by underscores where another value has that name already."""
     while key in meta and meta[key] != value:
         key += "_"
     meta[key] = value
@@ -198,7 +202,7 @@ def _has_assistant(value: Any) -> bool:
 
 
 def _option_lines(value: Any, name: str) -> str:
-    """A part of the question as text; a list of options one a line, lettered where the source gives letters."""
+    """A part of the question as text; options one a line, with their letters where the source has them."""
     if isinstance(value, dict):
         texts, labels = value.get("text"), value.get("label")
         if isinstance(texts, list) and isinstance(labels, list) and len(texts) == len(labels):
@@ -222,7 +226,7 @@ def _step_key(step: dict[str, Any]) -> str | None:
 
 
 def _chosen_completion(step: dict[str, Any], where: str) -> str:
-    """The completion that a step of a process-reward data set goes on with: a person's, the chosen one, the first."""
+    """The completion that a process-reward data set continues with: a person's, else the chosen one, else the first."""
     human, completions = step.get("human_completion"), step["completions"]
     if isinstance(human, dict) and isinstance(human.get("text"), str):
         return to_text(human["text"], where)

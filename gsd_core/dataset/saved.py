@@ -1,9 +1,9 @@
 """Data sets that the library ``datasets`` saved to disk: a folder of Arrow streams.
 
-SavedDataset       an opened folder: its columns, its rows as records, single columns as arrays
+SavedDataset       an opened folder: its columns, its rows as records, and columns as arrays
 is_saved_dataset   whether a path is such a folder
-iter_saved_rows    its rows as a ``RowSource``, without what only a trainer needs
-MACHINE_COLUMNS    columns of tokens and masks, which are no part of a record
+iter_saved_rows    its rows as a ``RowSource``, without columns that only a trainer needs
+MACHINE_COLUMNS    columns of tokens and masks, which are not part of a record
 
 The Arrow files are read directly: ``state.json`` names them, and only plain names inside the folder are followed.
 """
@@ -61,7 +61,7 @@ class SavedDataset:
                     try:
                         batch = reader.read_next_batch()
                         batch = batch.select(columns)
-                        batch.validate(full=True)  # offsets out of range would otherwise read foreign memory
+                        batch.validate(full=True)  # else offsets out of range would read other memory
                     except StopIteration:
                         break
                     except (pa.ArrowException, OSError, ValueError) as problem:
@@ -101,10 +101,6 @@ class SavedDataset:
             parts.append(values.cast(pa.float64()).to_numpy(zero_copy_only=False))
         return np.concatenate(parts) if parts else np.zeros(0)
 
-    def count_rows(self) -> int:
-        """How many rows there are."""
-        return sum(batch.num_rows for batch in self.iter_batches(self.columns[:1]))
-
     def _open(self, file: Path) -> pa.RecordBatchStreamReader:
         try:
             return pa.ipc.open_stream(pa.OSFile(str(file)))
@@ -116,7 +112,7 @@ class SavedDataset:
         path = self.folder / "state.json"
         try:
             if path.stat().st_size > MAX_STATE_BYTES:
-                raise UserError("it is larger than such a document is", where, "check what it is")
+                raise UserError("it is too large for such a document", where, "check what it is")
             state = json.loads(path.read_text("utf-8"))
             names = [entry["filename"] for entry in state["_data_files"]]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -128,7 +124,7 @@ class SavedDataset:
         files = []
         for name in names:
             if not isinstance(name, str) or Path(name).name != name or not name.endswith(".arrow"):
-                raise UserError(f"{name!r} is no file of this folder", where, "save the data set again")
+                raise UserError(f"{name!r} is not a file of this folder", where, "save the data set again")
             file = self.folder / name
             if file.is_symlink() or not file.is_file():
                 raise UserError("the file is missing, or only a link", str(file), "copy the whole folder")

@@ -1,13 +1,13 @@
 """Segmenters: how a sample's reasoning is cut into spans.
 
 Segmenter        the contract: a name, and sample → character spans that partition the reasoning
-make_segmenter   segmenter of a specification such as ``steps`` or ``windows:32``
+make_segmenter   the segmenter of a specification such as ``steps`` or ``windows:32``
 SEGMENTER_SPECS  the specifications, for help texts
 Steps            the steps of the data set, else lines, else sentences
-Sentences        sentences
+Sentences        one span a sentence
 Paragraphs       blocks between blank lines
 Cues             a span opens at each reflection cue (``\\n\\nWait`` …)
-Windows          N tokens each, cut later, where the tokenizer is known
+Windows          N tokens each; cut later, when the tokenizer is known
 RegexOpens       a span opens at each match of a pattern
 """
 
@@ -43,10 +43,8 @@ CUES = (*_COMMON_CUES, "But wait", "But alternatively", "But just to")
 CUES_WIDE = (*_COMMON_CUES, "But", "Hmmm", "Hmm")
 
 MAX_PATTERN = 1000  # characters of a regex:RE pattern
-REGEX_TIMEOUT_S = 2.0  # for one sample; a sane pattern needs milliseconds
-MAX_REPEATS = (
-    10_000  # product of a pattern's counted repeats; compiling takes time in proportion, without a limit
-)
+REGEX_TIMEOUT_S = 2.0  # for one sample; an ordinary pattern needs milliseconds
+MAX_REPEATS = 10_000  # product of a pattern's counted repeats; the time to compile grows with it
 MAX_WINDOW = 1_000_000
 
 _COUNTED = re.compile(r"\{\s*([0-9]+)[\s,0-9]*\}")
@@ -56,8 +54,8 @@ _LINE_END = re.compile(r"\r\n|\n|\r")
 class Segmenter(Protocol):
     """Anything that cuts reasoning into spans.
 
-    ``name`` is the specification that makes it again. A segmenter that carries an integer ``window_tokens`` is cut into
-    windows of that many tokens by `gsd_core.dataset.tokenization`.
+    ``name`` is its specification. For a segmenter with an integer ``window_tokens``, `gsd_core.dataset.tokenization`
+    cuts the reasoning into windows of that many tokens.
     """
 
     @property
@@ -66,16 +64,16 @@ class Segmenter(Protocol):
     def __call__(self, sample: Sample) -> list[CharSpan]:
         """Spans that partition ``sample.reasoning``: in order, without gap or overlap; ``[]`` where it is empty.
 
-        No span is only white space, with two exceptions: a reasoning that is nothing else, and `Steps` on given
-        steps, where span K has to stay step K.
+        No span is only white space, with two exceptions: a reasoning that is only white space, and `Steps` on given
+        steps, where span K is step K.
         """
         ...
 
 
 def _spans_from_breaks(text: str, breaks: Iterable[int]) -> list[CharSpan]:
-    """Partition `text` at `breaks` (any order, repeats allowed); a piece of only white space joins a neighbour.
+    """Partition `text` at `breaks` (in any order, repeats allowed).
 
-    It joins the piece before it; the first piece joins the one behind it.
+    A piece of only white space joins the piece before it; the first piece joins the one after it.
     """
     if not text:
         return []
@@ -94,10 +92,10 @@ def _spans_from_breaks(text: str, breaks: Iterable[int]) -> list[CharSpan]:
 
 @dataclass(frozen=True)
 class Steps:
-    """The steps of the data set; where it has none, one span a line; where that is one line, its sentences.
+    """The steps of the data set; without steps, the lines; with a single line, its sentences.
 
-    Characters between two steps (the joining newline) go to the end of the earlier span; text before the first step
-    goes to the first. Span K is step K, also where a step is empty or only white space. Source: ours.
+    Characters between two steps (the joining newline) belong to the earlier span; text before the first step belongs
+    to the first. Span K is step K, even where a step is empty or only white space. Source: ours.
     """
 
     name: str = "steps"
@@ -121,7 +119,7 @@ class Steps:
                 raise UserError(
                     f"the steps of the reasoning overlap or lie outside it (step {start}-{end})",
                     f"sample {sample.id}",
-                    "mend the steps, or use --segmenter sentences",
+                    "fix the steps, or use --segmenter sentences",
                 )
             last_end = end
         starts = [0, *(start for start, _ in sample.steps[1:])]
@@ -140,7 +138,7 @@ class Sentences:
 
 @dataclass(frozen=True)
 class Paragraphs:
-    """One span a block of lines; blank lines end it and stay with it. Source: ours."""
+    """One span a block of lines, with the blank lines that end it. Source: ours."""
 
     name: str = "paragraphs"
 
@@ -159,8 +157,8 @@ class Paragraphs:
 class Cues:
     r"""A span opens at each reflection cue after a blank line; the ``\n\n`` belongs to the span that it opens.
 
-    Case-sensitive, and by prefix, as in the published list (methods.md §2, paper); an empty first piece is merged with
-    the next. ``\r\n\r\n`` counts as a blank line too (ours).
+    Cues are case-sensitive and match as prefixes, as in the published list (methods §2, paper). An empty first piece
+    is merged with the next. ``\r\n\r\n`` counts as a blank line too (ours).
     """
 
     name: str = "cues"
@@ -175,8 +173,8 @@ class Cues:
 
 @dataclass(frozen=True)
 class Windows:
-    """``window_tokens`` tokens a span, the last one shorter. As characters it is one whole span: only the tokenizer
-    knows where the windows end, so `tokenize_sample` cuts them. Source: ours (a control without meaning)."""
+    """``window_tokens`` tokens a span, fewer in the last. As characters it is one span: only the tokenizer knows where
+    windows end, so `tokenize_sample` cuts them. Source: ours (a control without meaning)."""
 
     window_tokens: int
 
@@ -190,7 +188,7 @@ class Windows:
 
 @dataclass(frozen=True)
 class RegexOpens:
-    """A span opens where a match of ``pattern`` begins (also an empty match); ``^`` and ``$`` work on lines.
+    """A span opens where a match of ``pattern`` begins, also an empty match; ``^`` and ``$`` match at lines.
 
     Syntax of the package ``regex``. Source: ours.
     """
@@ -210,7 +208,7 @@ class RegexOpens:
                 "--segmenter regex:RE",
                 "give a regular expression, for example 'regex:^Step [0-9]+'",
             )
-        # An over-long number would itself be slow to read.
+        # Reading a very long number would itself be slow.
         if math.prod(int(count[:9]) or 1 for count in _COUNTED.findall(self.pattern)) > MAX_REPEATS:
             raise UserError(
                 f"the pattern counts more than {MAX_REPEATS} repeats in all",
@@ -223,7 +221,7 @@ class RegexOpens:
             raise UserError(
                 f"the pattern is not a regular expression ({error})",
                 f"--segmenter {self.name}",
-                "mend the pattern; quote it so that the shell leaves it alone",
+                "fix the pattern; quote it so that the shell does not change it",
             ) from error
 
     def __call__(self, sample: Sample) -> list[CharSpan]:
@@ -242,9 +240,9 @@ class RegexOpens:
 
 
 def make_segmenter(spec: str) -> Segmenter:
-    """Segmenter of a specification: one of `SEGMENTER_SPECS`.
+    """The segmenter of a specification: one of `SEGMENTER_SPECS`.
 
-    Raises `UserError` for an unknown name, a window that is no whole number from 1, or a bad pattern.
+    Raises `UserError` for an unknown name, a window that is not a whole number from 1, or a bad pattern.
     """
     kind, colon, argument = spec.partition(":")
     if kind == "regex" and colon:

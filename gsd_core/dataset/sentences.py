@@ -1,10 +1,10 @@
-"""Sentence borders in reasoning traces, without losing a character.
+"""Where sentences begin in reasoning traces; no character is lost.
 
-iter_sentence_breaks   character positions where a new sentence opens
+iter_sentence_breaks   character positions where a new sentence begins
 
-Own rules rather than a library: of the two maintained candidates one drops leading white space and needs 1.6 s for a
-trace of 43,000 characters, the other panics on U+2028 and U+0085, and both cut inside LaTeX. This one is a single
-left-to-right pass, linear in the length of the text.
+We use our own rules, not a library: of the two maintained libraries one drops leading white space and needs 1.6 s for a
+trace of 43,000 characters, the other crashes on U+2028 and U+0085, and both cut inside LaTeX. These rules take one pass
+over the text, in time linear in its length.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Never the end of a sentence.
+# Words that never end a sentence.
 _NEVER = _words(
     "Dr Mr Mrs Ms Mx Prof St Mt Gen Col Sgt Capt Lt Rev Hon Gov Sen Rep Pres Messrs Mme Mlle dr mr mrs prof "
     "e.g i.e E.g I.e eg ie vs Vs v.s cf Cf viz approx Approx Fig fig Figs figs Eq eq Eqs eqs Eqn eqn resp"
 )
-# Not the end before a number: "No. 5", but "No. That is wrong."
+# Words that end no sentence before a number: "No. 5", but "No. That is wrong."
 _NUMBERED = _words(
     "No no Nos nos Sec sec Ch ch Chap chap Vol vol pp p Art art Thm Lem Prop Def Tab Ex Ref Refs Nr nr"
 )
-# The end only before a capital.
+# Words that end a sentence only before a capital.
 _BEFORE_CAPITAL = _words(
     "etc al Jan Feb Mar Apr Jun Jul Aug Sep Sept Oct Nov Dec min hr hrs ft lb lbs oz kg cm km mi yr yrs "
     "est ca ed eds dept incl avg"
 )
-# The end only before a word that usually opens a sentence: the next capital may belong to a name.
+# Words that end a sentence only before a usual first word: the next capital may belong to a name.
 _BEFORE_OPENER = _words("Inc Ltd Co Corp Jr Sr Ave Blvd Rd Bros Ph.D M.Sc B.Sc Ph.Ds")
 _OPENERS = _words(
     "A After All Also Alternatively An And Another Answer Are As At Because Before Both But By Did Do Does Each "
@@ -49,22 +49,22 @@ _OPENERS = _words(
     "No Not Now Okay On Once Our Second She Since So Step That The Their Then There Therefore These They This "
     "Those Thus To Wait Was We Were What When Which While Who Why With Yes You Your"
 )
-# After these words a lone capital is a choice or a variable, not the initial of a name: "the answer is B. Smith …".
+# After these words a single capital is a choice or a variable, not an initial: "the answer is B. Smith …".
 _NOT_BEFORE_INITIAL = _words(
     "is was be are equals option options answer choice choose plan point set case step part line row column "
     "vitamin variable letter group team box = : to than or not"
 )
 _MATH_OPENER = re.compile(r"\\\(|\\\[|\$\$|`+|\$(?=\S)")
 _MATH_CLOSER = {"\\(": "\\)", "\\[": "\\]", "$$": "$$"}
-_MAX_PROTECTED = 2000  # characters; a longer "formula" is a stray opener
+_MAX_PROTECTED = 2000  # characters; a longer "formula" is an opening mark without its end
 
 
 def iter_sentence_breaks(text: str) -> Iterator[int]:
-    r"""Yield, in ascending order, each position > 0 of `text` where a new sentence opens.
+    r"""Yield, in ascending order, each position > 0 of `text` where a new sentence begins.
 
-    White space behind a sentence stays with it. A sentence ends at ``. ! ? …`` (also behind closing quotes and
-    brackets) before white space, at ``。！？`` anywhere, and at a line end, unless the line is plainly wrapped (the
-    next one goes on in lower case). It does not end at abbreviations, initials, decimals, list marks ("1."),
+    White space after a sentence belongs to it. A sentence ends at ``. ! ? …`` before white space (closing quotes and
+    brackets may stand between), at ``。！？`` anywhere, and at a line end, unless the next line continues in lower
+    case. It does not end at abbreviations, initials, decimals, list marks ("1."),
     factorials, an ellipsis before a lower-case word, or inside ``\( \)``, ``\[ \]``, ``$ $`` and back-quoted code.
 
     Source: ours (methods.md §6 gives a simpler splitter as a reference).
@@ -89,10 +89,10 @@ def iter_sentence_breaks(text: str) -> Iterator[int]:
 
 
 def _line_ends(text: str, start: int, gap: str, end: int) -> bool:
-    """Whether a line end without a stop before it closes the sentence."""
+    """Whether a line end without a stop before it ends the sentence."""
     if _n_newlines(gap) > 1 or start == 0 or not text[end].islower():
         return True
-    return text[start - 1] in ":;,"  # a list item that opens in lower case
+    return text[start - 1] in ":;,"  # a list item that begins in lower case
 
 
 def _n_newlines(gap: str) -> int:
@@ -100,7 +100,7 @@ def _n_newlines(gap: str) -> int:
 
 
 def _stop_ends(text: str, sentence_start: int, match: re.Match[str]) -> bool:
-    """Whether the stop found by `match` closes the sentence that began at `sentence_start`."""
+    """Whether the stop in `match` ends the sentence that began at `sentence_start`."""
     stop, close, gap, following = match["stop"], match["close"], match["space"], text[match.end()]
     if not gap:
         return stop[-1] in _WIDE_STOPS
@@ -160,7 +160,7 @@ def _full_stop_ends(text: str, sentence_start: int, before: str, match: re.Match
 
 
 def _find_protected(text: str) -> list[tuple[int, int]]:
-    """Ranges of formulas and code, in order, that no sentence ends in."""
+    """Ranges of formulas and code, in order; no sentence ends inside them."""
     ranges: list[tuple[int, int]] = []
     position = 0
     while match := _MATH_OPENER.search(text, position):
@@ -170,7 +170,7 @@ def _find_protected(text: str) -> list[tuple[int, int]]:
         limit = min(len(text), inside + _MAX_PROTECTED)
         if opener == "$" or opener[0] == "`":
             line_end = min(at for at in (text.find("\n", inside, limit), limit) if at >= 0)
-            limit = line_end if len(opener) < 3 else limit  # a fence may hold lines
+            limit = line_end if len(opener) < 3 else limit  # a code fence may contain lines
         close = text.find(closer, inside, limit)
         if close < 0:
             continue

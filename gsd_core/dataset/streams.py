@@ -1,11 +1,13 @@
-"""Bytes of a file that somebody brought: size limits, compression, encoding.
+"""The bytes of a user's file: size limits, compression, encoding.
 
-Limits           how much a file may ask of us
-DEFAULT_LIMITS   the limits used unless others are given
-Container        a checked file: its compression, its first bytes, `open` to read it from the start
-open_container   checks a path and looks at its first bytes; every refusal is a `UserError`
-detect_encoding  encoding of a delimited text file, read once to the end
-compute_file_hash  sha256 of the file's bytes
+Limits             the largest sizes that are read
+DEFAULT_LIMITS     the limits where none are given
+Container          a checked file: its compression, its first bytes, `open` to read it from the start
+open_container     checks a path and its first bytes; every refusal is a `UserError`
+wide_encoding      encoding that the first bytes show: a byte order mark, or UTF-16 without one
+detect_encoding    encoding of a delimited text file, read once to the end
+has_suffix         whether a file's name ends in one of some suffixes
+compute_file_hash  SHA-256 of the file's bytes
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from gsd_core.errors import UserError
 CHUNK_BYTES = 1 << 20
 HEAD_BYTES = 1 << 16
 
-# First bytes of files that people offer by mistake, with what to do instead.
+# First bytes of files of other kinds, with what to do instead.
 FOREIGN_MAGIC = (
     (b"PK\x03\x04", "a zip archive or an Excel workbook", "unpack it, or export the sheet as CSV"),
     (b"BZh", "a bzip2 file", "unpack it, or compress it with gzip or zstd"),
@@ -54,23 +56,23 @@ BYTE_ORDER_MARKS = (  # longest first: UTF-32 begins like UTF-16
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# cp1250 is left out: on short Western texts it is easily taken for cp1252, which is far more common.
+# Without cp1250: short Western texts in cp1252, which is far more common, look like it.
 LEGACY_ENCODINGS = ["cp1252", "cp1251", "cp1253", "shift_jis", "gb18030", "big5", "euc_jp", "euc_kr"]
 FORMAT_HELP = "give JSON Lines, JSON, CSV, TSV or Parquet, plain or compressed with gzip or zstd"
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much a file may ask of us; every limit that is met is told, nothing is cut."""
+    """The largest sizes that are read. A file beyond a limit is refused, not cut."""
 
     max_bytes: int = 8 << 30
     """Bytes of the file, and of its content after decompression."""
     max_ratio: int = 500
-    """Decompressed bytes for each compressed byte, looked at beyond ``ratio_floor_bytes``."""
+    """Decompressed bytes for each compressed byte, checked from ``ratio_floor_bytes`` on."""
     ratio_floor_bytes: int = 256 << 20
-    """Decompressed bytes below which no ratio is suspicious."""
+    """Decompressed bytes up to which every ratio is allowed."""
     max_document_bytes: int = 1 << 30
-    """Bytes of a JSON document, which has to be read whole."""
+    """Bytes of a JSON document, which is read whole."""
     max_record_bytes: int = 64 << 20
     """Bytes of one line of JSON Lines, characters of one cell."""
 
@@ -89,13 +91,13 @@ class Container:
 
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
-        """Decompressed bytes from the start; damage and bombs raise `UserError` while they are read."""
+        """Decompressed bytes from the start. Reading a damaged file or a decompression bomb raises `UserError`."""
         with self.path.open("rb") as raw:
             yield _decompressed(raw, self.path, self.compression, self.limits)
 
 
 class _Guard(io.RawIOBase):
-    """Counts what a decompressor gives out and stops it at the limits; turns damage into `UserError`."""
+    """Counts the bytes that a decompressor gives, stops it at the limits, and raises `UserError` for damage."""
 
     def __init__(self, read: Callable[[int], bytes], raw: BinaryIO, path: Path, limits: Limits):
         self._read, self._raw, self._path, self._limits = read, raw, path, limits
@@ -143,7 +145,7 @@ def open_container(path: str | Path, limits: Limits = DEFAULT_LIMITS) -> Contain
     """Check `path` and read its first bytes.
 
     Raises `UserError` for a path that is missing, a directory, not a regular file, unreadable, empty, larger
-    than ``limits.max_bytes``, or of a kind that is no text and no Parquet (told by its first bytes).
+    than ``limits.max_bytes``, or neither text nor Parquet by its first bytes.
     """
     path = Path(path)
     where = str(path)
@@ -196,7 +198,7 @@ def _refuse_foreign(head: bytes, where: str) -> None:
 
 
 def wide_encoding(head: bytes) -> str | None:
-    """Encoding told by a byte order mark, or by the zero bytes of UTF-16 text without one; None for neither."""
+    """Encoding by a byte order mark, or by the zero bytes of UTF-16 without one; None for neither."""
     for mark, encoding in BYTE_ORDER_MARKS:
         if head.startswith(mark):
             return encoding
@@ -214,8 +216,8 @@ def wide_encoding(head: bytes) -> str | None:
 def detect_encoding(container: Container) -> tuple[str, str]:
     """``(encoding, errors)`` with which to decode delimited text; reads the content once.
 
-    UTF-8 where it fits or nearly fits: then ``errors`` is "surrogateescape", so that each row with broken bytes can
-    be rejected by itself. Text that is no UTF-8 gets the most likely older encoding, which the caller must tell.
+    UTF-8 where all or most bytes fit. Where not all fit, ``errors`` is "surrogateescape", so that each row with broken
+    bytes can be rejected alone. Other text gets the most likely older encoding, and the caller has to say so.
     """
     wide = wide_encoding(container.head)
     if wide:
@@ -234,7 +236,7 @@ def detect_encoding(container: Container) -> tuple[str, str]:
             n_valid += len(re.findall("[^\x00-\x7f]", text)) - broken
             if broken and len(sample) < CHUNK_BYTES:
                 sample += b"\n".join(line for line in chunk.splitlines() if not line.isascii())
-    n_broken += len(decoder.decode(b"", final=True))  # a character that the end of the file cuts
+    n_broken += len(decoder.decode(b"", final=True))  # a character cut by the end of the file
     if n_broken == 0:
         return "utf-8", "strict"
     if n_valid > n_broken:
@@ -250,7 +252,7 @@ def detect_encoding(container: Container) -> tuple[str, str]:
 
 
 def compute_file_hash(path: str | Path) -> str:
-    """sha256 of the file's bytes, hexadecimal."""
+    """SHA-256 of the file's bytes, hexadecimal."""
     digest = hashlib.sha256()
     with open(path, "rb") as stream:
         while chunk := stream.read(CHUNK_BYTES):
@@ -259,7 +261,7 @@ def compute_file_hash(path: str | Path) -> str:
 
 
 def has_suffix(path: Path, *suffixes: str) -> bool:
-    """Whether the file's name ends so, compression endings aside. Suffixes are lower case with their dot."""
+    """Whether the file's name, without compression suffix, ends in one of `suffixes` (lower case, with dot)."""
     name = path.name.lower()
     for ending in (".gz", ".gzip", ".zst", ".zstd"):
         name = name.removesuffix(ending)

@@ -1,9 +1,10 @@
-"""Rows of delimited text: CSV and TSV in whatever dialect.
+"""Rows of delimited text: CSV and TSV in any dialect.
 
+DELIMITERS      the delimiters that are tried, with their names
 Dialect         delimiter and quoting of a file
 Table           an opened table: its dialect, columns, encoding, notes, rows
 open_table      finds encoding, dialect and header of a file
-detect_dialect  the dialect under which the head falls into the most regular rows
+detect_dialect  the dialect that gives the most regular rows
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ MAX_SNIFFED_ROWS = 200
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How a table is written. ``escape`` is "\\" where quotes inside a cell are escaped so, else doubled."""
+    """How a table is written. ``escape`` is "\\" where a backslash escapes quotes inside a cell; None: they double."""
 
     delimiter: str
     quoted: bool = True
@@ -46,7 +47,7 @@ class Dialect:
 
 @dataclass(slots=True)
 class Table:
-    """A table ready to be read once. ``notes`` tell what a person should know about how it was read."""
+    """A table that can be read once. ``notes`` are sentences for a person about how it is read."""
 
     container: Container
     dialect: Dialect
@@ -60,7 +61,7 @@ class Table:
         """``(number, record | Rejection)``; the header and blank lines do not count."""
         where = str(self.container.path)
         limit = self.container.limits.max_record_bytes
-        csv.field_size_limit(limit)  # a setting of the whole process, hence set again before each table
+        csv.field_size_limit(limit)  # this setting is the process' own, so it is set before each table
         with self.container.open() as stream:
             lines = _Lines(io.TextIOWrapper(stream, self.encoding, errors=self.errors, newline=""))
             reader = self.dialect.reader(lines)
@@ -82,7 +83,7 @@ class Table:
                     raise UserError(
                         f"a cell cannot be read ({error})",
                         f"{where} line {lines.first}",
-                        f"look for a quote that is never closed; a cell may have {limit >> 20} Mi characters",
+                        f"look for a quote without its end; a cell may have {limit >> 20} Mi characters",
                     ) from None
                 if not cells:
                     continue
@@ -109,7 +110,7 @@ class Table:
 
 
 class _Lines:
-    """Lines of a stream, counted, with the raw lines of the current record at hand."""
+    """Lines of a stream with their count, and the raw lines of the current record."""
 
     def __init__(self, stream: Iterable[str]):
         self._lines = iter(stream)
@@ -136,7 +137,7 @@ class _Lines:
         self._record = []
 
     def has_open_quote(self, dialect: Dialect) -> bool:
-        """Whether the record ends inside quotes; asked only where the stream ended within the record."""
+        """Whether the record ends inside quotes; used only where the stream ended within the record."""
         probe = [*self._record, '"' + dialect.delimiter + "probe\r\n"]
         # Inside quotes, a closing quote ends the cell; outside, the added line would be a record of its own.
         return len(list(dialect.reader(probe))) == 1
@@ -145,8 +146,8 @@ class _Lines:
 def open_table(container: Container) -> Table:
     """Find encoding, dialect and header of a delimited text file.
 
-    Raises `UserError` where the head shows no table. An encoding other than UTF-8, a missing header, renamed columns
-    are told in ``notes``.
+    Raises `UserError` where the head is no table. ``notes`` name an encoding other than UTF-8, a missing header and
+    renamed columns.
     """
     encoding, errors = detect_encoding(container)
     limit = container.limits.max_record_bytes
@@ -160,13 +161,13 @@ def open_table(container: Container) -> Table:
         header = []
     if len(header) < 2:
         raise UserError(
-            "no table was found: no comma, tab, semicolon or bar divides the lines alike",
+            "no table was found: no comma, tab, semicolon or bar gives lines of equal cells",
             where,
             "give JSON Lines, or CSV with a header line",
         )
     table = Table(container, dialect, encoding, errors, header, _is_header(header))
     if encoding not in ("utf-8", "utf-8-sig"):
-        how = "told by its byte order mark" if wide_encoding(container.head) else "guessed"
+        how = "by its byte order mark" if wide_encoding(container.head) else "guessed"
         table.notes.append(f"the text is not UTF-8; it was decoded as {encoding} ({how})")
     if table.has_header:
         table.columns = _unique_names(header, table.notes)
@@ -180,7 +181,7 @@ def open_table(container: Container) -> Table:
 
 
 def _head_lines(container: Container, encoding: str, errors: str) -> list[str]:
-    """Lines of the first record onwards: whole lines, at least one, at most a few hundred KiB."""
+    """The first lines: whole ones, at least one, at most a few hundred KiB."""
     lines: list[str] = []
     n_chars = 0
     with container.open() as stream:
@@ -197,10 +198,10 @@ def _head_lines(container: Container, encoding: str, errors: str) -> list[str]:
 
 
 def detect_dialect(lines: list[str], prefer: str = ",") -> Dialect:
-    """The dialect under which `lines` make the most regular table of at least two columns.
+    """The dialect that makes of `lines` the most regular table of at least two columns.
 
-    Regular means: the share of records with as many cells as the first. Ties go to the plainest quoting, then
-    to `prefer`, then to the most columns.
+    Regularity is the share of records with as many cells as the first. Among equals the simplest quoting wins, then
+    `prefer`, then the most columns.
     """
     best, best_score = Dialect(prefer), (-1.0, 0, 0, 0)
     for delimiter in DELIMITERS:
@@ -220,7 +221,7 @@ def detect_dialect(lines: list[str], prefer: str = ",") -> Dialect:
 
 
 def _widths(dialect: Dialect, lines: list[str]) -> list[int]:
-    """Cells of each record in the head, the last left out where more follow (it may be cut)."""
+    """Number of cells of each record in the head, without the last one, which may be cut."""
     widths = []
     try:
         for cells in dialect.reader(lines):
@@ -234,7 +235,7 @@ def _widths(dialect: Dialect, lines: list[str]) -> list[int]:
 
 
 def _is_header(cells: list[str]) -> bool:
-    """Whether the first record names columns: short, wordy, distinct, none a number."""
+    """Whether the first record names columns: its cells are short, few words each, distinct, and not numbers."""
     names = [cell.strip() for cell in cells]
     filled = [name for name in names if name]
     if not filled or len(set(filled)) < len(filled) // 2 + 1:

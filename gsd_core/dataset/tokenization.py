@@ -1,11 +1,11 @@
-"""Samples as the model reads them: tokens of the whole text, and which of them belong to which span.
+"""Samples as the model reads them: the tokens of the whole text, and the span that each belongs to.
 
 tokenize_sample   sample → `TokenizedSample`, or `Skipped` with the reason
-check_tokenizer   raises where a tokenizer cannot tell where its tokens stand
+check_tokenizer   raises where a tokenizer does not report the offsets of its tokens
 
-The text is tokenised once and whole; spans follow from the offsets. Tokenising pieces would give other tokens than
-the model sees. A token belongs to the span that holds its first character that is no white space (a token of only
-white space: its first character), so a token across a border has one owner.
+The whole text is tokenized once, and spans follow from the offsets: tokens of pieces would differ from those that the
+model sees. A token belongs to the span that contains its first character that is not white space (a token of only white
+space: its first character), so a token across a border belongs to one span.
 
 Shapes: T tokens of the sample, S spans.
 """
@@ -28,7 +28,7 @@ _PROBE = "One two, 3.14 (four) five.\nSix seven eight?"
 
 @dataclass(frozen=True, slots=True)
 class _Tokens:
-    """Tokens of a text: ids, character offsets, and the character that decides on the owner, all (T,) int32."""
+    """Tokens of a text: ids, character offsets, and the character that decides the span, all (T,) int32."""
 
     ids: np.ndarray
     starts: np.ndarray
@@ -39,15 +39,13 @@ class _Tokens:
 def check_tokenizer(tokenizer: Any) -> None:
     """Raise `UserError` unless `tokenizer` reports the offsets of its tokens (a "fast" tokenizer does).
 
-    A known line is tokenised, and most of its characters have to lie in some token: offsets that are there but
-    wrong would put every span in the wrong place.
+    A known line is tokenized, and most of its characters have to lie in a token: wrong offsets would misplace every
+    span.
     """
     where = f"tokenizer {getattr(tokenizer, 'name_or_path', '') or type(tokenizer).__name__}"
     fix = "use a model with a fast tokenizer (a tokenizer.json), or convert this one with transformers"
     if not getattr(tokenizer, "is_fast", False):
-        raise UserError(
-            "the tokenizer does not tell where its tokens stand in the text (no offsets)", where, fix
-        )
+        raise UserError("the tokenizer reports no offsets of its tokens in the text", where, fix)
     tokens = _tokenize(_PROBE, tokenizer, add_special_tokens=False)
     covered = {at for a, b in zip(tokens.starts, tokens.ends, strict=True) for at in range(a, b)}
     visible = {at for at, char in enumerate(_PROBE) if not char.isspace()}
@@ -75,17 +73,17 @@ def tokenize_sample(
     max_tokens
         The model's context in tokens; None: no limit.
     truncate
-        What to do with a sample that is longer: False skips it, with a reason; True drops whole spans from the end
-        (``n_spans_cut`` counts them) and what follows the last one kept. No span is ever cut in two.
+        What to do with a longer sample: False skips it with a reason; True removes whole spans from the end
+        (``n_spans_cut`` counts them) and the text after the last one kept. No span is cut in two.
     model_input
-        The text that a model did read, where it was not put together by `build_input`.
+        The text that a model has read, where `build_input` did not make it.
 
     Returns
     -------
-    A `TokenizedSample` with at least one span, all in order, apart, inside the reasoning and from position 1 on (the
-    first token of an input is predicted by nothing); every other reasoning token is in exactly one span. A span that
-    holds no token, or a given step that is only white space (its tokens go to the span before), is in
-    ``skipped_spans``. `Skipped` where nothing is left to capture.
+    A `TokenizedSample` with at least one span. Spans are in order, do not overlap, lie inside the reasoning and begin
+    at position 1 or later, as nothing predicts an input's first token; every other token of the reasoning is in exactly
+    one span. ``skipped_spans`` lists spans without a token, and given steps of only white space, whose tokens go to the
+    span before. `Skipped` where nothing is left to capture.
 
     Raises `UserError` for a tokenizer without offsets or a chat template that fails. Source: ours.
     """
@@ -100,7 +98,7 @@ def tokenize_sample(
         model_input.text.encode()
     except UnicodeEncodeError:
         return Skipped(
-            sample.id, "the text holds half a character (a lone surrogate), which no tokenizer can read"
+            sample.id, "the text contains half a character (a lone surrogate), which no tokenizer can read"
         )
     tokens = _tokenize(model_input.text, tokenizer, add_special_tokens=model_input.add_special_tokens)
 
@@ -116,7 +114,7 @@ def tokenize_sample(
         )
     if not spans:
         return Skipped(
-            sample.id, "the reasoning is a single token at the start of the input, predicted by nothing"
+            sample.id, "the reasoning is a single token at the start of the input, which nothing predicts"
         )
     return _fit(sample, model_input, tokens, spans, skipped, int(first), max_tokens, truncate)
 
@@ -134,7 +132,7 @@ def _check_partition(spans: Sequence[CharSpan], sample: Sample) -> None:
 
 
 def _tokenize(text: str, tokenizer: Any, *, add_special_tokens: bool) -> _Tokens:
-    """Tokenise `text` whole, with offsets; ``owners`` never decrease."""
+    """Tokenize the whole `text` with offsets; ``owners`` never decrease."""
     encoded = tokenizer(
         text,
         add_special_tokens=add_special_tokens,
@@ -142,9 +140,9 @@ def _tokenize(text: str, tokenizer: Any, *, add_special_tokens: bool) -> _Tokens
         return_special_tokens_mask=True,
         return_attention_mask=False,
         return_token_type_ids=False,
-        truncation=False,  # also switches off what tokenizer.json may bring
+        truncation=False,  # also switches off truncation that tokenizer.json may set
         padding=False,
-        verbose=False,  # "sequence is longer than …": we report that ourselves
+        verbose=False,  # no warning "sequence is longer than …": we report that
     )
     offsets = np.asarray(encoded["offset_mapping"], dtype=np.int32).reshape(-1, 2)
     starts, ends = offsets[:, 0].copy(), offsets[:, 1].copy()
@@ -156,8 +154,8 @@ def _tokenize(text: str, tokenizer: Any, *, add_special_tokens: bool) -> _Tokens
 def _compute_owners(text: str, starts: np.ndarray, ends: np.ndarray, is_added: np.ndarray) -> np.ndarray:
     """(T,) the character that decides which span each token belongs to.
 
-    A token without extent stands for the gap before it (byte-level tokenizers trim white space from offsets). Tokens
-    that the tokenizer added (``is_added``) own -1 at the front and ``len(text)`` at the end.
+    A token of no characters stands for the gap before it (byte-level tokenizers trim white space from offsets). Tokens
+    that the tokenizer added (``is_added``) get -1 at the front and ``len(text)`` at the end.
     """
     if not len(starts):
         return starts
@@ -179,7 +177,7 @@ def _compute_owners(text: str, starts: np.ndarray, ends: np.ndarray, is_added: n
 def _spans_from_chars(
     char_spans: Sequence[CharSpan], tokens: _Tokens, model_input: ModelInput, reasoning: str
 ) -> tuple[list[TokenSpan], list[tuple[int, str]]]:
-    """Token spans of character spans. One of only white space joins the span before it (else the one behind it)."""
+    """Token spans of character spans. One of only white space joins the span before it, or else the one after it."""
     units: list[list[int]] = []  # index, char start, char end
     skipped: list[tuple[int, str]] = []
     has_text = bool(reasoning.strip())
@@ -206,8 +204,8 @@ def _spans_from_chars(
 def _spans_from_windows(
     window: int, tokens: _Tokens, model_input: ModelInput, reasoning: str, first: int, last: int
 ) -> tuple[list[TokenSpan], list[tuple[int, str]]]:
-    """Windows of `window` tokens over tokens ``[first, last)``; tokens of one character are kept together, so a
-    window may be a few tokens longer. The character ranges partition the reasoning."""
+    """Windows of `window` tokens over tokens ``[first, last)``. Tokens of one character stay together, so a window may
+    be a few tokens longer. The character ranges partition the reasoning."""
     first = max(first, 1)
     starts = []
     at = first
@@ -237,7 +235,7 @@ def _fit(
     max_tokens: int | None,
     truncate: bool,
 ) -> TokenizedSample | Skipped:
-    """The tokenised sample, fitted to the context as `tokenize_sample` promises."""
+    """The tokenized sample, cut or skipped where it exceeds the context, as `tokenize_sample` says."""
     n_tokens, text = len(tokens.ids), model_input.text
     kept, n_keep = spans, n_tokens
     if max_tokens is not None and n_tokens > max_tokens:

@@ -1,10 +1,11 @@
-"""Plain texts and JSON values from whatever a reader hands over.
+"""Plain texts and JSON values from whatever a reader gives.
 
 BadValue      a value that cannot be kept; its text is the reason for the rejection
 to_text       a scalar, list or object as the text of a field
-to_plain      a value as JSON-plain data for ``Sample.meta``
-check_text    refuses text that no tokenizer and no database can hold
-parse_json    strict JSON of one record: no doubled keys, no bottomless nesting
+to_plain      a value as plain JSON data for ``Sample.meta``
+check_text    refuses text that neither a tokenizer nor the database can hold
+parse_json    strict JSON of one record: no repeated keys, no endless nesting
+DECODER       the decoder behind it
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ SHOWN_CHARS = 60
 
 
 class BadValue(ValueError):
-    """A value that cannot be kept. ``str(error)`` is a reason that a person understands."""
+    """A value that cannot be kept; ``str(error)`` is the reason, for a person."""
 
 
 def check_text(text: str, name: str) -> str:
@@ -61,9 +62,9 @@ def to_text(value: Any, name: str) -> str:
 
 
 def to_plain(value: Any, name: str = "value", depth: int = 0) -> Any:
-    """`value` as JSON-plain data: dict with text keys, list, str, int, float, bool or None.
+    """`value` as plain JSON data: dict with text keys, list, str, int, float, bool or None.
 
-    NaN becomes None and an infinity its name, because JSON has neither. Dates become ISO texts, exact
+    NaN becomes None and an infinity its name, as JSON has neither. Dates become ISO texts, exact
     decimals stay exact as text, bytes that are UTF-8 become text. Raises `BadValue` for the rest.
     """
     if value is None or isinstance(value, bool | int):
@@ -97,7 +98,7 @@ def to_plain(value: Any, name: str = "value", depth: int = 0) -> Any:
     raise BadValue(f"{name} is a {type(value).__name__}, which is neither text nor JSON data")
 
 
-def _refuse_doubled_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) != len(pairs):
         seen: set[str] = set()
@@ -108,7 +109,7 @@ def _refuse_doubled_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return record
 
 
-DECODER = json.JSONDecoder(object_pairs_hook=_refuse_doubled_keys)
+DECODER = json.JSONDecoder(object_pairs_hook=_refuse_repeated_keys)
 
 
 def parse_json(text: str) -> Any:

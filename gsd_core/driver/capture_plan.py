@@ -1,10 +1,10 @@
-"""What a capture is about to do: options made definite, and what must be equal for a resumed run.
+"""What a capture will do: its options, the manifest, and the settings that a resumed run must share.
 
 resolve_tier       tier and window flags → (tier, window)
 make_run_name      a valid name from data set, model and tier
-make_manifest      everything needed to do the run again
-check_resumable    refuses to go on with a run under other settings
-make_resume_line   the command that goes on with an interrupted run
+make_manifest      everything needed to repeat the run
+check_resumable    refuses to continue a run with other settings
+make_resume_line   the command that continues an interrupted run
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from gsd_core.store import DatasetInfo
 
 DEFAULT_SKETCH_WIDTH = 2048
-AFFORDABLE_FORWARDS = 8.0  # a run costing more forward passes than this takes window 1 unless told otherwise
-CHECKPOINTED_SPAN = 2.0  # a whole forward and a whole backward pass a span
+AFFORDABLE_FORWARDS = 8.0  # where exact costs more forward passes, the default is window 1
+CHECKPOINTED_SPAN = 2.0  # forward passes: a whole forward and a whole backward pass a span
 MUST_MATCH = (
     "dataset",
     "tier",
@@ -50,16 +50,16 @@ VERSIONED = ("torch", "transformers", "tokenizers", "numpy", "pylance", "sentenc
 def resolve_tier(
     tier: str | None, window: str | None, samples: Sequence[TokenizedSample], checkpointed: bool = False
 ) -> tuple[str, int | None]:
-    """Definite tier and window (None: all spans).
+    """The tier and the window (None: all spans) that the flags mean.
 
-    Without a window flag, tier span is exact where that costs at most eight forward passes a sample, ``1 + 0.58 S`` for
-    S spans (methods §1.1); beyond, it takes window 1. With layers `checkpointed` it costs ``1 + 2 S`` [ours]: every
-    span goes back through the whole sample, which is computed again.
+    Without a window flag, tier span is exact where that costs at most eight forward passes a sample: ``1 + 0.58 S`` for
+    S spans (methods §1.1). Otherwise it takes window 1. With `checkpointed` layers exact costs ``1 + 2 S`` [ours],
+    because every span goes back through the whole sample, which is computed again.
 
     Raises
     ------
     UserError
-        A window beside a tier that has none.
+        An unknown tier, or a window for a tier without window.
     """
     name, meant = ALIASES.get(tier or "", (tier or DEFAULT_TIER, None))
     if meant is not None:
@@ -107,7 +107,7 @@ def make_manifest(
     sketch: dict[str, Any],
     encoder: SentenceEncoder,
 ) -> dict[str, Any]:
-    """Everything needed to do the run again, as JSON; `n_samples` were taken from the data set."""
+    """Everything needed to repeat the run, as JSON; `n_samples` is how many of the data set were read."""
     kind = find_tier(tier)
     versions: dict[str, str | None] = {"gsd": __version__, "python": platform.python_version()}
     versions |= {name: _version_of(name) for name in VERSIONED}
@@ -131,11 +131,7 @@ def make_manifest(
         "limit": options.limit,
         "truncate": options.truncate,
         "batch_tokens": options.batch_tokens,
-        "encoder": {
-            "name": encoder.name,
-            "source": encoder.source,
-            "weights_hash": encoder.weights_hash,
-        },
+        "encoder": {"name": encoder.name, "source": encoder.source, "weights_hash": encoder.weights_hash},
         "flags": asdict(options),
         "versions": versions,
         "platform": platform.platform(),
@@ -154,7 +150,7 @@ def _version_of(package: str) -> str | None:
 def check_resumable(
     stored: dict[str, Any], wanted: dict[str, Any], run: str, with_weights: bool = True
 ) -> None:
-    """Compare what decides the numbers; without `with_weights` all but the model's weights, as a training changes them.
+    """Compare the settings that decide the numbers; without `with_weights` not the weights, as a training changes them.
 
     Raises
     ------
@@ -175,7 +171,7 @@ def check_resumable(
 
 
 def make_resume_line(workspace_uri: str, options: CaptureOptions, run: str) -> str:
-    """The whole ``gsd capture`` line that goes on with `run`: every option that differs from its default."""
+    """The ``gsd capture`` line that continues `run`, with every option that differs from its default."""
     asked = replace(options, run=run, resume=True)
     return shlex.join(["gsd", "--workspace", str(workspace_uri), "capture", *to_words(asked)])
 

@@ -1,6 +1,6 @@
-"""What ``gsd capture``, a tracked training and ``gsd import`` have in common: samples, settings, the run's tables.
+"""What ``gsd capture``, a tracked training and ``gsd import`` share: samples, settings, the run's static tables.
 
-RunSamples             the samples of a run, as read and as the model reads them
+RunSamples             the samples of a run: as stored, and as the model reads them
 tokenize_samples       samples → ``RunSamples``
 make_config            flags → the configuration of a capture
 create_run             a new run with its static tables
@@ -31,7 +31,7 @@ from gsd_core.types import Sample, Skipped, TokenizedSample, join_span
 
 @dataclass(frozen=True, slots=True)
 class RunSamples:
-    """``read`` as stored in the data set; ``tokenized`` those that can be captured, in order; ``skipped`` the rest."""
+    """``read`` from the data set; ``tokenized``: those that can be captured, in order; ``skipped``: the others."""
 
     read: list[Sample]
     tokenized: list[TokenizedSample]
@@ -79,7 +79,7 @@ def tokenize_samples(
 
 
 def make_config(options: CaptureOptions, tokenized: Sequence[TokenizedSample]) -> CaptureConfig:
-    """Flags as the capture takes them; the tier's window is chosen by cost where no flag names it.
+    """The configuration that the flags mean; without a window flag the cost decides the window.
 
     Raises ``UserError`` as ``resolve_tier``.
     """
@@ -114,11 +114,7 @@ def create_run(
 
 
 def write_tables(
-    run: Run,
-    samples: RunSamples,
-    encoder: SentenceEncoder,
-    known: dict[str, np.ndarray],
-    progress: Progress,
+    run: Run, samples: RunSamples, encoder: SentenceEncoder, known: dict[str, np.ndarray], progress: Progress
 ) -> None:
     """Write samples as the model reads them, those skipped, and sentence embeddings of all texts (`known`: by text).
 

@@ -1,15 +1,15 @@
-"""Planned batches out to an executor's workers, finished ones into the store.
+"""Gives planned batches to an executor's workers and stores the results.
 
 make_executor        ``--executor`` and ``--workers`` → executor
-Crew                 the executor's workers, asked by checkpoint
-Work                 what is to be captured into which run, and what it has cost so far
+Crew                 the executor's workers, by checkpoint
+Work                 what is captured into which run, and what it has cost so far
 capture_checkpoints  every checkpoint's unfinished batches, then its index and its controls
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,8 +36,8 @@ from gsd_core.errors import UserError
 from gsd_core.execution import BatchesLost, Executor, LocalExecutor, RayExecutor
 from gsd_core.store import FragmentWriter, Run
 
-SAMPLES_A_JOB = 8  # of which one worker captures the controls
-COMPACT_FROM = 200  # fragments of a checkpoint that are joined at its end; fewer do little harm to reads
+SAMPLES_A_JOB = 8  # samples whose controls are one job
+COMPACT_FROM = 200  # fragments from which they are joined at a checkpoint's end; fewer hardly slow reads
 
 
 def make_executor(options: CaptureOptions) -> Executor:
@@ -64,14 +64,14 @@ def make_executor(options: CaptureOptions) -> Executor:
 
 
 class Crew:
-    """The executor's workers, one kind for each checkpoint; loaded once for all that is asked of a checkpoint."""
+    """The executor's workers. Workers of a checkpoint load its model once, for all jobs."""
 
     def __init__(self, executor: Executor, options: CaptureOptions) -> None:
         self.executor, self._options = executor, options
         self._sources: dict[str, ModelSource] = {}
 
     def source(self, checkpoint: Checkpoint) -> ModelSource:
-        """The one source object of a checkpoint: the executor knows workers by it."""
+        """The source object of a checkpoint, always the same one: the executor identifies workers by it."""
         if checkpoint.name not in self._sources:
             options = self._options
             self._sources[checkpoint.name] = ModelSource(
@@ -84,21 +84,29 @@ class Crew:
             )
         return self._sources[checkpoint.name]
 
-    def ask(self, checkpoint: Checkpoint, job: Job[AnswerT]) -> AnswerT:
-        """One answer of one worker. Raises ``UserError`` where the workers end under it."""
+    def ask(self, checkpoint: Checkpoint, job: Job[AnswerT], stage: Stage) -> AnswerT:
+        """The answer of one worker to a job; `stage` shows the percentage done.
+
+        Raises ``UserError`` where the workers end during the job.
+        """
+
+        def show(in_flight: Mapping[int, float]) -> None:
+            stage.show(int(100 * sum(in_flight.values())))
+
         try:
-            [(_, answer)] = self.executor.run_batches(self.source(checkpoint), [(0, job)])
+            [(_, answer)] = self.executor.run_batches(self.source(checkpoint), [(0, job)], show)
         except BatchesLost as lost:
             raise UserError(
-                f"the workers end while the model is made ready ({lost.reasons[0]})",
+                f"the workers ended while they loaded the model ({lost.reasons[0]})",
                 f"--model {self._options.model}",
                 "give each more memory, or --device-map auto",
             ) from lost
+        stage.update(100)
         return answer
 
 
 class Work:
-    """What a capture is made of; ``seconds`` and ``peak_memory_bytes`` are what it has cost so far."""
+    """The parts of a capture; ``seconds`` and ``peak_memory_bytes`` are its cost so far."""
 
     def __init__(
         self, run: Run, crew: Crew, config: CaptureConfig, samples: RunSamples, first_hash: str
@@ -117,12 +125,12 @@ class Work:
 def capture_checkpoints(
     work: Work, checkpoints: Sequence[Checkpoint], progress: Progress, resume_line: str, with_controls: bool
 ) -> None:
-    """Capture every checkpoint's unfinished batches into the run, then its controls if these are wanted.
+    """Capture every checkpoint's unfinished batches into the run, then its controls `with_controls`.
 
     Raises
     ------
     UserError
-        After all other batches are stored: batches that ended their workers, with the samples in them.
+        Batches that ended their workers, with their samples; raised after all other batches are stored.
     """
     started = time.monotonic()
     described = [dict(c) for c in work.run.manifest.get("checkpoints", [])]
@@ -131,7 +139,8 @@ def capture_checkpoints(
         if all(c["name"] != checkpoint.name for c in described):
             model_hash = work.first_hash
             if position:
-                facts = work.crew.ask(checkpoint, DescribeModel(with_tokenizer=False))
+                with progress.stage(f"loading {checkpoint.name}", 100, "%") as stage:
+                    facts = work.crew.ask(checkpoint, DescribeModel(with_tokenizer=False), stage)
                 model_hash = facts.description["hash"]
             described.append({"name": checkpoint.name, "step": checkpoint.step, "hash": model_hash})
             work.run.update_manifest(checkpoints=described)
@@ -148,21 +157,25 @@ def capture_checkpoints(
 
 
 def _capture_checkpoint(work: Work, checkpoint: Checkpoint, stage: Stage) -> dict[int, str]:
-    """One checkpoint; the batches that no worker survived, with what was seen of the end."""
+    """Capture one checkpoint; returns the batches that ended their workers, with the last that was seen."""
     run, executor = work.run, work.crew.executor
     done = run.finished_batches(checkpoint.name)
     writer = None
     if executor.name != "local" and not done.issuperset(range(len(work.plan))):
         writer = run.make_fragment_writer(checkpoint.name, checkpoint.step)
+
+    def show(in_flight: Mapping[int, float]) -> None:
+        n_tokens = sum(int(share * work.size(index)) for index, share in in_flight.items())
+        stage.show(n_tokens, **_describe_workers(executor, sum(map(work.size, in_flight))))
+
     lost: dict[int, str] = {}
     try:
-        for index, captured in executor.run_batches(
-            work.crew.source(checkpoint), _iter_jobs(work, done, writer, stage)
-        ):
+        jobs = _iter_jobs(work, done, writer, stage)
+        for index, captured in executor.run_batches(work.crew.source(checkpoint), jobs, show):
             _store(run, checkpoint, index, captured)
             work.peak_memory_bytes = max(work.peak_memory_bytes, captured.peak_memory_bytes)
             work.n_tokens += work.size(index)
-            stage.advance(work.size(index), **_notes(executor))
+            stage.advance(work.size(index), **_describe_workers(executor))
     except BatchesLost as problem:
         lost = problem.reasons
     if work.skipped and len(work.plan) not in done:
@@ -173,7 +186,7 @@ def _capture_checkpoint(work: Work, checkpoint: Checkpoint, stage: Stage) -> dic
 
 
 def _store_index(run: Run, checkpoint: str, progress: Progress) -> None:
-    """Index a checkpoint that is too big to be searched whole, and say how good the index is."""
+    """Index a checkpoint that is too big for a full search, and note how good the index is."""
     built = run.build_index(checkpoint)
     if built:
         progress.note(
@@ -183,20 +196,25 @@ def _store_index(run: Run, checkpoint: str, progress: Progress) -> None:
 
 
 def _store_controls(work: Work, checkpoint: Checkpoint, progress: Progress) -> None:
-    """Capture and store the controls of a few samples; kind by kind, each in the samples' order."""
+    """Capture and store the controls of a few samples, kind by kind, in the samples' order."""
     chosen = set(choose_controls(rank_by_hash(work.tokenized, work.config.seed)))
     samples = [s for s in work.tokenized if s.id in chosen]
     groups = [samples[at : at + SAMPLES_A_JOB] for at in range(0, len(samples), SAMPLES_A_JOB)]
     jobs = [(number, CaptureControls(work.config, group)) for number, group in enumerate(groups)]
+    sizes = [sum(len(sample.token_ids) for sample in group) for group in groups]
     found = {}
-    with progress.stage(f"controls of {checkpoint.name}", len(samples), "samples") as stage:
+    with progress.stage(f"controls of {checkpoint.name}", sum(sizes), "tokens") as stage:
+
+        def show(in_flight: Mapping[int, float]) -> None:
+            stage.show(sum(int(share * sizes[number]) for number, share in in_flight.items()))
+
         try:
-            for number, controls in work.crew.executor.run_batches(work.crew.source(checkpoint), jobs):
+            for number, controls in work.crew.executor.run_batches(work.crew.source(checkpoint), jobs, show):
                 found[number] = controls
-                stage.advance(len(groups[number]))
+                stage.advance(sizes[number])
         except BatchesLost as lost:
             progress.note(
-                f"controls of {sum(len(groups[n]) for n in lost.reasons)} samples ended their workers"
+                f"the workers ended during the controls of {sum(len(groups[n]) for n in lost.reasons)} samples"
             )
     rows = [each for number in sorted(found) for each in found[number]]
     rows.sort(key=lambda each: CONTROL_KINDS.index(each.kind))
@@ -225,11 +243,13 @@ def _store(run: Run, checkpoint: Checkpoint, index: int, captured: Captured) -> 
         run.append_batch(checkpoint.name, checkpoint.step, index, captured.results)
 
 
-def _notes(executor: Executor) -> dict[str, Any]:
+def _describe_workers(executor: Executor, n_tokens: int | None = None) -> dict[str, Any]:
+    """Facts beside the bar of a capture with several workers; they work on `n_tokens`."""
     if not isinstance(executor, RayExecutor):
         return {}
     notes: dict[str, Any] = {"workers": len(executor.pids)}
-    return notes | ({"replaced": executor.n_lost} if executor.n_lost else {})
+    notes |= {"replaced": executor.n_lost} if executor.n_lost else {}
+    return notes if n_tokens is None else {**notes, "tokens in work": f"{n_tokens:,}"}
 
 
 def _explain_lost(work: Work, lost: dict[int, str], resume_line: str) -> UserError:

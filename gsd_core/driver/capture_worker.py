@@ -1,16 +1,18 @@
-"""What a worker of a capture does: load a checkpoint's model once, then tell about it and capture batches.
+"""What a worker of a capture does: load a checkpoint's model once, then describe it and capture batches.
 
-ModelSource      a checkpoint and how to load it; called, it makes the worker
+ModelSource      a checkpoint and how to load it; a call makes the worker
 CaptureWorker    a loaded model that does jobs
-DescribeModel    job → ``ModelFacts``: tokenizer, context length, what the manifest keeps of the model
+Job              protocol: something that a worker does
+ModelFacts, SketchFacts, Captured   answers of jobs
+DescribeModel    job → ``ModelFacts``: tokenizer, context length, the model's part of the manifest
 DescribeSketch   job → ``SketchFacts``: width and parts of a direction
-CaptureSamples   job → ``Captured``: one batch, as results, or as what was written where a writer is given
+CaptureSamples   job → ``Captured``: one batch, as results or, with a writer, as what was written
 CaptureControls  job → the controls of a few samples
-describe_model, describe_sketch   what the manifest keeps of both
-peak_memory_bytes   largest memory that this process has held
+describe_model, describe_sketch   their parts of the manifest
+peak_memory_bytes   largest memory that this process has used
 
-Sources, jobs and answers are plain data, so that a worker may be another process on another machine; the process that
-plans, commits and reports needs no copy of the model.
+Sources, jobs and answers are plain data, so that a worker can be a process on another machine. The process that plans,
+commits and reports needs no copy of the model.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from gsd_core.capture.capture import CaptureConfig, Capturer, capture_batch
 from gsd_core.capture.controls import Control, iter_controls
 from gsd_core.capture.devices import describe_device
 from gsd_core.capture.models import Checkpoint, compute_model_hash, load_model, max_positions
+from gsd_core.capture.pulse import Report, ignore
 from gsd_core.store import FragmentWriter, WrittenBatch
 from gsd_core.types import SampleRecords, Skipped, TokenizedSample
 
@@ -34,10 +37,10 @@ AnswerT = TypeVar("AnswerT", covariant=True)
 
 
 class Job(Protocol[AnswerT]):
-    """Something a worker can be asked."""
+    """Something that a worker does."""
 
-    def run(self, worker: CaptureWorker) -> AnswerT:
-        """Do it with the worker's model."""
+    def run(self, worker: CaptureWorker, report: Report) -> AnswerT:
+        """Do it with the worker's model; `report` hears which share of the job is done."""
         ...
 
 
@@ -73,30 +76,33 @@ class CaptureWorker:
         self.model, self.tokenizer = model, tokenizer
         self._capturer: Capturer | None = None
 
-    def __call__(self, job: Job[AnswerT]) -> AnswerT:
-        return job.run(self)
+    def __call__(self, job: Job[AnswerT], report: Report) -> AnswerT:
+        return job.run(self, report)
 
     def make_ready(self, config: CaptureConfig) -> Capturer:
-        """The capturer of a configuration; made once, as its projections cost time."""
+        """The capturer of a configuration. It is made once, because its projections take time."""
         if self._capturer is None or self._capturer.config != config:
             self._capturer = Capturer(self.model, config)
         return self._capturer
 
 
-def describe_model(model: PreTrainedModel) -> dict[str, Any]:
-    """What the manifest keeps of a model: architecture, size, dtype, device, attention kernel, hash of the weights."""
+def describe_model(model: PreTrainedModel, report: Report = ignore) -> dict[str, Any]:
+    """A model's part of the manifest: architecture, size, dtype, device, attention kernel, hash of the weights.
+
+    `report` hears which share of the weights has been hashed.
+    """
     return {
         "architecture": type(model).__name__,
         "n_parameters": sum(p.numel() for p in model.parameters()),
         "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
         "device": describe_device(model),
         "attention": getattr(model.config, "_attn_implementation", None),
-        "hash": compute_model_hash(model),
+        "hash": compute_model_hash(model, report),
     }
 
 
 def describe_sketch(capturer: Capturer) -> dict[str, Any]:
-    """What the manifest keeps of directions: width, rank, seed, layer slices and modules."""
+    """The directions' part of the manifest: width, rank, seed, layer slices and modules."""
     selection = capturer.selection
     return {
         "width": capturer.width,
@@ -119,14 +125,14 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class DescribeModel:
-    """Everything that planning needs of the model. ``with_tokenizer`` False leaves it out, to travel light."""
+    """Everything that planning needs of the model; without tokenizer where that is known already."""
 
     with_tokenizer: bool = True
 
-    def run(self, worker: CaptureWorker) -> ModelFacts:
-        """Hash all weights, too: a resumed run must be of the same."""
+    def run(self, worker: CaptureWorker, report: Report) -> ModelFacts:
+        """Also hashes all weights: a resumed run must have the same."""
         tokenizer = worker.tokenizer if self.with_tokenizer else None
-        return ModelFacts(tokenizer, max_positions(worker.model), describe_model(worker.model))
+        return ModelFacts(tokenizer, max_positions(worker.model), describe_model(worker.model, report))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +146,11 @@ class SketchFacts:
 
 @dataclass(frozen=True, slots=True)
 class DescribeSketch:
-    """What directions of this configuration are made of."""
+    """Width and parts of the directions of a configuration."""
 
     config: CaptureConfig
 
-    def run(self, worker: CaptureWorker) -> SketchFacts:
+    def run(self, worker: CaptureWorker, report: Report) -> SketchFacts:
         """Raises as ``Capturer``, where the tier cannot serve the architecture."""
         capturer = worker.make_ready(self.config)
         return SketchFacts(capturer.width, describe_sketch(capturer), capturer.skipped_modules)
@@ -169,9 +175,9 @@ class CaptureSamples:
     audited: frozenset[str]
     writer: FragmentWriter | None
 
-    def run(self, worker: CaptureWorker) -> Captured:
+    def run(self, worker: CaptureWorker, report: Report) -> Captured:
         """Raises as ``capture_batch``; and as ``FragmentWriter.write`` where there is a writer."""
-        results = capture_batch(worker.make_ready(self.config), self.samples, self.audited)
+        results = capture_batch(worker.make_ready(self.config), self.samples, self.audited, report)
         if self.writer is None:
             return Captured(results, None, peak_memory_bytes())
         return Captured([], self.writer.write(self.batch, results), peak_memory_bytes())
@@ -179,18 +185,18 @@ class CaptureSamples:
 
 @dataclass(frozen=True, slots=True)
 class CaptureControls:
-    """Random windows and single tokens of ``samples``: what the alignment of their spans is compared with."""
+    """Random windows and single tokens of ``samples``, with which the alignment of spans is compared."""
 
     config: CaptureConfig
     samples: list[TokenizedSample]
 
-    def run(self, worker: CaptureWorker) -> list[Control]:
+    def run(self, worker: CaptureWorker, report: Report) -> list[Control]:
         """Kind by kind; a sample whose controls cannot be captured gives none."""
-        return list(iter_controls(worker.make_ready(self.config), self.samples))
+        return list(iter_controls(worker.make_ready(self.config), self.samples, report))
 
 
 def peak_memory_bytes() -> int:
-    """Largest memory this process has held: on the GPUs where any were used (their sum), else resident."""
+    """Largest memory that this process has used: on all GPUs together where any were used, else resident."""
     if torch.cuda.is_available():
         peak = sum(torch.cuda.max_memory_allocated(i) for i in range(torch.cuda.device_count()))
         if peak > 0:

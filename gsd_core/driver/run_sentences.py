@@ -1,7 +1,7 @@
-"""Sentence embeddings of a run's questions and spans: every text once, and none that another run has already.
+"""Sentence embeddings of a run's questions and spans; each text once, and none that another run has.
 
 embed_texts         (n, E) embeddings of texts
-read_embeddings_of  the stored ones of some spans
+read_embeddings_of  the stored embeddings of some spans
 read_known_vectors  text → embedding from a run of the same data under the same encoder
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gsd_core.console.progress import Progress
     from gsd_core.store import Run, Workspace
 
-ENCODE_TEXTS = 256  # texts between two reports of progress
+ENCODE_TEXTS = 32  # texts between two reports of progress; fewer would slow a quick encoder
 
 
 def embed_texts(
@@ -28,6 +28,7 @@ def embed_texts(
     """(n, E) float32 in the order of ``texts``; a text in ``known`` is not encoded again."""
     vectors = {text: known[text] for text in set(texts) if text in known}
     missing = [text for text in dict.fromkeys(texts) if text not in vectors]
+    missing.sort(key=len)  # texts of like length together: less padding
     with progress.stage("embedding sentences", len(missing), "texts") as stage:
         for start in range(0, len(missing), ENCODE_TEXTS):
             part = missing[start : start + ENCODE_TEXTS]
@@ -39,7 +40,7 @@ def embed_texts(
 def read_known_vectors(workspace: Workspace, name: str, manifest: dict[str, Any]) -> dict[str, np.ndarray]:
     """Embeddings by text from a run, other than ``name``, of the same data under the same encoder.
 
-    Empty where there is none, or where it cannot be read: then the texts are simply encoded.
+    Empty where there is no such run, or where it cannot be read; then the texts are encoded again.
     """
     wanted = _essence(manifest)
     for info in workspace.list_runs():

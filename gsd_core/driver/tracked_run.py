@@ -1,7 +1,7 @@
-"""The run that a training writes: where ``gsd_core.training.SpanGradientCallback`` puts what it captures.
+"""The run that a training writes, through ``gsd_core.training.SpanGradientCallback``.
 
-TrackedRun   a sink that stores a probe set's steps, or a ride's, as checkpoints of one run
-name_step    the checkpoint's name
+TrackedRun   a sink that stores the steps of a probe set or a ride as checkpoints of one run
+name_step    name of a step's checkpoint
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gsd_core.types import SampleRecords, Skipped, TokenizedSample
 if TYPE_CHECKING:
     from gsd_core.training.overhead import Overhead
 
-BATCHES_A_STEP = 1_000  # numbers set apart for one step's micro-batches in a checkpoint of several steps
+BATCHES_A_STEP = 1_000  # batch numbers reserved for one step in a checkpoint of several steps
 _SUMMED = ("seconds", "cpu_seconds", "capture_seconds", "capture_cpu_seconds")
 
 
@@ -64,22 +64,22 @@ class TrackedRun:
 
     @property
     def is_ride(self) -> bool:
-        """Whether it takes what is read off the training, not a probe set."""
+        """Whether it stores gradients of the training itself, not of a probe set."""
         return self._group is not None
 
     # -- what the callback calls ----------------------------------------------------------------------------------
 
     def start(self, capturer: Capturer, step: int) -> None:
-        """Make the run, or open it where the training goes on.
+        """Make the run, or open it where a training continues.
 
         Raises
         ------
         UserError
-            Where a run of that name has steps that this training has not come to, or other settings.
+            Where a run of that name has later steps than this training, or other settings.
         """
         encoder = load_sentence_encoder(self._options.encoder, device=str(capturer.device))
         manifest = self._make_manifest(capturer, encoder)
-        is_known = self._run is not None  # the trainer starts over in this process, with a smaller batch
+        is_known = self._run is not None  # the trainer has restarted in this process, with a smaller batch
         exists = any(info.name == self.name for info in self._workspace.list_runs())
         if exists and self._replace and step == 0 and not is_known:
             self._workspace.remove_run(self.name)
@@ -87,7 +87,7 @@ class TrackedRun:
         if exists:
             run = self._workspace.open_run(self.name)
             if not run.manifest.get("has_tables"):
-                self._workspace.remove_run(self.name)  # killed before it was whole
+                self._workspace.remove_run(self.name)  # killed before its tables were complete
                 exists = False
             else:
                 self._check_goes_on(run, manifest, step, is_known)
@@ -102,7 +102,7 @@ class TrackedRun:
             self._forget_from(run, step)
 
     def begin_step(self, step: int, fingerprint: str) -> set[int]:
-        """Enter the step among the checkpoints; the batches of it that are stored under the same weights."""
+        """Add the step to the checkpoints; returns its batches that are stored for the same weights."""
         run, base = self._opened(), self._base_of(step)
         name = name_step(base)
         if self.is_ride:
@@ -111,7 +111,7 @@ class TrackedRun:
         described = [dict(c) for c in run.manifest.get("checkpoints", [])]
         known = next((c for c in described if c["name"] == name), None)
         if known is not None and known.get("fingerprint") != fingerprint:
-            # The training went on from before this step and came to other weights: the run follows it.
+            # The training was repeated from an earlier step and has other weights: the run follows it.
             run.forget_batches(name)
             known["fingerprint"] = fingerprint
             run.update_manifest(checkpoints=described)
@@ -120,7 +120,7 @@ class TrackedRun:
         return run.finished_batches(name)
 
     def write(self, step: int, batch: int, results: Sequence[SampleRecords | Skipped]) -> None:
-        """Take in one whole batch."""
+        """Store one whole batch."""
         run, base = self._opened(), self._base_of(step)
         if self.is_ride:
             batch += (step - base) * BATCHES_A_STEP
@@ -131,17 +131,17 @@ class TrackedRun:
         run.append_batch(name_step(base), base, batch, results)
 
     def end_step(self, step: int, overhead: Overhead) -> None:
-        """Store a probe's step, so that it survives a kill. A ride is stored in larger pieces: it comes again."""
+        """Write a probe's step to disk, so that it survives a kill. A ride is written in larger parts."""
         if not self.is_ride:
             self.flush()
             self._opened().update_manifest(tracking_overhead=self._account(overhead))
 
     def flush(self) -> None:
-        """Store what was taken in so far."""
+        """Write everything so far to disk."""
         self._opened().flush()
 
     def finish(self, overhead: Overhead) -> None:
-        """Complete the manifest and let others write the run."""
+        """Complete the manifest and release the run."""
         run = self._opened()
         run.flush()
         fields: dict[str, Any] = {"tracking_overhead": self._account(overhead), "status": "captured"}
@@ -198,7 +198,7 @@ class TrackedRun:
         run.update_manifest(checkpoints=[*run.manifest.get("checkpoints", []), entry])
 
     def _switch_to(self, run: Run, name: str, base: int) -> None:
-        """Open a ride's checkpoint: store the former one, and learn which samples this one has."""
+        """Open a ride's checkpoint: write the previous one, and read which samples this one has."""
         if name == self._open_checkpoint:
             return
         run.flush()
@@ -209,13 +209,13 @@ class TrackedRun:
             self._seen = set(run.read_spans(name, ["sample"])["sample"])
 
     def _forget_from(self, run: Run, step: int) -> None:
-        """Drop what was ridden on from `step` on: the training comes there again."""
+        """Remove the ride's steps from `step` on, because the training repeats them."""
         for each in run.manifest.get("checkpoints", []):
             if each["step"] + (self._group or 1) > step:
                 run.forget_batches(each["name"], max(0, step - each["step"]) * BATCHES_A_STEP)
 
     def _account(self, overhead: Overhead) -> dict[str, Any]:
-        """This training's cost and that of the sessions before it."""
+        """Cost of this training and of its earlier sessions."""
         described = overhead.describe()
         sums = {key: described[key] + self._earlier.get(key, 0.0) for key in _SUMMED}
         return {

@@ -1,12 +1,11 @@
 """Runs that a training writes: the sinks of ``gsd_core.training.SpanGradientCallback``.
 
 open_probe   a probe set, captured whole at chosen steps; one checkpoint a step
-open_ride    gradients read off the training's own samples; one checkpoint a step, or a group of steps
+open_ride    gradients of the training's own samples, from its own passes; one checkpoint a step or a group of steps
 
-What both return is in ``gsd_core.driver.tracked_run``.
-
-A tracked run is like one of ``gsd capture``: ``gsd analyze``, ``gsd timeline`` and every page work on it. Its manifest
-says more: ``tracking`` (how it came to be) and ``tracking_overhead`` (what that has cost).
+Both return a ``gsd_core.driver.tracked_run.TrackedRun``. ``gsd analyze``, ``gsd timeline`` and every page work on a
+tracked run as on one of ``gsd capture``. Its manifest also has ``tracking`` (how it was made) and
+``tracking_overhead`` (what that has cost).
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gsd_core.capture.capture import SKETCH_RANK
 from gsd_core.capture.models import max_positions
+from gsd_core.capture.tier_capture import SKETCH_RANK
 from gsd_core.console.place import choose_workspace
 from gsd_core.console.progress import Progress
 from gsd_core.dataset.segmenters import make_segmenter
@@ -30,7 +29,7 @@ from gsd_core.tiers import RIDE_TIER
 from gsd_core.types import name_is_valid
 
 CHOICES = "segmenter", "sketch_width", "batch_tokens", "limit", "truncate", "seed", "encoder", "lora", "map"
-RIDE_RANK = 16  # cosines a sixth to a quarter less sure than with 32, for two thirds of the cost
+RIDE_RANK = 16  # errors of cosines are a sixth to a quarter larger than with 32, at two thirds of the cost
 
 
 def open_probe(
@@ -51,7 +50,7 @@ def open_probe(
     dataset
         Name of a stored data set, or a file.
     model, tokenizer
-        What is trained, and its fast tokenizer. The model tells the context length; nothing is captured yet.
+        The model that is trained, and its fast tokenizer. The model gives the context length; nothing is captured yet.
     run
         Name of the run, made when the training begins.
     workspace
@@ -61,9 +60,9 @@ def open_probe(
     choices
         ``segmenter="steps", sketch_width=2048, batch_tokens=4096, limit=None, truncate=False, seed=0, encoder=…,
         lora="adapters", with_head=True, gradient_checkpointing=False, map=None``: as the flags of ``gsd capture``.
-        ``sketch_rank=32``: numbers that each side of a module's gradient is projected to; less is quicker and coarser.
-        ``replace=False``: whether a run of that name is removed when a training begins at step 0. ``quiet=True``: no
-        progress bars.
+        ``sketch_rank=32``: numbers that each side of a module's gradient is projected to; fewer are faster and less
+        exact. ``replace=False``: whether a run of that name is removed when a training begins at step 0.
+        ``quiet=True``: no progress bars.
 
     Raises
     ------
@@ -84,15 +83,15 @@ def open_ride(
     group: int = 1,
     **choices: Any,
 ) -> TrackedRun:
-    """A place for tier ``position`` of the training samples themselves; train on ``make_training_rows(ride.samples)``.
+    """A sink for tier ``position`` of the training samples themselves; train on ``make_training_rows(ride.samples)``.
 
-    `group` is the number of optimizer steps that share a checkpoint, named by the first of them. With the steps of
-    an epoch, every checkpoint holds every sample once, and ``gsd timeline`` can follow them; a sample that comes again
+    `group` is the number of optimizer steps that share a checkpoint, which has the name of the first. With the steps of
+    an epoch, every checkpoint has every sample once, and ``gsd timeline`` can follow them. A sample that is repeated
     within a group is counted (``tracking.n_repeated``) and left out. ``sketch_rank`` is 16, which keeps the cost of a
-    ride within a tenth of the training. Other parameters and errors as in ``open_probe``.
+    ride below a tenth of the training. Other parameters and errors are those of ``open_probe``.
     """
     if group < 1:
-        raise UserError(f"{group} is no number of steps", "group=", "give 1 or more")
+        raise UserError(f"{group} is not a number of steps", "group=", "give 1 or more")
     choices = {"sketch_rank": RIDE_RANK, **choices}
     return _open(dataset, (model, tokenizer), run, workspace, {"tier": RIDE_TIER}, choices, group)
 
@@ -106,7 +105,7 @@ def _open(
     choices: dict[str, Any],
     group: int | None = None,
 ) -> TrackedRun:
-    """A sink for what is `trained` (model, tokenizer); `gradient` holds the flags tier and window; `group`: a ride."""
+    """A sink for `trained` (model, tokenizer); `gradient` has the flags tier and window; a ride has a `group`."""
     model, tokenizer = trained
     is_replacing, quiet = choices.pop("replace", False), choices.pop("quiet", True)
     with_head, rank = choices.pop("with_head", True), choices.pop("sketch_rank", SKETCH_RANK)

@@ -1,10 +1,10 @@
 """Batches on several processes or machines: the executor contract over Ray actors.
 
-RayExecutor   n workers, each an actor with a GPU of its own where there are any
+RayExecutor   n workers, each an actor with its own GPU where there are any
 
-Ray is an extra (``pip install -r requirements-ray.txt``). Where ``$RAY_ADDRESS`` names a cluster, it is used; otherwise
-Ray is started on this machine and ended with the executor. An actor gets one batch at a time, so that it is always
-known which batch a lost worker had.
+Ray is optional (``pip install -r requirements-ray.txt``). The cluster that ``$RAY_ADDRESS`` names is used; without one,
+Ray is started on this machine and ended with the executor. An actor gets one batch at a time, so that the batch of a
+lost worker is always known.
 """
 
 from __future__ import annotations
@@ -21,19 +21,22 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any
 
+from gsd_core.console.threads import let_threads_yield
 from gsd_core.errors import UserError
-from gsd_core.execution.local import BatchesLost, BatchT, ResultT
+from gsd_core.execution.local import BatchesLost, BatchT, News, ResultT, Worker
 
 MAX_DEATHS_A_BATCH = 2
 MAX_DEATHS_AT_START = 3
+NEWS_INTERVAL_S = 5.0
 _OBJECT_STORE_BYTES = 128 * 2**20  # only batches of text and descriptions of files pass through it
 _INSTALL = "pip install -r requirements-ray.txt"
 
 
 class _Holder:
-    """What runs in the actor. Exceptions come back as values: Ray would wrap them in classes of its own."""
+    """The actor's code. It returns exceptions as values, because Ray would wrap them in its own classes."""
 
     def __init__(self) -> None:
+        let_threads_yield()  # the factory of workers, which comes later, loads torch
         self._worker: Any = None
 
     def prepare(self, make_worker: Callable[[], Any]) -> tuple[int, BaseException | None]:
@@ -46,18 +49,22 @@ class _Holder:
 
     def work(self, batch: Any) -> tuple[Any, BaseException | None]:
         try:
-            return self._worker(batch), None
+            return self._worker(batch, _ignore), None
         except Exception as problem:
             return None, _noted(problem)
 
 
+def _ignore(share: float) -> None:
+    """Shares of a batch stay in its worker; the driver reports which batches are under way."""
+
+
 def _noted(problem: Exception) -> Exception:
-    problem.add_note(f"in a worker: {traceback.format_exc()}")  # tracebacks do not travel
+    problem.add_note(f"in a worker: {traceback.format_exc()}")  # tracebacks cannot be sent
     return problem
 
 
 class _Actor:
-    """One actor as the driver sees it: its handle, its process, and the batch it has in hand."""
+    """One actor for the driver: its handle, its process, and its batch."""
 
     def __init__(self, handle: Any, held: tuple[int, Any]) -> None:
         self.handle = handle
@@ -67,7 +74,7 @@ class _Actor:
 
 
 class _Queue:
-    """Batches that no actor has in hand; ``lost`` names those that are given up, with the reason."""
+    """Batches that no actor has; ``lost`` maps those that are given up to the reason."""
 
     def __init__(self, batches: Iterable[tuple[int, Any]]) -> None:
         self._waiting = iter(batches)
@@ -76,9 +83,9 @@ class _Queue:
         self.lost: dict[int, str] = {}
 
     def draw(self, actors: Iterable[_Actor] = ()) -> tuple[int, Any] | None:
-        """The next batch; where there is none, that of one of `actors` that is not made yet.
+        """The next batch; where there is none, the batch of one of `actors` whose worker is not made yet.
 
-        An actor that waits for a machine to run on must not hold up the last batches.
+        So an actor that waits for a machine does not delay the last batches.
         """
         if self._again:
             return self._again.popleft()
@@ -91,7 +98,7 @@ class _Queue:
         return batch
 
     def take_back(self, batch: tuple[int, Any] | None, reason: str) -> None:
-        """A batch whose actor ended; `reason` is empty where the batch had not begun and has no part in it."""
+        """Return a batch whose actor ended; `reason` is empty where the batch had not begun, so it is not the cause."""
         if batch is None:
             return
         if reason:
@@ -117,9 +124,9 @@ class RayExecutor:
     Attributes
     ----------
     n_lost
-        Workers that ended under a batch or while they were made, so far.
+        Workers that ended so far, during a batch or while they were made.
     pids
-        Process ids of the actors that are alive and made, as the machines that they run on count.
+        Process ids of the actors whose workers are made, on their own machines.
 
     Raises
     ------
@@ -172,7 +179,7 @@ class RayExecutor:
                 ray.shutdown()
 
     def _share_out(self) -> dict[str, Any]:
-        """What one actor asks for."""
+        """The resources of one actor."""
         resources = self._ray.cluster_resources()
         n_gpus, n_cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 0))
         if self._use_gpus and n_gpus:
@@ -195,10 +202,11 @@ class RayExecutor:
 
     def run_batches(
         self,
-        make_worker: Callable[[], Callable[[BatchT], ResultT]],
+        make_worker: Callable[[], Worker[BatchT, ResultT]],
         batches: Iterable[tuple[int, BatchT]],
+        on_news: News | None = None,
     ) -> Iterator[tuple[int, ResultT]]:
-        """See :meth:`Executor.run_batches`. ``make_worker``, batches and results travel, so they must be picklable."""
+        """See :meth:`Executor.run_batches`. ``make_worker``, batches and results are pickled."""
         if self._ray is None:
             raise RuntimeError("the executor is used outside its with block")
         ray = self._ray
@@ -208,9 +216,7 @@ class RayExecutor:
             self._actors, self._maker = [], make_worker
         queue = _Queue(batches)
         pending: dict[Any, _Actor] = {}
-        made: Any = (
-            None  # the factory goes to the object store once, and not at all where nothing is to be done
-        )
+        made: Any = None  # the factory is put into the object store once, and only where there is a batch
         starts_failed = 0
         try:
             while True:
@@ -227,13 +233,18 @@ class RayExecutor:
                     self._actors.append(actor)
                 if not any(actor.held for actor in pending.values()):
                     break
-                ready, _ = ray.wait(list(pending), num_returns=1)
+                ready, _ = ray.wait(
+                    list(pending), num_returns=1, timeout=NEWS_INTERVAL_S if on_news else None
+                )
+                if not ready and on_news is not None:
+                    on_news({actor.held[0]: 0.0 for actor in pending.values() if actor.held is not None})
+                    continue
                 actor = pending.pop(ready[0])
                 actor.task = None
                 try:
                     value, problem = ray.get(ready[0])
                 except ray.exceptions.RayTaskError:
-                    raise  # what a batch gave cannot travel: a mistake in this program, not a lost worker
+                    raise  # a result cannot be sent: an error in this program, not a lost worker
                 except ray.exceptions.RayError as end:
                     self._drop(actor)
                     self.n_lost += 1
@@ -257,10 +268,10 @@ class RayExecutor:
                 assert held is not None
                 self._give(
                     actor, queue.draw(pending.values()), pending
-                )  # it works on while the caller stores
+                )  # it continues while the caller stores
                 yield held[0], value
         finally:
-            # What is under way is nobody's any more; an actor cannot be stopped in its batch, only ended.
+            # Nobody will take what is under way; an actor cannot be stopped inside a batch, only ended.
             for actor in pending.values():
                 if actor.held is not None:
                     self._drop(actor)
@@ -294,7 +305,7 @@ def _start(ray: Any, n_workers: int) -> None:
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     address = os.environ.get("RAY_ADDRESS")
     with warnings.catch_warnings():
-        # Libraries warn when the process forks; what Ray forks becomes another program at once.
+        # Libraries warn when the process forks; here the fork starts another program at once.
         warnings.filterwarnings("ignore", message=".*fork-safe")
         _init(ray, n_workers, address, quiet)
 
@@ -309,7 +320,7 @@ def _init(ray: Any, n_workers: int, address: str | None, quiet: dict[str, Any]) 
             num_cpus=max(n_workers, os.cpu_count() or 1),
             include_dashboard=False,
             object_store_memory=_OBJECT_STORE_BYTES,
-            _node_ip_address="127.0.0.1",  # whoever reaches Ray's ports may run code: nobody outside needs to
+            _node_ip_address="127.0.0.1",  # Ray's ports allow running code, so only this machine reaches them
             **quiet,
         )
     except (ConnectionError, ValueError, RuntimeError, OSError) as problem:
@@ -322,8 +333,8 @@ def _init(ray: Any, n_workers: int, address: str | None, quiet: dict[str, Any]) 
 
 def _kill(ray: Any, actor: _Actor) -> None:
     if ray is None:
-        return  # left already, and every actor ended with it
-    with suppress(Exception):  # one that has ended already cannot be ended
+        return  # the executor was left, which ended every actor
+    with suppress(Exception):  # an actor that has ended cannot be ended
         ray.kill(actor.handle, no_restart=True)
 
 
@@ -334,7 +345,7 @@ def _one_line(problem: BaseException) -> str:
 
 @contextmanager
 def _signals_kept() -> Iterator[None]:
-    """Ray puts a handler of its own on SIGTERM; the program's, which keeps what is finished, has to stay."""
+    """Ray sets its own handler for SIGTERM; this restores the program's, which keeps finished work."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -2,12 +2,12 @@
 
 BergsonStore        an index of ``bergson build`` or of its trainer callback
 is_bergson          whether a folder looks like one
-get_loss_reduction  whether the losses that an index keeps are means or sums over labels
+get_loss_reduction  whether the stored losses are means or sums over labels
 
 An index is a folder: ``info.json`` (``num_items``, ``num_grads``, ``grad_sizes``: module → columns, ``base_dtype``),
 ``gradients.bin`` (num_grads × Σ grad_sizes, row-major), with ``attribute_tokens`` also ``offsets.npy``; beside them
 ``data.hf`` with the rows' tokens and losses, and ``config.yaml``. Its normalizers and Hessians (``*.pth``) are not
-read: what they did is in the rows already. Row t of a sequence holds ``δ_t a_tᵀ`` under the loss of the whole.
+read, because the rows contain their effect already. Row t of a sequence holds ``δ_t a_tᵀ`` under the loss of the whole.
 """
 
 from __future__ import annotations
@@ -22,12 +22,7 @@ import torch
 import yaml
 
 from gsd_core.errors import UserError
-from gsd_core.importing.foreign_rows import (
-    UNKNOWN_LAYER,
-    ModuleColumns,
-    check_values,
-    group_layers,
-)
+from gsd_core.importing.foreign_rows import UNKNOWN_LAYER, ModuleColumns, check_values, group_layers
 
 MAX_DOCUMENT_BYTES = (
     16 * 2**20
@@ -36,7 +31,7 @@ DTYPES = {
     "float16": ("<f2", torch.float16),
     "float32": ("<f4", torch.float32),
     "float64": ("<f8", torch.float64),
-    "bfloat16": ("<i2", torch.bfloat16),  # numpy has none: read as bits, seen as what they are
+    "bfloat16": ("<i2", torch.bfloat16),  # numpy has none: read as bits, then reinterpreted
 }
 _ADVICE = "point to the folder that `bergson build` wrote"
 
@@ -47,10 +42,10 @@ def is_bergson(folder: Path) -> bool:
 
 
 class BergsonStore:
-    """An opened index; a ``ForeignStore``. Nothing but a memory map is held.
+    """An opened index; a ``ForeignStore``. Its rows are memory-mapped.
 
-    Raises ``UserError`` for documents that cannot be read, sizes that do not agree with one another, an unfinished or
-    an aggregated index, and dtypes other than float16, bfloat16, float32 and float64.
+    Raises ``UserError`` for documents that cannot be read, sizes that contradict each other, an unfinished or an
+    aggregated index, and dtypes other than float16, bfloat16, float32 and float64.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -58,7 +53,7 @@ class BergsonStore:
         self.path = folder
         self.notes: list[str] = []
         if folder.name.endswith(".part"):
-            raise UserError("the index is not finished", str(folder), "let `bergson build` come to its end")
+            raise UserError("the index is not finished", str(folder), "let `bergson build` finish")
         info = _read_object(folder / "info.json")
         if "num_scores" in info:
             raise UserError("this folder holds scores, not gradients", str(folder), _ADVICE)
@@ -76,7 +71,7 @@ class BergsonStore:
         self.offsets = self._read_offsets() if is_by_token else None
         if not is_by_token and self.n_rows != self.n_items:
             raise UserError(
-                f"{self.n_rows:,} rows are said to be of {self.n_items:,} sequences",
+                f"it names {self.n_rows:,} rows and {self.n_items:,} sequences",
                 f"{folder}/info.json",
                 _ADVICE,
             )
@@ -85,14 +80,14 @@ class BergsonStore:
         aggregation = preprocess.get("aggregation", "none")
         if aggregation != "none" or self._is_query():
             raise UserError(
-                f"the rows were aggregated ({aggregation}) into {self.n_rows}, so that no sample has one of its own",
+                f"the rows were aggregated ({aggregation}) into {self.n_rows}, so no sample has its own row",
                 str(folder),
                 "build the index with aggregation none",
             )
         self.details = _describe(index, preprocess, config.get("bergson_version"), self._dtype, is_by_token)
         if self.details.get("chunk_length"):
             raise UserError(
-                f"its rows are chunks of {self.details['chunk_length']} tokens, whatever sample they are of",
+                f"its rows are chunks of {self.details['chunk_length']} tokens, not samples",
                 str(folder),
                 "build the index without chunk_length",
             )
@@ -114,7 +109,7 @@ class BergsonStore:
             raise UserError(
                 f"the file has {found:,} bytes, and {self.n_rows:,} rows of {width:,} {self._dtype} take {wanted:,}",
                 str(path),
-                "copy it again: it is cut, or belongs to another info.json",
+                "copy it again: it is incomplete, or belongs to another info.json",
             )
         return np.memmap(path, dtype=kind, mode="r", shape=(self.n_rows, width))
 
@@ -144,7 +139,7 @@ class BergsonStore:
         return np.asarray(offsets, np.int64)
 
     def _is_query(self) -> bool:
-        """An aggregated index says so in its data only, where it has lost its config."""
+        """Whether its data says that it is aggregated, for an index without config."""
         path = self.path / "data.hf" / "dataset_info.json"
         return path.is_file() and list(_read_object(path).get("features") or {}) == ["query_index"]
 
@@ -176,7 +171,7 @@ class BergsonStore:
 
 
 def get_loss_reduction(details: dict[str, Any]) -> str | None:
-    """ "mean" or "sum" over a sequence's labels, in nats; None where the losses are something else, or nobody knows."""
+    """ "mean" or "sum" over a sequence's labels, in nats; None for other losses and where it is unknown."""
     is_plain = (
         details.get("loss_fn") == "ce" and not details.get("label_smoothing") and not details.get("weighted")
     )
@@ -187,7 +182,7 @@ def get_loss_reduction(details: dict[str, Any]) -> str | None:
 def _describe(
     index: dict[str, Any], preprocess: dict[str, Any], version: object, dtype: str, is_by_token: bool
 ) -> dict[str, Any]:
-    """Settings worth keeping, as plain values; a text no longer than a name may be."""
+    """Settings for the manifest, as plain values; long texts are cut."""
     given = index.get("data")
     data: dict[str, Any] = given if isinstance(given, dict) else {}
     names = ("model", "tokenizer", "revision", "projection_dim", "projection_type", "projection_target")
@@ -257,7 +252,7 @@ def _read_text(path: Path) -> str:
         size = path.stat().st_size
         if size > MAX_DOCUMENT_BYTES:
             raise UserError(
-                f"it has {size:,} bytes, which no such document has", str(path), "check what it is"
+                f"it has {size:,} bytes, too many for such a document", str(path), "check what it is"
             )
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as problem:

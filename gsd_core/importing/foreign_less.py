@@ -2,13 +2,13 @@
 
 LessStore   rows of a ``dimN`` folder or of one ``.pt`` file
 is_less     whether a path looks like one
-find_less   the folder or file itself, where the folder above it was given
+find_less   the folder or file itself, also where the folder above it is given
 
 LESS writes every 160 batches a ``grads-COUNT.pt`` (COUNT batches so far, a row each), and at the end
 ``all_unormalized.pt`` (all rows; its own spelling) and ``all_orig.pt`` (each row at unit length). Each file is one
 tensor, rows × projection width.
 
-A ``.pt`` file is a zip of raw numbers and a pickle that says how to see them. It is opened with torch's restricted
+A ``.pt`` file is a zip of raw numbers and a pickle that describes them. It is opened with torch's restricted
 unpickler only, memory-mapped, after the archive itself was checked: members stored uncompressed, the pickle small.
 """
 
@@ -59,9 +59,9 @@ def find_less(path: Path) -> Path | None:
 class LessStore:
     """An opened store; a ``ForeignStore``. Files are mapped, not read.
 
-    Of a folder the rows with their own norms are taken: ``all_unormalized.pt``, else all ``grads-*.pt``, else
-    ``all_orig.pt``. Raises ``UserError`` for a file that is not one plain tensor of rows, chunks that do not follow
-    one another, and rows of different widths.
+    Of a folder, the rows with their own norms are used: ``all_unormalized.pt``, else all ``grads-*.pt``, else
+    ``all_orig.pt``. Raises ``UserError`` for a file that is not one plain tensor of rows, missing
+    chunks, and rows of different widths.
     """
 
     def __init__(self, path: Path) -> None:
@@ -144,7 +144,7 @@ def _load_rows(path: Path) -> torch.Tensor:
         rows = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError:
         raise UserError(
-            "it holds more than a tensor, which is never opened",
+            "it contains more than a tensor, and such files are never opened",
             str(path),
             "save the tensor alone with torch.save",
         ) from None
@@ -169,7 +169,7 @@ def _load_rows(path: Path) -> torch.Tensor:
         raise UserError(f"it holds {_name_kind(rows)}, not rows of numbers", str(path), _ADVICE)
     if rows.dtype not in DTYPES:
         raise UserError(f"its rows are of {rows.dtype}, not floating point", str(path), _ADVICE)
-    # A view may claim more rows than the file has numbers (stride 0); LESS writes none.
+    # A view can claim more rows than the file has numbers (stride 0); LESS writes no views.
     if not rows.is_contiguous() or rows.numel() * rows.element_size() > path.stat().st_size:
         raise UserError("its tensor is a view of other data", str(path), "save tensor.contiguous() instead")
     return rows

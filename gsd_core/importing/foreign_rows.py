@@ -1,16 +1,17 @@
-"""Gradient stores that other programs wrote: what they hold, and rows of them as directions of ours.
+"""Gradient stores that other programs wrote: their contents, and their rows as directions.
 
-ForeignStore     the contract: what a store tells of itself, and its rows in chunks
+ForeignStore     the contract: facts about a store, and its rows in chunks
 ModuleColumns    the columns of one module in a stored row
 DirectionLayout  stored columns → layer blocks of a direction, folded where they are too wide
 Directions       rows as directions of unit length, with their norms
 iter_rows        a store's rows in chunks of bounded memory, as directions
 sum_rows         the sum of a range of rows as one direction, with its coherence
-group_layers     module names → layer names, as the manifest of a captured run names them
+group_layers     module names → layer names, as in the manifest of a captured run
+UNKNOWN_LAYER    the layer's name where a store names no modules
 MAX_WIDTH        the widest direction that is stored unfolded
-check_values     refuses a store whose rows are too wide to be read
+check_values     refuses a store whose rows are too wide
 
-The readers are in ``foreign_bergson`` and ``foreign_less``. Nothing here runs code that a store brings.
+The readers are in ``foreign_bergson`` and ``foreign_less``. No code in a store is ever run.
 
 Shapes: N rows of a chunk, D stored width, P width of a direction.
 """
@@ -49,8 +50,8 @@ class ForeignStore(Protocol):
     """A gradient store of another program, opened and checked.
 
     ``n_items`` sequences lie in ``n_rows`` rows: one each, or with ``offsets`` (n_items + 1,) int64 the rows
-    ``offsets[i]:offsets[i + 1]`` of sequence i, a row a token position. ``has_norms`` is False where rows were
-    scaled to unit length, so that their norms are lost. ``details`` go into the manifest, ``notes`` to the user.
+    ``offsets[i]:offsets[i + 1]`` of sequence i, one row a token position. ``has_norms`` is False where rows were scaled
+    to unit length, so that norms are unknown. ``details`` go into the manifest, ``notes`` to the user.
     """
 
     format: str
@@ -91,7 +92,7 @@ def check_values(n_values: int, where: str) -> None:
 @dataclass(frozen=True, slots=True)
 class Directions:
     """Rows as directions: ``unit`` (N, P) float16 of unit length (zero for a zero row), ``norms`` (N,) float64 of the
-    stored rows, ``is_finite`` (N,) whether a row can be used at all. Rows that cannot are zero."""
+    stored rows, ``is_finite`` (N,) whether all numbers of a row are finite. Other rows are zero."""
 
     unit: np.ndarray
     norms: np.ndarray
@@ -106,9 +107,9 @@ class DirectionLayout:
     modules
         Columns of a stored row, in stored order.
     max_width
-        Rows of at most so many values stay as they are, but for the order of their layers. Wider ones are folded: each
-        layer gets an equal share of ``max_width`` (at most what it has) by the seeded sparse sign projection of
-        ``sketch`` (named ``import:LAYER:fold``), so the real ``width`` may be a little smaller.
+        Rows of at most so many values are not changed, except for the order of their layers. Wider ones are folded:
+        each layer gets an equal share of ``max_width`` (at most what it has) by the seeded sparse sign projection of
+        ``sketch`` (named ``import:LAYER:fold``), so ``width`` may be a little smaller.
     seed
         Of the fold. Source: ours.
     """
@@ -145,8 +146,8 @@ class DirectionLayout:
     def apply(self, rows: torch.Tensor) -> Directions:
         """(N, D) float32 → directions.
 
-        A row is divided by its largest value first, so that no square leaves float32; a row that is not finite
-        becomes zero and says so.
+        A row is first divided by its largest value, so that squares fit into float32. A row that is not finite becomes
+        zero, with ``is_finite`` False.
         """
         is_finite = torch.isfinite(rows).all(dim=1)
         rows = torch.where(is_finite[:, None], rows, torch.zeros(()))

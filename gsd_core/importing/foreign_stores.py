@@ -1,6 +1,6 @@
 """Which program wrote a gradient store, and its reader.
 
-FORMATS      what ``--format`` knows
+FORMATS      choices of ``--format``
 open_store   path → an opened ``ForeignStore``
 check_alike  refuses stores that cannot be checkpoints of one run
 """
@@ -27,9 +27,9 @@ def open_store(path: str | Path, format: str = "auto") -> ForeignStore:
     Parameters
     ----------
     path
-        A folder of Bergson's, a ``dimN`` folder of LESS's (or the one above it), or one of its ``.pt`` files.
+        A folder of Bergson, a ``dimN`` folder of LESS (or the one above it), or one of its ``.pt`` files.
     format
-        One of ``FORMATS``; ``auto`` tells by the files.
+        One of ``FORMATS``; ``auto`` decides by the files.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def open_store(path: str | Path, format: str = "auto") -> ForeignStore:
     if below and format != "less":
         more = " …" if len(below) > SHOWN_FOLDERS else ""
         raise UserError(
-            f"the indexes lie in its folders {', '.join(below[:SHOWN_FOLDERS])}{more}",
+            f"the indexes are in its folders {', '.join(below[:SHOWN_FOLDERS])}{more}",
             str(path),
             "give one of them, or several, each a checkpoint",
         )
@@ -61,7 +61,7 @@ def open_store(path: str | Path, format: str = "auto") -> ForeignStore:
         "less": "a LESS store is a folder with all_unormalized.pt, all_orig.pt or grads-N.pt, or a .pt file",
     }
     fix = wanted[format] if format in wanted else "; ".join(wanted.values())
-    raise UserError("it is no gradient store that can be read", str(path), fix)
+    raise UserError("it is not a known gradient store", str(path), fix)
 
 
 def check_alike(stores: Sequence[ForeignStore]) -> None:

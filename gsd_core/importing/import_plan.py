@@ -1,9 +1,10 @@
-"""What an import is about to do: options, checkpoints, which stored row belongs to which sample, the manifest.
+"""What an import will do: options, checkpoints, which stored row belongs to which sample, the manifest.
 
 name_checkpoints      a name and a step for every store
 match_rows            the stored row of every sample
-make_import_manifest  everything that is known of where the gradients come from
+make_import_manifest  everything known about the origin of the gradients
 make_import_name      a valid run name
+WHOLE                 name of the segmenter where a span is a whole reasoning
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ MAX_CHECKPOINT_NAME = 100
 def name_checkpoints(paths: Sequence[Path], names: Sequence[str]) -> list[tuple[str, int | None]]:
     """``(name, step)`` of every store.
 
-    A name is the one given, else the last part of the path that reads like ``ckpt105``, ``checkpoint-500`` or
-    ``epoch_2``, else "imported" (of several stores: the folder's name). The step is the number at a name's end.
-    ``UserError`` for a count that differs, an empty name, or one that comes twice.
+    The name is the given one, else the last part of the path like ``ckpt105``, ``checkpoint-500`` or ``epoch_2``, else
+    "imported" (for several stores: the folder's name). The step is the number at the end of the name. ``UserError`` for
+    a wrong number of names, an empty name, or a name that is used twice.
     """
     if names and len(names) != len(paths):
         raise UserError(
@@ -67,28 +68,30 @@ def name_checkpoints(paths: Sequence[Path], names: Sequence[str]) -> list[tuple[
 def match_rows(
     n_items: int, n_samples: int, rejected: Sequence[int], store: str, dataset: str
 ) -> tuple[np.ndarray, list[str]]:
-    """(n_samples,) int64 place in the store of every sample, and what a person should know of it.
+    """(n_samples,) int64 index of every sample in the store, and notes for a person.
 
-    Rows are matched by order. Where rows of the data set's file could not be used (``rejected``: their numbers from 1)
-    and the store counts them too, they are stepped over. ``UserError`` naming both numbers where counts differ.
+    Rows are matched by order. Where rows of the data set's file were not usable (``rejected``: their numbers from 1)
+    and the store has them too, they are skipped. ``UserError`` with both numbers where the counts differ.
     """
     if n_items == n_samples:
         notes = []
         if rejected:
             notes.append(
-                f"{len(rejected)} rows of the file are no samples, and the store has a row for every sample: "
-                "it was taken to be made without them"
+                f"{len(rejected)} rows of the file are not samples, and the store has a row for every sample: "
+                "it is assumed to be made without them"
             )
         return np.arange(n_samples, dtype=np.int64), notes
     left_out = sorted(set(rejected))
     if n_items == n_samples + len(left_out) and all(1 <= row <= n_items for row in left_out):
         kept = np.setdiff1d(np.arange(n_items, dtype=np.int64), np.array(left_out, np.int64) - 1)
-        return kept, [f"{len(left_out)} stored rows belong to rows of the file that are no samples: left out"]
-    more = f" and {len(left_out):,} rows that are none" if left_out else ""
+        return kept, [
+            f"{len(left_out)} stored rows belong to rows of the file that are not samples, and are left out"
+        ]
+    more = f" and {len(left_out):,} other rows" if left_out else ""
     raise UserError(
         f"the store holds {n_items:,} sequences, the data set {n_samples:,} samples{more}",
         f"{store}, data set {dataset}",
-        "give the very file that the store was made of, with its rows in the same order",
+        "give the file that the store was made from, with its rows in the same order",
     )
 
 
@@ -109,7 +112,7 @@ def make_import_manifest(
     is_by_span: bool,
     notes: list[str],
 ) -> dict[str, Any]:
-    """The manifest of a captured run, with ``imported``: format, paths, what the stores tell of themselves, notes.
+    """The manifest of a captured run, with ``imported``: format, paths, details of the stores, notes.
 
     ``tier`` is "sequence" (a row is the gradient of a whole sequence's loss) or "position" (a span's share of it).
     """

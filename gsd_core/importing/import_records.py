@@ -1,6 +1,6 @@
 """Stored rows → gradient records, a batch of samples at a time.
 
-Placed              samples with their spans and their place in the store
+Placed              samples with their spans and their index in the store
 iter_whole_batches  a record for every sample: its row, or the sum of its token rows
 iter_span_batches   a record for every span: the sum of its token rows
 """
@@ -75,7 +75,7 @@ def _parts(placed: Placed) -> Iterator[Placed]:
 def _make_records(
     one: TokenizedSample, found: list[tuple[Directions, int, float]], loss: float, has_norms: bool
 ) -> SampleRecords | Skipped:
-    """Records of one sample; what nobody knows of them is NaN."""
+    """Records of one sample; unknown values are NaN."""
     if not all(rows.is_finite[at] for rows, at, _ in found):
         return Skipped(one.id, NOT_FINITE)
     records = tuple(

@@ -1,6 +1,7 @@
 """``gsd import``: stored gradients of Bergson or LESS → a run that every command and page can read.
 
-run_import  the stage; a run is there whole or not at all
+run_import       the command; it stores a whole run or nothing
+describe_import  its result as text
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def run_import(workspace: Workspace, options: ImportOptions, progress: Progress)
     Raises
     ------
     UserError
-        A store that cannot be read, a data set of another size, an existing run, nothing that could be placed.
+        A store that cannot be read, a data set of another size, an existing run, or no sample that could be matched.
     """
     started = time.monotonic()
     stores = [open_store(path, options.format) for path in options.paths]
@@ -86,7 +87,7 @@ def run_import(workspace: Workspace, options: ImportOptions, progress: Progress)
                         stage.advance(len(results))
             run.flush()
         run.update_manifest(status="captured", timing={"seconds": time.monotonic() - started})
-    except BaseException:  # half a run would be taken for a whole one
+    except BaseException:  # part of a run would look like a whole one
         workspace.remove_run(name)
         raise
     return {**_describe_run(run, layout), "n_samples": len(placed), "seconds": time.monotonic() - started}
@@ -116,7 +117,7 @@ def _describe_run(run: Run, layout: DirectionLayout) -> dict[str, Any]:
 def _find_dataset(
     workspace: Workspace, options: ImportOptions, store: ForeignStore, progress: Progress
 ) -> str:
-    """The data set given, else the rows that a Bergson index keeps with their text."""
+    """The data set that was given, else the rows that a Bergson index stores with their text."""
     if options.dataset is not None:
         return resolve_dataset(workspace, options.dataset, map_flag=options.map, progress=progress)
     saved = open_rows(store)
@@ -125,14 +126,14 @@ def _find_dataset(
             "the store does not hold the texts of its rows"
             + ("" if saved is None else ", only their tokens"),
             str(store.path),
-            "add --dataset with the file that it was made of",
+            "add --dataset with the file that it was made from",
         )
     name = options.run or make_dataset_name(str(store.path.absolute()))
     return add_dataset(workspace, saved.folder, name=name, map_flag=options.map, progress=progress)[0]
 
 
 def _check_free(workspace: Workspace, name: str) -> None:
-    """Make way for the run. What a killed import left is removed; any other run of the name stays."""
+    """Remove what a killed import has left under the name; refuse where another run has it."""
     for info in workspace.list_runs():
         if info.name != name:
             continue
@@ -150,7 +151,7 @@ def _place(
     notes: list[str],
     progress: Progress,
 ) -> tuple[Placed, list[Skipped], bool]:
-    """Every sample's spans, those left out, and whether spans are finer than samples."""
+    """Every sample's spans, the samples left out, and whether spans are parts of samples."""
     if store.offsets is None or options.tokenizer is None:
         if store.offsets is not None:
             known = store.details.get("tokenizer") or store.details.get("model")
@@ -159,7 +160,7 @@ def _place(
                 f"token rows were summed over whole sequences; --tokenizer{hint} would cut them into spans"
             )
         elif options.tokenizer is not None:
-            notes.append("the store has a row a sequence, so that --tokenizer has nothing to cut")
+            notes.append("the store has one row a sequence, so --tokenizer has no effect")
         placed = [(whole_sample(s), s, int(item)) for s, item in zip(samples, items, strict=True)]
         return placed, [], False
     saved = open_rows(store)
@@ -182,7 +183,7 @@ def _place(
         for sample, item in zip(samples, items, strict=True):
             result = place_sample(sample, token_ids[item], tokenizer, segmenter)
             if not isinstance(result, Skipped) and lengths[item] != max(0, len(token_ids[item]) - 1):
-                # A row for every position but the last, which predicts nothing.
+                # One row for every position but the last, which predicts nothing.
                 reason = f"{lengths[item]:,} rows for {len(token_ids[item]):,} tokens"
                 result = Skipped(sample.id, reason)
             if isinstance(result, Skipped):
@@ -197,7 +198,7 @@ def _place(
             "give the index's own tokenizer and data, or import it without --tokenizer",
         )
     if not store.has_norms:
-        notes.append("token rows were scaled to unit length, so that every token of a span weighs the same")
+        notes.append("token rows had been scaled to unit length, so every token of a span counts the same")
     return found, skipped, True
 
 

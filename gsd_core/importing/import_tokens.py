@@ -1,10 +1,10 @@
-"""Samples of an imported run, with the tokens of the store where they can be told.
+"""Samples of an imported run, with the store's tokens where it has them.
 
 whole_sample     a sample as one span, without tokens
-place_sample     a sample cut into spans on the tokens that the store was made of
-load_tokenizer   a tokenizer alone, without code of its own
-read_losses      the loss of each sequence that Bergson keeps beside its rows, in nats a label
-open_rows        the data set that Bergson keeps beside its rows
+place_sample     a sample cut into spans of the tokens that the store was made from
+load_tokenizer   a tokenizer without model; its own code is refused
+read_losses      the loss of each sequence, which Bergson stores beside its rows, in nats a label
+open_rows        the data set that Bergson stores beside its rows
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from gsd_core.importing.foreign_bergson import get_loss_reduction
 from gsd_core.importing.foreign_rows import ForeignStore
 from gsd_core.types import Sample, Skipped, TokenizedSample, TokenSpan
 
-NO_LABEL = -100  # what torch's cross-entropy passes over
+NO_LABEL = -100  # torch's cross-entropy ignores it
 
 
 def whole_sample(sample: Sample) -> TokenizedSample:
-    """``sample`` with one span over its whole reasoning. Its tokens are unknown: T = 0, and the span has none."""
+    """``sample`` as one span, its whole reasoning. The tokens are unknown: T = 0, and the span has none."""
     head = f"{sample.question}\n"
     none = np.zeros(0, np.int32)
     n_chars = len(sample.reasoning)
@@ -47,10 +47,10 @@ def whole_sample(sample: Sample) -> TokenizedSample:
 def place_sample(
     sample: Sample, token_ids: np.ndarray, tokenizer: Any, segmenter: Segmenter
 ) -> TokenizedSample | Skipped:
-    """Spans of ``sample`` on ``token_ids`` (T,), the tokens that the store's rows stand for.
+    """Spans of ``sample`` in ``token_ids`` (T,), the tokens of the store's rows.
 
-    The tokens are spelled out, the reasoning is looked for in that text (from its end: a prompt may quote it), and the
-    text is tokenised again for the offsets; what does not come out as the same tokens is ``Skipped``. Source: ours.
+    The tokens are decoded, the reasoning is searched in that text (from the end, as a prompt may quote it), and the
+    text is tokenized again for the offsets. Where the tokens differ then, the sample is ``Skipped``. Source: ours.
     """
     if not len(token_ids) or token_ids.min() < 0 or token_ids.max() >= len(tokenizer):
         return Skipped(
@@ -59,25 +59,25 @@ def place_sample(
     text = tokenizer.decode(token_ids.tolist(), skip_special_tokens=False, clean_up_tokenization_spaces=False)
     start = text.rfind(sample.reasoning)
     if start < 0:
-        return Skipped(sample.id, "its reasoning is not in the text that the store's tokens spell")
+        return Skipped(sample.id, "its reasoning is not in the text of the store's tokens")
     read = ModelInput(text, start, start + len(sample.reasoning), add_special_tokens=False)
     placed = tokenize_sample(sample, tokenizer, segmenter, max_tokens=None, model_input=read)
     if isinstance(placed, Skipped):
         return placed
     if not np.array_equal(placed.token_ids, token_ids):
-        return Skipped(sample.id, "the tokenizer cuts its text into other tokens than the store's")
+        return Skipped(sample.id, "the tokenizer gives its text other tokens than the store's")
     return placed
 
 
 def load_tokenizer(source: str) -> Any:
-    """A fast tokenizer: ``demo``, a folder, or a hub id. ``UserError`` where there is none or it brings code."""
-    # Only stores by token need it, and it is slow to import.
+    """A fast tokenizer: ``demo``, a folder, or a hub id. ``UserError`` where there is none or it needs its own code."""
+    # Only stores by token need it, and its import is slow.
     from transformers import AutoTokenizer
 
     place = demo_folder() if source == "demo" else Path(source).expanduser()
     where = f"--tokenizer {source}"
     if not place.exists() and (not HUB_ID.fullmatch(source) or source.startswith(".")):
-        raise UserError("no such folder, and no hub id either", where, "check the path")
+        raise UserError("neither a folder nor a hub id", where, "check the path")
     name, _, revision = (str(place), "", "") if place.exists() else source.partition("@")
     more = {"revision": revision} if revision else {}
     try:
@@ -94,8 +94,8 @@ def load_tokenizer(source: str) -> Any:
 def read_losses(store: ForeignStore) -> np.ndarray:
     """(n_items,) float64 mean negative log-likelihood of each sequence's labels in nats; NaN where it is unknown.
 
-    Bergson keeps the loss that it differentiated: a sum or a mean over labels, by its settings. A sum is divided by
-    the number of labels, which are the tokens themselves where no labels are kept.
+    Bergson stores the loss that it differentiated, a sum or a mean over labels by its settings. A sum is divided by the
+    number of labels; where no labels are stored, the tokens are the labels.
     """
     unknown = np.full(store.n_items, np.nan)
     saved = open_rows(store)
@@ -119,6 +119,6 @@ def read_losses(store: ForeignStore) -> np.ndarray:
 
 
 def open_rows(store: ForeignStore) -> SavedDataset | None:
-    """The data set that Bergson keeps beside its rows, None where there is none."""
+    """The data set that Bergson stores beside its rows, None where there is none."""
     folder = store.path / "data.hf"
     return SavedDataset(folder) if store.path.is_dir() and folder.is_dir() else None

@@ -68,12 +68,14 @@ def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progres
     stored = workspace.read_samples(dataset, head=options.limit)
     with make_executor(options) as executor:
         crew = Crew(executor, options)
-        with progress.stage("loading model", len(checkpoints), "checkpoints"):
-            model = crew.ask(checkpoints[0], DescribeModel())
+        with progress.stage("loading model", 100, "%") as stage:
+            model = crew.ask(checkpoints[0], DescribeModel(), stage)
         samples = tokenize_samples(stored, model.tokenizer, segmenter, model.max_tokens, options, progress)
         config = make_config(options, samples.tokenized)
-        sketch = crew.ask(checkpoints[0], DescribeSketch(config))
-        encoder = load_sentence_encoder(options.encoder, device=_encoder_device(options, model))
+        with progress.stage("preparing directions", 100, "%") as stage:
+            sketch = crew.ask(checkpoints[0], DescribeSketch(config), stage)
+        with progress.stage("loading sentence encoder", 1, "model"):
+            encoder = load_sentence_encoder(options.encoder, device=_encoder_device(options, model))
         manifest = make_manifest(
             options,
             dataset=info,

@@ -1,11 +1,11 @@
-"""Objectives, training loops, and what watches them.
+"""Span gradients during a training, and the training of the demo model.
 
 SpanGradientCallback   tracks span gradients while a trainer of transformers or TRL trains
-RowCollator, make_training_rows, add_row_numbers   training data that knows its samples
+RowCollator, make_training_rows, add_row_numbers   training data with the number of each row's sample
 GradientSink           where tracked gradients go
 
-Inside: ``callback``; ``probing`` (capture between steps), ``riding`` (hooks on the training's own passes), ``rows``,
-``sinks``, ``overhead``; ``demo_model`` trains the bundled demo model on ``demo_data``.
+Modules: ``callback``; ``probing`` (capture between steps); ``riding`` (hooks on the training's own passes); ``rows``;
+``sinks``; ``overhead``; ``demo_model``, which trains the bundled demo model on ``demo_data``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name on first use (PEP 562): the demo's data need no trainer."""
+    """Load a public name on first use (PEP 562): the demo's data needs no trainer."""
     if name in _HOMES:
         return getattr(importlib.import_module(f"gsd_core.training.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'gsd_core.training' has no attribute {name!r}")

@@ -1,8 +1,9 @@
 """Span gradients while a model is fine-tuned: a callback for ``transformers.Trainer`` and TRL's ``SFTTrainer``.
 
-SpanGradientCallback   captures a probe set at chosen steps; reads training samples' gradients off the training itself
+SpanGradientCallback   captures a probe set at chosen steps; takes training samples' gradients from the training's
+passes
 
-See docs/training-callback.md for a script that runs.
+docs/training-callback.md has a script that runs.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class SpanGradientCallback(TrainerCallback):
-    """Track span gradients during a training, without changing it: weights stay the same bit for bit.
+    """Track span gradients during a training without changing it: the weights stay equal bit for bit.
 
     >>> probe = gsd.open_probe("traces", model=model, tokenizer=tokenizer, run="tuning")
     >>> Trainer(model, arguments, …, callbacks=[SpanGradientCallback(probe, every=50)]).train()
@@ -33,28 +34,28 @@ class SpanGradientCallback(TrainerCallback):
     Parameters
     ----------
     probe
-        Where a probe set comes from and goes to (``gsd_core.open_probe``); None: no probe set.
+        A probe set and the run that stores its gradients (``gsd_core.open_probe``); None: no probe set.
     every
-        Capture the probe set at every so many optimizer steps.
+        Optimizer steps between two captures of the probe set.
     steps
-        Further steps to capture it at.
+        Other steps at which to capture it.
     at_start, at_end
-        Whether to capture it before the first step and after the last one too.
+        Whether to capture it also before the first and after the last step.
     ride
-        Where gradients of the training samples go (``gsd_core.open_ride``): tier ``position``, read off the
-        training's own passes. None: no ride.
+        The run that stores gradients of the training samples (``gsd_core.open_ride``): tier ``position``, taken from
+        the training's own passes. None: no ride.
     ride_every
-        Ride on every so many optimizer steps; the step of weights before the update names the checkpoint.
+        Optimizer steps between two rides; the checkpoint has the number of the step before the update.
 
     Raises
     ------
     UserError
-        On construction for impossible choices; at the beginning of the training for one that cannot be tracked
-        (``probing.check_can_track``), or whose run belongs to something else.
+        On construction for invalid choices; when the training begins, for one that cannot be tracked
+        (``probing.check_can_track``) or whose run has other contents.
 
-    In a training of several processes (DDP) only the first one captures, and a ride sees that process' samples; the
-    others wait for it at their next exchange. A training that goes on (``resume_from_checkpoint``) does not capture
-    steps again that the run has under equal weights. Source: ours.
+    In a training of several processes (DDP) only the first one captures, and a ride has only its samples; the others
+    wait for it at their next exchange. A training that is resumed (``resume_from_checkpoint``) does not repeat steps
+    that the run has for equal weights. Source: ours.
     """
 
     def __init__(
@@ -70,14 +71,14 @@ class SpanGradientCallback(TrainerCallback):
     ) -> None:
         for name, value in (("every", every), ("ride_every", ride_every)):
             if value is not None and value < 1:
-                raise UserError(f"{value} is no number of steps", f"{name}=", "give 1 or more")
+                raise UserError(f"{value} is not a number of steps", f"{name}=", "give 1 or more")
         if any(step < 0 for step in steps):
             raise UserError("a step below 0", f"steps={list(steps)}", "optimizer steps count from 0")
         if probe is None and ride is None:
             raise UserError("nothing to track", "SpanGradientCallback", "give a probe, a ride or both")
         if ride is not None and ride.config.tier != RIDE_TIER:
             raise UserError(
-                f"a ride is of tier {RIDE_TIER}, not {ride.config.tier}",
+                f"a ride needs tier {RIDE_TIER}, not {ride.config.tier}",
                 "ride=",
                 "make it with gsd.open_ride",
             )
@@ -97,7 +98,7 @@ class SpanGradientCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Make ready, and capture the weights that the training starts from."""
+        """Prepare, and capture the weights at the start of the training."""
         self.detach()
         self._is_tracking, self._last_captured = False, -1
         first, last = state.global_step, state.max_steps
@@ -109,7 +110,7 @@ class SpanGradientCallback(TrainerCallback):
         check_can_track(args, model, rides=self.ride_sink is not None)
         if not state.is_world_process_zero:
             if self.ride_sink is not None:
-                self._attach(model, self.ride_sink)  # the hooks still have to take gsd_row out of the batches
+                self._attach(model, self.ride_sink)  # the hooks still have to remove gsd_row from the batches
             return
         self._is_tracking = True
         with self._account.tracking(), unchanged_training(model):
@@ -124,7 +125,7 @@ class SpanGradientCallback(TrainerCallback):
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Decide whether this step is ridden on."""
+        """Decide whether the ride takes this step."""
         if self._ride is not None and self._is_tracking:
             self._ride.is_on = state.global_step % self.ride_every == 0
             self._ride_step = state.global_step if self._ride.is_on else None
@@ -139,7 +140,7 @@ class SpanGradientCallback(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Store what was ridden on, and capture the probe set where this step is due."""
+        """Store the ride's records, and capture the probe set where this step is due."""
         if not self._is_tracking:
             return
         self._collect()
@@ -152,7 +153,7 @@ class SpanGradientCallback(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """The trainer can go on from here: so must the run."""
+        """The trainer can resume from here, so the run has to be complete up to here."""
         if self._is_tracking and self.ride_sink is not None:
             with self._account.tracking():
                 self.ride_sink.flush()
@@ -160,7 +161,7 @@ class SpanGradientCallback(TrainerCallback):
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Put the cost beside the trainer's own summary."""
+        """Add the cost to the trainer's summary."""
         logs = kwargs.get("logs")
         if self._is_tracking and isinstance(logs, dict) and "train_runtime" in logs:
             logs["tracking_overhead"] = round(self._account.overhead().share, 4)
@@ -168,7 +169,7 @@ class SpanGradientCallback(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Capture the end of a training that stopped early, and say what tracking has cost."""
+        """Capture the end of a training that stopped early, and log the cost of tracking."""
         if not self._is_tracking:
             self.detach()
             return
@@ -189,7 +190,7 @@ class SpanGradientCallback(TrainerCallback):
         )
 
     def detach(self) -> None:
-        """Remove every hook from the model. The end of the training does it; after a crash it can be done by hand."""
+        """Remove every hook from the model. The training's end does so; after a crash call it by hand."""
         if self._ride is not None:
             self._ride.detach()
         self._ride = self._capturer = None
@@ -221,7 +222,7 @@ class SpanGradientCallback(TrainerCallback):
             self._account.set_ridden(self._ride.seconds, self._ride.cpu_seconds)
 
     def _store_ride(self) -> None:
-        """Hand over the step's micro-batches; a batch without records was forwarded without a backward pass."""
+        """Store the step's micro-batches; one without records had no backward pass."""
         if self._ride is None or self._ride_step is None or self.ride_sink is None:
             return
         self._ride.is_on = False

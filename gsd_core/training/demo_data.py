@@ -1,4 +1,4 @@
-"""What the demo model is trained on: texts, tokenizer, batches.
+"""Training data of the demo model: texts, tokenizer, batches.
 
 Recipe            every number of the training phases
 format_text       a sample as the model reads it
@@ -8,6 +8,7 @@ iter_base_texts   texts of the base phase
 iter_tune_texts   (text, where the loss begins) of the fine-tune
 train_tokenizer   byte-level BPE with single digits
 encode            texts → examples
+Example           token ids, and the first of them with loss
 iter_batches      an endless stream of length-bucketed batches
 
 Everything here is ours, from no paper. Shapes: B batch, T tokens.
@@ -32,13 +33,16 @@ from gsd_core.types import Sample
 
 BASE_FILES = ("gsm8k_train", "strategyqa_cot", "qasc_cot", "prontoqa_proofs")
 BOS, EOS, PAD = "<bos>", "<eos>", "<pad>"
-Example = tuple[list[int], int]  # token ids, and the first of them that carries loss
+Example = tuple[list[int], int]  # token ids, and the first of them with loss
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Numbers of all phases. ``tune_keep`` are the optimizer steps of the fine-tune whose weights ship, 0 being the
-    base; they count through both parts of the fine-tune."""
+    """Numbers of all phases.
+
+    ``tune_keep`` are the optimizer steps of the fine-tune whose weights are published, counted through both of its
+    parts; 0 is the base.
+    """
 
     seed: int = 0
     vocab_size: int = 2048
@@ -95,7 +99,7 @@ def load_rows(path: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def iter_public_texts(data_dir: Path) -> Iterator[str]:
-    """The four public files. They go into the base and again into the fine-tune, so that it forgets no plain text."""
+    """The four public files. Base and fine-tune both use them, so that the model does not lose ordinary text."""
     for name in BASE_FILES:
         for question, reasoning, answer in load_rows(data_dir / f"{name}.jsonl"):
             yield format_text(question, reasoning, answer)
@@ -104,7 +108,7 @@ def iter_public_texts(data_dir: Path) -> Iterator[str]:
 def iter_base_texts(data_dir: Path, recipe: Recipe) -> Iterator[str]:
     """Texts of the base phase: four public files, demo questions with bare answers, and drills.
 
-    The base never sees the reasoning of the demo corpus, so that the fine-tune has something to teach.
+    The base never sees the reasoning of the demo corpus, which the fine-tune is to teach.
     """
     yield from iter_public_texts(data_dir)
     for seed in range(1, 1 + recipe.base_demo_sets):
@@ -116,7 +120,7 @@ def iter_base_texts(data_dir: Path, recipe: Recipe) -> Iterator[str]:
 
 
 def _lookup_drill(rng: np.random.Generator) -> str:
-    """People with numbers or neighbours, asked again in another order: teaches copying from the context."""
+    """People with numbers or neighbours, repeated in another order: it teaches copying from the context."""
     people = [PEOPLE[int(i)] for i in rng.permutation(len(PEOPLE))[: int(rng.integers(3, 7))]]
     values = [int(value) for value in rng.integers(2, 130, size=len(people))]
     topic = TOPIC_TABLE[int(rng.integers(len(TOPIC_TABLE)))]
@@ -144,14 +148,14 @@ def _arithmetic_fact(rng: np.random.Generator) -> str:
 
 
 def iter_tune_texts(samples: list[Sample]) -> Iterator[tuple[str, int]]:
-    """(text, character at which the loss begins): the reasoning and the answer are learned, the question is not."""
+    """(text, character at which the loss begins): reasoning and answer have loss, the question has none."""
     for sample in samples:
         text = format_text(sample.question, sample.reasoning, sample.answer)
         yield text, len(f"Question: {sample.question}\nReasoning:")
 
 
 def train_tokenizer(texts: list[str], recipe: Recipe) -> PreTrainedTokenizerFast:
-    """Byte-level BPE; every digit is a token of its own; offsets count characters and include the leading blank."""
+    """Byte-level BPE; every digit is one token; offsets count characters and include the leading blank."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -193,11 +197,13 @@ def encode(
 def iter_batches(
     examples: list[Example], batch_tokens: int, seed: int, pad_id: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Endless (ids, labels), both (B, T) int64: every epoch all examples once, alike lengths together, padded right."""
+    """Endless (ids, labels), both (B, T) int64: all examples once an epoch, similar lengths together, padded right."""
     rng = np.random.default_rng([seed, 5])
     lengths = np.array([len(ids) for ids, _ in examples])
     while True:
-        order = np.argsort(lengths + rng.uniform(0, 24, len(lengths)))  # the noise mixes neighbours anew
+        order = np.argsort(
+            lengths + rng.uniform(0, 24, len(lengths))
+        )  # the noise changes neighbours in each epoch
         groups: list[list[int]] = [[]]
         width = 0
         for i in order:

@@ -1,9 +1,9 @@
 """Trains the demo model: a small Llama, first on plain data, then fine-tuned on the demo corpus' reasoning.
 
 build_model       the untrained model
-run_phase         one training phase, resumable
+run_phase         one training phase; it can be resumed
 compute_heldout_loss, compute_accuracy   mean loss and greedy accuracy on held-out demo questions
-run_training      all phases, written whole to a folder
+run_training      all phases, written to a folder
 main              the command line
 
 Usage: ``python -m gsd_core.training.demo_model --data DIR --out DIR``. Everything here is ours, from no paper.
@@ -92,7 +92,7 @@ def run_phase(
     on_step: Callable[[int, float, int], None],
     rate_scale: float = 1.0,
 ) -> None:
-    """Trains ``model`` in place, with a cosine rate; goes on from ``state_dir`` where that holds a state.
+    """Trains ``model`` in place, with a cosine rate; continues from a state in ``state_dir``.
 
     Matrix products run in bfloat16 (autocast), weights and their moments stay float32. ``rate_scale`` multiplies both
     rates of the recipe. ``on_step(step, loss, n_tokens)`` runs after each optimizer step, counted from 1.
@@ -107,12 +107,12 @@ def run_phase(
     for step in range(1, steps + 1):
         ids, labels = next(batches)
         if step <= done:
-            continue  # the stream is seeded: skip what the earlier run has seen
+            continue  # the stream is seeded: skip what an earlier run has used
         scale = min(1.0, step / recipe.warmup) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / steps)))
         groups = [group for optimizer in optimizers for group in optimizer.param_groups]
         for group, rate in zip(groups, rates, strict=True):
             group["lr"] = rate * scale
-        # Padding stands on the right and attention is causal, so no mask is needed.
+        # Padding is on the right and attention is causal, so no mask is needed.
         with torch.autocast(device.type, torch.bfloat16):
             logits = model(input_ids=ids.to(device)).logits[:, :-1].float()
         loss = torch.nn.functional.cross_entropy(
@@ -216,7 +216,7 @@ def compute_accuracy(
 
 
 class _Log:
-    """Loss curve: appended to a CSV file and, now and then, printed."""
+    """Loss curve: appended to a CSV file and printed at intervals."""
 
     def __init__(self, path: Path, phase: str, steps: int, every: int = 20) -> None:
         self.path, self.phase, self.steps, self.every = path, phase, steps, every
@@ -243,7 +243,7 @@ class _Log:
 
 
 def run_training(data_dir: Path, out_dir: Path, recipe: Recipe) -> list[dict[str, Any]]:
-    """All phases. Works in ``<out_dir>.part``, from which a killed run goes on, and renames it when all is there.
+    """All phases. Works in ``<out_dir>.part``, from which a killed run continues, and renames it at the end.
 
     Returns the entries of ``checkpoints.json``.
     """
@@ -275,13 +275,7 @@ def run_training(data_dir: Path, out_dir: Path, recipe: Recipe) -> list[dict[str
     public = [(text, 0) for text in public_texts]
     parts = (
         ("base", [(text, 0) for text in base_texts], recipe.base_steps, recipe.base_batch_tokens, 1.0),
-        (
-            "plain",
-            [*iter_tune_texts(plain), *public],
-            recipe.plain_steps,
-            recipe.plain_batch_tokens,
-            1.0,
-        ),
+        ("plain", [*iter_tune_texts(plain), *public], recipe.plain_steps, recipe.plain_batch_tokens, 1.0),
         (
             "told",
             [*iter_tune_texts(train), *public[:: max(1, 4 * len(public) // max(1, len(train)))]],
@@ -322,7 +316,7 @@ def run_training(data_dir: Path, out_dir: Path, recipe: Recipe) -> list[dict[str
 
 
 def _save_step(model: LlamaForCausalLM, work: Path, step: int) -> None:
-    """Weights in half precision under their final name, by way of a partial one."""
+    """Save weights in half precision, under a partial name first."""
     place = work / f"step-{step:05d}"
     if place.exists():
         return

@@ -1,7 +1,8 @@
-"""What tracking costs beside the training: measured, and predicted after a few steps.
+"""The cost of tracking beside the training: measured, and predicted after a few steps.
 
-Overhead   seconds of tracking and of everything, their ratio, and what it was expected to be
-Account    keeps the books during a training
+Overhead   seconds of tracking and of the whole training, their ratio, and its prediction
+Account    measures them during a training
+Seconds    wall clock and CPU time
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-PREDICT_AFTER = 6  # steps until the cost is predicted …
-WARM_UP = 2  # … of which the first are slower and do not count
+PREDICT_AFTER = 6  # steps until the cost is predicted
+WARM_UP = 2  # first steps, which are slower and do not count
 
 Seconds = tuple[float, float]
 """Wall clock and CPU time."""
@@ -21,18 +22,18 @@ Seconds = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Overhead:
-    """Cost of tracking: seconds of the wall clock and of all CPUs, from the training's begin to now."""
+    """Cost of tracking: seconds of the wall clock and of all CPUs, since the training began."""
 
     seconds: float
     """Wall clock, training and tracking together."""
     cpu_seconds: float
     """CPU time of this process, training and tracking together."""
     capture_seconds: float
-    """Of these, spent by the callback (on a GPU: until the host is free again)."""
+    """Of these, seconds in the callback (on a GPU: until the host is free again)."""
     capture_cpu_seconds: float
-    """Of these, spent by the callback."""
+    """Of these, seconds in the callback."""
     predicted_share: float | None = None
-    """What ``share`` was expected to become, after the first steps; None where that was not possible."""
+    """Prediction of ``share`` after the first steps; None where it was not possible."""
     predicted_cpu_share: float | None = None
     """The same for ``cpu_share``."""
 
@@ -47,12 +48,12 @@ class Overhead:
         return self.capture_cpu_seconds / self.cpu_seconds if self.cpu_seconds > 0 else 0.0
 
     def describe(self) -> dict[str, Any]:
-        """As JSON: every field, and both shares."""
+        """All fields and both shares, for JSON."""
         return {**asdict(self), "share": self.share, "cpu_share": self.cpu_share}
 
 
 class Account:
-    """Books of one training that begins at `first_step` and ends at `last_step`; `due` are the steps to capture."""
+    """Measures one training from `first_step` to `last_step`; `due` are the steps to capture."""
 
     def __init__(self, first_step: int, last_step: int, due: Sequence[int]) -> None:
         self._step, self._first, self._last, self._due = first_step, first_step, last_step, sorted(due)
@@ -65,7 +66,7 @@ class Account:
 
     @contextmanager
     def tracking(self, is_capture: bool = False) -> Iterator[None]:
-        """Everything inside is tracking; `is_capture`: the whole probe set at one step."""
+        """Context whose time is tracking; `is_capture`: it captures the whole probe set at one step."""
         begun = _now()
         try:
             yield
@@ -76,11 +77,11 @@ class Account:
                 self._latest_capture = took
 
     def set_ridden(self, seconds: float, cpu_seconds: float) -> None:
-        """The time that hooks have taken so far."""
+        """Set the time in hooks so far."""
         self._ridden = (seconds, cpu_seconds)
 
     def end_step(self, step: int) -> None:
-        """An optimizer step has ended, and is stored as far as it was ridden on; after a few, predict the share."""
+        """An optimizer step has ended and its ride is stored; after a few steps, predict the share."""
         self._step = step
         if step - self._first == WARM_UP:
             self._mark = _sum(_now(), self._all_spent(), -1)
@@ -88,7 +89,7 @@ class Account:
             self._predict(self._mark)
 
     def _predict(self, mark: Seconds) -> None:
-        """Share of tracking in the whole training, if steps and captures go on costing what they did."""
+        """Share of tracking in the whole training, if steps and captures cost as much as so far."""
         n_captures = sum(1 for each in self._due if each >= self._step)
         capture = self._latest_capture or (0.0, 0.0)
         n_ahead, n_seen = self._last - self._step, PREDICT_AFTER - WARM_UP

@@ -1,13 +1,13 @@
-"""Capture of a probe set between two steps of a training, which must not notice.
+"""Capture of a probe set between two steps of a training, without effect on the training.
 
 capture_probe            all batches of the probe set that a sink does not have yet
 unchanged_training       context: random states, gradient mode and the model's own forward function, restored on exit
-compute_fingerprint      a short name for weights, equal where they are
-check_can_track          refuses trainings whose weights no process holds whole
+compute_fingerprint      a short hash of weights, equal for equal weights
+check_can_track          refuses trainings in which no process has all weights
 
-``FrozenModel`` (``gsd_core.capture.hooks``) restores each module's mode and each parameter's flag; the rest is restored
-here. The weights are captured in their own dtype, outside of any autocast, so that a captured step is what
-``gsd capture`` gives for the checkpoint that the trainer saves.
+``FrozenModel`` (``gsd_core.capture.hooks``) restores each module's mode and each parameter's flag; this module restores
+the rest. Weights are captured in their own dtype, outside of any autocast, so that a captured step equals ``gsd
+capture`` of the checkpoint that the trainer saves.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ import torch
 from torch import nn
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
-from gsd_core.capture.batches import plan_batches
-from gsd_core.capture.capture import Capturer, capture_batch, choose_audited
+from gsd_core.capture.capture import Capturer, iter_captured
 from gsd_core.errors import UserError
 from gsd_core.training.sinks import GradientSink
 
@@ -32,33 +31,28 @@ FINGERPRINT_VALUES = 256  # a tensor: an optimizer step changes nearly all of th
 
 
 def capture_probe(capturer: Capturer, sink: GradientSink, step: int) -> int:
-    """Capture the weights of `step`; returns how many batches were missing and are written now.
+    """Capture the weights of `step`; returns how many batches were missing and are now written.
 
-    Broken off by anything, it leaves the batches that were finished with the sink.
+    When it is interrupted, the sink has all batches that were finished.
     """
     done = sink.begin_step(step, compute_fingerprint(capturer.model))
-    samples, config = sink.samples, sink.config
-    audited = choose_audited(samples, config.audit_share, config.seed)
-    missing = [
-        (index, members)
-        for index, members in enumerate(plan_batches(samples, config.batch_tokens))
-        if index not in done
-    ]
+    n_written = 0
     try:
         with unchanged_training(capturer.model):
-            for index, members in missing:
-                sink.write(step, index, capture_batch(capturer, [samples[i] for i in members], audited))
+            for index, results in iter_captured(capturer, sink.samples, done):
+                sink.write(step, index, results)
+                n_written += 1
     except BaseException:
         sink.flush()
         raise
-    return len(missing)
+    return n_written
 
 
 @contextmanager
 def unchanged_training(model: nn.Module) -> Iterator[None]:
-    """What runs inside leaves no trace in the training: no random number drawn, no mode changed.
+    """Context without effect on the training: no random number drawn, no mode changed.
 
-    Accelerate's mixed precision puts an autocast around ``model.forward``; inside, the function under it is back.
+    Accelerate's mixed precision wraps ``model.forward`` in an autocast; inside, the original function is used.
     """
     python, numpy = random.getstate(), np.random.get_state()
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
@@ -88,7 +82,7 @@ def compute_fingerprint(model: nn.Module) -> str:
 
 
 def check_can_track(arguments: Any, model: nn.Module, rides: bool) -> None:
-    """Refuse what would be captured wrongly.
+    """Refuse trainings that would be captured wrongly.
 
     Raises
     ------

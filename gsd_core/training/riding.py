@@ -1,15 +1,16 @@
-"""Tier ``position`` on a training's own passes: hooks that read what forward and backward compute anyway.
+"""Tier ``position`` on a training's own passes: hooks that read values of its forward and backward passes.
 
-GradientRide   attach it to a model; it watches the micro-batches of the steps it is told to
+GradientRide     attach it to a model; it watches the micro-batches of the chosen steps
+FUSED_HEAD_FIX   advice for trainers that do not call the output head
 
-In the forward pass a hook keeps ``Q a_t`` of every captured module, in the backward pass another adds up
-``(P δ_t)(Q a_t)ᵀ`` over the positions of each span (``methods`` §1.1, §1.2; riding is ours). No pass is added, and
-nothing the training uses is replaced, so its weights stay the same bit for bit. ``δ`` belongs to the trainer's loss:
+In the forward pass a hook stores ``Q a_t`` of every captured module. In the backward pass another sums
+``(P δ_t)(Q a_t)ᵀ`` over the positions of each span (``methods`` §1.1, §1.2; riding is ours). It adds no pass and
+replaces nothing that the training uses, so the weights stay equal bit for bit. ``δ`` belongs to the trainer's loss:
 directions are those of ``gsd_core.capture.position``, norms are shares of the gradient before clipping and before it
 is averaged over processes.
 
-Gradient checkpointing: what the backward pass computes again is left alone where its first pass was watched
-(non-reentrant), and watched where that passed unseen (reentrant).
+With gradient checkpointing, a pass that the backward pass repeats is ignored where its first pass was watched
+(non-reentrant), and watched where the first pass was without gradients (reentrant).
 
 Shapes: B rows, T tokens of a padded row, S spans of a sample, q sketch rank, P sketch width.
 """
@@ -40,7 +41,7 @@ FUSED_HEAD_FIX = (
 
 
 class _MicroBatch:
-    """One forward pass under watch. ``members`` are (row of the batch, sample), ``first`` their first columns."""
+    """One watched forward pass. ``members`` are (row of the batch, sample), ``firsts`` their first columns."""
 
     def __init__(
         self, members: list[tuple[int, TokenizedSample]], firsts: list[int], n_rows: int, total: PositionSum
@@ -52,7 +53,7 @@ class _MicroBatch:
 
 
 class GradientRide:
-    """Reads span gradients off a training.
+    """Takes span gradients from a training's passes.
 
     >>> ride = GradientRide(Capturer(model, CaptureConfig(tier="position")), samples)
     >>> ride.attach(model)
@@ -60,13 +61,12 @@ class GradientRide:
     >>> ride.take()            # one list of records a micro-batch
     >>> ride.detach()
 
-    The hooks know the ride only weakly: a training that ends in an exception leaves none behind once its callback is
-    gone.
+    The hooks refer to the ride weakly: after a training that ends in an exception they are removed with its callback.
 
     Attributes
     ----------
     is_on
-        Whether passes are watched. The column ``gsd_row`` is taken out of every batch either way.
+        Whether passes are watched. The column ``gsd_row`` is removed from every batch in any case.
     seconds, cpu_seconds
         Time spent in hooks and in ``take``.
     """
@@ -89,7 +89,7 @@ class GradientRide:
         self.detach()
         handles: list[RemovableHandle] = []
         me = weakref.ref(self)
-        # Whoever forgets to detach: the hooks go with the ride.
+        # Without a call of detach the hooks are removed with the ride.
         self._finalizer = weakref.finalize(self, _remove, handles)
         handles.append(model.register_forward_pre_hook(_make_begin(me), with_kwargs=True))
         handles.append(model.register_forward_hook(_make_end(me), with_kwargs=True))
@@ -110,7 +110,7 @@ class GradientRide:
         Raises
         ------
         UserError
-            Where captured modules were never called, so that their part of every direction would be missing.
+            Where captured modules were not called, so that their part of every direction is missing.
         """
         with _Stopwatch(self):
             taken = [self._make_records(micro) for micro in self._open if micro.is_reached]
@@ -120,7 +120,7 @@ class GradientRide:
     # -- the forward pass -----------------------------------------------------------------------------------------
 
     def begin(self, kwargs: dict[str, Any]) -> None:
-        """Open a micro-batch on the model's arguments, taking ``gsd_row`` out of them."""
+        """Begin a micro-batch with the model's arguments, and remove ``gsd_row`` from them."""
         rows = kwargs.pop(ROW, None)
         self._current = None
         if not self.is_on or not torch.is_grad_enabled():
@@ -147,7 +147,7 @@ class GradientRide:
                 "train without packing and without padding-free batches",
             )
         mask = kwargs.get("attention_mask")
-        # Masks of other shapes (4-D, per layer) do not tell padding simply; the tokens are checked either way.
+        # Masks of other shapes (4-D, per layer) do not show padding directly; the tokens are checked in any case.
         starts = [0] * len(rows)
         if isinstance(mask, torch.Tensor) and mask.shape == ids.shape:
             starts = mask.to(torch.int64).argmax(1).tolist()
@@ -162,7 +162,7 @@ class GradientRide:
                 raise UserError(
                     f"the row is not the sample that its {ROW} names: its tokens differ, or it was cut",
                     f"sample {sample.id} ({ROW} {number})",
-                    "tokenise the training data as the sink does (make_training_rows), "
+                    "tokenize the training data as the sink does (make_training_rows), "
                     "with room for the longest row",
                 )
             if sample.spans:
@@ -170,7 +170,7 @@ class GradientRide:
                 firsts.append(first)
         if not members:
             return None
-        # Rows that are not captured are placed as samples without spans, so that row b of any tensor is row b here.
+        # Rows that are not captured count as samples without spans, so that row b of any tensor is row b here.
         by_row = dict(zip((row for row, _ in members), zip(members, firsts, strict=True), strict=True))
         empty = _without_spans(members[0][1])
         placed = [by_row[row][0][1] if row in by_row else empty for row in range(len(rows))]
@@ -189,7 +189,7 @@ class GradientRide:
         return self._samples[number]
 
     def watch(self, index: int, inputs: torch.Tensor, output: Any) -> None:
-        """A captured module was called: keep its projected input and wait for its output's gradient."""
+        """A captured module was called: store its projected input and wait for its output's gradient."""
         micro = self._current
         if micro is None or not torch.is_grad_enabled():
             return
@@ -230,8 +230,8 @@ class GradientRide:
     def _project(self, values: torch.Tensor, index: int, side: str) -> torch.Tensor:
         """(B, T, d) → (B, T, rank) float32. Half-precision values are multiplied in their own precision.
 
-        They are rounded already; widening them would make a GPU's or CPU's fast product a slow one. Beside the
-        projection in float32 that turns a direction by less than 1e-5 (cosine) for bfloat16.
+        They are rounded already, and converting them would turn a fast product into a slow one. Compared with the
+        projection in float32, cosines of directions change by less than 1e-5 for bfloat16.
         """
         kind = values.device.type
         if torch.is_autocast_enabled(kind):  # it would round what is float32 here
@@ -248,7 +248,7 @@ class GradientRide:
         return (values @ self._narrow[key].T).to(torch.float32)
 
     def end(self, outputs: Any) -> None:
-        """The forward pass is over: take the spans' token losses from its outputs, where they are among them."""
+        """The forward pass is over: read the spans' token losses from its outputs, where these have them."""
         micro = self._current
         if micro is None or not torch.is_grad_enabled():
             return
@@ -283,15 +283,15 @@ class GradientRide:
         heads = [i for i in micro.total.missing if self._selection.captured[i].layer == OUTPUT_HEAD]
         if heads:
             raise UserError(
-                "the trainer computes its loss without calling the output head, whose part of every direction "
-                "would be missing",
+                "the trainer computes its loss without calling the output head, so its part of every direction "
+                "is missing",
                 f"module {self._selection.captured[heads[0]].name}",
                 FUSED_HEAD_FIX,
             )
 
 
 class _Stopwatch:
-    """Adds the time inside to the ride's account."""
+    """Adds the time inside to the ride's seconds."""
 
     __slots__ = ("cpu", "ride", "wall")
 
@@ -330,7 +330,9 @@ def _read_losses(outputs: Any, row: int, first: int, sample: TokenizedSample) ->
         own = logits[row, places].to(torch.float32)
         found = torch.nn.functional.cross_entropy(own, targets, reduction="none")
     elif isinstance(log_probs, torch.Tensor) and log_probs.ndim == 2 and log_probs.shape[1] >= places.stop:
-        found = -log_probs[row, places].to(torch.float32)  # a fused loss gives these instead of logits
+        found = -log_probs[row, places].to(
+            torch.float32
+        )  # a fused loss gives log-probabilities instead of logits
     else:
         return losses
     losses[start:end] = found.cpu().numpy()

@@ -1,15 +1,17 @@
-"""Training data that knows which sample each row of a batch is.
+"""Training data in which each row has the number of its sample.
 
-ROW               name of the column that carries it
-RowCollator       a data collator that keeps it through padding
+ROW                  name of the column with the number
+NO_SAMPLE            the number of a row without sample
+RowCollator          a data collator that keeps the column
 make_training_rows   samples → rows to fine-tune on
-add_row_numbers   finds the sample of each row of a data set that was tokenised elsewhere
+add_row_numbers      finds the sample of each row of a data set that was tokenized elsewhere
 
     data = Dataset.from_list(make_training_rows(ride.samples))
     collator = RowCollator(DataCollatorForSeq2Seq(tokenizer))
     trainer = Trainer(model, arguments, train_dataset=data, data_collator=collator)
 
-``TrainingArguments(remove_unused_columns=False)`` is needed: a trainer drops columns that the model does not know.
+``TrainingArguments(remove_unused_columns=False)`` is needed, because a trainer removes columns that the model does not
+use.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ NO_SAMPLE = -1
 
 
 class RowCollator:
-    """Wraps a data collator; the batch gets ``gsd_row`` (B,) int64, −1 for rows that are no sample.
+    """Wraps a data collator; the batch gets ``gsd_row`` (B,) int64, −1 for rows without sample.
 
     A batch of rows without the column (an evaluation set) passes through unchanged.
     """
@@ -50,7 +52,7 @@ def make_training_rows(
 ) -> list[dict[str, Any]]:
     """Rows ``input_ids, labels, gsd_row``: the loss is on everything after the prompt, as tier position has it.
 
-    `end_token` is appended to every row, and trained on, where given.
+    Where `end_token` is given, every row ends with it and is trained on it.
     """
     rows = []
     for number, sample in enumerate(samples):
@@ -63,7 +65,7 @@ def make_training_rows(
 def add_row_numbers(samples: Sequence[TokenizedSample]) -> Callable[[dict[str, Any]], dict[str, int]]:
     """A function for ``Dataset.map`` that numbers rows whose ``input_ids`` begin with a sample's tokens.
 
-    The longest such sample counts; a row that begins with none gets −1 and is trained on without being captured.
+    The longest such sample counts. A row that begins with no sample gets −1; it is trained on and not captured.
     """
     known: dict[int, dict[bytes, int]] = {}
     for number, sample in enumerate(samples):

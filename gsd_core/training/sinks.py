@@ -1,8 +1,8 @@
-"""Where gradients captured during a training go: the contract between the callback and whoever stores them.
+"""Where gradients of a training go: the contract between the callback and the code that stores them.
 
-GradientSink   protocol of a destination: samples and settings out, batches of records in
+GradientSink   protocol: gives samples and settings, takes batches of records
 
-``gsd_core.open_probe`` and ``gsd_core.open_ride`` make sinks that store a run in a workspace; a script may bring its
+``gsd_core.open_probe`` and ``gsd_core.open_ride`` make sinks that store a run in a workspace; a script may define its
 own.
 """
 
@@ -17,10 +17,10 @@ from gsd_core.types import SampleRecords, Skipped, TokenizedSample
 
 
 class GradientSink(Protocol):
-    """Takes in what the callback captures.
+    """Stores what the callback captures.
 
-    The callback calls ``start``, then for each captured step ``begin_step``, ``write`` …, ``end_step``, at last
-    ``finish``; all from one process and one thread. A sink that raises stops the training.
+    The callback calls ``start``, then ``begin_step``, ``write`` …, ``end_step`` for each captured step, and ``finish``
+    at the end, all from one process and one thread. An exception of a sink stops the training.
     """
 
     @property
@@ -34,32 +34,32 @@ class GradientSink(Protocol):
         ...
 
     def start(self, capturer: Capturer, step: int) -> None:
-        """The training begins, or goes on, at optimizer step `step` with the model of `capturer`.
+        """The training begins, or is resumed, at optimizer step `step` with the model of `capturer`.
 
         Raises
         ------
         UserError
-            Where what is stored already does not go together with this training.
+            Where the stored run does not belong to this training.
         """
         ...
 
     def begin_step(self, step: int, fingerprint: str) -> set[int]:
-        """Weights at `step` are about to be captured; returns the batches of it that are stored already.
+        """Weights at `step` will be captured; returns its batches that are stored already.
 
-        `fingerprint` is that of the weights: batches that other weights left under the same step do not count.
+        `fingerprint` is the weights': stored batches of other weights at the same step do not count.
         """
         ...
 
     def write(self, step: int, batch: int, results: Sequence[SampleRecords | Skipped]) -> None:
-        """Take in one whole batch."""
+        """Store one whole batch."""
         ...
 
     def end_step(self, step: int, overhead: Overhead) -> None:
-        """Everything of `step` has come."""
+        """All batches of `step` are written."""
         ...
 
     def flush(self) -> None:
-        """Keep every batch taken in so far: the trainer saves a checkpoint, or a step was broken off."""
+        """Write every batch so far to disk: the trainer saves a checkpoint, or a step was interrupted."""
         ...
 
     def finish(self, overhead: Overhead) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tests.benchmarks.race_busy import format_busy
 from tests.benchmarks.race_figures import (
     MAIN,
     Result,
@@ -152,6 +153,19 @@ def render_markdown(stored: dict[str, Any]) -> str:
         both = [races[MAIN], races[uneven]]
         table = _scaling_table(both, "spans", ["equal length", "random length"])
         lines += ["### Spans of random length; CPU / plain step", "", *table, ""]
+    if stored.get("busy"):
+        loads = " and ".join(str(stored["busy"][name]["load"]) for name in ("idle", "busy"))
+        clocks = [
+            f"{clock}, {label}" for clock in ("tokens/s", "CPU s") for label in ("spin", "yield", "ratio")
+        ]
+        clocks[2] = "wall time, yield / spin"
+        clocks[5] = "CPU, yield / spin"
+        lines += [
+            f"### Threads that spin and threads that yield; {stored['busy']['threads']} threads, load average {loads}",
+            "",
+            *_table(["", *clocks], format_busy(stored["busy"])),
+            "",
+        ]
     if stored.get("batch"):
         ratios = [[way, f"{_middle(found['cpu_s']):.2f}"] for way, found in stored["batch"]["ways"].items()]
         lines += [

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from gsd_core.console.threads import let_threads_yield
 from tests.benchmarks.race_peers import ensure_bergson
 from tests.benchmarks.race_work import BERGSON_WAYS, Settings, Size, write_work
 
@@ -29,11 +30,12 @@ SCRATCH = ROOT / "build" / "races"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """``way`` with ``settings``, called ``label`` in the result."""
+    """``way`` with ``settings``, called ``label`` in the result; `spins`: its threads wait as OpenMP lets them."""
 
     label: str
     way: str
     settings: Settings
+    spins: bool = False
 
 
 class Worker:
@@ -55,6 +57,10 @@ class Worker:
             str(theirs),
         ]
         quiet = {"OMP_NUM_THREADS": str(entry.settings.threads), "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+        environment = os.environ | quiet
+        environment.pop("OMP_WAIT_POLICY", None)
+        if not entry.spins:
+            let_threads_yield(environment)
         self._log = tempfile.TemporaryFile("w+", dir=folder)  # noqa: SIM115 - close() closes it
         self._process = subprocess.Popen(
             words,
@@ -63,7 +69,7 @@ class Worker:
             stderr=self._log,
             text=True,
             cwd=ROOT,
-            env=os.environ | quiet,
+            env=environment,
             pass_fds=(theirs,),
         )
         os.close(theirs)

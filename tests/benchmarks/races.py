@@ -31,6 +31,7 @@ from statistics import median
 from typing import Any
 
 from gsd_core.errors import UserError
+from tests.benchmarks.race_busy import measure_busy
 from tests.benchmarks.race_chart import draw_chart
 from tests.benchmarks.race_figures import race_key
 from tests.benchmarks.race_peers import BERGSON_VERSION
@@ -131,7 +132,7 @@ def run_all(
     from tests.benchmarks.race_checks import compute_checks
 
     plan = plan_races(is_quick)
-    known = {"batch", "checks", *(race_key(size) for size, _ in plan)}
+    known = {"batch", "busy", "checks", *(race_key(size) for size, _ in plan)}
     if unknown := set(only) - known:
         raise UserError(f"no race {min(unknown)!r}", "--only", f"choose of {', '.join(sorted(known))}")
     stored: dict[str, Any] = {"races": {}}
@@ -161,6 +162,8 @@ def run_all(
         entries = make_entries(chosen, settings, stored["best_batch"]["bergson"])
         stored["races"][key] = race(size, entries, n_rounds, _say)
         STORED.write_text(json.dumps(stored, indent=1) + "\n")
+    if not only or "busy" in only:
+        stored["busy"] = measure_busy(settings, n_rounds, _say)
     if not only or "checks" in only:
         stored["checks"] = compute_checks(with_peers)
     STORED.write_text(json.dumps(stored, indent=1) + "\n")
@@ -196,7 +199,11 @@ def main() -> None:
     parser.add_argument("--publish", action="store_true", help="race all sizes and write the document")
     parser.add_argument("--draw", action="store_true", help="write the document from the stored result")
     parser.add_argument(
-        "--only", nargs="+", default=[], metavar="RACE", help="with --publish: '256 x 32', batch, checks …"
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="RACE",
+        help="with --publish: '256 x 32', batch, busy, checks …",
     )
     parser.add_argument("--no-peers", action="store_true", help="leave Bergson out; nothing is installed")
     parser.add_argument("--ways", nargs="+", choices=(*OWN_WAYS, *BERGSON_WAYS), metavar="WAY")

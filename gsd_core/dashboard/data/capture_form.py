@@ -59,7 +59,7 @@ def show_settings(
         )
     with second:
         tier = st.selectbox("Gradient tier", list(TIERS), key=f"set_tier_{key}")
-        st.caption(TIERS[tier].help)
+        st.caption(f"{TIERS[tier].help} {TIERS[tier].serves}")
         window = st.selectbox(
             "Window (spans before it)",
             WINDOWS,

@@ -30,6 +30,8 @@ from typing import Any
 
 import psutil
 
+from gsd_core.console.threads import let_threads_yield
+
 EXIT_INTERRUPTED = 130
 MAX_RUNNING = 2  # a capture uses every core, so more of them would slow each other down
 TURN_POLL_S = 0.5
@@ -113,6 +115,7 @@ def run_job(folder: Path) -> int:
     cancelled = _Cancelled()
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     environment = {**os.environ, "GSD_PROGRESS_FILE": str(folder / "progress.json"), "PYTHONUNBUFFERED": "1"}
+    let_threads_yield(environment)
     state: dict[str, Any] = {
         "status": "queued",
         "command": 0,

@@ -160,10 +160,7 @@ def _plan_pair(
     values = _list_values(rng, people, [numbers[name] for name in "abkp"], slots)
     owner = dict(zip(values, people, strict=False))
     a, b, k, p, s = (numbers[name] for name in "abkps")
-    wrong: Plan = [
-        (1, {"y": owner[p], "v": str(p)}),
-        (2, {"y": owner[k], "v": str(k), "w": str(s - k)}),
-    ]
+    wrong: Plan = [(1, {"y": owner[p], "v": str(p)}), (2, {"y": owner[k], "v": str(k), "w": str(s - k)})]
     if rng.random() < 0.5:
         wrong.reverse()
     if rng.random() < 0.5:
