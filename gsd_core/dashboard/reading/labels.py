@@ -25,7 +25,6 @@ class LabelColumn:
 
     name: str
     kind: str
-    n_values: int
 
 
 def to_label(value: Any) -> str | int | float | None:
@@ -49,7 +48,7 @@ def compute_label_columns(frame: pd.DataFrame) -> list[LabelColumn]:
         if n_values < 2 or 2 * n_long > n_values:
             continue
         if n_values > 12 and all(isinstance(value, int | float) for value in unique):
-            offered.append(LabelColumn(str(name), "number", n_values))
+            offered.append(LabelColumn(str(name), "number"))
         elif n_values <= MAX_CATEGORIES and n_values < 0.8 * max(n_known, 1):
-            offered.append(LabelColumn(str(name), "category", n_values))
+            offered.append(LabelColumn(str(name), "category"))
     return offered
