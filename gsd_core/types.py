@@ -1,14 +1,14 @@
-"""The records that travel between the rooms of the house.
+"""Records that pass between the packages of ``gsd_core``.
 
 Sample         one row of a data set: question, reasoning, answer, meta
-Rejection      one row that could not become a sample, and why
+Rejection      one row that cannot be used, and why
 CharSpan       half-open range of characters of a sample's reasoning
 TokenSpan      half-open range of target tokens of the model's input
-TokenizedSample  a sample as the model reads it, with its token spans
+TokenizedSample  a sample as the model reads it, with token spans
 SpanRecord     gradient record of one span at one checkpoint
-SampleRecords  everything captured for one sample at one checkpoint
-Skipped        a sample (or span) that capture left out, and why
-name_is_valid  whether a run or data set may be called so
+SampleRecords  all records of one sample at one checkpoint
+Skipped        a sample that capture left out, and why
+name_is_valid, NAME_PATTERN   names of runs and data sets
 join_span, split_span   span id ``SAMPLE#K`` from sample and index, and back
 
 Shapes: T tokens of one sample, S spans of one sample, P sketch width.
@@ -27,7 +27,7 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def name_is_valid(name: str) -> bool:
-    """Whether `name` may name a run or a data set (``interface``: identifiers)."""
+    """Whether `name` is a valid name of a run or data set."""
     return NAME_PATTERN.fullmatch(name) is not None
 
 
@@ -37,7 +37,7 @@ def join_span(sample: str, index: int) -> str:
 
 
 def split_span(span: str) -> tuple[str, int | None]:
-    """Sample and index of a span id; the index is None where ``span`` does not end in ``#K``."""
+    """Sample and index of a span id; the index is None if ``span`` does not end in ``#K``."""
     sample, sign, number = span.rpartition("#")
     if not sign:
         return span, None
@@ -49,10 +49,9 @@ def split_span(span: str) -> tuple[str, int | None]:
 class Sample:
     """One row of a chain-of-thought data set, normalised.
 
-    ``reasoning`` is one text. Where the source gives steps as a list, they are joined by a
-    newline and ``steps`` keeps their half-open character ranges in ``reasoning`` (without the
-    joining newline). ``meta`` keeps every further field of the row; a ``meta`` list with one entry a step
-    labels steps.
+    ``reasoning`` is one text. Steps that the source gives as a list are joined by newlines; ``steps`` has their
+    half-open character ranges in ``reasoning``, without the newline. ``meta`` has all other fields of the row. A
+    ``meta`` list with an entry for each step labels steps.
     """
 
     id: str
@@ -65,7 +64,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A row that cannot be used. ``row`` counts from 1 as a person counts records in the file."""
+    """A row that cannot be used. ``row`` counts the records of the file from 1."""
 
     row: int
     reason: str
@@ -83,8 +82,8 @@ class CharSpan:
 class TokenSpan:
     """Half-open range ``[start, end)`` of target tokens in the model's input.
 
-    ``index`` is K in ``SAMPLE#K`` and counts the segmenter's spans, so it is stable even where a
-    span without tokens was left out. Token ``t`` is predicted at input position ``t - 1``, hence ``start >= 1``.
+    ``index`` is K in ``SAMPLE#K``. It counts all spans of the segmenter, also those without tokens. Token ``t`` is
+    predicted at input position ``t - 1``, hence ``start >= 1``.
     """
 
     index: int
@@ -99,9 +98,9 @@ class TokenSpan:
 class TokenizedSample:
     """A sample as the model reads it.
 
-    ``token_ids`` (T,) int32; ``token_starts``/``token_ends`` (T,) int32 are character offsets in
-    ``input_text``; ``spans`` are in order and do not overlap; ``prompt_tokens`` tokens come before the reasoning.
-    ``reasoning_start`` is the character offset of the reasoning in ``input_text``.
+    ``token_ids`` (T,) int32; ``token_starts`` and ``token_ends`` (T,) int32 are characters of ``input_text``; ``spans``
+    are in order and do not overlap; ``prompt_tokens`` tokens come before the reasoning, which begins at character
+    ``reasoning_start`` of ``input_text``.
     """
 
     id: str
@@ -112,11 +111,11 @@ class TokenizedSample:
     spans: tuple[TokenSpan, ...]
     prompt_tokens: int
     reasoning_start: int
-    n_spans_cut: int = 0  # spans lost because the sample was cut to the context on request
-    skipped_spans: tuple[tuple[int, str], ...] = ()  # (index, reason): spans that hold no token
+    n_spans_cut: int = 0  # spans lost when the sample was cut to the context on request
+    skipped_spans: tuple[tuple[int, str], ...] = ()  # (index, reason): spans without tokens
 
     def span_of_token(self) -> np.ndarray:
-        """(T,) int32: K of the span each token belongs to, -1 outside every span."""
+        """(T,) int32: K of each token's span, -1 outside spans."""
         owner = np.full(len(self.token_ids), -1, dtype=np.int32)
         for span in self.spans:
             owner[span.start : span.end] = span.index
@@ -127,10 +126,10 @@ class TokenizedSample:
 class SpanRecord:
     """Gradient record: one span at one checkpoint.
 
-    ``direction`` (P,) float16, unit norm (all zero when the gradient is zero); ``norm`` of the
-    sketched gradient, float; ``loss`` mean negative log-likelihood of the tokens in nats; ``coherence`` in [0, 1];
-    ``window_cosine`` cosine to the exact direction, None where it was not audited; ``spectral`` and ``grace`` are
-    the measures of ``capture.measures``, None where they were not taken.
+    ``direction`` (P,) float16 has unit norm, or is zero for a zero gradient; ``norm`` is that of the sketched gradient;
+    ``loss`` is the mean negative log-likelihood of the tokens in nats; ``coherence`` is in [0, 1]; ``window_cosine`` is
+    the cosine to the exact direction, None if not audited; ``spectral`` and ``grace`` are the measures of
+    ``capture.measures``, None if not computed.
     """
 
     span: TokenSpan
@@ -145,7 +144,7 @@ class SpanRecord:
 
 @dataclass(frozen=True, slots=True)
 class SampleRecords:
-    """Everything captured for one sample at one checkpoint. ``token_losses`` (T,) float32 nats, NaN where unknown."""
+    """All records of one sample at one checkpoint. ``token_losses`` (T,) float32 in nats, NaN if unknown."""
 
     tokenized: TokenizedSample
     records: tuple[SpanRecord, ...]
@@ -154,7 +153,7 @@ class SampleRecords:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A sample that capture left out. ``sample`` is its id."""
+    """A sample that capture left out, by its id."""
 
     sample: str
     reason: str

@@ -1,10 +1,10 @@
 """Directions of a checkpoint as pages and stages compare them.
 
-load_centring     the analysis's own centring, or that of the stored directions
-load_directions   centred directions beside their null, held or read as they are asked for
+load_centring     centring of the analysis, or of the stored directions
+load_directions   centred directions with their null, in memory or read on demand
 
-Both take mean and null from the analysis where there is one. Before that, a run that is small enough to be held is
-centred by the mean of all its spans; of a bigger one some 4,000 spans from all over it stand for all.
+Mean and null are those of the analysis, if there is one. Otherwise they come from all directions up to 1 GiB, and from
+about 4,000 spread spans beyond.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ def load_centring(reader: RunReader, checkpoint: str) -> Centring:
 def load_directions(
     reader: RunReader, checkpoint: str, samples: np.ndarray, *, seed: int = 0, hold: bool = True
 ) -> Directions:
-    """Directions of the first spans of ``checkpoint``.
+    """Centred directions of the first n spans of ``checkpoint``, with their null.
 
     Parameters
     ----------
     reader
         A ``snapshot()``.
     samples
-        (n,) sample of each span in capture order; a capture may have stored more since.
+        (n,) sample of each span in capture order; a running capture may have stored more.
     seed
-        Of the null, where the analysis has none.
+        Seed of the null, if the analysis has none.
     hold
-        Whether directions up to 1 GiB are held; False for those who need only a few rows.
+        Whether directions up to 1 GiB are read into memory. False if only a few rows are needed.
     """
     arrays = _read_arrays(reader, checkpoint)
     stored = LazyVectors(reader, checkpoint, len(samples))
@@ -59,7 +59,7 @@ def load_directions(
         found = found[(found.index < len(stored)) & (found["cosine"] != 0)]
         return found.index.to_numpy(), found["cosine"].to_numpy()
 
-    # The index knows the mean alone. What is held is compared whole, which is as quick and gives sharper q.
+    # The index knows only the mean. Directions in memory are all compared: as fast, and q is sharper.
     by_index = not can_hold and reader.has_index(checkpoint) and not len(arrays.get("top", ()))
     return Directions(rows, null, search if by_index else None)
 
@@ -75,6 +75,6 @@ def _choose_centring(arrays: dict[str, np.ndarray], vectors: Vectors) -> Centrin
 
 
 def _draw_rows(n: int) -> np.ndarray:
-    """(m,) rows in blocks that are spread over all n, ascending."""
+    """(m,) ascending rows, in blocks spread over all n."""
     starts = np.linspace(0, max(0, n - BLOCK), SAMPLED_BLOCKS).astype(np.int64)
     return np.unique(np.concatenate([np.arange(start, min(n, start + BLOCK)) for start in starts]))

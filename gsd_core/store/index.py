@@ -1,20 +1,21 @@
-"""Nearest directions without reading all of them: a vector index beside the records of a checkpoint.
+"""Nearest directions without reading all of them: a vector index of a checkpoint's records.
 
-INDEX_ABOVE_BYTES   from how many bytes of directions an index pays: below, reading them all is as quick
+INDEX_ABOVE_BYTES, FEWEST_ROWS   from which size an index saves time
 needs_index         whether a checkpoint is so big
-has_index           whether a records table has its index
-build_index         build (or rebuild) the index of a records table and measure how it has to be asked
-find_nearest        rows nearest to a direction, by their exact cosines
+has_index           whether a records table has an index
+build_index         build the index of a records table and measure its recall
+find_nearest        rows nearest to a direction, by exact cosines
+FACTORS, RECALL_AT, GOOD_RECALL, SAME   how recall is measured
+PARTITIONS, BITS, Keep   form of the index; a filter of rows
 
-The index is Lance's: RaBitQ codes of five bits a value (Gao and Long 2024, arXiv 2405.12497), by inner product. *Every*
-partition is read: at a million rows of width 1,024 that takes 13 ms, while 64 of 1,000 partitions missed a quarter of
-the neighbours and the codes themselves missed none (``docs/store.md``).
+The index is Lance's: RaBitQ codes of five bits for each value (Gao and Long 2024, arXiv 2405.12497), by inner product.
+All partitions are read, which takes 13 ms for a million rows of width 1,024. Reading 64 of 1,000 partitions missed a
+quarter of the neighbours; the codes missed none (``docs/store.md``).
 
-The index knows stored directions v, a search wants their cosine less the corpus mean m. That is
-``(v − m)·t / |v − m|`` with ``t`` the unit query less m. For unit v the length |v − m| depends on v·m alone, so to the
-first order, around neighbours of cosine c, it ranks like the inner product of v with ``t + (c / |q − m|)·m``: a first
-question finds c, a second the candidates, which are ranked by the exact cosines of their stored directions. Without
-that term tight clusters come out in the order of v·m (``docs/store.md``).
+The index holds stored directions v; a search needs their centred cosine ``(v − m)·t / |v − m|``, with the corpus mean m
+and the centred unit query t. Near neighbours of cosine c it ranks, to first order, like the inner product of v with
+``t + (c / |q − m|)·m``. A first search finds c, a second one the candidates. They are ranked by the exact cosines of
+their stored directions (methods §1.4.7).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from gsd_core.store.tables import Table, to_matrix
 INDEX_ABOVE_BYTES = 200 * 2**20
 FEWEST_ROWS = 10_000  # too few to train on
 PARTITIONS, BITS = 64, 5
-FACTORS = (4, 8, 16, 32, 64)  # candidates for each neighbour asked for; the first that is good enough is used
+FACTORS = (4, 8, 16, 32, 64)  # candidates for each neighbour; the first good one is used
 GOOD_RECALL = 0.98
 RECALL_AT = 50
 SAME = 1e-4  # neighbours whose cosines differ by less are equally good
@@ -46,22 +47,21 @@ Keep = Callable[[pa.Table], np.ndarray]
 
 
 def needs_index(n_rows: int, width: int) -> bool:
-    """Whether n directions of that width are quicker to search with an index."""
+    """Whether an index makes the search of ``n_rows`` directions faster."""
     return n_rows >= FEWEST_ROWS and 2 * n_rows * width > INDEX_ABOVE_BYTES
 
 
 def has_index(rows: Any) -> bool:
-    """Whether an opened records table (``LanceDataset``) has its index."""
+    """Whether an opened records table (``LanceDataset``) has an index."""
     return any("direction" in each["fields"] for each in rows.list_indices())
 
 
 def build_index(records: Table, width: int, seed: int = 0) -> dict[str, Any]:
-    """Index the directions of a records table; ``{n_rows, factor, recall, recall_at, seconds}``.
+    """Index the directions of a records table. Returns ``{n_rows, factor, recall, recall_at, seconds}``.
 
-    Recall is measured as pages ask: 40 seeded stored directions, centred by the mean of all, their own samples left
-    out. It is the share of the 50 found whose cosine is no more than 1e-4 below that of the true 50th, which a pass
-    over everything gives. ``factor`` is the smallest number of candidates a neighbour with a recall of 0.98, or the
-    largest tried.
+    Recall is measured with searches like those of pages: 40 seeded stored directions, centred, without their own
+    sample. It is the share of the 50 found whose cosine is at most 1e-4 below the true 50th. ``factor`` is the smallest
+    number of candidates for each neighbour that reaches 0.98, or the largest one.
     """
     started = time.monotonic()
     rows: Any = records.open()
@@ -90,11 +90,11 @@ def build_index(records: Table, width: int, seed: int = 0) -> dict[str, Any]:
 def find_nearest(
     rows: Any, query: np.ndarray, centring: Centring, top: int, keep: Keep, factor: int = FACTORS[-1]
 ) -> tuple[pa.Table, np.ndarray]:
-    """The `top` rows nearest to ``query`` (P,), which is a direction as stored, among those that ``keep`` is true for.
+    """The `top` rows nearest to the stored direction ``query`` (P,), among those for which ``keep`` is true.
 
-    ``keep`` gets candidates with the columns ``batch, position, sample, index``. Returns such rows and (r,) float32
-    exact cosines, query and rows centred alike; best first, equal ones in capture order. Rows that were stored after
-    the index are searched too.
+    ``keep`` gets candidates with the columns ``batch, position, sample, index``. Returns such rows and their
+    exact centred cosines (r,) float32, best first, equal ones in capture order. Rows written after the index are
+    searched too.
     """
     unit = query[None].astype(np.float32)
     length = centring.subtract(unit)[0]
@@ -114,7 +114,7 @@ def find_nearest(
 def _ask(
     rows: Any, asked: np.ndarray, unit: np.ndarray, centring: Centring, size: int, keep: Keep
 ) -> tuple[pa.Table, np.ndarray]:
-    """At least half of ``size`` candidates that are kept, with their exact cosines, in no particular order."""
+    """At least half of ``size`` kept candidates with their exact cosines, in any order."""
     n_rows, k = rows.count_rows(), size
     while True:
         nearest = {"column": "direction", "q": asked, "k": k, "nprobes": _EVERY, "metric": "dot"}
@@ -122,7 +122,7 @@ def _ask(
         is_kept = keep(found)
         if 2 * np.count_nonzero(is_kept) >= size or k >= n_rows:
             break
-        k *= 4  # a long sample of its own can fill the first candidates
+        k *= 4  # the query's own long sample can fill the first candidates
     found = found.filter(pa.array(is_kept))
     stored = to_matrix(found.column("direction"), len(asked)).astype(np.float32)
     return found.drop_columns(["direction", "_distance"]), centring.compute_cosines(stored, unit)
@@ -135,7 +135,7 @@ def _iter_rows(rows: Any, width: int) -> Iterator[tuple[np.ndarray, pa.Array]]:
 
 
 def _draw_queries(rows: Any, width: int, seed: int) -> tuple[np.ndarray, list[str]]:
-    """(q, P) float32 stored directions that are not zero, and their samples."""
+    """(q, P) float32 stored directions except zeros, and their samples."""
     n_rows = rows.count_rows()
     drawn = np.random.default_rng(seed).choice(n_rows, size=min(4 * _QUERIES, n_rows), replace=False)
     taken = rows.take(drawn, columns=["sample", "direction"])
@@ -147,7 +147,7 @@ def _draw_queries(rows: Any, width: int, seed: int) -> tuple[np.ndarray, list[st
 def _find_last(
     rows: Any, width: int, queries: np.ndarray, owners: list[str], centring: Centring
 ) -> np.ndarray:
-    """(q, 50) float32 the largest cosines of each query to rows of other samples, by reading everything."""
+    """(q, 50) float32: the largest cosines of each query to rows of other samples, from all rows."""
     units = centring.apply(queries).T
     names = list(dict.fromkeys(owners))
     own = np.array([names.index(owner) for owner in owners], dtype=np.int64)

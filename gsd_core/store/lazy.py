@@ -1,6 +1,6 @@
-"""Directions that are read as they are asked for.
+"""Directions that are read on demand.
 
-LazyVectors   the (n, P) matrix of a checkpoint's directions, by slices and rows, without holding it
+LazyVectors   the (n, P) directions of a checkpoint, by slices and rows
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class LazyVectors:
-    """(n, P) float16 directions of ``checkpoint`` as captured; row i is the i-th row of ``read_spans``.
+    """(n, P) float16 directions of ``checkpoint`` as stored, in the order of ``read_spans``.
 
     ``vectors[a:b]`` reads only those rows, and so does ``vectors[[7, 3, 7]]``; ``numpy.asarray(vectors)`` reads all.
-    One index a time (rows). Made by ``OpenedRun.vectors``; give it a ``snapshot()`` where a capture may be under way.
-    With ``most`` only the first so many spans are its rows.
+    Only rows can be indexed. Made by ``OpenedRun.vectors``. During a capture, give it a ``snapshot()``. ``most`` limits
+    it to the first rows.
     """
 
     def __init__(self, reader: RunReader, checkpoint: str, most: int | None = None) -> None:

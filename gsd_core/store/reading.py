@@ -1,6 +1,6 @@
 """Reading a run: spans, directions, samples, tokens, analysis, search.
 
-RunReader   every read of a run; safe beside a capture that is under way
+RunReader   all reads of a run; safe during a capture
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ _STORED = [name for name in SPAN_COLUMNS if name not in ("span", "checkpoint", "
 
 
 class RunReader:
-    """Reads of one run. Made by ``Workspace.open_run``.
+    """All reads of one run, made by ``Workspace.open_run``.
 
-    ``checkpoint=None`` means ``default_checkpoint``; every read sees whole batches only. Two reads may see two
-    moments of a capture that is under way; ``snapshot()`` gives a reader that stays at one.
+    ``checkpoint=None`` is the ``default_checkpoint``. Every read sees only whole batches. During a capture two reads
+    may see two states; ``snapshot()`` gives a reader of one state.
     """
 
     def __init__(self, folder: Folder, name: str) -> None:
@@ -61,8 +61,8 @@ class RunReader:
 
     @property
     def results(self) -> Results:
-        """What methods keep of the run."""
-        # Made anew each time: one that was kept would keep the run alive, and with it the writer's lock.
+        """Results of methods on the run."""
+        # Not stored: a reference to the run would keep it alive, and with it the writer's lock.
         return Results(self._folder, self._document, self.name, lambda: self.default_checkpoint)
 
     # -- what the run is ------------------------------------------------------------------------------------------
@@ -74,17 +74,17 @@ class RunReader:
 
     @property
     def sketch_width(self) -> int:
-        """P, the width of a direction; 0 where the run keeps none."""
+        """P, the width of a direction; 0 if the run has no directions."""
         return int(self._document.store()["sketch_width"])
 
     @property
     def embedding_width(self) -> int:
-        """E, the width of a sentence embedding; 0 where the run keeps none."""
+        """E, the width of a sentence embedding; 0 if the run has none."""
         return int(self._document.store()["embedding_width"])
 
     @property
     def checkpoints(self) -> list[str]:
-        """Checkpoints that hold captured batches, in capture order: the manifest's, then any others as they came."""
+        """Checkpoints with captured batches: those of the manifest in its order, then others in capture order."""
         stored = [entry["name"] for entry in self._document.store()["checkpoints"]]
         planned = [entry.get("name") for entry in self.manifest.get("checkpoints") or []]
         first = [name for name in planned if name in stored]
@@ -92,29 +92,28 @@ class RunReader:
 
     @property
     def default_checkpoint(self) -> str:
-        """The checkpoint to look at first: the one with most twins in other words, else most twins, else with most
-        spans in clusters, else the last.
+        """The checkpoint with most twins in other words; else with most twins; else with most spans in clusters.
 
-        Twins are counted with q < 0.05; of equal checkpoints the last is taken, ``""`` before anything was captured.
-        On the demo corpus this is where directions agree most with what was planted (``docs/structure-benchmark.md``).
+        Twins count with q < 0.05. Of equal checkpoints it is the last; ``""`` before anything was captured. On the demo
+        corpus, directions agree most with the planted structure there (``docs/structure-benchmark.md``).
         """
         names = self.checkpoints
         maps, found = self.results.infos("map"), self.results.infos("structure")
 
-        def rank(place: int) -> tuple[float, ...]:
-            counts = found.get(names[place], {})
-            clustered = 1.0 - maps[names[place]].get("noise_share", 1.0)
-            return (counts.get("n_rewordings") or 0, counts.get("n_twins") or 0, clustered, place)
+        def rank(at: int) -> tuple[float, ...]:
+            counts = found.get(names[at], {})
+            clustered = 1.0 - maps[names[at]].get("noise_share", 1.0)
+            return (counts.get("n_rewordings") or 0, counts.get("n_twins") or 0, clustered, at)
 
-        analysed = [place for place, name in enumerate(names) if name in maps]
+        analysed = [at for at, name in enumerate(names) if name in maps]
         return names[max(analysed, key=rank) if analysed else -1] if names else ""
 
     def has_analysis(self, checkpoint: str | None = None) -> bool:
-        """Whether ``read_points`` and its fellows have something to read."""
+        """Whether the checkpoint is analysed."""
         return self.results.has(MAP, checkpoint)
 
     def snapshot(self) -> RunReader:
-        """A reader that keeps to this moment's spans, so that several reads agree while a capture goes on."""
+        """A reader of the spans of this moment, so that several reads agree during a capture."""
         reader = RunReader(self._folder, self.name)
         for entry in self._document.store()["checkpoints"]:
             reader._views[entry["folder"]] = self._view_in(entry["folder"])
@@ -122,12 +121,12 @@ class RunReader:
         return reader
 
     def has_index(self, checkpoint: str | None = None) -> bool:
-        """Whether ``search`` has an index to ask."""
+        """Whether ``search`` can use an index."""
         view = self._view(checkpoint)
         return view is not None and view.has_index
 
     def count_spans(self, checkpoint: str | None = None) -> int:
-        """How many spans are stored, without reading them."""
+        """Number of stored spans."""
         entry = self._entry(checkpoint)
         if entry is None:
             return 0
@@ -141,16 +140,16 @@ class RunReader:
     # -- spans and directions -------------------------------------------------------------------------------------
 
     def read_spans(self, checkpoint: str | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Spans in capture order, with ``schema.SPAN_COLUMNS`` or those of them that are asked for.
+        """Spans in capture order, with ``columns`` or all of ``schema.SPAN_COLUMNS``.
 
-        ``loss`` is in nats; ``window_cosine`` is NaN where it was not audited; ``step`` is ``<NA>`` where unknown.
+        ``loss`` is in nats; ``window_cosine`` is NaN if it was not audited; ``step`` is ``<NA>`` if unknown.
 
         Raises
         ------
         UserError
-            For a checkpoint that the run does not have.
+            For an unknown checkpoint.
         ValueError
-            For a column that does not exist.
+            For an unknown column.
         """
         wanted = list(SPAN_COLUMNS if columns is None else columns)
         unknown = [name for name in wanted if name not in SPAN_COLUMNS]
@@ -178,25 +177,25 @@ class RunReader:
     def read_vectors(
         self, checkpoint: str | None = None, start: int = 0, stop: int | None = None
     ) -> np.ndarray:
-        """(n, P) float16 directions of the spans ``start:stop`` (as in a slice), in the order of ``read_spans``."""
+        """(n, P) float16 directions of the rows ``start:stop`` (as in a slice) of ``read_spans``."""
         view = self._view(checkpoint)
         if view is None:
             return np.zeros((0, self.sketch_width), np.float16)
         start, stop, _ = slice(start, stop).indices(len(view))
         return view.read_directions(start, stop)
 
-    def take_vectors(self, places: np.ndarray, checkpoint: str | None = None) -> np.ndarray:
-        """(m, P) float16 directions of the spans at ``places`` (m,) in the order of ``read_spans``; any may repeat.
+    def take_vectors(self, rows: np.ndarray, checkpoint: str | None = None) -> np.ndarray:
+        """(m, P) float16 directions of the ``rows`` (m,) of ``read_spans``, which may repeat.
 
-        A stretch is read whole, what lies apart row by row.
+        Rows that are close together are read in one piece, others one by one.
         """
-        view, places = self._view(checkpoint), np.asarray(places, dtype=np.int64)
-        if view is None or not len(places):
+        view, rows = self._view(checkpoint), np.asarray(rows, dtype=np.int64)
+        if view is None or not len(rows):
             return np.zeros((0, self.sketch_width), np.float16)
-        low, high = int(places.min()), int(places.max()) + 1
-        if high - low <= 2 * len(places):
-            return view.read_directions(low, high)[places - low]
-        return view.take_directions(places)
+        low, high = int(rows.min()), int(rows.max()) + 1
+        if high - low <= 2 * len(rows):
+            return view.read_directions(low, high)[rows - low]
+        return view.take_directions(rows)
 
     def search(
         self,
@@ -210,10 +209,10 @@ class RunReader:
         """The spans whose directions have the largest cosine to ``query``: ``span, sample, cosine``, best first; the
         frame's index is their row in ``read_spans``.
 
-        Where the checkpoint has an index (``Run.build_index``), its candidates are ranked by their exact cosines; else,
-        and with ``is_exact``, it is a matrix product over all stored directions, in batches, float32. ``query`` (P,)
-        is a direction as stored, that is *not* centred; with ``center`` (P,), it and the directions are centred alike
-        before the cosine. Spans with a zero gradient have cosine 0. Equal cosines stay in capture order.
+        With an index (``Run.build_index``), its candidates are ranked by their exact cosines. Without one, and with
+        ``is_exact``, all stored directions are compared, in batches, in float32. ``query`` (P,) is a stored direction,
+        not centred; ``center`` (P,) is subtracted from it and from the directions. Spans with a zero gradient have
+        cosine 0. Equal cosines stay in capture order.
         """
         view = self._view(checkpoint)
         wanted = np.asarray(query, np.float32).reshape(-1)
@@ -230,10 +229,8 @@ class RunReader:
             rows, owners, cosines = view.find_nearest(wanted, centring, top, exclude_sample, factor)
         else:
             rows, owners, cosines = view.find_exact(wanted, centring, top, exclude_sample)
-        samples, spans = (
-            owners.column("sample"),
-            join_span_ids(owners.column("sample"), owners.column("index")),
-        )
+        samples = owners.column("sample")
+        spans = join_span_ids(samples, owners.column("index"))
         frame = {"span": spans.to_pandas(), "sample": samples.to_pandas(), "cosine": cosines}
         return pd.DataFrame(frame).set_index(pd.Index(rows))
 
@@ -242,18 +239,18 @@ class RunReader:
     def read_samples(
         self, ids: Sequence[str] | None = None, columns: Sequence[str] | None = None
     ) -> pd.DataFrame:
-        """Samples in the order they were given, or the named ones in the order named.
+        """All samples in the order of writing, or those of ``ids`` in that order.
 
-        Columns, or those of them that are asked for: ``sample, question, reasoning, answer, steps`` (tuples of
-        characters), ``meta`` (dict), ``input_text, n_tokens, prompt_tokens, reasoning_start, n_spans_cut,
-        skipped_spans`` (list of ``(K, reason)``).
+        ``columns`` are some or all of ``sample, question, reasoning, answer, steps`` (tuples of characters), ``meta``
+        (dict), ``input_text, n_tokens, prompt_tokens, reasoning_start, n_spans_cut, skipped_spans`` (list of
+        ``(K, reason)``).
 
         Raises
         ------
         UserError
-            For an id that the run does not have.
+            For an unknown id.
         ValueError
-            For a column that does not exist.
+            For an unknown column.
         """
         wanted = list(RUN_SAMPLE_COLUMNS if columns is None else columns)
         rows = self._take_samples(self._samples_table().open(), ids, list_stored_columns(wanted))
@@ -262,14 +259,14 @@ class RunReader:
     def read_tokens(self, sample: str, checkpoint: str | None = None) -> pd.DataFrame:
         """Tokens of one sample in order: ``position, token_id, text, start, end, span, loss``.
 
-        ``loss`` is NaN where it is unknown, as for a sample that is not captured yet.
+        ``loss`` is NaN if unknown, as for a sample that is not captured yet.
         """
         row = self._take_samples(self._samples_table().open(), [sample], None).to_pylist()[0]
         view = self._view(checkpoint)
         return compute_tokens(row, view.read_losses(sample) if view is not None else None)
 
     def read_skipped(self) -> pd.DataFrame:
-        """Samples left out: ``sample, checkpoint, reason``; ``checkpoint`` is ``""`` for those left out of all."""
+        """Skipped samples: ``sample, checkpoint, reason``; ``checkpoint`` is ``""`` if skipped at all checkpoints."""
         frames = []
         table = self._table("skipped", skipped_schema()).open()
         if table is not None:
@@ -285,7 +282,7 @@ class RunReader:
         return pd.concat(frames, ignore_index=True)[names]
 
     def read_embeddings(self) -> tuple[list[str], np.ndarray]:
-        """Span ids and (n, E) float32 sentence embeddings of the spans' texts, in the order they were written."""
+        """Span ids and (n, E) float32 sentence embeddings of the spans' texts, in the order of writing."""
         table = self._table("embeddings", embeddings_schema(self.embedding_width)).open()
         if table is None:
             return [], np.zeros((0, self.embedding_width), np.float32)
@@ -306,24 +303,24 @@ class RunReader:
     # -- analysis -------------------------------------------------------------------------------------------------
 
     def read_points(self, checkpoint: str | None = None) -> pd.DataFrame:
-        """``span, x, y, cluster, probability`` in capture order. ``UserError`` when the run was not analysed."""
+        """``span, x, y, cluster, probability`` in capture order. Raises ``UserError`` if the run is not analysed."""
         return self.results.read(MAP, "points", checkpoint)
 
     def read_clusters(self, checkpoint: str | None = None) -> pd.DataFrame:
-        """``cluster, size, label, terms, exemplars``. ``UserError`` when the run was not analysed."""
+        """``cluster, size, label, terms, exemplars``. Raises ``UserError`` if the run is not analysed."""
         return self.results.read(MAP, "clusters", checkpoint)
 
     def read_arrays(self, checkpoint: str | None = None) -> dict[str, np.ndarray]:
-        """Arrays of the analysis, ``"mean"`` (P,) float32 among them. ``UserError`` when the run was not analysed."""
+        """Arrays of the analysis, such as ``"mean"`` (P,) float32. Raises ``UserError`` if the run is not analysed."""
         return unpack_arrays(self.results.read(MAP, "arrays", checkpoint))
 
     def has_controls(self, checkpoint: str | None = None) -> bool:
-        """Whether ``write_controls`` stored something for this checkpoint."""
+        """Whether the checkpoint has controls."""
         entry = self._entry(checkpoint)
         return entry is not None and self._controls_table(entry["folder"]).open() is not None
 
     def read_controls(self, checkpoint: str | None = None) -> tuple[pd.DataFrame, np.ndarray]:
-        """What ``write_controls`` stored: ``kind, sample, token_start, token_end`` and (n, P) float16; n may be 0."""
+        """Controls: ``kind, sample, token_start, token_end``, and their directions (n, P) float16; n may be 0."""
         entry = self._entry(checkpoint)
         table = self._controls_table(entry["folder"]) if entry else None
         stored = table.open() if table else None
@@ -360,7 +357,7 @@ class RunReader:
         return view
 
     def _entry(self, checkpoint: str | None) -> dict[str, Any] | None:
-        """Where a checkpoint is stored, None when it is planned and nothing of it is captured."""
+        """The stored entry of a checkpoint, None if it is planned and nothing is captured."""
         name = checkpoint or self.default_checkpoint
         stored = self._document.store()["checkpoints"]
         for entry in stored:
@@ -385,7 +382,7 @@ class RunReader:
                 raise UserError(f"no sample {ids[0]!r}", f"run {self.name}", "it has no samples yet")
             names = columns or schema.names
             return pa.schema([schema.field(name) for name in names]).empty_table()
-        # Ids are looked up here, not in a filter: no quoting, whatever characters an id is made of.
+        # Ids are looked up here and not in a filter, so no character needs quoting.
         known = table.to_table(columns=["sample"], scan_in_order=True).column("sample").to_pylist()
         offsets = {each: at for at, each in enumerate(known)}
         for each in ids:

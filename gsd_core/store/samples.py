@@ -2,11 +2,11 @@
 
 iter_sample_batches       samples → record batches of ``schema.sample_schema``
 iter_run_sample_batches   run samples → record batches of ``schema.run_sample_schema``
-RUN_SAMPLE_COLUMNS        what a run tells of its samples
+RUN_SAMPLE_COLUMNS        columns of ``RunReader.read_samples``
 list_stored_columns, make_sample_frame   those columns from stored rows
-check_ids                 refuse an id that is there twice
+check_ids                 refuse repeated ids
 to_sample                 row → ``Sample``
-compute_tokens            row of a run (+ losses) → frame of its tokens
+compute_tokens            row of a run (and losses) → frame of its tokens
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ RUN_SAMPLE_COLUMNS = (
 _STORED_AS = {
     "steps": ("step_starts", "step_ends"),
     "n_tokens": ("token_ids",),
-}  # the rest as it is called
+}  # others are stored under their name
 
-_ROWS = 512  # samples a record batch: bounds memory whatever the size of the whole
+_ROWS = 512  # samples in a record batch; limits memory
 
 
 def _sample_row(sample: Sample) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def _check_text(value: Any, where: str) -> None:
 
 
 def check_ids(ids: Sequence[str], where: str) -> None:
-    """Raise ``UserError`` when an id is there twice: a span would not know its sample."""
+    """Raise ``UserError`` for a repeated id."""
     seen: set[str] = set()
     for each in ids:
         if each in seen:
@@ -125,7 +125,7 @@ def iter_run_sample_batches(rows: Sequence[RunSample], schema: pa.Schema) -> Ite
 
 
 def to_sample(row: dict[str, Any]) -> Sample:
-    """The sample that a row was made of; its ``meta`` as JSON keeps it."""
+    """The sample of a row; its ``meta`` is read from JSON."""
     return Sample(
         id=row["sample"],
         question=row["question"],
@@ -139,8 +139,8 @@ def to_sample(row: dict[str, Any]) -> Sample:
 def compute_tokens(row: dict[str, Any], losses: np.ndarray | None) -> pd.DataFrame:
     """Tokens of one sample in order: ``position, token_id, text, start, end, span, loss``.
 
-    ``span`` is ``SAMPLE#K`` or None outside every span; ``loss`` is NaN where it is unknown; ``start``/``end`` are
-    characters of the model's input, of which ``text`` is that slice.
+    ``span`` is ``SAMPLE#K``, or None outside spans; ``loss`` is NaN if unknown; ``start`` and ``end`` are characters of
+    the model's input, and ``text`` is that slice.
     """
     n_tokens = len(row["token_ids"])
     owner: list[str | None] = [None] * n_tokens
@@ -162,7 +162,7 @@ def compute_tokens(row: dict[str, Any], losses: np.ndarray | None) -> pd.DataFra
 
 
 def list_stored_columns(columns: Sequence[str]) -> list[str]:
-    """What has to be read for these of ``RUN_SAMPLE_COLUMNS``. ``ValueError`` for one that does not exist."""
+    """Stored columns for these ``RUN_SAMPLE_COLUMNS``. Raises ``ValueError`` for an unknown one."""
     unknown = [name for name in columns if name not in RUN_SAMPLE_COLUMNS]
     if unknown:
         raise ValueError(f"no column {unknown[0]!r}; there are {', '.join(RUN_SAMPLE_COLUMNS)}")
@@ -170,7 +170,7 @@ def list_stored_columns(columns: Sequence[str]) -> list[str]:
 
 
 def make_sample_frame(rows: pa.Table, columns: Sequence[str]) -> pd.DataFrame:
-    """Stored rows → a frame of these of ``RUN_SAMPLE_COLUMNS``, nested values parsed."""
+    """Stored rows → a frame of these ``RUN_SAMPLE_COLUMNS``, with nested values parsed."""
     return pd.DataFrame({name: _sample_column(rows, name) for name in columns})
 
 

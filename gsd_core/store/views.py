@@ -1,11 +1,12 @@
 """Reading one checkpoint: a fixed view of its finished batches, in capture order.
 
-CheckpointView   what one checkpoint held at the moment it was opened; n spans
-open_view        the newest view, or the one in hand when nothing has changed
+CheckpointView   one checkpoint at the moment when it was opened; n spans
+open_view        the newest view, or the known one if nothing changed
+join_span_ids    span ids of whole columns
 
-Markers are opened before records. Every batch that a marker names is therefore whole in the records, and rows of
-other batches (a commit under way, or one that was killed) are left out. Capture order is (batch, position), whatever
-the order in which batches reached the disk: an interrupted and resumed run reads like an undisturbed one.
+Markers are opened before records, so every batch with a marker is whole in the records. Rows of other batches (of a
+running or killed commit) are left out. Capture order is (batch, position), not the order of writing, so a resumed run
+reads like an undisturbed one.
 """
 
 from __future__ import annotations
@@ -29,8 +30,11 @@ _READ_BYTES = 4 * 2**20  # directions held in memory at once while streaming
 
 @dataclass
 class CheckpointView:
-    """A consistent view of one checkpoint. ``order`` (n,) int64: row offset of each span, in capture order; ``keys``
-    (n,) int64 number its batch and position; ``batches`` are those that are finished."""
+    """A consistent view of one checkpoint; its rows are spans in capture order.
+
+    ``order`` (n,) int64: offset of each row in the records table; ``keys`` (n,) int64: batch and position of each row
+    as one ascending number; ``batches``: the finished batches.
+    """
 
     records: Any | None
     captured: Any | None
@@ -46,7 +50,7 @@ class CheckpointView:
 
     @cached_property
     def rank(self) -> np.ndarray:
-        """(rows of the table,) int64: place of each row in capture order, −1 for rows of unfinished batches."""
+        """(records,) int64: row of each record in the view, −1 for records of unfinished batches."""
         rank = np.full(self.records.count_rows() if self.records is not None else 0, -1, dtype=np.int64)
         rank[self.order] = np.arange(len(self.order))
         return rank
@@ -58,101 +62,97 @@ class CheckpointView:
     def read_columns(self, names: Sequence[str]) -> pa.Table:
         """These columns of every span, in capture order."""
         assert self.records is not None
-        rows = self.records.to_table(columns=list(names), scan_in_order=True)
-        return rows if self._is_plain else rows.take(pa.array(self.order))
+        table = self.records.to_table(columns=list(names), scan_in_order=True)
+        return table if self._is_plain else table.take(pa.array(self.order))
 
     def iter_directions(self, start: int, stop: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Pieces ``(places (m,) int64, directions (m, P) float16)`` of the spans ``start:stop``, in no fixed order."""
+        """Pieces ``(rows (m,) int64, directions (m, P) float16)`` of the rows ``start:stop``, in any order."""
         if self.records is None or stop <= start:
             return
         wanted = self.order[start:stop]
         first, last = int(wanted.min()), int(wanted.max()) + 1
-        rows = max(256, _READ_BYTES // (2 * self.sketch_width))
         scanner = self.records.scanner(
             columns=["direction"],
             offset=first,
             limit=last - first,
-            batch_size=rows,
+            batch_size=max(256, _READ_BYTES // (2 * self.sketch_width)),
             batch_readahead=2,
             scan_in_order=True,
         )
         at = first
         for piece in scanner.to_batches():
-            places = self.rank[at : at + piece.num_rows]
+            rows = self.rank[at : at + piece.num_rows]
             at += piece.num_rows
             directions = to_matrix(piece.column("direction"), self.sketch_width)
-            inside = (places >= start) & (places < stop)
+            inside = (rows >= start) & (rows < stop)
             if inside.all():
-                yield places, directions
+                yield rows, directions
             elif inside.any():
-                yield places[inside], directions[inside]
+                yield rows[inside], directions[inside]
 
     def read_directions(self, start: int, stop: int) -> np.ndarray:
         """(stop − start, P) float16 directions in capture order."""
         out = np.empty((max(0, stop - start), self.sketch_width), np.float16)
-        for places, directions in self.iter_directions(start, stop):
-            out[places - start] = directions
+        for rows, directions in self.iter_directions(start, stop):
+            out[rows - start] = directions
         return out
 
-    def take_directions(self, places: np.ndarray) -> np.ndarray:
-        """(m, P) float16 directions of the spans at ``places``, which may repeat and come in any order."""
-        if self.records is None or not len(places):
+    def take_directions(self, rows: np.ndarray) -> np.ndarray:
+        """(m, P) float16 directions of ``rows``, which may repeat and be in any order."""
+        if self.records is None or not len(rows):
             return np.empty((0, self.sketch_width), np.float16)
-        offsets, back = np.unique(self.order[places], return_inverse=True)
-        rows = self.records.take(offsets, columns=["direction"])
-        return to_matrix(rows.column("direction"), self.sketch_width)[back]
+        offsets, back = np.unique(self.order[rows], return_inverse=True)
+        taken = self.records.take(offsets, columns=["direction"])
+        return to_matrix(taken.column("direction"), self.sketch_width)[back]
 
     @cached_property
     def _owners(self) -> pa.Table:
         return self.read_columns(["sample", "index"])
 
     def compute_cosines(self, query: np.ndarray, centring: Centring) -> np.ndarray:
-        """(n,) float32 cosine of ``query`` (P,) to each direction, all centred alike; 0 where one has no direction."""
+        """(n,) float32 cosine of ``query`` (P,) to each direction, all centred alike; 0 without a direction."""
         cosines = np.zeros(len(self), np.float32)
         unit = centring.apply(query[None])[0]
         if not unit.any():
             return cosines
         buffer = np.empty(
             (0, self.sketch_width), np.float32
-        )  # kept: fresh pages cost more than the arithmetic
-        for places, directions in self.iter_directions(0, len(self)):
+        )  # reused: new memory costs more than the arithmetic
+        for rows, directions in self.iter_directions(0, len(self)):
             if len(buffer) < len(directions):
                 buffer = np.empty(directions.shape, np.float32)
             piece = buffer[: len(directions)]
             piece[...] = directions
-            cosines[places] = centring.compute_cosines(piece, unit)
+            cosines[rows] = centring.compute_cosines(piece, unit)
         return cosines
 
     def find_exact(
         self, query: np.ndarray, centring: Centring, top: int, exclude_sample: str | None
     ) -> tuple[np.ndarray, pa.Table, np.ndarray]:
-        """What ``find_nearest`` gives, by reading everything."""
+        """What ``find_nearest`` gives, from all directions."""
         cosines = self.compute_cosines(query, centring)
-        places = np.arange(len(self))
+        rows = np.arange(len(self))
         if exclude_sample is not None:
-            # Not by NumPy, which takes a text for another one where it ends in a zero character.
-            is_other = pc.not_equal(self._owners.column("sample"), exclude_sample)
-            places = places[is_other.to_numpy()]
-        if top < len(
-            places
-        ):  # everything at least as good as the last one that fits, so that ties are not torn
-            threshold = np.partition(cosines[places], len(places) - top)[len(places) - top]
-            places = places[cosines[places] >= threshold]
-        places = places[np.argsort(-cosines[places], kind="stable")][:top]
-        return places, self._owners.take(pa.array(places)), cosines[places]
+            # Not by NumPy, which ignores zero characters at the end of a text.
+            rows = rows[pc.not_equal(self._owners.column("sample"), exclude_sample).to_numpy()]
+        if top < len(rows):  # all that equal the last one, so that ties stay in order
+            threshold = np.partition(cosines[rows], len(rows) - top)[len(rows) - top]
+            rows = rows[cosines[rows] >= threshold]
+        rows = rows[np.argsort(-cosines[rows], kind="stable")][:top]
+        return rows, self._owners.take(pa.array(rows)), cosines[rows]
 
     @cached_property
     def has_index(self) -> bool:
-        """Whether directions can be searched without reading them all."""
+        """Whether the records have a search index."""
         return self.records is not None and has_index(self.records)
 
     def find_nearest(
         self, query: np.ndarray, centring: Centring, top: int, exclude_sample: str | None, factor: int
     ) -> tuple[np.ndarray, pa.Table, np.ndarray]:
-        """The best `top` by the index, best first: places (r,) in capture order, their ``sample`` and ``index``, and
+        """The best `top` by the index, best first: rows (r,), their ``sample`` and ``index``, and
         exact cosines (r,).
 
-        ``factor``: candidates for each neighbour asked for.
+        ``factor`` is the number of candidates for each of them.
         """
 
         def keep(found: pa.Table) -> np.ndarray:
@@ -166,7 +166,7 @@ class CheckpointView:
         return np.searchsorted(self.keys, keys), rows.select(["sample", "index"]), cosines
 
     def read_losses(self, sample: str) -> np.ndarray | None:
-        """(T,) float32 token losses of a sample, None where it was not captured."""
+        """(T,) float32 token losses of a sample, None if it was not captured."""
         if self.captured is None:
             return None
         if not self._losses_at:
@@ -179,7 +179,7 @@ class CheckpointView:
         return None if value is None else value.to_numpy(zero_copy_only=False).astype(np.float32)
 
     def read_skipped(self) -> pd.DataFrame:
-        """``sample, reason`` of the samples that capture left out here, in capture order."""
+        """``sample, reason`` of the skipped samples, in capture order."""
         if self.captured is None:
             return pd.DataFrame({"sample": pd.Series(dtype=object), "reason": pd.Series(dtype=object)})
         rows = self.captured.to_table(columns=["batch", "position", "sample", "reason"])
@@ -189,14 +189,14 @@ class CheckpointView:
 
 
 def join_span_ids(samples: Any, indices: Any) -> Any:
-    """Span ids from columns of samples and K, as ``types.join_span`` makes one."""
+    """Span ids from columns of samples and K, like ``types.join_span``."""
     return pc.binary_join_element_wise(samples, pc.cast(indices, pa.string()), "#")
 
 
 def open_view(
     records: Table, captured: Table, sketch_width: int, known: CheckpointView | None = None
 ) -> CheckpointView:
-    """The newest view of a checkpoint's tables; ``known`` itself when neither table has changed since."""
+    """The newest view of a checkpoint's tables, or ``known`` if neither table changed."""
     marks = captured.open()  # before the records, see above
     rows = records.open() if marks is not None else None
     versions = (marks.version if marks is not None else 0, rows.version if rows is not None else 0)
@@ -214,5 +214,5 @@ def open_view(
 
 
 def _number(batch: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """(n,) int64 that ascend with batch, then position."""
+    """(n,) int64 that are ordered by batch, then position."""
     return (batch.astype(np.int64) << 32) + position
