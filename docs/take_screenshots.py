@@ -51,9 +51,7 @@ SHOTS = {
     ),
     "data": Shot("data", "input[type=file]", upload="problems.jsonl"),
     "help": Shot("help", "text=What is not claimed"),
-    "tutorial-map": Shot(
-        f"map?{PROOFS}&color=meta.step_types&span=ProntoQA_1%232&words=other", "text=random pairs"
-    ),
+    "tutorial-map": Shot(f"map?{PROOFS}&color=meta.step_types&span=ProntoQA_1%232&words=other", "text=random pairs"),
     "tutorial-twins": Shot(f"twins?{PROOFS}&words=other", ".js-plotly-plot", 1420),
     "tutorial-evidence": Shot(f"evidence?{PROOFS}", "text=Cosines across samples", 760),
 }
@@ -79,9 +77,7 @@ def _shoot(page: Page) -> bytes:
 
 def _find_file(name: str) -> str:
     """The text of a file that docs/commands.md shows."""
-    found = re.search(
-        rf"```\w+ {re.escape(name)}\n(.*?)```", (DOCS / "commands.md").read_text("utf-8"), re.DOTALL
-    )
+    found = re.search(rf"```\w+ {re.escape(name)}\n(.*?)```", (DOCS / "commands.md").read_text("utf-8"), re.DOTALL)
     if found is None:
         raise SystemExit(f"docs/commands.md shows no {name}")
     return found[1]
@@ -93,9 +89,7 @@ def _take(page: Page, address: str, shot: Shot) -> bytes:
     page.wait_for_selector(shot.ready, state="attached")
     if shot.upload:
         text = _find_file(shot.upload).encode()
-        page.set_input_files(
-            "input[type=file]", {"name": shot.upload, "mimeType": "application/json", "buffer": text}
-        )
+        page.set_input_files("input[type=file]", {"name": shot.upload, "mimeType": "application/json", "buffer": text})
         page.wait_for_selector("text=What was understood")
     if shot.press:
         page.get_by_role("button", name=shot.press).click()

@@ -101,9 +101,7 @@ def _iter_paragraphs(text: str) -> Iterator[str]:
 
 def _iter_docstring(docstring: str) -> Iterator[str]:
     """Paragraphs, examples, and lists from the sections of numpy's style."""
-    head, *sections = re.split(
-        r"^(Parameters|Attributes|Raises)\n-+\n", inspect.cleandoc(docstring), flags=re.M
-    )
+    head, *sections = re.split(r"^(Parameters|Attributes|Raises)\n-+\n", inspect.cleandoc(docstring), flags=re.M)
     yield from _iter_paragraphs(head)
     for title, body in zip(sections[::2], sections[1::2], strict=True):
         # A paragraph at the margin after an empty line ends the list.
@@ -136,9 +134,7 @@ def _iter_members(kind: type) -> Iterator[str]:
             continue
         yield f"#### {kind.__name__}.{name}"
         if not isinstance(member, property | cached_property):
-            yield _sign(
-                f"{kind.__name__}.{name}" if isinstance(member, classmethod) else name, getattr(kind, name)
-            )
+            yield _sign(f"{kind.__name__}.{name}" if isinstance(member, classmethod) else name, getattr(kind, name))
         yield from _iter_docstring(member.__doc__ or "")
 
 

@@ -152,9 +152,7 @@ def write_run(
                 vector = np.eye(width)[span.index] + 0.1 * rng.normal(size=width)
                 direction = (vector / np.linalg.norm(vector)).astype(np.float16)
                 measures = {"spectral": (span.index + 1) / (n_steps + 1), "grace": 0.1 * span.index}
-                records.append(
-                    SpanRecord(span, direction, norm=2.0, loss=span.index + 0.5, coherence=0.9, **measures)
-                )
+                records.append(SpanRecord(span, direction, norm=2.0, loss=span.index + 0.5, coherence=0.9, **measures))
             losses = np.array([np.nan] + [span.index + 0.5 for span in one.spans], dtype=np.float32)
             results.append(SampleRecords(one, tuple(records), losses))
         run.append_batch(checkpoint, step, 0, results)
@@ -199,9 +197,9 @@ def save_tiny_model(folder: Path, *, context: int = 192, offsets: bool = True) -
         show_progress=False,
     )
     raw.train_from_iterator(["Question: Reasoning: Answer: the number of apples is added"], trainer)
-    PreTrainedTokenizerFast(
-        tokenizer_object=raw, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
-    ).save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>", eos_token="</s>", pad_token="<pad>").save_pretrained(
+        folder
+    )
     return folder
 
 

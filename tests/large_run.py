@@ -30,13 +30,9 @@ def _make_sample(number: int, n: int) -> tuple[Sample, TokenizedSample]:
     ends = np.cumsum([len(step) + 1 for step in steps]) - 1
     ranges = tuple((int(end) - len(step), int(end)) for step, end in zip(steps, ends, strict=True))
     question = f"How many {THINGS[number % 8]} are in box {number}?"
-    sample = Sample(
-        f"s{number}", question, "\n".join(steps), str(number), ranges, {"topic": THINGS[number % 8]}
-    )
+    sample = Sample(f"s{number}", question, "\n".join(steps), str(number), ranges, {"topic": THINGS[number % 8]})
     tokens = np.arange(n * 2 + 1, dtype=np.int32)
-    spans = tuple(
-        TokenSpan(k, 2 * k + 1, 2 * k + 3, start, end, steps[k]) for k, (start, end) in enumerate(ranges)
-    )
+    spans = tuple(TokenSpan(k, 2 * k + 1, 2 * k + 3, start, end, steps[k]) for k, (start, end) in enumerate(ranges))
     text = f"{question}\n{sample.reasoning}"
     return sample, TokenizedSample(sample.id, text, tokens, tokens, tokens, spans, 1, len(question) + 1)
 
@@ -123,9 +119,7 @@ def write_large_run(
             for cluster, size in enumerate(np.bincount(clusters[~is_noise], minlength=n_clusters))
             if size
         ]
-        blocks = np.concatenate(
-            [run.read_vectors("final", at, at + 256) for at in range(0, n_spans, n_spans // 16)]
-        )
+        blocks = np.concatenate([run.read_vectors("final", at, at + 256) for at in range(0, n_spans, n_spans // 16)])
         cosines = random.normal(0, 0.1, 20_000).astype(np.float32)
         run.write_analysis(
             "final",

@@ -56,9 +56,7 @@ def mount(monkeypatch, module: ModuleType, name: str) -> dict[str, Any]:
     return given
 
 
-def list_loaded(
-    folder: Path, pages: Sequence[str], query: dict[str, str], modules: Sequence[str]
-) -> list[str]:
+def list_loaded(folder: Path, pages: Sequence[str], query: dict[str, str], modules: Sequence[str]) -> list[str]:
     script = f"""
 import json, sys
 from streamlit.testing.v1 import AppTest

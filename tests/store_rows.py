@@ -119,9 +119,7 @@ def make_run(workspace: Workspace, name: str, n_batches: int) -> Run:
 
 def make_analysis(run: Run, checkpoint: str, x: float = 0.0) -> tuple[Any, Any, Any, Any]:
     spans = run.read_spans(checkpoint, ["span"])["span"].tolist()
-    points = pd.DataFrame(
-        {"span": spans, "x": x, "y": np.arange(len(spans)), "cluster": 0, "probability": 1.0}
-    )
+    points = pd.DataFrame({"span": spans, "x": x, "y": np.arange(len(spans)), "cluster": 0, "probability": 1.0})
     rows = {"cluster": [0], "size": [len(spans)], "label": ["sum it's"], "terms": [["sum", "add"]]}
     clusters = pd.DataFrame({**rows, "exemplars": [spans[:2]]})
     arrays = {

@@ -55,10 +55,7 @@ def make_samples(n: int, seed: int = 0) -> list[Sample]:
         things = THINGS[int(generator.integers(len(THINGS)))]
         a, b = (int(value) for value in generator.integers(2, 60, 2))
         words = {"n": a * 4, "a": a, "b": b, "c": a + b, "things": things}
-        steps = [
-            PLANTED[step][int(generator.integers(len(PLANTED[step])))].format(**words)
-            for step in ORDERS[kind]
-        ]
+        steps = [PLANTED[step][int(generator.integers(len(PLANTED[step])))].format(**words) for step in ORDERS[kind]]
         ranges, at = [], 0
         for step in steps:
             ranges.append((at, at + len(step)))

@@ -215,9 +215,7 @@ def test_labels_leave_out_numbers_function_words_and_inflections():
 
 
 def test_labels_fall_back_on_operators_and_differ():
-    named = compute_cluster_names(
-        ["3 * 4 = 12"] * 3 + ["7 * 2 = 14"] * 3 + ["", " "], [0, 0, 0, 1, 1, 1, 2, 2]
-    )
+    named = compute_cluster_names(["3 * 4 = 12"] * 3 + ["7 * 2 = 14"] * 3 + ["", " "], [0, 0, 0, 1, 1, 1, 2, 2])
     assert set(named[0].terms) == {"*", "="}
     assert named[1].name == f"{named[0].name} (2)"
     assert named[2].name == "no words"

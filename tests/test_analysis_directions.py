@@ -109,9 +109,7 @@ def test_batch_size_changes_nothing(monkeypatch: pytest.MonkeyPatch):
 def test_a_query_is_centred_like_the_corpus():
     vectors = random_directions(40)
     centring = compute_centring(vectors, n_top=3)
-    np.testing.assert_allclose(
-        centring.apply(vectors[5:6]), compute_directions(vectors, n_top=3)[5:6], atol=1e-6
-    )
+    np.testing.assert_allclose(centring.apply(vectors[5:6]), compute_directions(vectors, n_top=3)[5:6], atol=1e-6)
     with pytest.raises(ValueError, match="width"):
         centring.apply(vectors[:, :7])
 
@@ -149,9 +147,7 @@ def test_equal_cosines_come_in_row_order():
     assert found.tolist() == [1, 2, 3], "ties are settled by chance, so a page would not repeat"
 
 
-@pytest.mark.parametrize(
-    ("query", "message"), [(12, "does not exist"), (-1, "does not exist"), (np.ones(5), "shape")]
-)
+@pytest.mark.parametrize(("query", "message"), [(12, "does not exist"), (-1, "does not exist"), (np.ones(5), "shape")])
 def test_an_impossible_query_is_refused(query: int | np.ndarray, message: str):
     with pytest.raises(ValueError, match=message):
         compute_neighbors(random_directions(12), query, np.arange(12))
@@ -161,9 +157,7 @@ def test_an_impossible_query_is_refused(query: int | np.ndarray, message: str):
 def test_null_pairs_never_share_a_sample():
     samples = np.repeat(np.arange(6), [1, 9, 2, 7, 3, 8])
     vectors = np.eye(6, dtype=np.float32)[samples]  # cosine 1 exactly when a pair shares its sample
-    null = compute_null_cosines(
-        vectors, samples[np.random.default_rng(0).permutation(30)] * 0 + samples, 5000
-    )
+    null = compute_null_cosines(vectors, samples[np.random.default_rng(0).permutation(30)] * 0 + samples, 5000)
     assert null.max() == 0.0, "a pair from one sample is in the cross-sample null"
 
 

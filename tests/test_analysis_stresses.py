@@ -40,9 +40,9 @@ def test_planted_sequences_are_the_top_patterns() -> None:
     # Neighbours by chance may lengthen a planted sequence; it must be inside one of the first patterns all the same.
     first = [each.pattern for each in found[: 2 * len(PLANTED)]]
     for planted in PLANTED:
-        assert any(
-            planted == pattern[at : at + len(planted)] for pattern in first for at in range(len(pattern))
-        ), f"{planted} is not among {first}: look at the ranking or at the merging"
+        assert any(planted == pattern[at : at + len(planted)] for pattern in first for at in range(len(pattern))), (
+            f"{planted} is not among {first}: look at the ranking or at the merging"
+        )
     assert all(each.q_value < 1e-6 and each.lift > 3 for each in found[: len(PLANTED)])
 
 
@@ -57,8 +57,7 @@ def test_every_occurrence_is_listed_once_a_start_with_at_most_one_skip() -> None
             starts = {
                 places[0]
                 for places in itertools.combinations(range(len(row)), len(each.pattern))
-                if all(b - a <= 2 for a, b in itertools.pairwise(places))
-                and tuple(row[list(places)]) == each.pattern
+                if all(b - a <= 2 for a, b in itertools.pairwise(places)) and tuple(row[list(places)]) == each.pattern
             }
             expected |= {(trace, start) for start in starts}
         listed = [(int(t), int(places[0])) for t, places in zip(each.traces, each.places, strict=True)]

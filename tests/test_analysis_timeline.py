@@ -99,9 +99,7 @@ def test_purity_finds_planted_labels_and_tells_chance() -> None:
     mixed = compute_purity(clusters, random.permutation(clusters), samples)
     assert mixed.value == pytest.approx(mixed.chance, abs=0.06), "labels dealt at random must be at chance"
     assert pure.chance == pytest.approx(mixed.chance, abs=0.05)
-    part = compute_purity(
-        np.where(clusters == 0, -1, clusters), np.where(clusters == 1, -1, clusters), samples
-    )
+    part = compute_purity(np.where(clusters == 0, -1, clusters), np.where(clusters == 1, -1, clusters), samples)
     assert part.n == 120, "spans without cluster or label were counted"
 
 
@@ -115,9 +113,7 @@ def test_curves_rise_with_planted_emergence_and_drift_tells_who_turned() -> None
         make_moment("b", 10, strong, groups),
         make_moment("c", 20, turned, groups),
     ]
-    spans = np.array(
-        [f"{sample}#{group}" for sample, group in zip(samples, groups, strict=True)], dtype=object
-    )
+    spans = np.array([f"{sample}#{group}" for sample, group in zip(samples, groups, strict=True)], dtype=object)
     seen: list[str] = []
     curves, drift = compute_timeline(
         iter(moments),

@@ -67,9 +67,7 @@ def test_alignment_follows_a_planted_diagonal_through_a_gap() -> None:
     assert score == pytest.approx(4 - 0.25)
 
 
-@pytest.mark.parametrize(
-    "scores", [np.zeros((0, 3)), -np.ones((3, 3)), np.eye(1), np.fliplr(2 * np.eye(4) - 1)]
-)
+@pytest.mark.parametrize("scores", [np.zeros((0, 3)), -np.ones((3, 3)), np.eye(1), np.fliplr(2 * np.eye(4) - 1)])
 def test_fewer_than_two_spans_in_order_are_no_run(scores: np.ndarray) -> None:
     assert compute_local_alignment(scores, 0.1) == (0.0, [])
 
@@ -272,9 +270,7 @@ def test_aligned_spans_and_occurrences_are_named_by_their_index_in_the_sample() 
     planted.indices = planted.indices * 3 + 1
     order = np.random.default_rng(0).permutation(len(planted.samples))
     found = analyze(planted, order)
-    row_of = {
-        (s, int(k)): row for row, (s, k) in enumerate(zip(planted.samples, planted.indices, strict=True))
-    }
+    row_of = {(s, int(k)): row for row, (s, k) in enumerate(zip(planted.samples, planted.indices, strict=True))}
     for twin in found.tables["twins"].head(20).itertuples():
         for k_a, k_b, cosine in twin.aligned:
             a, b = row_of[twin.a, k_a], row_of[twin.b, k_b]
@@ -293,9 +289,7 @@ def test_edges_are_mean_cosines_between_samples_only() -> None:
     cosines = planted.directions @ planted.directions.T
     differ = planted.samples[:, None] != planted.samples[None, :]
     for edge in edges.itertuples():
-        pairs = (
-            (planted.labels[:, None] == edge.cluster_a) & (planted.labels[None, :] == edge.cluster_b) & differ
-        )
+        pairs = (planted.labels[:, None] == edge.cluster_a) & (planted.labels[None, :] == edge.cluster_b) & differ
         assert edge.cosine == pytest.approx(cosines[pairs].mean(), abs=1e-5)
         assert edge.n == pairs.sum() // (2 if edge.cluster_a == edge.cluster_b else 1)
 
@@ -329,13 +323,9 @@ def test_lengths_that_differ_are_refused() -> None:
     planted = make_planted(3, width=16)
     with pytest.raises(ValueError, match="question embeddings"):
         analyze_structure(
-            Corpus(
-                planted.directions, planted.samples, planted.indices, planted.labels, planted.questions[:2]
-            )
+            Corpus(planted.directions, planted.samples, planted.indices, planted.labels, planted.questions[:2])
         )
     with pytest.raises(ValueError, match="one of each"):
         analyze_structure(
-            Corpus(
-                planted.directions[1:], planted.samples, planted.indices, planted.labels, planted.questions
-            )
+            Corpus(planted.directions[1:], planted.samples, planted.indices, planted.labels, planted.questions)
         )

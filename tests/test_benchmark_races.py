@@ -102,9 +102,7 @@ def test_exact_tier_and_autograd_loop_do_the_same_work(tmp_path: Path) -> None:
     assert relative_error(ours, theirs) < 1e-5
 
 
-def test_contestants_take_turns_and_each_reports_every_round(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_contestants_take_turns_and_each_reports_every_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(race_turns, "SCRATCH", tmp_path)
     turns: list[str] = []
     entries = [Entry(way, way, Settings()) for way in (PLAIN, "hidden")]
@@ -213,6 +211,4 @@ def test_document_and_chart_are_those_of_the_stored_result() -> None:
     stored = json.loads((DOCS / "performance.json").read_text())
     text = (DOCS / "performance.md").read_text()
     assert text == fill_document(text, render_markdown(stored)), "run: make bench BENCH=--draw"
-    assert (DOCS / "images" / "performance.svg").read_text() == draw_chart(stored), (
-        "run: make bench BENCH=--draw"
-    )
+    assert (DOCS / "images" / "performance.svg").read_text() == draw_chart(stored), "run: make bench BENCH=--draw"

@@ -38,11 +38,7 @@ def view(folder) -> run_view.RunView:
 
 
 @settings(deadline=None, max_examples=40)
-@given(
-    st.lists(
-        st.tuples(*[st.one_of(st.floats(-1e6, 1e6, width=32), st.just(np.nan))] * 2), min_size=1, max_size=30
-    )
-)
+@given(st.lists(st.tuples(*[st.one_of(st.floats(-1e6, 1e6, width=32), st.just(np.nan))] * 2), min_size=1, max_size=30))
 def test_places_come_back_within_half_a_step_and_the_unplaced_stay_unplaced(rows):
     x, y = np.array(rows, np.float32).T
     (magic, version, kind, item_bytes, n, zero, *bounds), body = _open(encoding.encode_coordinates(x, y))
@@ -149,12 +145,8 @@ def test_colours_mean_what_their_names_say(view):
     look = big_map.make_look(view, choices["cluster"])
     names = [look.names[index] for index in _values_of(look)]
     assert names == [view.cluster_name(cluster) for cluster in view.spans["cluster"]]
-    assert {look.colors[i] for i in set(_values_of(look))} == {
-        view.mark(c).color for c in set(view.spans["cluster"])
-    }
-    assert [look.names[index].split(" · ", 1)[1] for *_, index, _ in look.labels] == [
-        t for *_, t in look.labels
-    ]
+    assert {look.colors[i] for i in set(_values_of(look))} == {view.mark(c).color for c in set(view.spans["cluster"])}
+    assert [look.names[index].split(" · ", 1)[1] for *_, index, _ in look.labels] == [t for *_, t in look.labels]
     topics = big_map.make_look(view, choices["meta.topic"])
     assert [topics.names[index] for index in _values_of(topics)] == view.spans["meta.topic"].tolist()
 
@@ -165,10 +157,7 @@ def test_rare_categories_share_a_colour(view):
     assert len(by_sample.names) == map_figures.MAX_NAMED + 1
     assert by_sample.names[-1] == map_figures.OTHER
     named = view.spans["sample"][values < map_figures.MAX_NAMED]
-    assert (
-        named.value_counts().min()
-        >= view.spans["sample"][values == map_figures.MAX_NAMED].value_counts().max()
-    )
+    assert named.value_counts().min() >= view.spans["sample"][values == map_figures.MAX_NAMED].value_counts().max()
 
 
 def test_bigger_numbers_stand_further_right_on_the_scale(view):
@@ -199,9 +188,7 @@ def test_a_big_map_reaches_the_page_as_addresses_of_blocks(folder, monkeypatch):
     at = open_page(folder, "map", monkeypatch, run="planted", q="apples")
     assert not at.get("plotly_chart"), "a chart was drawn beside the map"
     assert "of 204 spans of 60 samples" in words(at)
-    [scatter] = [
-        each for each in at.get("bidi_component") if each.proto.component_name.endswith("gsd_scatter")
-    ]
+    [scatter] = [each for each in at.get("bidi_component") if each.proto.component_name.endswith("gsd_scatter")]
     data = scatter.proto.json
     assert data.count("/media/") == 3, "places, values and mask"
     assert len(data) < 20_000

@@ -19,9 +19,7 @@ from tests.tiny_models import (
 
 def make_lora_model() -> torch.nn.Module:
     torch.manual_seed(11)
-    model = get_peft_model(
-        make_model("llama"), LoraConfig(r=4, target_modules=["q_proj", "v_proj", "down_proj"])
-    )
+    model = get_peft_model(make_model("llama"), LoraConfig(r=4, target_modules=["q_proj", "v_proj", "down_proj"]))
     with torch.no_grad():  # B starts at zero, which would hide every gradient of A
         for name, parameter in model.named_parameters():
             if "lora_B" in name:

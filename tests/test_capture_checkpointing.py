@@ -22,9 +22,7 @@ WAYS = [("span", None), ("span", 0), ("span", 2), ("position", None)]
 def make_pair(model: Any, tier: str = "span", **others: Any) -> tuple[Capturer, Capturer]:
     """The same capture with its graph kept, and with its layers computed again."""
     plain = Capturer(model, CaptureConfig(tier=tier, sketch_width=300, **others))
-    return plain, Capturer(
-        model, CaptureConfig(tier=tier, sketch_width=300, gradient_checkpointing=True, **others)
-    )
+    return plain, Capturer(model, CaptureConfig(tier=tier, sketch_width=300, gradient_checkpointing=True, **others))
 
 
 @pytest.mark.parametrize(
@@ -50,9 +48,7 @@ def test_layers_computed_again_change_no_record(kind: str, tier: str, window: in
 
 def test_the_audit_of_a_window_is_the_same() -> None:
     samples = make_samples()
-    found = [
-        capturer.capture(samples, {samples[0].id}) for capturer in make_pair(make("llama-gqa"), window=0)
-    ]
+    found = [capturer.capture(samples, {samples[0].id}) for capturer in make_pair(make("llama-gqa"), window=0)]
     for one, two in zip(*([r.window_cosine for r in each[0].records] for each in found), strict=True):
         assert one == pytest.approx(two, abs=1e-5)
         assert one < 0.999  # else there would be nothing to compare
@@ -66,9 +62,7 @@ def test_no_layer_keeps_its_inner_values_through_the_forward_pass(tier: str) -> 
     for layer in model.model.layers:
         layer.mlp.act_fn.register_forward_hook(lambda *args: inner.append(weakref.ref(args[2])))
     model.model.norm.register_forward_hook(lambda *_: alive.append(sum(each() is not None for each in inner)))
-    for capturer, expected in zip(
-        make_pair(model, tier, window=1), (len(model.model.layers), 0), strict=True
-    ):
+    for capturer, expected in zip(make_pair(model, tier, window=1), (len(model.model.layers), 0), strict=True):
         capturer.implementation.shares_passes = True  # the check of the model is not what is looked at
         inner.clear()
         alive.clear()

@@ -28,9 +28,7 @@ def make_batch(n_samples: int, n_spans: int, n_tokens: int, even: bool) -> list[
 
 def count_columns(plans: list[ChunkPlan]) -> int:
     """Padded columns of the plans' forward passes, over all samples."""
-    return sum(
-        len(plan.members) * int(np.diff(np.array(plan.borders), axis=1).max(0).sum()) for plan in plans
-    )
+    return sum(len(plan.members) * int(np.diff(np.array(plan.borders), axis=1).max(0).sum()) for plan in plans)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

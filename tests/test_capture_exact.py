@@ -22,9 +22,7 @@ def test_dense_gradients_are_those_of_autograd(kind: str) -> None:
     assert capturer.selection is not None
     for span in sample.spans:
         found = compute_dense(model, capturer.selection, sample, span)
-        expected = dense_gradients(
-            capturer, token_losses(model, sample)[span.start - 1 : span.end - 1].mean()
-        )
+        expected = dense_gradients(capturer, token_losses(model, sample)[span.start - 1 : span.end - 1].mean())
         for a, b in zip(found.weights, expected, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
         assert found.norm == pytest.approx(sum(float(w.square().sum()) for w in expected) ** 0.5, rel=1e-4)
@@ -41,16 +39,12 @@ def test_one_forward_mode_pass_gives_the_product_with_every_span(kind: str) -> N
         for span in sample.spans:
             expected = compute_dense(model, selection, sample, span).dot(query)
             found = float(tokens[span.start : span.end].mean())
-            assert found == pytest.approx(expected, rel=2e-3, abs=1e-4 * query.norm), (
-                f"{kind}: span {span.index}"
-            )
+            assert found == pytest.approx(expected, rel=2e-3, abs=1e-4 * query.norm), f"{kind}: span {span.index}"
 
 
 def test_shared_heads_and_adapters_count_only_what_is_captured() -> None:
     model = make_model("llama")
-    model.lm_head.weight = (
-        model.model.embed_tokens.weight
-    )  # the embedding's part of the shared weight stays out
+    model.lm_head.weight = model.model.embed_tokens.weight  # the embedding's part of the shared weight stays out
     adapted = get_peft_model(make_model("llama"), LoraConfig(r=3, target_modules=["q_proj", "down_proj"]))
     with torch.no_grad():
         for name, parameter in adapted.named_parameters():

@@ -41,9 +41,7 @@ def test_batch_and_order_change_no_vector(tier: str, window: int | None) -> None
     for i, sample in enumerate(samples):
         alone = capturer.compute_gradients([sample], window).gradients[0]
         assert relative_error(together.gradients[i], alone) <= 1e-4, f"{tier}: padding leaks into sample {i}"
-        assert relative_error(backwards.gradients[-1 - i], alone) <= 1e-4, (
-            f"{tier}: order matters for sample {i}"
-        )
+        assert relative_error(backwards.gradients[-1 - i], alone) <= 1e-4, f"{tier}: order matters for sample {i}"
 
 
 @pytest.mark.parametrize("tier", ["position", "hidden"])
@@ -57,9 +55,7 @@ def test_padding_side_changes_no_vector(tier: str) -> None:
             left = compute_hidden_batch(model, capturer.sketch, samples, padding="left")
         else:
             with ModuleTap(capturer.selection, capturer.sketch) as tap:
-                left = position_tier.compute_position_batch(
-                    model, tap, capturer.sketch, samples, padding="left"
-                )
+                left = position_tier.compute_position_batch(model, tap, capturer.sketch, samples, padding="left")
     for a, b in zip(right.gradients, left.gradients, strict=True):
         assert relative_error(a, b) <= 1e-4
     for a, b in zip(right.token_losses, left.token_losses, strict=True):

@@ -66,9 +66,7 @@ def _tables(workspace: Path) -> tuple[pd.DataFrame, np.ndarray]:
 
 # Before the second batch is taken in, with nothing stored yet; after two commits; with records stored and no marker.
 @pytest.mark.parametrize(("moment", "nth"), [("append", 2), ("append", 7), ("marker", 2)])
-def test_killed_and_resumed_equals_undisturbed(
-    inputs: tuple[Path, list[object]], moment: str, nth: int
-) -> None:
+def test_killed_and_resumed_equals_undisturbed(inputs: tuple[Path, list[object]], moment: str, nth: int) -> None:
     folder, words = inputs
     workspace = folder / f"cut-{moment}-{nth}"
     command = [sys.executable, "-c", CHILD, moment, str(nth), "--workspace", str(workspace), "--json"]

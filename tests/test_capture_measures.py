@@ -30,9 +30,7 @@ def test_spectral_strength_is_that_of_an_svd(width: int) -> None:
     sizes = [b - a for a, b in BOUNDS]
     expected = [part.mean() for part in np.split(leverage, np.cumsum(sizes)[:-1])]
     np.testing.assert_allclose(found, expected, atol=1e-6)
-    assert float(found @ np.array(sizes)) == pytest.approx(rank, abs=1e-4), (
-        "the tokens' values sum to the rank"
-    )
+    assert float(found @ np.array(sizes)) == pytest.approx(rank, abs=1e-4), "the tokens' values sum to the rank"
 
 
 def test_spectral_strength_does_not_depend_on_the_scale_of_gradients() -> None:
@@ -69,18 +67,14 @@ def test_measures_are_those_of_each_sample_alone_whatever_the_tier() -> None:
             _, _, gradients = compute_token_gradients(model, [sample])
             bounds = [(s.start - 1, s.end - 1) for s in sample.spans]
             answer = (bounds[-1][1], len(sample.token_ids) - 1)
-            np.testing.assert_allclose(
-                found.spectral, compute_spectral_strength(gradients[0], bounds), atol=1e-4
-            )
+            np.testing.assert_allclose(found.spectral, compute_spectral_strength(gradients[0], bounds), atol=1e-4)
             np.testing.assert_allclose(found.grace, compute_grace(gradients[0], bounds, answer), atol=1e-4)
     for tier in ("span", "position", "hidden", "state"):
         captured = Capturer(model, CaptureConfig(tier=tier, sketch_width=64, measures=True)).capture(samples)
         for result, expected in zip(captured, together, strict=True):
             assert isinstance(result, SampleRecords)
             assert [r.spectral for r in result.records] == pytest.approx(expected.spectral.tolist(), abs=1e-4)
-            assert [r.grace for r in result.records] == pytest.approx(
-                expected.grace.tolist(), abs=1e-4, nan_ok=True
-            )
+            assert [r.grace for r in result.records] == pytest.approx(expected.grace.tolist(), abs=1e-4, nan_ok=True)
 
 
 def test_measures_are_left_out_unless_asked_for() -> None:
@@ -100,9 +94,7 @@ def test_windows_have_the_lengths_of_spans_and_lie_inside_the_reasoning() -> Non
             continue
         windows = [s for s in cut.spans if s.index >= 0]
         assert all(5 <= s.start < s.end <= 55 for s in cut.spans)
-        assert all(a.end == b.start for a, b in zip(cut.spans, cut.spans[1:], strict=False)), (
-            "a gap has no filler"
-        )
+        assert all(a.end == b.start for a, b in zip(cut.spans, cut.spans[1:], strict=False)), "a gap has no filler"
         rest = lengths.copy()
         for window in windows:
             rest.remove(window.end - window.start)  # raises where a length is not one of the spans' own

@@ -134,9 +134,7 @@ def test_a_worker_killed_half_way_changes_nothing(inputs: Path, undisturbed: dic
     assert executor.n_lost == 1, "no worker was lost: the test killed the wrong process"
 
 
-def test_interrupted_keeps_what_is_finished_and_ends_its_workers(
-    inputs: Path, undisturbed: dict[str, Any]
-) -> None:
+def test_interrupted_keeps_what_is_finished_and_ends_its_workers(inputs: Path, undisturbed: dict[str, Any]) -> None:
     words = ["capture", "--dataset", inputs / "apples.jsonl", "--model", inputs / "model", "--run", "one"]
     words += ["--window", "1", "--batch-tokens", "192", "--executor", "ray", "--workers", "2"]
     process = start_gsd("--workspace", inputs / "cut", "--json", *words)

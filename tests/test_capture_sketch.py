@@ -39,8 +39,7 @@ def gradients() -> tuple[np.ndarray, dict[int, np.ndarray]]:
             dense.append(torch.cat([g.flatten() for g in found]).numpy())
     rows = _unit(np.stack(dense))
     sketched = {
-        seed: np.concatenate(capturer.compute_gradients(samples).gradients)
-        for seed, capturer in capturers.items()
+        seed: np.concatenate(capturer.compute_gradients(samples).gradients) for seed, capturer in capturers.items()
     }
     return rows @ rows.T, sketched
 
@@ -48,9 +47,7 @@ def gradients() -> tuple[np.ndarray, dict[int, np.ndarray]]:
 def test_cosines_in_the_sketch_are_those_of_dense_gradients(gradients) -> None:
     dense, sketched = gradients
     pairs = np.triu_indices(len(dense), 1)
-    assert dense[pairs].max() - dense[pairs].min() > 0.3, (
-        "the pairs are too alike to tell a good sketch from a bad one"
-    )
+    assert dense[pairs].max() - dense[pairs].min() > 0.3, "the pairs are too alike to tell a good sketch from a bad one"
     for seed, vectors in sketched.items():
         error = (_unit(vectors) @ _unit(vectors).T - dense)[pairs]
         assert np.sqrt(np.mean(error**2)) <= BOUND, f"seed {seed}: the sketch is too narrow or not isotropic"
@@ -79,17 +76,13 @@ def test_projection_keeps_inner_products_on_average() -> None:
 
 def test_fold_keeps_norms_on_average_and_uses_every_number() -> None:
     values = torch.randn(1, 500, generator=torch.Generator().manual_seed(1))
-    folded = torch.stack(
-        [compute_fold(500, 64, seed, "layer", "cpu").apply(values)[0] for seed in range(200)]
-    )
+    folded = torch.stack([compute_fold(500, 64, seed, "layer", "cpu").apply(values)[0] for seed in range(200)])
     norms = folded.square().sum(1)
     assert norms.mean().item() == pytest.approx(values.square().sum().item(), rel=0.05)
     for row in range(0, 500, 50):
         one = torch.zeros(1, 500)
         one[0, row] = 1.0
-        assert compute_fold(500, 64, 0, "layer", "cpu").apply(one).norm().item() == pytest.approx(
-            1.0, rel=1e-5
-        )
+        assert compute_fold(500, 64, 0, "layer", "cpu").apply(one).norm().item() == pytest.approx(1.0, rel=1e-5)
 
 
 def test_layer_blocks_tile_the_direction_and_hold_their_layer_alone() -> None:
@@ -107,9 +100,7 @@ def test_sketched_gradients_are_the_projection_of_dense_ones() -> None:
     model, tokenizer = load_model("demo", device="cpu")
     untie_head(model)
     capturer = Capturer(model, CaptureConfig())
-    sample = tokenize_sample(
-        generate_corpus(1, seed=9)[0], tokenizer, make_segmenter("steps"), max_tokens=1024
-    )
+    sample = tokenize_sample(generate_corpus(1, seed=9)[0], tokenizer, make_segmenter("steps"), max_tokens=1024)
     found = capturer.compute_gradients([sample]).gradients[0][1]
     span = sample.spans[1]
     loss = token_losses(model, sample)[span.start - 1 : span.end - 1].mean()

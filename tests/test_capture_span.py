@@ -91,9 +91,7 @@ def test_any_window_equals_autograd_with_the_same_keys_and_values_detached(kind:
                 mask = torch.zeros_like(full).masked_fill(full == 0, torch.finfo(torch.float32).min)
                 ids = torch.from_numpy(sample.token_ids.astype("int64"))
                 logits = model(ids[None], attention_mask=mask).logits[0]
-            loss = torch.nn.functional.cross_entropy(
-                logits[span.start - 1 : span.end - 1], ids[span.start : span.end]
-            )
+            loss = torch.nn.functional.cross_entropy(logits[span.start - 1 : span.end - 1], ids[span.start : span.end])
             # With the past constant, positions before the window still feel the loss through nothing at all.
             expected = capturer.sketch.project_dense(dense_gradients(capturer, loss)).detach().numpy()
             error = relative_error(batch.gradients[i][k], expected)

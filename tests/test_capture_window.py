@@ -117,9 +117,7 @@ def compute_reference(capturer: Capturer, sample: TokenizedSample, k: int, windo
     ids = torch.from_numpy(sample.token_ids.astype("int64"))
     with constant_past(capturer.model, first):
         logits = capturer.model(ids[None], use_cache=False).logits[0]
-    loss = torch.nn.functional.cross_entropy(
-        logits[span.start - 1 : span.end - 1], ids[span.start : span.end]
-    )
+    loss = torch.nn.functional.cross_entropy(logits[span.start - 1 : span.end - 1], ids[span.start : span.end])
     return capturer.sketch.project_dense(dense_gradients(capturer, loss)).detach().numpy()
 
 
@@ -129,9 +127,7 @@ def capture_in_chunks(capturer: Capturer, samples: list[TokenizedSample], window
         return compute_span_batch(capturer.model, tap, capturer.sketch, samples, window)
 
 
-@pytest.mark.parametrize(
-    ("kind", "window"), [*((kind, 1) for kind in SHARING), ("llama-gqa", 0), ("qwen2-sliding", 3)]
-)
+@pytest.mark.parametrize(("kind", "window"), [*((kind, 1) for kind in SHARING), ("llama-gqa", 0), ("qwen2-sliding", 3)])
 def test_a_shared_window_equals_autograd_with_a_constant_past(kind: str, window: int) -> None:
     # Ragged on purpose; an error here is a leak between windows, or a query's gradient that misses constant keys.
     model, samples = make(kind).eval(), make_ragged()
@@ -159,9 +155,7 @@ def test_shared_and_chunked_windows_agree_in_all_they_return(window: int) -> Non
 
 
 @pytest.mark.parametrize("limit", [1, 2**40])
-def test_block_sizes_of_attention_and_head_change_no_vector(
-    limit: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_block_sizes_of_attention_and_head_change_no_vector(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     # The smallest blocks there can be, and one block for all: borders of blocks must not show.
     capturer = Capturer(make("qwen2-sliding"), CaptureConfig(sketch_width=300))
     samples = [make_sample("l", 90, [(30, 41), (41, 60), (62, 88)]), *make_ragged()]

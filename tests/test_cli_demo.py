@@ -21,9 +21,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make_demo(workspace: Path, n_samples: int = SAMPLES) -> dict[str, object]:
     last = resolve_checkpoints("demo")[-1].name
-    return run_gsd_json(
-        *("demo", "--no-serve", "--samples", n_samples, "--checkpoints", last), workspace=workspace
-    )
+    return run_gsd_json(*("demo", "--no-serve", "--samples", n_samples, "--checkpoints", last), workspace=workspace)
 
 
 def test_a_finished_demo_is_used_again(workspace: Path) -> None:

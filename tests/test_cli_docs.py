@@ -198,9 +198,7 @@ def test_the_tutorials_labels_equal_those_of_the_real_data(
     script = re.search(r"```python label_steps\.py\n(.*?)```", PAGES["tutorial.md"], re.DOTALL)
     assert script
     subprocess.run([sys.executable, "-c", script[1]], cwd=tmp_path, check=True)
-    made = {
-        row["id"]: row for row in map(json.loads, (tmp_path / "proofs.jsonl").read_text("utf-8").splitlines())
-    }
+    made = {row["id"]: row for row in map(json.loads, (tmp_path / "proofs.jsonl").read_text("utf-8").splitlines())}
     for proof in _read_proofs(shared_data):
         assert made[proof["id"]]["step_types"] == proof["meta"]["step_types"]
         assert made[proof["id"]]["question"] == proof["question"]

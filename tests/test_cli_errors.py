@@ -95,9 +95,7 @@ def test_strict_refuses_one_bad_row(tmp_path: Path, workspace: Path) -> None:
 
 
 def test_invalid_name(rows_file: Path, workspace: Path) -> None:
-    check_error(
-        "datasets", "add", rows_file, "--name", "../out", workspace=workspace, says=("../out", "--name")
-    )
+    check_error("datasets", "add", rows_file, "--name", "../out", workspace=workspace, says=("../out", "--name"))
 
 
 def test_data_set_name_taken_by_other_content(tmp_path: Path, rows_file: Path, workspace: Path) -> None:
@@ -211,9 +209,7 @@ def test_workspace_from_a_newer_version(workspace: Path) -> None:
 def test_folder_with_other_files_is_not_a_workspace(tmp_path: Path) -> None:
     (tmp_path / "letters.txt").write_text("private")
     check_error("analyze", "any", workspace=tmp_path, says=(tmp_path.name,))
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["letters.txt"], (
-        "another folder was written to"
-    )
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["letters.txt"], "another folder was written to"
 
 
 @pytest.mark.parametrize(

@@ -80,14 +80,10 @@ def test_chance_of_twins_is_measured_on_pairs_with_distant_questions(tmp_path: P
         workspace=place,
     )
     row = next(row for row in result["rows"] if row["metric"] == "precision of twins")
-    limit = (
-        Workspace.open(place).open_run("sided").results.info(STRUCTURE, "step-1")["twins"]["semantic_median"]
-    )
+    limit = Workspace.open(place).open_run("sided").results.info(STRUCTURE, "step-1")["twins"]["semantic_median"]
     other = ~np.eye(60, dtype=bool)
     is_distant, is_same = other & (unit @ unit.T <= limit), sides[:, None] == sides[None, :]
-    assert is_same[other].mean() - is_same[is_distant].mean() > 0.08, (
-        "the fixture does not make the two differ"
-    )
+    assert is_same[other].mean() - is_same[is_distant].mean() > 0.08, "the fixture does not make the two differ"
     assert row["chance"] == pytest.approx(is_same[is_distant].mean(), abs=0.03)
     assert row["ci_low"] <= row["value"] <= row["ci_high"]
 
@@ -131,13 +127,9 @@ def test_controls_take_the_label_of_the_span_around_them(tmp_path: Path, level: 
     for number in range(24):
         for step in range(1, 4):
             # Two thirds of it lie in other spans; its middle token decides.
-            rows.append(
-                {"kind": "windows", "sample": f"s{number}", "token_start": step, "token_end": step + 3}
-            )
+            rows.append({"kind": "windows", "sample": f"s{number}", "token_start": step, "token_end": step + 3})
             vectors.append(np.eye(16)[step])
-            rows.append(
-                {"kind": "tokens", "sample": f"s{number}", "token_start": step + 1, "token_end": step + 2}
-            )
+            rows.append({"kind": "tokens", "sample": f"s{number}", "token_start": step + 1, "token_end": step + 2})
             vectors.append(random.normal(size=16))
     rows.append({"kind": "tokens", "sample": "s0", "token_start": 0, "token_end": 1})  # in no span
     vectors.append(np.eye(16)[0])
@@ -182,8 +174,6 @@ def test_text_output_has_a_table_and_a_verdict(workspace: Path) -> None:
 
 def test_a_metric_without_possible_neighbours_is_left_out(workspace: Path) -> None:
     words = ("evaluate", "planted", "--label", "meta.family", "--level", "sample", "--checkpoint", "step-1")
-    metrics = {
-        r["metric"] for r in run_gsd_json(*words, "--differ", "meta.family", workspace=workspace)["rows"]
-    }
+    metrics = {r["metric"] for r in run_gsd_json(*words, "--differ", "meta.family", workspace=workspace)["rows"]}
     assert "P@10" in metrics
     assert "P@10, other family" not in metrics

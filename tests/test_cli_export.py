@@ -67,9 +67,7 @@ def test_lists_with_an_entry_for_each_step_label_steps(workspace: Path, tmp_path
     result = export(workspace, tmp_path / "spans.jsonl", "--what", "spans")
     rows = read_jsonl(tmp_path / "spans.jsonl")
     assert [row["meta.kinds"] for row in rows[:4]] == ["k0", "k1", "k2", "k3"]
-    assert [row["meta.kinds"] for row in rows[8:]] == [None] * 4, (
-        "a list of another length cannot label steps"
-    )
+    assert [row["meta.kinds"] for row in rows[8:]] == [None] * 4, "a list of another length cannot label steps"
     assert result["unmatched"] == {"meta.kinds": 1}, "samples without labels are not reported"
     # One sample has four numbers by chance; they must not become labels in that sample only.
     assert [row["meta.numbers"] for row in rows[::4]] == [[1, 2], [3, 4, 5, 6], [7]]
@@ -179,9 +177,7 @@ def test_cut_samples_keep_their_labels() -> None:
 
 
 def test_text_output_of_export_names_rows_and_unlabelled_samples(workspace: Path, tmp_path: Path) -> None:
-    outcome = run_gsd(
-        "export", "planted", "--what", "spans", "--out", tmp_path / "s.csv", workspace=workspace
-    )
+    outcome = run_gsd("export", "planted", "--what", "spans", "--out", tmp_path / "s.csv", workspace=workspace)
     assert outcome.code == 0
     assert "12 rows" in outcome.out
     assert "meta.kinds" in outcome.out, "unlabelled samples are not reported"

@@ -24,9 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_add_lists_every_row_that_cannot_be_used(folder: Path) -> None:
-    result = run_gsd_json(
-        "datasets", "add", folder / "apples.jsonl", "--name", "named", workspace=folder / "w2"
-    )
+    result = run_gsd_json("datasets", "add", folder / "apples.jsonl", "--name", "named", workspace=folder / "w2")
     assert {"dataset", "format", "fields", "n_samples", "n_rejected", "rejected"} <= set(result)
     assert (result["dataset"], result["n_samples"], result["n_rejected"]) == ("named", 10, 2)
     assert [each["row"] for each in result["rejected"]] == [11, 12]
@@ -43,9 +41,7 @@ def test_add_lists_every_row_that_cannot_be_used(folder: Path) -> None:
 
 
 def test_preview_stores_nothing(folder: Path) -> None:
-    result = run_gsd_json(
-        "datasets", "preview", folder / "apples.jsonl", "--head", 3, workspace=folder / "w3"
-    )
+    result = run_gsd_json("datasets", "preview", folder / "apples.jsonl", "--head", 3, workspace=folder / "w3")
     assert {
         "format",
         "columns",
@@ -105,9 +101,7 @@ def test_capture_reports_the_documented_keys(folder: Path) -> None:
     assert result["peak_memory_bytes"] > 2**20
 
 
-def test_a_data_set_is_preferred_to_a_file_of_the_same_name(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_data_set_is_preferred_to_a_file_of_the_same_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     (folder / "apples").write_text("not a data set")
     words = (
@@ -140,20 +134,14 @@ def test_analysis_neighbours_and_exports_of_a_captured_run(folder: Path) -> None
     assert table.loc[table["span"] == "apples/3#2", "meta.step_kinds"].tolist() == ["end"]
     assert (table["text"].str.strip() != "").all()
     tokens = folder / "tokens.jsonl"
-    run_gsd_json(
-        *("export", "first", "--what", "tokens", "--sample", "apples/3", "--out", tokens), workspace=workspace
-    )
+    run_gsd_json(*("export", "first", "--what", "tokens", "--sample", "apples/3", "--out", tokens), workspace=workspace)
     rows = [json.loads(line) for line in tokens.read_text().splitlines()]
     own = table[table["sample"] == "apples/3"]
     for _, span in own.iterrows():
         inside = [place for place, row in enumerate(rows) if row["span"] == span["span"]]
-        assert inside == list(range(span["token_start"], span["token_end"])), (
-            "token ranges and tokens disagree"
-        )
+        assert inside == list(range(span["token_start"], span["token_end"])), "token ranges and tokens disagree"
         mean = sum(rows[place]["loss"] for place in inside) / len(inside)
-        assert mean == pytest.approx(span["loss"], abs=2e-3), (
-            "a span's loss is not the mean of its tokens' losses"
-        )
+        assert mean == pytest.approx(span["loss"], abs=2e-3), "a span's loss is not the mean of its tokens' losses"
 
 
 def test_global_flags_may_stand_before_or_after_the_command(folder: Path) -> None:
@@ -182,9 +170,7 @@ def test_standard_output_of_a_process_is_one_json_object(folder: Path) -> None:
         "--model",
         folder / "model",
     )
-    process = start_gsd(
-        *words, "--run", "third", "--limit", "2", GSD_PROGRESS_FILE=str(folder / "progress.json")
-    )
+    process = start_gsd(*words, "--run", "third", "--limit", "2", GSD_PROGRESS_FILE=str(folder / "progress.json"))
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err.decode()
     assert json.loads(out)["run"] == "third"

@@ -74,9 +74,7 @@ def test_table_shows_markup_as_text() -> None:
     assert len(table.splitlines()) == 4, "a line break in a cell breaks the table"
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.04, "0.0 s"), (12, "12 s"), (61, "1 min 01 s"), (3725, "1 h 02 min")]
-)
+@pytest.mark.parametrize(("seconds", "text"), [(0.04, "0.0 s"), (12, "12 s"), (61, "1 min 01 s"), (3725, "1 h 02 min")])
 def test_durations_have_readable_units(seconds: float, text: str) -> None:
     assert format_seconds(seconds) == text
 

@@ -88,9 +88,7 @@ def test_progress_file_is_whole_throttled_and_has_the_last_state(tmp_path: Path)
     assert [each.name for each in tmp_path.iterdir()] == ["progress.json"], "a partial file was left behind"
 
 
-def test_environment_variable_names_the_progress_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_environment_variable_names_the_progress_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "here.json"
     monkeypatch.setenv("GSD_PROGRESS_FILE", str(path))
     Progress(quiet=True).stage("reading")

@@ -44,9 +44,7 @@ def test_a_taken_port_is_an_error_before_anything_starts(tmp_path: Path) -> None
         for words in (("serve",), ("demo",)):
             value = run_gsd_json(*words, "--port", port, workspace=tmp_path / "workspace", code=2)
             assert str(port) in value["error"]
-    assert not (tmp_path / "workspace" / "runs" / "demo").exists(), (
-        "the demo was captured before the port was checked"
-    )
+    assert not (tmp_path / "workspace" / "runs" / "demo").exists(), "the demo was captured before the port was checked"
 
 
 def test_without_a_port_the_next_free_one_is_taken() -> None:
@@ -66,9 +64,7 @@ def test_doctor_lists_its_checks(tmp_path: Path) -> None:
     outcome = json.loads(done.out)
     assert done.code == (0 if outcome["ok"] else 1)
     names = {check["name"]: check for check in outcome["checks"]}
-    assert {"python", "torch", "device", "demo model", "sentence encoder", "dashboard", "workspace"} <= set(
-        names
-    )
+    assert {"python", "torch", "device", "demo model", "sentence encoder", "dashboard", "workspace"} <= set(names)
     assert outcome["ok"] == all(check["ok"] or not check["is_needed"] for check in outcome["checks"])
     assert all(check["fix"] for check in outcome["checks"] if not check["ok"]), "a failed check has no fix"
 

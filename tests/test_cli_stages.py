@@ -34,9 +34,7 @@ def test_analysis_finds_the_planted_steps(analyzed: Path) -> None:
 
 def test_finished_analysis_is_kept_and_can_be_repeated(analyzed: Path) -> None:
     kept = run_gsd_json("analyze", "planted", workspace=analyzed)
-    assert all(each["seconds"] == 0 for each in kept["checkpoints"]), (
-        "a finished checkpoint was analysed again"
-    )
+    assert all(each["seconds"] == 0 for each in kept["checkpoints"]), "a finished checkpoint was analysed again"
     again = run_gsd_json("analyze", "planted", "--again", "--checkpoint", "step-1", workspace=analyzed)
     assert [each["checkpoint"] for each in again["checkpoints"]] == ["step-1"]
     assert again["checkpoints"][0]["seconds"] > 0
@@ -66,9 +64,7 @@ def test_neighbors_in_other_words_leave_out_similar_wording(tmp_path: Path) -> N
     words = ("neighbors", "raw", "--span", ids[7], "--top", 1000)
     every = run_gsd_json(*words, workspace=folder)
     other = run_gsd_json(*words, "--other-words", workspace=folder)
-    expected = [
-        each["span"] for each in every["neighbors"] if alike[ids.index(each["span"])] <= wording.limit
-    ]
+    expected = [each["span"] for each in every["neighbors"] if alike[ids.index(each["span"])] <= wording.limit]
     assert [each["span"] for each in other["neighbors"]] == expected
     assert 0 < other["n_candidates"] == len(expected) < every["n_candidates"]
 
@@ -128,9 +124,7 @@ def test_open_run_reads_only_the_rows_asked_for(analyzed: Path, monkeypatch: pyt
     assert asked == [(10, 12)], "a slice read the whole array"
 
 
-def test_open_run_takes_the_workspace_from_the_environment(
-    analyzed: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_open_run_takes_the_workspace_from_the_environment(analyzed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GSD_WORKSPACE", str(analyzed))
     assert gsd.open_run("planted").name == "planted"
     with pytest.raises(gsd.UserError, match="planted"):

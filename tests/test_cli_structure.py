@@ -32,9 +32,7 @@ def open_run(workspace: Path, name: str = "planted") -> Run:
 
 def test_analyze_counts_and_stores_the_structure(workspace: Path) -> None:
     again = run_gsd_json("analyze", "planted", workspace=workspace)
-    assert [each["seconds"] for each in again["checkpoints"]] == [0.0, 0.0], (
-        "a stored analysis was computed again"
-    )
+    assert [each["seconds"] for each in again["checkpoints"]] == [0.0, 0.0], "a stored analysis was computed again"
     assert again["n_stresses"] >= 1
     assert again["n_twins"] >= 1
     assert {"n_stresses", "n_twins"} <= set(again["checkpoints"][0])
@@ -56,9 +54,7 @@ def test_analyze_computes_a_missing_structure_without_a_new_map(tmp_path: Path) 
     result = run_gsd_json("analyze", "planted", workspace=tmp_path / "w")
     assert result["n_stresses"] >= 1
     pd.testing.assert_frame_equal(open_run(tmp_path / "w").read_points("only"), points)
-    assert len(list((tmp_path / "w" / "runs" / "planted" / "results").iterdir())) == 2, (
-        "old tables were not deleted"
-    )
+    assert len(list((tmp_path / "w" / "runs" / "planted" / "results").iterdir())) == 2, "old tables were not deleted"
 
 
 def test_stresses_follow_the_planted_order_and_list_occurrences(workspace: Path) -> None:

@@ -54,9 +54,7 @@ def test_tables_hold_every_span_at_every_checkpoint(workspace: Path) -> None:
 
 
 def test_another_analysis_keeps_the_timelines_options(workspace: Path) -> None:
-    chosen = run_gsd_json(
-        "timeline", "planted", "--label", "meta.topic", "--reference", "middle", workspace=workspace
-    )
+    chosen = run_gsd_json("timeline", "planted", "--label", "meta.topic", "--reference", "middle", workspace=workspace)
     assert (chosen["labels"], chosen["reference"]) == (["meta.topic"], "middle")
     run_gsd_json("analyze", "planted", "--again", workspace=workspace)
     info = Workspace.open(str(workspace)).open_run("planted").results.info(TIMELINE)
@@ -101,9 +99,7 @@ def test_timeline_follows_only_spans_of_all_checkpoints(tmp_path: Path) -> None:
         (["nobody"], "nobody"),
     ],
 )
-def test_errors_of_timeline_are_one_line_that_says_what_to_do(
-    workspace: Path, words: list[str], needle: str
-) -> None:
+def test_errors_of_timeline_are_one_line_that_says_what_to_do(workspace: Path, words: list[str], needle: str) -> None:
     outcome = run_gsd("timeline", *words, workspace=workspace)
     assert outcome.code == 2
     assert needle in outcome.err

@@ -59,9 +59,7 @@ def test_figures_go_through_one_door():
     """A chart drawn elsewhere would be one that nobody can save."""
     folder = ROOT / "gsd_core" / "dashboard"
     found = [path.name for path in folder.rglob("*.py") if "st.plotly_chart(" in path.read_text("utf-8")]
-    found += [
-        path.name for path in (ROOT / "pages").glob("*.py") if "plotly_chart" in path.read_text("utf-8")
-    ]
+    found += [path.name for path in (ROOT / "pages").glob("*.py") if "plotly_chart" in path.read_text("utf-8")]
     assert found == ["charts.py"]
 
 
@@ -139,9 +137,7 @@ def test_the_layers_table_holds_pairs_and_sets(pair, structure):
     assert len(table) == values.size + len(structure.layers)
     second = table[(table["set"] == "pair A") & (table["layer"] == "1")]
     assert second["cosine"].tolist() == [values[1, 0]]
-    none = alignment_figures.make_layers_table(
-        np.zeros((3, 0)), _without_pairs(pair), layers, structure.layers
-    )
+    none = alignment_figures.make_layers_table(np.zeros((3, 0)), _without_pairs(pair), layers, structure.layers)
     assert len(none) == len(structure.layers)
 
 
@@ -181,9 +177,7 @@ def test_the_span_table_tells_the_span_from_the_others():
 
 
 def test_curves_are_those_picked_else_the_best_of_each_kind():
-    rows = pd.DataFrame(
-        {"representation": [f"g{n}" for n in range(5)], "kind": "gradient", "value": [1, 5, 2, 4, 3]}
-    )
+    rows = pd.DataFrame({"representation": [f"g{n}" for n in range(5)], "kind": "gradient", "value": [1, 5, 2, 4, 3]})
     assert choose_curves(rows, []) == ["g1", "g3", "g4"]
     assert choose_curves(rows, ["g0"]) == ["g0"]
     assert len(choose_curves(rows, [f"g{n}" for n in range(20)])) == MAX_CURVES

@@ -59,9 +59,7 @@ def test_figures_hold_every_row_and_no_tags_from_data() -> None:
     both = pd.concat([rows, later])
     curves = plot_curves(both, choose_curves(both, []), "P@10")
     assert [list(trace.x) for trace in curves.data if trace.mode] == [[1.0, 2.0]] * 2
-    cosines = pd.DataFrame(
-        {"kind": ["spans"] * 3 + ["same cluster"] * 3, "cosine": [0, 0.1, 0.2, 0.5, 0.6, 0.7]}
-    )
+    cosines = pd.DataFrame({"kind": ["spans"] * 3 + ["same cluster"] * 3, "cosine": [0, 0.1, 0.2, 0.5, 0.6, 0.7]})
     drawn = plot_cosines(cosines, float("nan")).data
     assert [trace.type for trace in drawn] == ["violin", "scatter"] * 2, "a distribution without its mean"
 
@@ -94,9 +92,7 @@ def show(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     return check(open_page(workspace, "evidence", monkeypatch, run="planted"))
 
 
-def test_without_evidence_the_page_offers_the_evaluation(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_evidence_the_page_offers_the_evaluation(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = show(workspace, monkeypatch)
     assert "gsd evaluate planted" in words(page)
     assert any(button.label == "Evaluate all checkpoints" for button in page.button)

@@ -72,9 +72,7 @@ def test_commands_run_in_order_and_each_result_is_kept(tmp_path):
 
 
 def test_a_failure_stops_the_chain_and_its_error_line_is_shown(tmp_path):
-    fails = (
-        "import sys; print('error: no such column, data.csv, choose another', file=sys.stderr); sys.exit(2)"
-    )
+    fails = "import sys; print('error: no such column, data.csv, choose another', file=sys.stderr); sys.exit(2)"
     never = tmp_path / "never"
     job = job_store.start_job(tmp_path, "fails", [python(fails), python(f"open({str(never)!r}, 'w')")])
     wait_for(ended(tmp_path, job.id), "the failure")

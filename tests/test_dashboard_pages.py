@@ -31,9 +31,7 @@ def test_every_page_runs_on_an_empty_workspace(tmp_path, page, monkeypatch):
     at = check(open_page(tmp_path / "new", page, monkeypatch))
     assert at.title
     if page not in ("data", "help"):
-        assert any("own data" in button.label for button in at.button), (
-            "an empty page must say what to do next"
-        )
+        assert any("own data" in button.label for button in at.button), "an empty page must say what to do next"
 
 
 @pytest.mark.parametrize("page", ["overview", "map", "trace"])
@@ -108,9 +106,7 @@ def test_filters_in_the_address_are_applied(workspace, monkeypatch):
     assert at.query_params["cluster"] == "1\x1f2"
 
 
-@pytest.mark.parametrize(
-    "color", ["cluster", "meta.procedure", "meta.step_kind", "norm", "sample", "position"]
-)
+@pytest.mark.parametrize("color", ["cluster", "meta.procedure", "meta.step_kind", "norm", "sample", "position"])
 def test_the_map_takes_every_kind_of_colour(workspace, color, monkeypatch):
     at = check(open_page(workspace, "map", monkeypatch, run="planted", color=color))
     assert at.selectbox(key="address_color").value == color

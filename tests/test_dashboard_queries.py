@@ -131,9 +131,7 @@ def test_one_sample_has_no_null_and_no_neighbors(view):
 def test_zero_gradient_has_no_neighbors(view, directions):
     rows = directions.rows.copy()
     rows[0] = 0
-    found = cosine_queries.compute_neighbors(
-        view, Directions(rows, directions.null), view.spans["span"].iloc[0]
-    )
+    found = cosine_queries.compute_neighbors(view, Directions(rows, directions.null), view.spans["span"].iloc[0])
     assert found.empty
     assert list(found.columns)[-2:] == ["cosine", "q_value"]
 

@@ -24,11 +24,7 @@ def read_only(monkeypatch):
 
 
 def list_files(folder: Path) -> set[tuple[str, int]]:
-    return {
-        (str(path.relative_to(folder)), path.stat().st_mtime_ns)
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
+    return {(str(path.relative_to(folder)), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
 
 
 def test_read_only_pages_show_runs_and_take_no_files(folder, read_only, monkeypatch):

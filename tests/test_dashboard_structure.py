@@ -41,13 +41,9 @@ def plant_structure(folder: Path, run: str = "planted", checkpoint: str = "step-
     for a, b in pairs:
         n = len(meta[a]["step_kind"]) if meta[a]["procedure"] == meta[b]["procedure"] else 0
         near = 0.8 if meta[a]["topic"] == meta[b]["topic"] else 0.1
-        rows.append(
-            {"a": a, "b": b, "structural": 0.2 * n, "semantic": near + generator.normal(0, 0.05), "n": n}
-        )
+        rows.append({"a": a, "b": b, "structural": 0.2 * n, "semantic": near + generator.normal(0, 0.05), "n": n})
     tested = pd.DataFrame(rows)
-    aligned = tested[(tested["n"] > 1) & (tested["semantic"] < 0.5)].sort_values(
-        "structural", ascending=False
-    )
+    aligned = tested[(tested["n"] > 1) & (tested["semantic"] < 0.5)].sort_values("structural", ascending=False)
     twins = aligned.head(N_TWINS).reset_index(drop=True)
     twins["rank"] = twins.index + 1
     for column, value in {"z_structural": 3.0, "z_semantic": -1.0, "score": 4.0, "p_value": 1e-4}.items():
@@ -189,9 +185,7 @@ def test_aligned_spans_are_found_by_number_not_by_place(view, directions, struct
         twin["a"],
         twin["b"],
     )
-    numbers = [
-        (spans["index"].iloc[pair.rows_a[i]], spans["index"].iloc[pair.rows_b[j]]) for i, j, _ in pair.aligned
-    ]
+    numbers = [(spans["index"].iloc[pair.rows_a[i]], spans["index"].iloc[pair.rows_b[j]]) for i, j, _ in pair.aligned]
     assert numbers == [(i, j) for i, j, _ in twin["aligned"] if i != 0]
 
 
@@ -279,9 +273,7 @@ def test_only_twins_can_be_opened_and_their_rows_are_right(view, structure):
     figure = twins_figures.plot_quadrants(view, structure, sq.compute_reference(structure, "semantic"))
     opened = {}
     for trace in figure.data:
-        for row, x, y in zip(
-            trace.customdata if trace.customdata is not None else [], trace.x, trace.y, strict=False
-        ):
+        for row, x, y in zip(trace.customdata if trace.customdata is not None else [], trace.x, trace.y, strict=False):
             opened[int(row)] = (x, y)
     assert set(opened) == set(structure.twins.index)
     for row, (x, y) in opened.items():
@@ -306,9 +298,7 @@ def test_hover_texts_hold_no_tags_from_data(view, structure):
     """Plotly reads a few HTML tags, among them links."""
     samples = view.samples.assign(question="<b>q</b>")
     hostile = run_view.RunView(**{**view.__dict__, "samples": samples})
-    twins = twins_figures.plot_quadrants(
-        hostile, structure, sq.compute_reference(structure, "semantic")
-    ).data[-1]
+    twins = twins_figures.plot_quadrants(hostile, structure, sq.compute_reference(structure, "semantic")).data[-1]
     assert not any("<b>q" in text for text in twins.hovertext)
 
 
@@ -375,10 +365,7 @@ def test_the_top_twin_is_opened_first(folder, structure, monkeypatch):
 def test_two_samples_that_are_no_twin_are_shown_as_such(folder, structure, monkeypatch):
     twins = {frozenset(pair) for pair in structure.twins[["a", "b"]].itertuples(index=False, name=None)}
     a, b = next(
-        (a, b)
-        for a in ("sum-0", "sum-1")
-        for b in (f"sum-{n}" for n in range(2, 40))
-        if frozenset((a, b)) not in twins
+        (a, b) for a in ("sum-0", "sum-1") for b in (f"sum-{n}" for n in range(2, 40)) if frozenset((a, b)) not in twins
     )
     at = open_page(folder, "twins", monkeypatch, run="planted", checkpoint="step-20", a=a, b=b)
     assert "no stored twin" in words(at)
@@ -441,9 +428,7 @@ def test_a_run_analysed_before_other_words_were_sought_still_opens(tmp_path, mon
     folder = build_workspace(tmp_path, n_samples=20)
     plant_structure(folder)
     run = Workspace.open(folder).open_run("planted")
-    tables = {
-        name: run.results.read(STRUCTURE, name, "step-20") for name in sq.TABLES if name != "rewordings"
-    }
+    tables = {name: run.results.read(STRUCTURE, name, "step-20") for name in sq.TABLES if name != "rewordings"}
     run.results.write(STRUCTURE, tables, run.results.info(STRUCTURE, "step-20"), "step-20")
     assert sq.load_structure(run, "step-20").rewordings.empty
     at = open_page(folder, "twins", monkeypatch, run="planted", checkpoint="step-20", words="other")

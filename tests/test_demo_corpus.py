@@ -62,17 +62,13 @@ def test_corpus_is_large_balanced_and_labelled():
     assert (len(PROCEDURES) >= 12, len(TOPICS) >= 14, len(STYLES) >= 4, len(samples) >= 3000) == (True,) * 4
     cells = Counter((sample.meta["procedure"], sample.meta["topic"]) for sample in samples)
     assert len(cells) == len(PROCEDURES) * len(TOPICS)
-    assert max(cells.values()) - min(cells.values()) <= 1, (
-        "cells differ: is the order of rows still procedure-major?"
-    )
+    assert max(cells.values()) - min(cells.values()) <= 1, "cells differ: is the order of rows still procedure-major?"
     assert len({sample.id for sample in samples}) == len(samples)
     assert 0.1 < np.mean([sample.meta["has_retry"] for sample in samples]) < 0.2
 
 
 def test_same_seed_same_corpus_and_another_seed_another():
-    assert generate_corpus(60) == list(corpus()[:60]), (
-        "a shorter corpus is not a prefix: something counts n_samples"
-    )
+    assert generate_corpus(60) == list(corpus()[:60]), "a shorter corpus is not a prefix: something counts n_samples"
     assert generate_corpus(60, seed=1) != generate_corpus(60)
 
 
@@ -113,9 +109,7 @@ def test_wordings_of_a_procedure_share_no_content_word(procedure: Procedure):
     by_style = [{compute_stem(row[style]) for row in rows} for style in range(len(STYLES))]
     for i in range(len(STYLES)):
         for j in range(i):
-            assert not by_style[i] & by_style[j], (
-                f"{STYLES[j]} and {STYLES[i]} both say {by_style[i] & by_style[j]}"
-            )
+            assert not by_style[i] & by_style[j], f"{STYLES[j]} and {STYLES[i]} both say {by_style[i] & by_style[j]}"
 
 
 def test_frames_hold_function_words_only():
@@ -125,19 +119,13 @@ def test_frames_hold_function_words_only():
             assert len(set(step.frames)) == len(STYLES), (procedure.name, step.role)
             for frame in step.frames:
                 said = set(re.findall(r"[a-z]{2,}", re.sub(r"\{\w+\}", " ", frame.lower())))
-                assert said <= FUNCTION_WORDS, (
-                    f"{procedure.name}/{step.role} says {said - FUNCTION_WORDS} in a frame"
-                )
+                assert said <= FUNCTION_WORDS, f"{procedure.name}/{step.role} says {said - FUNCTION_WORDS} in a frame"
 
 
 def test_samples_of_different_style_share_no_content_word():
     # The same on the written text, where a template filled wrongly would show.
     mine: dict[tuple[str, str], set[str]] = {}
-    nouns = {
-        word
-        for topic in TOPIC_TABLE
-        for word in (topic.items, topic.box, topic.boxes, topic.kind, topic.other)
-    }
+    nouns = {word for topic in TOPIC_TABLE for word in (topic.items, topic.box, topic.boxes, topic.kind, topic.other)}
     for sample in corpus():
         for (start, end), kind in zip(sample.steps, sample.meta["step_kinds"], strict=True):
             if kind == "step":
@@ -184,9 +172,7 @@ def test_no_operator_signs_stand_in_the_text():
 def solve(sample: Sample) -> str:
     """The answer by an independent way: from the drawn numbers, or from the list that the question shows."""
     n, name = sample.meta["numbers"], sample.meta["procedure"]
-    held = {
-        who: int(value) for who, value in re.findall(r"([A-Z][a-z]+) (\d+)", sample.question) if who in PEOPLE
-    }
+    held = {who: int(value) for who, value in re.findall(r"([A-Z][a-z]+) (\d+)", sample.question) if who in PEOPLE}
     ranked = sorted(held, key=held.__getitem__)
     if name in ("combine_scale", "undo_change"):
         return str((n["a"] + n["b"]) * n["k"])

@@ -51,9 +51,7 @@ def tokenizer() -> PreTrainedTokenizerBase:
 def data_dir(tmp_path: Path) -> Path:
     folder = tmp_path / "data"
     folder.mkdir()
-    row = json.dumps(
-        {"id": "1", "question": "What is 2 plus 2?", "reasoning": ["2 and 2 is 4."], "answer": "4"}
-    )
+    row = json.dumps({"id": "1", "question": "What is 2 plus 2?", "reasoning": ["2 and 2 is 4."], "answer": "4"})
     for name in BASE_FILES:
         (folder / f"{name}.jsonl").write_text(row + "\n", encoding="utf-8")
     return folder
@@ -66,9 +64,7 @@ def test_tokens_are_lossless_and_digits_stand_alone(tokenizer: PreTrainedTokeniz
         offsets = encoded["offset_mapping"][1:]  # the first token is the start of the text
         assert tokenizer.decode(encoded["input_ids"][1:]) == text
         covered = sorted({i for start, end in offsets for i in range(start, end)})
-        assert covered == list(range(len(text))), (
-            "an offset misses a character: blanks must belong to a token"
-        )
+        assert covered == list(range(len(text))), "an offset misses a character: blanks must belong to a token"
         assert all(end - start == 1 for start, end in offsets if any(c.isdigit() for c in text[start:end]))
     assert tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
     assert tokenizer.chat_template is None
@@ -96,9 +92,7 @@ def test_an_epoch_holds_every_example_once():
     assert sorted(seen) == [5 + i for i in range(30)]
 
 
-def test_a_killed_training_goes_on_to_the_same_weights(
-    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_killed_training_goes_on_to_the_same_weights(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     whole = demo_model.run_training(data_dir, tmp_path / "whole", TINY)
     assert [entry["step"] for entry in whole] == [0, 2, 6]
 
@@ -121,9 +115,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(
     for step in (0, 2, 6):
         name = f"step-{step:05d}/model.safetensors"
         one, two = ((tmp_path / run / name).read_bytes() for run in ("whole", "cut"))
-        assert one == two, (
-            f"step {step} differs: state that a checkpoint does not hold, or a batch skipped twice"
-        )
+        assert one == two, f"step {step} differs: state that a checkpoint does not hold, or a batch skipped twice"
     with pytest.raises(UserError, match="exists"):
         demo_model.run_training(data_dir, tmp_path / "cut", TINY)
 

@@ -96,9 +96,7 @@ def test_a_run_is_captured_with_a_layout(folder: Path, tmp_path: Path) -> None:
     again = run_gsd_json(*words, "--device-map", layout, "--resume", workspace=tmp_path / "w")
     assert again["n_spans"] == plain["n_spans"], "the layout is taken for another model"
     words[words.index("one")] = "two"
-    assert (
-        run_gsd_json(*words, "--device-map", layout, workspace=tmp_path / "w")["n_spans"] == plain["n_spans"]
-    )
+    assert run_gsd_json(*words, "--device-map", layout, workspace=tmp_path / "w")["n_spans"] == plain["n_spans"]
 
 
 @pytest.mark.parametrize("name", ["auto", "balanced", "balanced_low_0", "sequential"])

@@ -16,9 +16,7 @@ METHODS = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
 NUMBER = r"\d+(?:\.\d+)*"
 # "methods §1.4", "``methods`` §1.1, §1.2", "methods.md §2", "Methods §1.4–1.6"; a line may end in between.
-CITATION = re.compile(
-    rf"methods(?:\.md)?[`\]]*\s+((?:§{NUMBER}(?:\s*[–-]\s*§?{NUMBER})?(?:,\s*)?)+)", re.IGNORECASE
-)
+CITATION = re.compile(rf"methods(?:\.md)?[`\]]*\s+((?:§{NUMBER}(?:\s*[–-]\s*§?{NUMBER})?(?:,\s*)?)+)", re.IGNORECASE)
 HEADING = re.compile(rf"^#{{2,4}} ({NUMBER})\.? ", re.MULTILINE)
 ANCHORED = re.compile(rf'^<a id="s([\d-]+)"></a>\n#{{2,4}} ({NUMBER})\.? ', re.MULTILINE)
 # A line of a table of contents: names, at least two blanks, a phrase.

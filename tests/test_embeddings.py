@@ -128,9 +128,7 @@ def test_folders_that_are_no_model(tmp_path: Path, packaged: Path):
 # Pickled weights run code when they are read: a folder that holds only such must be refused before anything
 # is loaded.
 def test_pickled_weights_are_never_read(tmp_path: Path, packaged: Path):
-    shutil.copytree(
-        packaged, tmp_path / "m", ignore=lambda _, names: [n for n in names if n.endswith(".safetensors")]
-    )
+    shutil.copytree(packaged, tmp_path / "m", ignore=lambda _, names: [n for n in names if n.endswith(".safetensors")])
     (tmp_path / "m" / "pytorch_model.bin").write_bytes(b"\x80\x04.")
     with pytest.raises(UserError, match="no safetensors weights"):
         load_sentence_encoder(str(tmp_path / "m"))

@@ -149,9 +149,7 @@ def test_a_batch_that_ends_its_worker_once_is_repeated(ray_executor: RayExecutor
     assert dict(ray_executor.run_batches(Factory(tmp_path), batches)) == {0: 4, 1: "kill once", 2: 9}
 
 
-def test_a_batch_that_ends_two_workers_is_named_and_the_rest_goes_on(
-    ray_executor: RayExecutor, tmp_path: Path
-) -> None:
+def test_a_batch_that_ends_two_workers_is_named_and_the_rest_goes_on(ray_executor: RayExecutor, tmp_path: Path) -> None:
     batches: list[tuple[int, Any]] = [(0, "kill"), *((n, n) for n in range(1, 12))]
     found = {}
 
@@ -165,9 +163,7 @@ def test_a_batch_that_ends_two_workers_is_named_and_the_rest_goes_on(
     assert found == {n: n * n for n in range(1, 12)}, "one bad batch took others with it"
 
 
-def test_workers_that_end_at_their_start_are_not_made_for_ever(
-    ray_executor: RayExecutor, tmp_path: Path
-) -> None:
+def test_workers_that_end_at_their_start_are_not_made_for_ever(ray_executor: RayExecutor, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="in a row ended while they were made"):
         list(ray_executor.run_batches(Factory(tmp_path, ends_at_start=True), [(0, 1), (1, 2)]))
 

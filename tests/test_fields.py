@@ -173,9 +173,7 @@ def test_dividing_loses_nothing_but_marks(text: str) -> None:
     # The two letters occur in no mark, so each of them has to be in one of the parts.
     parts = split_text(text)
     kept = Counter("".join([parts.before, parts.reasoning, parts.answer or "", parts.after]))
-    assert all(kept[letter] >= Counter(text)[letter] for letter in "yzİ"), (
-        "a letter outside the marks was lost"
-    )
+    assert all(kept[letter] >= Counter(text)[letter] for letter in "yzİ"), "a letter outside the marks was lost"
 
 
 def test_a_boxed_answer_stays_in_the_sentence() -> None:
@@ -219,9 +217,7 @@ def test_map_flag_is_parsed() -> None:
     assert parse_map_flag("question=q, answer=") == {"question": "q", "answer": ""}
 
 
-@pytest.mark.parametrize(
-    "flag", ["", "question", "quest=a", "question=", "question=a,question=b", "a,question=b"]
-)
+@pytest.mark.parametrize("flag", ["", "question", "quest=a", "question=", "question=a,question=b", "a,question=b"])
 def test_a_map_flag_that_cannot_be_parsed_is_refused(flag: str) -> None:
     with pytest.raises(UserError, match="--map"):
         parse_map_flag(flag)
@@ -239,9 +235,7 @@ def odd_file(tmp_path: Path) -> Path:
 
 
 def test_a_persons_mapping_wins(odd_file: Path) -> None:
-    loaded = load_dataset(
-        odd_file, map={"question": "question+ask", "reasoning": "text", "answer": "n", "id": "n"}
-    )
+    loaded = load_dataset(odd_file, map={"question": "question+ask", "reasoning": "text", "answer": "n", "id": "n"})
     sample = loaded.samples[2]
     assert sample.question == "Not this?\n\n" + ASK.format(n=2)
     assert (sample.reasoning, sample.answer, sample.id) == (WORK.format(n=2), "2", "2")

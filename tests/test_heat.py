@@ -24,9 +24,7 @@ def test_a_cell_says_the_number_that_stands_elsewhere_on_the_page(values):
     for hundredths, cosine in zip(heat.encode_cosines(cosines), cosines.ravel(), strict=True):
         apart = abs(hundredths / 100 - float(f"{cosine:.2f}"))
         is_tie = abs(abs(100 * float(cosine)) % 1 - 0.5) < 1e-6
-        assert apart < 1e-9 or (is_tie and apart < 0.011), (
-            "heat map and panel show two numbers for one cosine"
-        )
+        assert apart < 1e-9 or (is_tie and apart < 0.011), "heat map and panel show two numbers for one cosine"
 
 
 def test_cells_travel_row_by_row_in_one_byte_each():

@@ -50,9 +50,7 @@ def test_a_hub_data_set_is_streamed_like_a_file(monkeypatch: pytest.MonkeyPatch)
 
     def load(name, config, split, streaming):
         asked.append((name, config, split, streaming))
-        return _Stream(
-            {"question": f"How many are {n} + 1?", "answer": f"Add.\n#### {n + 1}"} for n in range(9)
-        )
+        return _Stream({"question": f"How many are {n} + 1?", "answer": f"Add.\n#### {n + 1}"} for n in range(9))
 
     _fake_libraries(monkeypatch, load)
     loaded = load_dataset("hub:openai/gsm8k:main", limit=4)

@@ -90,9 +90,7 @@ def test_modules_that_do_not_stand_together_share_their_layers_block():
 
 
 def test_layer_names_follow_module_names():
-    assert group_layers(
-        ["model.layers.3.mlp.up", "h.10.attn/head_2", "model.lm_head", "embed_out", "norm"]
-    ) == [
+    assert group_layers(["model.layers.3.mlp.up", "h.10.attn/head_2", "model.lm_head", "embed_out", "norm"]) == [
         "model.layers.3",
         "h.10",
         OUTPUT_HEAD,
@@ -185,9 +183,7 @@ def test_a_cut_copy_is_refused_with_both_sizes(tmp_path):
         open_store(folder)
 
 
-@pytest.mark.parametrize(
-    "offsets", [[0, 4, 3, 9], [1, 4, 6, 9], [0, 4, 9], [0.0, 4.0, 6.0, 9.0], [0, 4, 6, 10]]
-)
+@pytest.mark.parametrize("offsets", [[0, 4, 3, 9], [1, 4, 6, 9], [0, 4, 9], [0.0, 4.0, 6.0, 9.0], [0, 4, 6, 10]])
 def test_offsets_that_do_not_divide_the_rows_are_refused(tmp_path, offsets):
     folder = write_bergson(tmp_path / "index", make_rows(), lengths=[4, 2, 3])
     np.save(folder / "offsets.npy", np.array(offsets))

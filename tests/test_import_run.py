@@ -44,9 +44,7 @@ def write_token_index(folder: Path, tokenizer, n: int = 12, mark: bool = False, 
     data = []
     for row in make_problems(n):
         ids = tokenizer(chat_text(row), add_special_tokens=False)["input_ids"]
-        data.append(
-            {**row, "input_ids": ids, "labels": ids, "length": len(ids), "loss": 3.0 * (len(ids) - 1)}
-        )
+        data.append({**row, "input_ids": ids, "labels": ids, "length": len(ids), "loss": 3.0 * (len(ids) - 1)})
     lengths = [len(row["input_ids"]) - 1 for row in data]
     if mark:
         rows = np.zeros((sum(lengths), WIDTH), np.float32)
@@ -90,9 +88,7 @@ def test_every_command_reads_an_imported_run(imported, tmp_path):
             ("clusters", "c.csv"),
             ("report", "r.html"),
         ):
-            run_gsd_json(
-                "export", run, "--what", what, "--out", tmp_path / f"{run}-{name}", workspace=imported
-            )
+            run_gsd_json("export", run, "--what", what, "--out", tmp_path / f"{run}-{name}", workspace=imported)
     tokens = ("export", "spans", "--what", "tokens", "--sample", "row-1", "--out", tmp_path / "t.jsonl")
     assert run_gsd_json(*tokens, workspace=imported)["rows"] > 0
     assert run_gsd_json("timeline", "less", "--again", workspace=imported)["n_spans"] == 12
@@ -136,9 +132,7 @@ def test_the_manifest_tells_where_the_gradients_come_from(imported):
     assert layers == ["layers.0", "layers.1", "output head"]
 
 
-def test_a_spans_direction_is_the_sum_of_the_rows_that_predict_its_tokens(
-    tmp_path, tokenizer, tokenizer_folder
-):
+def test_a_spans_direction_is_the_sum_of_the_rows_that_predict_its_tokens(tmp_path, tokenizer, tokenizer_folder):
     """Row t is t + 1, so a span's norm is the sum of its tokens' positions: one row too many or too few shows."""
     index = write_token_index(tmp_path / "index", tokenizer, mark=True)
     run_gsd_json("import", index, "--tokenizer", tokenizer_folder, "--run", "r", workspace=tmp_path / "w")
@@ -264,9 +258,7 @@ def test_an_index_without_texts_asks_for_the_data_set(tmp_path):
     assert run_gsd_json("import", index, "--dataset", file, workspace=tmp_path / "w")["n_samples"] == 12
 
 
-def test_tokens_that_do_not_match_are_listed_and_none_at_all_is_an_error(
-    tmp_path, tokenizer, tokenizer_folder
-):
+def test_tokens_that_do_not_match_are_listed_and_none_at_all_is_an_error(tmp_path, tokenizer, tokenizer_folder):
     index = write_token_index(tmp_path / "index", tokenizer)
     other = make_problems()
     other[3]["completion"] = "Something else entirely.\n#### 1"

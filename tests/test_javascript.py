@@ -63,9 +63,7 @@ def test_each_file_keeps_its_names_and_runs_once(tmp_path):
     assert _node("--input-type=module", "--eval", say).strip() == "entry,left21,right2left21"
     (tmp_path / "package.json").write_text('{ "type": "module" }', encoding="utf-8")
     say = say.replace(linked.as_uri(), entry.as_uri())
-    assert _node("--input-type=module", "--eval", say).strip() == "entry,left21,right2left21", (
-        "node links otherwise"
-    )
+    assert _node("--input-type=module", "--eval", say).strip() == "entry,left21,right2left21", "node links otherwise"
 
 
 @pytest.mark.parametrize(
@@ -106,9 +104,7 @@ def test_every_file_belongs_to_a_component_and_every_export_is_used():
     }
     for file in FOLDER.rglob("*.js"):
         text = file.read_text(encoding="utf-8")
-        assert file in ENTRIES or any(source == file for source, _ in used), (
-            f"no component imports {file.name}"
-        )
+        assert file in ENTRIES or any(source == file for source, _ in used), f"no component imports {file.name}"
         for name in re.findall(r"^export (?:async )?(?:function|class|const) (\w+)", text, re.MULTILINE):
             assert (file, name) in used, f"nothing imports {name} of {file.name}"
 

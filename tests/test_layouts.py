@@ -334,6 +334,4 @@ def test_known_collections_are_understood(tmp_path: Path, name: str) -> None:
     for n, sample in zip(range(3, 9), loaded.samples, strict=True):
         words = {"q": ASK.format(n=n), "w": WORK.format(n=n), "n": n, "m": 2 * n}
         expected = [template.format(**words) for template in templates]
-        assert [sample.question, sample.reasoning, sample.answer] == expected, (
-            f"understood as {loaded.fields}"
-        )
+        assert [sample.question, sample.reasoning, sample.answer] == expected, f"understood as {loaded.fields}"

@@ -18,9 +18,7 @@ def spread(metas: list[Any], n_spans: int = 2, **columns: Any) -> tuple[pd.DataF
     """Labels of samples with ``n_spans`` spans each."""
     ids = [f"s{number}" for number in range(len(metas))]
     spans = pd.DataFrame({"sample": np.repeat(ids, n_spans), "index": np.tile(np.arange(n_spans), len(ids))})
-    samples = pd.DataFrame(
-        {"sample": ids, "meta": metas, "skipped_spans": [[] for _ in ids], "n_spans_cut": 0}
-    )
+    samples = pd.DataFrame({"sample": ids, "meta": metas, "skipped_spans": [[] for _ in ids], "n_spans_cut": 0})
     return compute_meta_columns(spans, samples.assign(**columns))
 
 

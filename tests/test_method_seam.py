@@ -55,9 +55,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     files = {
         **FILES,
         f"{installed}/METADATA": f"Metadata-Version: 2.1\nName: {declared['name']}\nVersion: {declared['version']}\n",
-        f"{installed}/entry_points.txt": "\n".join(
-            ["[gsd.methods]", *(f"{key} = {at}" for key, at in entries)]
-        ),
+        f"{installed}/entry_points.txt": "\n".join(["[gsd.methods]", *(f"{key} = {at}" for key, at in entries)]),
     }
     for name, text in files.items():
         file = tmp_path / "site" / name
@@ -74,9 +72,7 @@ def test_every_block_of_the_page_is_a_file() -> None:
 
 
 def test_the_pages_own_test_passes(toy: Path, tmp_path: Path) -> None:
-    run_python(
-        "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, tmp_path / "site" / "test_words.py"
-    )
+    run_python("-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, tmp_path / "site" / "test_words.py")
 
 
 def test_the_pages_commands_run(toy: Path, tmp_path: Path) -> None:
@@ -88,9 +84,7 @@ def test_the_pages_commands_run(toy: Path, tmp_path: Path) -> None:
 
 
 def run_python(*words: object) -> str:
-    done = subprocess.run(
-        [sys.executable, *map(str, words)], capture_output=True, text=True, cwd=ROOT, check=False
-    )
+    done = subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -157,9 +151,7 @@ print(json.dumps([said, [each.value for each in at.title], make_title([Step("wor
 def test_a_toy_is_a_page(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_gsd("--workspace", toy, "words", "planted")
     monkeypatch.setenv("GSD_WORKSPACE", str(toy))
-    said, titles, job_title, word = json.loads(
-        run_python("-c", PAGE.format(app=str(ROOT / "app.py"))).splitlines()[-1]
-    )
+    said, titles, job_title, word = json.loads(run_python("-c", PAGE.format(app=str(ROOT / "app.py"))).splitlines()[-1])
     assert said == [f"Words {5 * N_SPANS}"]
     assert titles == ["Words"]
     assert (job_title, word) == ("Count the words of r", "count words")

@@ -101,9 +101,7 @@ class Both:
         """The page's list and that of ``gsd neighbors``."""
         page = run_cache.get_neighbors(self.chosen, span, TOP, is_worded)
         words = ["--other-words"] if is_worded else []
-        found = run_gsd_json(
-            "neighbors", self.name, "--span", span, "--top", TOP, *words, workspace=self.folder
-        )
+        found = run_gsd_json("neighbors", self.name, "--span", span, "--top", TOP, *words, workspace=self.folder)
         return page, pd.DataFrame(found["neighbors"], columns=["span", "cosine", "q_value"])
 
 
@@ -136,9 +134,7 @@ def test_the_same_neighbours_in_other_words(both: Both) -> None:
 
 
 @pytest.mark.parametrize("name", ["planted", "raw", "indexed", "indexed-raw"])
-def test_how_directions_are_read_does_not_show(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_how_directions_are_read_does_not_show(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     both = Both(folder, name)
     held = both.neighbors("sum-20#0")[0]
     monkeypatch.setattr(centring, "HELD_BYTES", 0)

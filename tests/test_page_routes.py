@@ -19,9 +19,7 @@ def test_every_page_has_a_route_below_the_base_path(monkeypatch):
     answer = asyncio.run(routes[0].endpoint(None))
     text = answer.body.decode()
     assert text.replace(page_routes._SCRIPT, "") == page_routes._START.read_text(encoding="utf-8")
-    assert text.index(page_routes._SCRIPT) < text.index("<script type="), (
-        "the server is told after it is looked for"
-    )
+    assert text.index(page_routes._SCRIPT) < text.index("<script type="), "the server is told after it is looked for"
     assert answer.headers["cache-control"] == "no-cache"
 
 

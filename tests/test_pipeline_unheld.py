@@ -35,10 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def read_findings(run: Run) -> dict[str, object]:
-    tables = {
-        name: run.results.read(STRUCTURE, name, "two").to_csv()
-        for name in run.results.tables(STRUCTURE, "two")
-    }
+    tables = {name: run.results.read(STRUCTURE, name, "two").to_csv() for name in run.results.tables(STRUCTURE, "two")}
     arrays = {name: value.tobytes() for name, value in run.read_arrays("two").items() if name in ARRAYS}
     drift = run.results.read(TIMELINE, "drift").to_csv()
     return {**tables, **arrays, "points": run.read_points("two").to_csv(), "drift": drift}

@@ -78,9 +78,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     ],
 )
 @pytest.mark.parametrize("kind", ["llama-gqa", "gpt2"])
-def test_a_slow_batch_reports_within_ten_seconds(
-    tier: str, more: dict[str, Any], kind: str, clock: Clock
-) -> None:
+def test_a_slow_batch_reports_within_ten_seconds(tier: str, more: dict[str, Any], kind: str, clock: Clock) -> None:
     model, heard = make_model(kind), []
     capturer = Capturer(model, CaptureConfig(tier=tier, sketch_width=64, **more))
     capture_batch(capturer, make_samples())  # checks of the model come once and are not what is looked at
@@ -172,9 +170,7 @@ class Waiter:
         return batch
 
 
-def test_ray_tells_what_is_under_way_while_nothing_is_finished(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ray_tells_what_is_under_way_while_nothing_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_executor, "NEWS_INTERVAL_S", 0.01)
     pipe, heard = tmp_path / "pipe", []
     os.mkfifo(pipe)

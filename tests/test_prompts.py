@@ -61,9 +61,7 @@ CHANNELS = (
     "{% if add_generation_prompt %}<m>assistant{% endif %}"
 )
 # Speaks of think tags (to drop them), and knows no generation prompt.
-DROPS_THOUGHT = (
-    "{% for m in messages %}[{{ m.role }}] {{ m.content.split('</think>')[-1] }}{{ eos_token }}{% endfor %}"
-)
+DROPS_THOUGHT = "{% for m in messages %}[{{ m.role }}] {{ m.content.split('</think>')[-1] }}{{ eos_token }}{% endfor %}"
 # Prints content only as a list of parts.
 PARTS = (
     "{% for m in messages %}<{{ m.role }}>{% for p in m.content %}{{ p.text }}{% endfor %}</s>{% endfor %}"
@@ -121,13 +119,9 @@ texts = st.one_of(
 @pytest.mark.parametrize("name", TEMPLATES)
 @settings(max_examples=40, deadline=None)
 @given(reasoning=texts, question=texts, answer=texts)
-def test_reasoning_is_verbatim_behind_the_question(
-    name: str, reasoning: str, question: str, answer: str
-) -> None:
+def test_reasoning_is_verbatim_behind_the_question(name: str, reasoning: str, question: str, answer: str) -> None:
     found = build_input(sample(reasoning, question, answer), TOKENIZERS[name])
-    assert found.text[found.reasoning_start : found.reasoning_end] == reasoning, (
-        "the template altered the reasoning"
-    )
+    assert found.text[found.reasoning_start : found.reasoning_end] == reasoning, "the template altered the reasoning"
     if not (name == "drops-thought" and "</think>" in question):  # what that template makes of it is its own
         assert question.strip() in found.text[: found.reasoning_start], "the question is not in the prompt"
     assert answer.strip() in found.text[found.reasoning_end :], "the answer was lost"
@@ -171,9 +165,7 @@ def test_begin_of_sequence_stands_once() -> None:
 
 def test_dates_of_templates_stand_still() -> None:
     # A template that prints today would give a run other gradients tomorrow.
-    assert build_input(sample("2."), TOKENIZERS["dated"]).text.startswith(
-        "2024-07-26 26 Jul 2024<|im_start|>"
-    )
+    assert build_input(sample("2."), TOKENIZERS["dated"]).text.startswith("2024-07-26 26 Jul 2024<|im_start|>")
 
 
 def test_without_a_template_plain_lines_are_used_and_the_tokenizer_adds_its_tokens() -> None:
@@ -181,10 +173,7 @@ def test_without_a_template_plain_lines_are_used_and_the_tokenizer_adds_its_toke
     assert found.text == "Question: What is 2 + 3?\nReasoning: 2.\n3.\nAnswer: five"
     assert found.text[found.reasoning_start : found.reasoning_end] == "2.\n3."
     assert found.add_special_tokens
-    assert (
-        build_input(sample("2.", answer=""), make_tokenizer(None)).text
-        == "Question: What is 2 + 3?\nReasoning: 2."
-    )
+    assert build_input(sample("2.", answer=""), make_tokenizer(None)).text == "Question: What is 2 + 3?\nReasoning: 2."
 
 
 @pytest.mark.parametrize(

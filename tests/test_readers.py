@@ -89,9 +89,7 @@ FORMATS = {
     ),
     "pandas-split.json": (
         "json",
-        json.dumps(
-            {"columns": NAMES, "index": [0, 1, 2], "data": [list(r.values()) for r in RECORDS]}
-        ).encode(),
+        json.dumps({"columns": NAMES, "index": [0, 1, 2], "data": [list(r.values()) for r in RECORDS]}).encode(),
     ),
     "wrapped.json": ("json", json.dumps({"version": 1, "data": RECORDS}).encode()),
     "concatenated.json": ("json", "\n".join(json.dumps(r, indent=1) for r in RECORDS).encode()),
@@ -131,9 +129,9 @@ def test_same_records_give_same_samples_in_every_format(tmp_path: Path, name: st
     assert got == RECORDS, f"{name}: a cell was cut, re-encoded or put into another column"
 
 
-TEXT = st.text(
-    st.characters(exclude_categories=["Cs", "Cc"], include_characters="\t\n\r"), min_size=1
-).filter(lambda text: text.strip() and not text.startswith(("[", "{")))
+TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"], include_characters="\t\n\r"), min_size=1).filter(
+    lambda text: text.strip() and not text.startswith(("[", "{"))
+)
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -147,9 +145,7 @@ def test_any_text_survives_a_table(tmp_path: Path, rows, delimiter: str) -> None
     path = tmp_path / "rows.csv"
     path.write_bytes(text.getvalue().encode())
     read = [row for _, row in iter_rows(path)]
-    assert [tuple(row.values()) for row in read] == rows, (
-        "the dialect was misjudged or line ends were translated"
-    )
+    assert [tuple(row.values()) for row in read] == rows, "the dialect was misjudged or line ends were translated"
 
 
 VALUE = st.one_of(
@@ -343,9 +339,7 @@ def test_backslash_escapes_and_stray_quotes_are_understood(tmp_path: Path) -> No
     (tmp_path / "x.csv").write_text('question,reasoning\n"Say \\"hi, you\\"?","So \\"a\\", b."\n' * 1)
     (sample,) = load_dataset(tmp_path / "x.csv").samples
     assert (sample.question, sample.reasoning) == ('Say "hi, you"?', 'So "a", b.')
-    (tmp_path / "y.tsv").write_text(
-        'question\treasoning\nWhy "so"?\tHe said "no" twice.\nHow?\t6" and 7" add.\n'
-    )
+    (tmp_path / "y.tsv").write_text('question\treasoning\nWhy "so"?\tHe said "no" twice.\nHow?\t6" and 7" add.\n')
     assert [s.reasoning for s in load_dataset(tmp_path / "y.tsv").samples] == [
         'He said "no" twice.',
         '6" and 7" add.',
@@ -372,9 +366,7 @@ def test_one_broken_byte_does_not_change_the_encoding_of_the_others(tmp_path: Pa
 
 
 def test_a_table_without_header_is_said_and_guessed_by_content(tmp_path: Path) -> None:
-    row = (
-        "What do plants do with light?\t(D)\tPlants take light. Light gives energy. So plants gain energy.\n"
-    )
+    row = "What do plants do with light?\t(D)\tPlants take light. Light gives energy. So plants gain energy.\n"
     (tmp_path / "x.tsv").write_text(row * 3)
     loaded = load_dataset(tmp_path / "x.tsv")
     assert [loaded.fields[role] for role in ("question", "reasoning", "answer")] == [

@@ -48,9 +48,7 @@ def test_a_run_without_analysis_says_what_is_missing(tmp_path: Path) -> None:
     place = write_run(tmp_path / "workspace")
     out = tmp_path / "raw.html"
     run_gsd_json("export", "planted", "--what", "report", "--out", out, workspace=place)
-    assert "Not computed for this checkpoint: layout and clusters, twins and stresses" in out.read_text(
-        "utf-8"
-    )
+    assert "Not computed for this checkpoint: layout and clusters, twins and stresses" in out.read_text("utf-8")
 
 
 @pytest.mark.parametrize(

@@ -35,9 +35,7 @@ def test_all_samples_are_listed_where_they_are_few(folder, monkeypatch):
 
 
 def test_of_many_samples_those_around_the_chosen_are_listed(folder, monkeypatch, few):
-    everyone = names_in(
-        open_page(folder, "trace", monkeypatch, run="planted").selectbox(key="address_sample")
-    )
+    everyone = names_in(open_page(folder, "trace", monkeypatch, run="planted").selectbox(key="address_sample"))
     assert len(everyone) == 4, "the first and the three after it"
     at = open_page(folder, "trace", monkeypatch, run="planted", sample=everyone[3])
     box = at.selectbox(key="address_sample")

@@ -85,9 +85,7 @@ def test_span_k_is_step_k(steps: list[str]) -> None:
     assert len(spans) == len(steps), "a step was merged or split"
     for k, (span, step) in enumerate(zip(spans, steps, strict=True)):
         text = given_steps.reasoning[span.start : span.end]
-        assert text == step + ("\n" if k < len(steps) - 1 else ""), (
-            "the joining newline belongs to the earlier span"
-        )
+        assert text == step + ("\n" if k < len(steps) - 1 else ""), "the joining newline belongs to the earlier span"
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -156,9 +154,7 @@ def test_sentence_borders_stand_where_a_reader_sets_them(marked: str) -> None:
     assert cut("sentences", marked.replace("|", "")) == marked.split("|")
 
 
-@pytest.mark.parametrize(
-    "unit", ["a. ", "\\(", "$x ", "`", "“", ".", "\n", " \n", "A.", "Dr. ", "1. ", "(", "! ", "*"]
-)
+@pytest.mark.parametrize("unit", ["a. ", "\\(", "$x ", "`", "“", ".", "\n", " \n", "A.", "Dr. ", "1. ", "(", "! ", "*"])
 def test_sentence_splitting_is_linear_enough_for_hostile_repetition(unit: str) -> None:
     # 200,000 characters of the worst text; a quadratic rule would hang here rather than fail.
     text = unit * (200_000 // len(unit))
@@ -168,9 +164,7 @@ def test_sentence_splitting_is_linear_enough_for_hostile_repetition(unit: str) -
 def test_sentences_agree_with_hand_labelled_traces(shared_data) -> None:
     # The labelled traces were cut by a simpler rule; agreement far below this means a broken one of ours.
     hits = found = labelled = 0
-    for line in (
-        (shared_data / "thought_anchors_labelled.jsonl").read_text(encoding="utf-8").splitlines()[:10]
-    ):
+    for line in (shared_data / "thought_anchors_labelled.jsonl").read_text(encoding="utf-8").splitlines()[:10]:
         trace = joined_steps(json.loads(line)["reasoning"])
         expected = {start for start, _ in trace.steps[1:]}
         bare = dataclasses.replace(trace, steps=())

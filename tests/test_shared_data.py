@@ -35,9 +35,7 @@ def read(folder: Path, name: str) -> tuple[LoadedDataset, list[dict]]:
     if not path.is_file():
         pytest.skip(f"{path.name} is not among the real data")
     # Lines end at a line feed only: the questions hold other line separators.
-    return load_dataset(path), [
-        json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line
-    ]
+    return load_dataset(path), [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 @pytest.mark.parametrize("name", N_RECORDS)

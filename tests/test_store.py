@@ -106,9 +106,7 @@ def test_other_data_replace_a_data_set_only_with_replace(workspace: Workspace) -
     assert [sample.id for sample in workspace.read_samples("d")] == ["c"]
 
 
-def test_failed_write_of_a_data_set_changes_nothing(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_write_of_a_data_set_changes_nothing(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace.write_dataset("d", [Sample("a", "q", "r")], INFO)
 
     def fail(*_: object) -> None:
@@ -118,9 +116,7 @@ def test_failed_write_of_a_data_set_changes_nothing(
     for name in ("d", "new"):
         with pytest.raises(OSError, match="disk full"):
             workspace.write_dataset(name, [Sample("z", "q", "r")], INFO)
-    assert [info.name for info in workspace.list_datasets()] == ["d"], (
-        "a data set without a document is listed"
-    )
+    assert [info.name for info in workspace.list_datasets()] == ["d"], "a data set without a document is listed"
     assert [sample.id for sample in workspace.read_samples("d")] == ["a"], "rows of the failed write are read"
     monkeypatch.undo()
     workspace.write_dataset("new", [Sample("z", "q", "r")], INFO)
@@ -277,14 +273,10 @@ def test_a_commit_while_a_view_opens_hides_no_finished_batch(
     assert view is not None
     promised = view.captured.to_table(columns=["n_spans"]).column("n_spans").to_numpy().sum()
     assert len(view) == promised > 0, "markers were opened after records"
-    assert len(reader.read_spans()) > promised, (
-        "the commit in between did not happen: this test checks nothing"
-    )
+    assert len(reader.read_spans()) > promised, "the commit in between did not happen: this test checks nothing"
 
 
-def test_a_commit_happens_when_the_buffer_is_full(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_commit_happens_when_the_buffer_is_full(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     # A kill loses the batches of one commit, so commits must happen without flush().
     monkeypatch.setattr("gsd_core.store.writer.COMMIT_ROWS", 4)
     run = make_run(workspace, "r", 9)
@@ -301,9 +293,7 @@ def test_batches_without_spans_are_finished_too(workspace: Workspace) -> None:
     run.close()
     assert run.finished_batches("final") == {0, 1}
     assert run.read_vectors().shape == (0, WIDTH)
-    assert run.read_skipped().to_dict("records") == [
-        {"sample": "a", "checkpoint": "final", "reason": "too long"}
-    ]
+    assert run.read_skipped().to_dict("records") == [{"sample": "a", "checkpoint": "final", "reason": "too long"}]
     assert len(run.search(np.ones(WIDTH), 5)) == 0
 
 

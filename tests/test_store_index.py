@@ -19,9 +19,7 @@ def make_batch(number: int, n_samples: int = 25, seed: int = 0) -> list[SampleRe
     centres = np.random.default_rng(seed).normal(size=(N_CLUSTERS, WIDTH))
     vectors = np.concatenate(
         [
-            centres[random.integers(0, N_CLUSTERS, N_SPANS)]
-            + 0.5 * random.normal(size=(N_SPANS, WIDTH))
-            + 0.4
+            centres[random.integers(0, N_CLUSTERS, N_SPANS)] + 0.5 * random.normal(size=(N_SPANS, WIDTH)) + 0.4
             for _ in range(n_samples)
         ]
     )
@@ -37,9 +35,7 @@ def make_samples(number: int, vectors: np.ndarray, n_spans: int) -> list[SampleR
         spans = tuple(TokenSpan(k, k + 1, k + 2, k, k + 1, f"step {k}") for k in range(n_spans))
         tokens = np.arange(n_spans + 1, dtype=np.int32)
         sample = TokenizedSample(f"b{number}-s{row}", "", tokens, tokens, tokens, spans, 1, 0)
-        records = [
-            SpanRecord(s, v.astype(np.float16), 1.0, 1.0, 0.5) for s, v in zip(spans, own, strict=True)
-        ]
+        records = [SpanRecord(s, v.astype(np.float16), 1.0, 1.0, 0.5) for s, v in zip(spans, own, strict=True)]
         results.append(SampleRecords(sample, tuple(records), np.zeros(n_spans + 1, np.float32)))
     return results
 

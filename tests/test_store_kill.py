@@ -64,9 +64,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
     assert found.keys() == expected.keys()
     for key, value in expected.items():
-        assert found[key] == value, (
-            f"{key} differ from an undisturbed run: a batch was lost, repeated or reordered"
-        )
+        assert found[key] == value, f"{key} differ from an undisturbed run: a batch was lost, repeated or reordered"
 
 
 @pytest.mark.parametrize(
@@ -98,9 +96,7 @@ def test_a_killed_and_resumed_run_equals_an_undisturbed_one(
 
 
 @pytest.mark.parametrize("nth", [1, 4])
-def test_a_run_killed_during_a_write_can_be_resumed(
-    tmp_path: Path, undisturbed: dict[str, Any], nth: int
-) -> None:
+def test_a_run_killed_during_a_write_can_be_resumed(tmp_path: Path, undisturbed: dict[str, Any], nth: int) -> None:
     # The writer goes on while the signal is delivered, so it dies somewhere inside the database.
     kill_at(tmp_path, "--point", "records", "--nth", str(nth), "--run-on")
     run = Workspace.open(tmp_path).open_run("killed")
@@ -150,9 +146,7 @@ def test_readers_never_see_half_a_batch(tmp_path: Path) -> None:
     for number in range(len(CHECKPOINTS)):
         batches = make_batches(n_batches, number)
         rows = [[getattr(result, "records", ()) for result in results] for results in batches]
-        expected.append(
-            [np.array([r.direction for group in batch for r in group], np.float16) for batch in rows]
-        )
+        expected.append([np.array([r.direction for group in batch for r in group], np.float16) for batch in rows])
     names = [name for name, _ in CHECKPOINTS]
     problems: list[str] = []
     is_done = threading.Event()
@@ -207,6 +201,4 @@ def test_readers_never_see_half_a_batch(tmp_path: Path) -> None:
                 reader.join()
     check(Workspace.open(tmp_path))
     assert not problems, f"a reader saw part of a batch: {problems[:3]}"
-    assert len(Workspace.open(tmp_path).open_run("killed").read_vectors("final")) == sum(
-        map(len, expected[1])
-    )
+    assert len(Workspace.open(tmp_path).open_run("killed").read_vectors("final")) == sum(map(len, expected[1]))

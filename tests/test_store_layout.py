@@ -79,9 +79,7 @@ def test_folders_and_files_that_are_not_a_workspace_are_refused(tmp_path: Path) 
         Workspace.open("nonsense://bucket/x")
 
 
-@pytest.mark.parametrize(
-    "text", ["", "[]", "{nonsense", '{"version": "one"}', "{}", '{"version": true}', "\xff"]
-)
+@pytest.mark.parametrize("text", ["", "[]", "{nonsense", '{"version": "one"}', "{}", '{"version": true}', "\xff"])
 def test_damaged_workspace_document_is_a_clear_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "workspace.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(UserError, match=r"cannot be read|no readable version"):
@@ -119,9 +117,7 @@ def test_one_broken_run_does_not_hide_the_others(workspace: Workspace, tmp_path:
         ("old", "capturing"),
         ("torn", "broken"),
     ]
-    assert all(
-        info.problem and info.manifest["reason"] == info.problem for info in infos if info.status == "broken"
-    )
+    assert all(info.problem and info.manifest["reason"] == info.problem for info in infos if info.status == "broken")
     workspace.remove_run("torn")
     workspace.create_run("unfinished", {}, WIDTH, EMBEDDING_WIDTH)
 
@@ -260,9 +256,7 @@ def test_folder_names_may_have_special_characters(tmp_path: Path, name: str, is_
     assert len(Workspace.open(place).open_run("r").read_vectors()) == 1
 
 
-def test_a_run_can_be_stored_without_locks_and_renames(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_can_be_stored_without_locks_and_renames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Object storage has neither; this test marks a local file system as remote.
     original = Folder.at
 
@@ -299,9 +293,7 @@ def test_every_stored_column_has_a_comment(filled: Run) -> None:
             assert (column.metadata or {}).get(b"comment"), f"{table.uri}: {column.name} has no comment"
 
 
-def test_failed_write_of_a_document_keeps_the_old_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_write_of_a_document_keeps_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Folder.at(tmp_path)
     folder.write_json("x.json", {"value": 1})
     with monkeypatch.context() as patch:
@@ -324,8 +316,6 @@ def test_damaged_table_is_an_error_not_an_empty_table(workspace: Workspace, tmp_
 
 
 def test_importing_the_store_loads_neither_database_nor_torch() -> None:
-    code = (
-        "import sys, gsd_core.store; print([m for m in ('lance', 'torch', 'streamlit') if m in sys.modules])"
-    )
+    code = "import sys, gsd_core.store; print([m for m in ('lance', 'torch', 'streamlit') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"

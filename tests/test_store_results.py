@@ -122,9 +122,7 @@ def test_a_result_keeps_lists_and_nested_values(run: Run) -> None:
         ({"other": ROWS}, "declares no table"),
     ],
 )
-def test_undeclared_tables_and_columns_are_refused(
-    run: Run, tables: dict[str, pd.DataFrame], said: str
-) -> None:
+def test_undeclared_tables_and_columns_are_refused(run: Run, tables: dict[str, pd.DataFrame], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         run.results.write(ONE, tables, {}, "a")
     assert not run.results.has(ONE, "a")
@@ -181,9 +179,7 @@ def test_a_result_written_in_batches_can_be_continued(run: Run) -> None:
         with pytest.raises(ValueError, match="stored already"):
             writer.append(2, {})
     assert not run.results.has(ONE, "a")
-    assert len(run.results.read(ONE, "plain", "a")) == 3, (
-        "finished batches of an unfinished result cannot be read"
-    )
+    assert len(run.results.read(ONE, "plain", "a")) == 3, "finished batches of an unfinished result cannot be read"
     with open_run(Path(run.uri).parents[1]).results.open_writer(ONE, {"steps": 50}, "a") as writer:
         assert writer.finished == {0, 2}
         writer.append(1, {"plain": ROWS})
@@ -241,9 +237,7 @@ def test_a_kill_between_rows_and_mark_keeps_only_whole_batches(run: Run) -> None
         assert writer.finished == {0}
         writer.append(1, {"plain": ROWS})
         writer.finish({})
-    assert run.results.read(ONE, "plain", "a")["n"].tolist() == [1, 2, 1, 2], (
-        "rows of the killed batch were kept"
-    )
+    assert run.results.read(ONE, "plain", "a")["n"].tolist() == [1, 2, 1, 2], "rows of the killed batch were kept"
 
 
 # -- runs without directions ----------------------------------------------------------------------------------------
@@ -255,9 +249,7 @@ def test_a_run_without_directions_can_have_results(tmp_path: Path) -> None:
     run.results.write(WHOLE_RUN, {"plain": ROWS}, {"n": 2})
     found = workspace.open_run("plain")
     assert (found.sketch_width, found.embedding_width, found.checkpoints) == (0, 0, [])
-    assert (
-        len(found.read_spans()) == len(found.read_vectors()) == len(found.read_question_embeddings()[0]) == 0
-    )
+    assert len(found.read_spans()) == len(found.read_vectors()) == len(found.read_question_embeddings()[0]) == 0
     with pytest.raises(ValueError, match="without directions"):
         run.append_batch("a", None, 0, [])
     (info,) = workspace.list_runs()
@@ -309,15 +301,11 @@ def test_a_stored_workspace_of_layout_2_opens_with_all_its_results(tmp_path: Pat
     assert run.results.read(EXACT, "pairs")["cosine_exact"].tolist() == [0.75]
     assert len(run.results.read(TIMELINE, "drift")) == 2 * 48
     rows = run.results.read(EVIDENCE, "rows")
-    assert rows["value"].tolist() == pytest.approx(
-        [row["value"] for row in said["evaluate"]["rows"]], nan_ok=True
-    )
+    assert rows["value"].tolist() == pytest.approx([row["value"] for row in said["evaluate"]["rows"]], nan_ok=True)
     for command in ("twins", "stresses"):
         assert run_gsd_json(command, "planted", workspace=place) == said[command]
     found = run_gsd_json("neighbors", "planted", "--span", "s0#0", workspace=place)
-    assert [each["span"] for each in found["neighbors"]] == [
-        each["span"] for each in said["neighbors"]["neighbors"]
-    ]
+    assert [each["span"] for each in found["neighbors"]] == [each["span"] for each in said["neighbors"]["neighbors"]]
     again = run_gsd_json("analyze", "planted", workspace=place)
     assert [each["seconds"] for each in again["checkpoints"]] == [0.0, 0.0], "the analyses were not kept"
     assert again["n_twins"] == said["analyze"]["n_twins"]

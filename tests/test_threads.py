@@ -23,9 +23,7 @@ from tests.cli_support import ROOT
 def run_python(code: str, **more: str) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_"))}
     environment |= {"PYTHONPATH": str(ROOT), **more}
-    return subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
 
 
 def test_a_value_that_the_user_set_stays() -> None:

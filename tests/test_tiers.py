@@ -50,9 +50,7 @@ def test_every_tier_is_told_in_one_sentence(tier: Tier) -> None:
         assert re.fullmatch(r"[A-Z][^.]*\.", sentence), sentence
 
 
-@pytest.mark.parametrize(
-    "tier", [tier for tier in TIERS.values() if not tier.needs_backward], ids=lambda t: t.name
-)
+@pytest.mark.parametrize("tier", [tier for tier in TIERS.values() if not tier.needs_backward], ids=lambda t: t.name)
 def test_tiers_without_a_backward_pass_leave_no_graph(tier: Tier) -> None:
     # "Forward pass only" is what makes them cheap; a graph of the layers would double their memory.
     model, reached = make_model("llama"), []
@@ -92,10 +90,7 @@ class DoubledTier(HiddenTier):
 def test_a_new_tier_is_an_entry_and_a_class(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TIERS, "doubled", Tier("doubled", "Twice.", f"{__name__}:DoubledTier"))
     norms = {
-        name: Capturer(make_model("llama"), CaptureConfig(tier=name))
-        .capture(make_samples()[:1])[0]
-        .records[0]
-        .norm
+        name: Capturer(make_model("llama"), CaptureConfig(tier=name)).capture(make_samples()[:1])[0].records[0].norm
         for name in ("hidden", "doubled")
     }
     assert norms["doubled"] == pytest.approx(2 * norms["hidden"])

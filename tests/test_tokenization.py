@@ -69,9 +69,7 @@ def unigram() -> PreTrainedTokenizerFast:
     backend.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace("\n", " ")])
     backend.pre_tokenizer = pre_tokenizers.Metaspace()
     backend.decoder = decoders.Metaspace()
-    trainer = trainers.UnigramTrainer(
-        vocab_size=120, special_tokens=SPECIAL, unk_token="<unk>", show_progress=False
-    )
+    trainer = trainers.UnigramTrainer(vocab_size=120, special_tokens=SPECIAL, unk_token="<unk>", show_progress=False)
     backend.train_from_iterator(LINES, trainer)
     backend.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 2)])
     return wrap(backend)
@@ -125,9 +123,7 @@ def sample(reasoning: str, steps: tuple[tuple[int, int], ...] = (), answer: str 
 
 
 def tokenize(reasoning: str, spec: str = "sentences", tokenizer=BYTE, max_tokens=None, **options):
-    return tokenize_sample(
-        sample(reasoning), tokenizer, make_segmenter(spec), max_tokens=max_tokens, **options
-    )
+    return tokenize_sample(sample(reasoning), tokenizer, make_segmenter(spec), max_tokens=max_tokens, **options)
 
 
 def visible_start(found: TokenizedSample, token: int) -> int:
@@ -147,17 +143,13 @@ def check_invariants(found: TokenizedSample, reasoning: str) -> None:
     previous_end = max(found.prompt_tokens, 1)
     for span in found.spans:
         assert span.start < span.end, "a span without tokens"
-        assert span.start == previous_end, (
-            "a reasoning token lies between spans, or in two, or a prompt token in one"
-        )
+        assert span.start == previous_end, "a reasoning token lies between spans, or in two, or a prompt token in one"
         assert span.text == reasoning[span.char_start : span.char_end], "text and range disagree"
         previous_end = span.end
     for token in range(len(found.token_ids)):
         at, has_extent = visible_start(found, token), found.token_starts[token] < found.token_ends[token]
         if has_extent:
-            assert (owner[token] >= 0) == (start <= at < stop and token >= 1), (
-                "a token on the wrong side of the border"
-            )
+            assert (owner[token] >= 0) == (start <= at < stop and token >= 1), "a token on the wrong side of the border"
     for span in found.spans:
         low, high = start + span.char_start, start + span.char_end
         for token in range(span.start, span.end):
@@ -263,9 +255,7 @@ def test_special_tokens_of_the_tokenizer_are_kept_and_in_no_span() -> None:
         owner = found.span_of_token()
         specials = [at for at, token in enumerate(found.token_ids) if int(token) in tokenizer.all_special_ids]
         specials = [at for at in specials if int(found.token_ids[at]) != tokenizer.unk_token_id]
-        assert len(specials) == (2 if name == "word-piece" else 1), (
-            "the tokenizer's own tokens are missing or doubled"
-        )
+        assert len(specials) == (2 if name == "word-piece" else 1), "the tokenizer's own tokens are missing or doubled"
         assert all(owner[at] == -1 for at in specials), "an added token counts as reasoning"
 
 

@@ -38,15 +38,11 @@ def tiny(tmp_path: Path) -> TinyTraining:
     return TinyTraining(tmp_path, n_rows=6)
 
 
-def train(
-    tiny: TinyTraining, run: str, *, every: int = 2, resume: bool = False, seed: int = 0, **choices: Any
-) -> Any:
+def train(tiny: TinyTraining, run: str, *, every: int = 2, resume: bool = False, seed: int = 0, **choices: Any) -> Any:
     """Track a probe through six steps; with `resume` from the trainer's last checkpoint."""
     model = tiny.load(seed)
     probe = tiny.open_probe(model, run=run, batch_tokens=300, **choices)
-    trainer = tiny.trainer(
-        model, probe.samples, SpanGradientCallback(probe, every=every), **saving(tiny, run)
-    )
+    trainer = tiny.trainer(model, probe.samples, SpanGradientCallback(probe, every=every), **saving(tiny, run))
     trainer.train(resume_from_checkpoint=resume or None)
     return trainer
 
@@ -101,9 +97,7 @@ def test_a_tracked_run_can_be_analysed_and_followed(tiny: TinyTraining) -> None:
     losses = [each["measures"]["loss"]["value"] for each in followed["checkpoints"]]
     assert losses[-1] < losses[0] - 0.5, "the training must have lowered the loss of what it was trained on"
     exported = tiny.folder / "spans.csv"
-    assert (
-        run_gsd("export", "tuned", "--what", "spans", "--out", exported, workspace=tiny.workspace).code == 0
-    )
+    assert run_gsd("export", "tuned", "--what", "spans", "--out", exported, workspace=tiny.workspace).code == 0
 
 
 @pytest.mark.parametrize("n_writes", [1, 3, 5], ids=["in step 0", "in step 2", "in step 4"])

@@ -62,9 +62,7 @@ def test_the_training_is_the_same_bit_for_bit(tiny: TinyTraining, way: str) -> N
         dtype = torch.bfloat16 if way == "bfloat16 weights" else torch.float32
         model = tiny.load(attention_dropout=0.2, dtype=dtype)
         if way == "lora":
-            model = get_peft_model(
-                model, LoraConfig(r=4, lora_dropout=0.3, target_modules=["q_proj", "up_proj"])
-            )
+            model = get_peft_model(model, LoraConfig(r=4, lora_dropout=0.3, target_modules=["q_proj", "up_proj"]))
         samples = tiny.open_probe(model).samples
         callback = None
         if tracked:
@@ -96,9 +94,7 @@ def test_the_training_is_the_same_bit_for_bit(tiny: TinyTraining, way: str) -> N
         ({}, [0, 5]),
     ],
 )
-def test_the_chosen_steps_are_captured(
-    tiny: TinyTraining, choices: dict[str, Any], captured: list[int]
-) -> None:
+def test_the_chosen_steps_are_captured(tiny: TinyTraining, choices: dict[str, Any], captured: list[int]) -> None:
     model = tiny.load()
     samples = tiny.open_probe(model).samples
     sink = CollectingSink(samples, CaptureConfig(tier="hidden", sketch_width=64))
@@ -121,9 +117,7 @@ def test_a_training_that_stops_early_is_captured_at_its_end(tiny: TinyTraining) 
 
 
 @pytest.mark.parametrize("bf16", [False, True], ids=["float32", "autocast"])
-def test_a_captured_step_is_what_gsd_capture_gives_for_the_saved_checkpoint(
-    tmp_path: Path, bf16: bool
-) -> None:
+def test_a_captured_step_is_what_gsd_capture_gives_for_the_saved_checkpoint(tmp_path: Path, bf16: bool) -> None:
     # Under autocast too: the probe is captured in the dtype of the weights, as a loaded checkpoint is.
     tiny = TinyTraining(tmp_path)
     model = tiny.load()
@@ -195,9 +189,7 @@ def test_a_fingerprint_knows_weights(tiny: TinyTraining) -> None:
     assert compute_fingerprint(a) != compute_fingerprint(b)
 
 
-def test_the_cost_is_measured_predicted_and_told(
-    tiny: TinyTraining, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_cost_is_measured_predicted_and_told(tiny: TinyTraining, caplog: pytest.LogCaptureFixture) -> None:
     model = tiny.load()
     samples = tiny.open_probe(model).samples
     sink = CollectingSink(samples, SPAN)
@@ -244,9 +236,7 @@ def test_impossible_choices_are_refused(choices: dict[str, Any], needle: str) ->
         ("deepspeed", {"stage": 2}, True, "DeepSpeed runs the backward pass itself"),
     ],
 )
-def test_trainings_that_cannot_be_tracked_are_refused(
-    setting: str, value: object, rides: bool, needle: str
-) -> None:
+def test_trainings_that_cannot_be_tracked_are_refused(setting: str, value: object, rides: bool, needle: str) -> None:
     class Arguments:
         pass
 
@@ -268,9 +258,7 @@ def test_trl_tracks_a_probe(tiny: TinyTraining, tmp_path: Path) -> None:
     trl = pytest.importorskip("trl")
     from datasets import Dataset
 
-    rows = [
-        {"prompt": "Question: 2 and 3?\nReasoning: ", "completion": f"Three more make {n}."} for n in range(8)
-    ]
+    rows = [{"prompt": "Question: 2 and 3?\nReasoning: ", "completion": f"Three more make {n}."} for n in range(8)]
     ends = []
     for tracked in (False, True):
         model = tiny.load(attention_dropout=0.2)

@@ -73,14 +73,10 @@ def test_a_ride_gives_what_tier_position_gives(tiny: TinyTraining, way: str) -> 
     if "lora" in way:
         model = add_lora(model)
         model.enable_input_require_grads()
-    config = CaptureConfig(
-        tier="position", sketch_width=300, lora="base" if way == "lora base" else "adapters"
-    )
+    config = CaptureConfig(tier="position", sketch_width=300, lora="base" if way == "lora base" else "adapters")
     samples = tiny.open_probe(model).samples
     sink = CollectingSink(samples, config)
-    trainer = tiny.trainer(
-        model, samples, SpanGradientCallback(ride=sink), learning_rate=0.0, max_steps=3, **WAYS[way]
-    )
+    trainer = tiny.trainer(model, samples, SpanGradientCallback(ride=sink), learning_rate=0.0, max_steps=3, **WAYS[way])
     if way == "left padding":
         tokenizer = tiny.tokenizer.__class__.from_pretrained(tiny.model_folder, padding_side="left")
         trainer.data_collator = RowCollator(DataCollatorForSeq2Seq(tokenizer))
@@ -100,9 +96,7 @@ def test_a_ride_gives_what_tier_position_gives(tiny: TinyTraining, way: str) -> 
                 ratios = []
                 for record, wanted in zip(result.records, expected.records, strict=True):
                     cosine = cosine_of(record, wanted)
-                    assert cosine >= (0.98 if narrow else 0.99999), (
-                        f"{way}, {wanted.span}: cosine {cosine:.5f}"
-                    )
+                    assert cosine >= (0.98 if narrow else 0.99999), f"{way}, {wanted.span}: cosine {cosine:.5f}"
                     assert record.loss == pytest.approx(wanted.loss, abs=0.05 if narrow else 1e-4)
                     assert record.coherence == pytest.approx(wanted.coherence, abs=0.05 if narrow else 1e-3)
                     ratios.append(record.norm / wanted.norm)

@@ -88,9 +88,7 @@ def make_model(kind: str) -> PreTrainedModel:
         )
     elif kind == "mamba":
         model = MambaForCausalLM(
-            MambaConfig(
-                vocab_size=VOCABULARY, hidden_size=32, state_size=4, num_hidden_layers=2, time_step_rank=4
-            )
+            MambaConfig(vocab_size=VOCABULARY, hidden_size=32, state_size=4, num_hidden_layers=2, time_step_rank=4)
         )
     elif kind == "mixtral":
         model = MixtralForCausalLM(MixtralConfig(**SIZES, num_local_experts=2, num_experts_per_tok=1))

@@ -53,9 +53,7 @@ def group_traces(samples: np.ndarray, indices: np.ndarray) -> Traces:
     """Rows by trace. ``samples`` (n,) sample ids and ``indices`` (n,) span indices may come in any order."""
     samples, indices = np.asarray(samples, dtype=object), np.asarray(indices, dtype=np.int64)
     if len(samples) != len(indices):
-        raise ValueError(
-            f"{len(samples)} sample ids but {len(indices)} span indices; give one of each per span"
-        )
+        raise ValueError(f"{len(samples)} sample ids but {len(indices)} span indices; give one of each per span")
     places: dict[str, int] = {}
     codes = np.array([places.setdefault(each, len(places)) for each in samples], dtype=np.int64)
     order = np.lexsort((indices, codes))

@@ -123,9 +123,7 @@ def analyze_directions(
     """
     n = len(vectors)
     if len(samples) != n or len(texts) != n:
-        raise ValueError(
-            f"{n} vectors, {len(samples)} sample ids and {len(texts)} texts; give one of each per span"
-        )
+        raise ValueError(f"{n} vectors, {len(samples)} sample ids and {len(texts)} texts; give one of each per span")
     report = on_progress or (lambda stage, done, total: None)
     samples = np.asarray(samples)
     with _reported(report, "centre"):
@@ -147,9 +145,7 @@ def analyze_directions(
     with _reported(report, "null"):
         null = compute_null_cosines(directions, samples, n_null_pairs, seed)
         cut, owners = (vectors[:0], samples[:0]) if windows is None else windows
-        null_windows = compute_window_null(
-            directions, samples, centring.apply(cut), owners, n_null_pairs, seed
-        )
+        null_windows = compute_window_null(directions, samples, centring.apply(cut), owners, n_null_pairs, seed)
     info = {
         "n_spans": n,
         "n_without_direction": n - n_alive,
@@ -192,9 +188,7 @@ def _find_graph(
     if n_alive < FEW:
         return None, None
     rows = np.asarray(directions[:])
-    return compute_knn(
-        rows if n_alive == len(rows) else rows[find_alive(directions)], N_NEIGHBORS, seed
-    ), None
+    return compute_knn(rows if n_alive == len(rows) else rows[find_alive(directions)], N_NEIGHBORS, seed), None
 
 
 def _name_clusters(

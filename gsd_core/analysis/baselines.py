@@ -57,9 +57,7 @@ def make_tfidf(texts: Sequence[str]) -> Representation:
 def make_number_bag(texts: Sequence[str]) -> Representation:
     """TF-IDF over the numbers that occur in each text, as written."""
     documents = [" ".join(NUMBER.findall(text)) for text in texts]
-    return Representation(
-        "numbers: which occur", "baseline", _fit(TfidfVectorizer(token_pattern=r"\S+"), documents)
-    )
+    return Representation("numbers: which occur", "baseline", _fit(TfidfVectorizer(token_pattern=r"\S+"), documents))
 
 
 def make_number_order(texts: Sequence[str]) -> Representation:
@@ -73,9 +71,7 @@ def make_number_order(texts: Sequence[str]) -> Representation:
                 a, b = values[i], values[i + step]
                 words.append(f"s{step}i{i}" + ("<" if a < b else ">" if a > b else "="))
         documents.append(" ".join(words))
-    return Representation(
-        "numbers: their order", "baseline", _fit(TfidfVectorizer(token_pattern=r"\S+"), documents)
-    )
+    return Representation("numbers: their order", "baseline", _fit(TfidfVectorizer(token_pattern=r"\S+"), documents))
 
 
 def make_state(vectors: np.ndarray, wordings: Sequence[object] | None = None) -> Representation:

@@ -48,9 +48,7 @@ class ClusterName:
     terms: list[str]
 
 
-def compute_cluster_names(
-    texts: Sequence[str], clusters: np.ndarray, n_terms: int = 4
-) -> dict[int, ClusterName]:
+def compute_cluster_names(texts: Sequence[str], clusters: np.ndarray, n_terms: int = 4) -> dict[int, ClusterName]:
     """Name each cluster by class-based TF-IDF (c-TF-IDF; Grootendorst 2022, BERTopic, arXiv 2203.05794).
 
     W(term, cluster) = share of the term in the cluster × log(1 + A / f), A the mean number of words in a
@@ -76,8 +74,7 @@ def compute_cluster_names(
     if not numbers or numbers == [-1]:
         return {}
     documents = {
-        c: " \n ".join(texts[i][:MAX_CHARS] for i in np.flatnonzero(clusters == c).tolist()).casefold()
-        for c in numbers
+        c: " \n ".join(texts[i][:MAX_CHARS] for i in np.flatnonzero(clusters == c).tolist()).casefold() for c in numbers
     }
     rankings = [_rank_terms(documents, find) for find in (_find_words, _find_any_words, OPERATOR.findall)]
     named: dict[int, ClusterName] = {}

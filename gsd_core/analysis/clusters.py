@@ -111,9 +111,7 @@ def find_groups(
     if len(alive) < min_cluster_size:
         return clusters, probabilities
     points = coordinates[alive].astype(np.float64)
-    if (
-        np.ptp(points, axis=0).max() < 1e-6
-    ):  # one direction for all: a cluster without doubt, which HDBSCAN cannot say
+    if np.ptp(points, axis=0).max() < 1e-6:  # one direction for all: a cluster without doubt, which HDBSCAN cannot say
         clusters[alive], probabilities[alive] = 0, 1.0
         return clusters, probabilities
     clusters[alive], sureness = _hdbscan(points, min_cluster_size, min(min_samples, min_cluster_size))
@@ -121,9 +119,7 @@ def find_groups(
     return clusters, probabilities
 
 
-def confirm_clusters(
-    directions: Rows, clusters: np.ndarray, min_cluster_size: int, seed: int = 0
-) -> np.ndarray:
+def confirm_clusters(directions: Rows, clusters: np.ndarray, min_cluster_size: int, seed: int = 0) -> np.ndarray:
     """Keep a member only where its direction bears its cluster out. Source: "ours".
 
     A member's cosine to the mean direction of the *other* members must lie at least 4 robust standard

@@ -150,8 +150,6 @@ def _principal_coordinates(rows: np.ndarray, n_dims: int) -> np.ndarray:
     left, scale, _ = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
     kept = min(n_dims, len(scale))
     left = left[:, :kept] * np.where(scale[:kept] > 1e-5, scale[:kept], 0.0)
-    signs = np.sign(
-        left[np.abs(left).argmax(axis=0), np.arange(kept)]
-    )  # a singular vector's sign is arbitrary
+    signs = np.sign(left[np.abs(left).argmax(axis=0), np.arange(kept)])  # a singular vector's sign is arbitrary
     out[:, :kept] = left * np.where(signs == 0, 1.0, signs)
     return out

@@ -105,9 +105,7 @@ def analyze_structure(
         null = compute_null_cosines(corpus.directions, samples, seed=seed)
     traces = spans.traces
     sequences = make_sequences(corpus.clusters, traces)
-    stresses, mined = find_stresses(
-        sequences, seed, on_progress=lambda done, total: report("stresses", done, total)
-    )
+    stresses, mined = find_stresses(sequences, seed, on_progress=lambda done, total: report("stresses", done, total))
     report("stresses", 1, 1)
     searched, held = _draw_traces(spans, HELD_BYTES // (4 * spans.directions.shape[1]), seed)
     search = find_twins(
@@ -130,8 +128,7 @@ def analyze_structure(
     }
     report("tables", 1, 1)
     counts = {
-        f"n_{name}": int((tables[name]["q_value"] < SIGNIFICANT).sum())
-        for name in ("stresses", "twins", "rewordings")
+        f"n_{name}": int((tables[name]["q_value"] < SIGNIFICANT).sum()) for name in ("stresses", "twins", "rewordings")
     }
     n_traces = {
         "n_traces": len(searched.traces.ids),
@@ -250,8 +247,7 @@ def _compare_cosines(
     kinds = {"spans": one, "same cluster": same, "shuffled": permuted}
     drawn = {kind: _draw_within(held, owners, _SHOWN_COSINES, random) for kind, held in kinds.items()}
     parts = [
-        pd.DataFrame({"kind": [kind] * len(pairs), "cosine": _cosines(rows, pairs)})
-        for kind, pairs in drawn.items()
+        pd.DataFrame({"kind": [kind] * len(pairs), "cosine": _cosines(rows, pairs)}) for kind, pairs in drawn.items()
     ]
     for kind, (vectors, samples) in controls.items():
         held = np.where(np.any(vectors != 0, axis=1), 0, -1)
@@ -273,9 +269,7 @@ def _compare_cosines(
     }
 
 
-def _compare_best(
-    spans: TracedSpans, controls: dict[str, tuple[np.ndarray, np.ndarray]], seed: int
-) -> pd.DataFrame:
+def _compare_best(spans: TracedSpans, controls: dict[str, tuple[np.ndarray, np.ndarray]], seed: int) -> pd.DataFrame:
     """Every unit's cosine with its best partner of another sample, for controls and the spans of the same samples.
 
     Random pairs of a corpus with many procedures hardly ever share one, whatever is cut; the best partner tells
@@ -301,9 +295,7 @@ def _compare_best(
     return pd.concat(parts, ignore_index=True).astype({"kind": object, "cosine": "float64"})
 
 
-def _draw_within(
-    groups: np.ndarray, owners: np.ndarray, size: int, random: np.random.Generator
-) -> np.ndarray:
+def _draw_within(groups: np.ndarray, owners: np.ndarray, size: int, random: np.random.Generator) -> np.ndarray:
     """(r, 2) random rows of one group and different samples, r <= ``size``; group -1 is left out."""
     held = np.flatnonzero(groups >= 0)
     if not len(held):
@@ -324,9 +316,7 @@ def _cosines(rows: Rows, pairs: np.ndarray, block: slice | None = None) -> np.nd
     return np.einsum("pd,pd->p", left, right) / np.where(size > 0, size, 1.0)
 
 
-def _mean_with_band(
-    values: np.ndarray, owners: np.ndarray, random: np.random.Generator
-) -> tuple[float, float, float]:
+def _mean_with_band(values: np.ndarray, owners: np.ndarray, random: np.random.Generator) -> tuple[float, float, float]:
     """Mean and its 95 % bootstrap interval over samples (``owners`` of the pairs' first spans)."""
     _, codes = np.unique(owners, return_inverse=True)
     sums, counts = np.bincount(codes, values), np.bincount(codes)

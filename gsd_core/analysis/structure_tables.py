@@ -34,8 +34,7 @@ def tabulate_twins(twins: list[Twin], traces: Traces, numbers: np.ndarray) -> pd
     for rank, twin in enumerate(twins, start=1):
         start_a, start_b = traces.offsets[twin.a], traces.offsets[twin.b]
         aligned = [
-            [int(numbers[start_a + i]), int(numbers[start_b + j]), round(cosine, 4)]
-            for i, j, cosine in twin.aligned
+            [int(numbers[start_a + i]), int(numbers[start_b + j]), round(cosine, 4)] for i, j, cosine in twin.aligned
         ]
         rows.append(
             {

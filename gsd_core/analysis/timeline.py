@@ -180,15 +180,11 @@ def _measure(
         found = bootstrap_mean(numbers, samples, N_RESAMPLES, seed)
         measures[name] = Mean(*found, int((~np.isnan(numbers)).sum()))
     for name, codes in labels.items():
-        measures[f"alignment within {name}"] = compute_alignment(
-            moment.directions, codes, samples, seed=seed
-        ).within
+        measures[f"alignment within {name}"] = compute_alignment(moment.directions, codes, samples, seed=seed).within
     if moment.clusters is not None:
         inside = reference >= 0
         measures["cluster agreement"] = Mean(
-            *compute_cluster_agreement(
-                moment.clusters[inside], reference[inside], samples[inside], seed=seed
-            ),
+            *compute_cluster_agreement(moment.clusters[inside], reference[inside], samples[inside], seed=seed),
             chance=0.0,
         )
         for name, codes in labels.items():

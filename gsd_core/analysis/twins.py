@@ -227,9 +227,7 @@ def _score(
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[ScoredPairs, np.ndarray]:
     """Both similarities of ``pairs`` (m, 2), and the structural one in shuffled orders (m, R)."""
-    found, shuffled = compute_pair_scores(
-        spans.directions, spans.traces, pairs, *scale, shuffles, on_progress
-    )
+    found, shuffled = compute_pair_scores(spans.directions, spans.traces, pairs, *scale, shuffles, on_progress)
     return ScoredPairs(pairs, found, _pair_cosines(semantic, pairs)), shuffled
 
 
@@ -315,9 +313,7 @@ def _compare_words(
     """Mean cosine of the aligned spans' words."""
     if words is None or not aligned:
         return float("nan")
-    left, right = (
-        np.array([pair[side] for pair in aligned]) + traces.offsets[t] for side, t in ((0, a), (1, b))
-    )
+    left, right = (np.array([pair[side] for pair in aligned]) + traces.offsets[t] for side, t in ((0, a), (1, b)))
     return float(words.compute_pairs(left, right).mean())
 
 
@@ -373,9 +369,7 @@ def _share_rare(bags: list[np.ndarray]) -> np.ndarray:
         return np.zeros((0, 2), dtype=np.int64)
     _, columns, counts = np.unique(flat, return_inverse=True, return_counts=True)
     is_rare = (counts[columns] >= 2) & (counts[columns] <= RARE_UP_TO)
-    weights = np.sqrt(
-        np.log(len(bags) / counts[columns[is_rare]])
-    )  # squared by the product: the rarer, the more
+    weights = np.sqrt(np.log(len(bags) / counts[columns[is_rare]]))  # squared by the product: the rarer, the more
     held = sparse.csr_array((weights, (rows[is_rare], columns[is_rare])), shape=(len(bags), len(counts)))
     shared = (held @ held.T).tocsr()
     pairs = []

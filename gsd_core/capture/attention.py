@@ -68,9 +68,7 @@ class WindowedAttention:
 
     def __exit__(self, *details: object) -> None:
         self._config._attn_implementation = self._before
-        AttentionInterface.register(
-            NAME, _refuse
-        )  # a later use of the name raises, and nothing is kept alive
+        AttentionInterface.register(NAME, _refuse)  # a later use of the name raises, and nothing is kept alive
 
     def set_windows(self, first_keys: np.ndarray, device: torch.device | str) -> None:
         """Set for the next backward pass how far back each query's gradient goes.

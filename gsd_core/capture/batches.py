@@ -30,9 +30,7 @@ def plan_batches(samples: Sequence[TokenizedSample], batch_tokens: int) -> list[
     The plan depends only on the samples' lengths and span counts, so a resumed run has the same batches.
     A sample longer than `batch_tokens` is a batch of its own.
     """
-    order = sorted(
-        range(len(samples)), key=lambda i: (len(samples[i].spans), len(samples[i].token_ids), samples[i].id)
-    )
+    order = sorted(range(len(samples)), key=lambda i: (len(samples[i].spans), len(samples[i].token_ids), samples[i].id))
     batches: list[list[int]] = []
     current: list[int] = []
     longest = 0
@@ -115,9 +113,7 @@ def assign_spans(
     """
     owner = np.full(positions.shape, -1, dtype=np.int64)
     weights = np.zeros(positions.shape, dtype=np.float32)
-    for row, (sample, at, real) in enumerate(
-        zip(samples, positions.cpu().numpy(), valid.cpu().numpy(), strict=True)
-    ):
+    for row, (sample, at, real) in enumerate(zip(samples, positions.cpu().numpy(), valid.cpu().numpy(), strict=True)):
         span_of = np.full(len(sample.token_ids), -1)
         weight_of = np.zeros(len(sample.token_ids))
         for k, span in enumerate(sample.spans):

@@ -95,9 +95,7 @@ class ChunkedForward:
         )
 
         def make(sliding_window: int | None) -> torch.Tensor:
-            return compute_chunk_mask(
-                chunk.positions, chunk.valid, positions, valid, sliding_window, self.dtype
-            )
+            return compute_chunk_mask(chunk.positions, chunk.valid, positions, valid, sliding_window, self.dtype)
 
         if len(kinds) > 1:
             return {kind: make(window if kind == "sliding_attention" else None) for kind in kinds}

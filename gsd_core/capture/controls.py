@@ -75,9 +75,7 @@ def cut_tokens(sample: TokenizedSample, seed: int) -> TokenizedSample | None:
     return _cut(sample, [(int(at), int(at) + 1) for at in kept])
 
 
-def iter_controls(
-    capturer: Capturer, samples: Sequence[TokenizedSample], report: Report = ignore
-) -> Iterator[Control]:
+def iter_controls(capturer: Capturer, samples: Sequence[TokenizedSample], report: Report = ignore) -> Iterator[Control]:
     """Capture the controls of `samples`; a sample whose controls cannot be captured gives none.
 
     Yields them kind by kind. `report` hears which share of all is done.

@@ -140,9 +140,7 @@ class DeferredHead:
         """Losses (n,) of the n targets (B, T) that are `wanted` (B, T) bool, row by row, without a gradient."""
         flat, goals = states.detach().flatten(0, 1), targets.flatten()
         blocks = [
-            token_losses_of(
-                self._run(flat.index_select(0, rows.to(flat.device)), False)[1], goals[None, rows]
-            )[0]
+            token_losses_of(self._run(flat.index_select(0, rows.to(flat.device)), False)[1], goals[None, rows])[0]
             for rows in self._iter_blocks(wanted)
         ]
         return torch.cat(blocks) if blocks else torch.zeros(0, device=targets.device)

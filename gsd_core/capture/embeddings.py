@@ -55,9 +55,7 @@ class SentenceEncoder:
     are several).
     """
 
-    def __init__(
-        self, model: SentenceTransformer, name: str, width: int, source: str, weights_hash: str
-    ) -> None:
+    def __init__(self, model: SentenceTransformer, name: str, width: int, source: str, weights_hash: str) -> None:
         self._model = model
         self.name, self.width, self.source, self.weights_hash = name, width, source, weights_hash
 
@@ -74,9 +72,7 @@ class SentenceEncoder:
         clean = [text[: self._max_chars()].encode("utf-8", "replace").decode("utf-8") for text in texts]
         different = sorted(set(clean))
         place = {text: row for row, text in enumerate(different)}
-        vectors = self._model.encode(
-            different, batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True
-        )
+        vectors = self._model.encode(different, batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True)
         vectors = np.asarray(vectors, dtype=np.float32).reshape(len(different), self.width)
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         vectors = vectors / np.where(norms > 0, norms, np.float32(1.0))
@@ -106,9 +102,7 @@ def load_sentence_encoder(name: str = DEFAULT_ENCODER, device: str = "cpu") -> S
     folder, source = _find_folder(name)
     files = sorted(path for path in folder.rglob("*.safetensors") if path.is_file())
     if not files:
-        raise UserError(
-            "no safetensors weights", f"sentence encoder {name}", "convert it with safetensors first"
-        )
+        raise UserError("no safetensors weights", f"sentence encoder {name}", "convert it with safetensors first")
     return SentenceEncoder(*_load(folder, name, device), source, _hash_weights(folder, files))
 
 
@@ -203,9 +197,7 @@ def _download(repo: str, name: str) -> Path:
     try:
         revision = HfApi().model_info(repo, timeout=HUB_TIMEOUT_S).sha
         return Path(
-            snapshot_download(
-                repo, revision=revision, allow_patterns=NEEDED_FILES, ignore_patterns=OTHER_BACKENDS
-            )
+            snapshot_download(repo, revision=revision, allow_patterns=NEEDED_FILES, ignore_patterns=OTHER_BACKENDS)
         )
     except GatedRepoError as error:
         raise UserError("access to it must be granted first", where, "run hf auth login") from error

@@ -42,9 +42,7 @@ class DenseGradient:
 
     def dot(self, other: DenseGradient) -> float:
         """Inner product with another one of the same modules."""
-        return float(
-            sum((a.double() * b.double()).sum() for a, b in zip(self.weights, other.weights, strict=True))
-        )
+        return float(sum((a.double() * b.double()).sum() for a, b in zip(self.weights, other.weights, strict=True)))
 
 
 def compute_dense(
@@ -73,9 +71,7 @@ def compute_dense(
     ]
     for (index, inputs, _), delta in zip(calls, deltas, strict=True):
         if delta is not None:
-            weights[index] += delta.flatten(0, -2).to(torch.float32).T @ inputs.flatten(0, -2).to(
-                torch.float32
-            )
+            weights[index] += delta.flatten(0, -2).to(torch.float32).T @ inputs.flatten(0, -2).to(torch.float32)
     return DenseGradient(weights, math.sqrt(sum(float(w.double().square().sum()) for w in weights)))
 
 

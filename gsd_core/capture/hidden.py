@@ -216,9 +216,7 @@ class HiddenTier:
     def __init__(self, model: PreTrainedModel, config: CaptureConfig) -> None:
         text_config: Any = model.config.get_text_config()
         self.model, self.pad_id = model, get_pad_id(model)
-        self.sketch = HiddenSketch(
-            text_config.hidden_size, config.sketch_width, config.seed, input_device(model)
-        )
+        self.sketch = HiddenSketch(text_config.hidden_size, config.sketch_width, config.seed, input_device(model))
 
     def __call__(self, samples: Sequence[TokenizedSample], window: int | None = None) -> SpanBatch:
         """See ``compute_hidden_batch`` and ``compute_state_batch``."""

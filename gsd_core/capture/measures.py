@@ -35,9 +35,7 @@ class StepMeasures:
     grace: np.ndarray
 
 
-def compute_measures(
-    model: PreTrainedModel, samples: Sequence[TokenizedSample], pad_id: int = 0
-) -> list[StepMeasures]:
+def compute_measures(model: PreTrainedModel, samples: Sequence[TokenizedSample], pad_id: int = 0) -> list[StepMeasures]:
     """Measures of every span. Call it inside ``FrozenModel(model)``: only the output head is differentiated."""
     chunk, _, per_token = compute_token_gradients(model, samples, pad_id)
     found = []
@@ -46,9 +44,7 @@ def compute_measures(
         bounds = [(span.start - 1, span.end - 1) for span in sample.spans]
         answer = (bounds[-1][1], len(sample.token_ids) - 1)
         found.append(
-            StepMeasures(
-                compute_spectral_strength(gradients, bounds), compute_grace(gradients, bounds, answer)
-            )
+            StepMeasures(compute_spectral_strength(gradients, bounds), compute_grace(gradients, bounds, answer))
         )
     return found
 
@@ -90,9 +86,7 @@ def compute_spectral_strength(
     return np.array([float(part.mean()) for part in per_token.split(sizes)], dtype=np.float32)
 
 
-def compute_grace(
-    gradients: torch.Tensor, bounds: Sequence[tuple[int, int]], answer: tuple[int, int]
-) -> np.ndarray:
+def compute_grace(gradients: torch.Tensor, bounds: Sequence[tuple[int, int]], answer: tuple[int, int]) -> np.ndarray:
     """Mean of two cosines of a step's mean gradient [ours]: to the answer's, and to that of the trace before it.
 
     `answer` is the half-open range of rows after the reasoning; where it is empty only the second cosine counts, for

@@ -104,21 +104,14 @@ def resolve_checkpoints(source: str, checkpoints: list[str] | tuple[str, ...] = 
             resolved.append(by_name[wanted])
         elif Path(wanted).is_dir() and _is_model_folder(Path(wanted)):
             resolved.append(_checkpoint_of(Path(wanted)))
-        elif (
-            not Path(wanted).exists()
-            and HUB_ID.fullmatch(wanted)
-            and "/" in wanted
-            and not wanted.startswith(".")
-        ):
+        elif not Path(wanted).exists() and HUB_ID.fullmatch(wanted) and "/" in wanted and not wanted.startswith("."):
             resolved.append(Checkpoint(wanted, None, wanted))
         else:
             known = f"one of {', '.join(by_name)}, or all" if by_name else "a folder with config.json"
             raise UserError(f"no checkpoint {wanted!r}", "--checkpoints", f"give {known}")
     names = [c.name for c in resolved]
     if len(set(names)) < len(names):
-        raise UserError(
-            "two checkpoints have the same folder name", "--checkpoints", "rename one of the folders"
-        )
+        raise UserError("two checkpoints have the same folder name", "--checkpoints", "rename one of the folders")
     return resolved
 
 
@@ -277,9 +270,7 @@ def _load_tokenizer(
         base = getattr(getattr(model, "active_peft_config", None), "base_model_name_or_path", None)
         if base:
             return AutoTokenizer.from_pretrained(base, **options)
-        raise UserError(
-            "no tokenizer lies in the folder or its parent", f"--model {place}", "save the tokenizer there"
-        )
+        raise UserError("no tokenizer lies in the folder or its parent", f"--model {place}", "save the tokenizer there")
     return AutoTokenizer.from_pretrained(name, **options)
 
 
@@ -299,16 +290,10 @@ def _explain(source: str, problem: Exception) -> UserError:
             "download it where there is a network, or give a folder",
         )
     if "safetensors" in lower and "no file named" in lower:
-        return UserError(
-            "it has no .safetensors weights", f"--model {source}", "save it again with save_pretrained"
-        )
+        return UserError("it has no .safetensors weights", f"--model {source}", "save it again with save_pretrained")
     if "unrecognized configuration" in lower or "automodelforcausallm" in lower:
-        return UserError(
-            "it is not a causal language model", f"--model {source}", "choose a decoder-only model"
-        )
-    return UserError(
-        f"the model cannot be loaded ({text[:200]})", f"--model {source}", "check the folder or id"
-    )
+        return UserError("it is not a causal language model", f"--model {source}", "choose a decoder-only model")
+    return UserError(f"the model cannot be loaded ({text[:200]})", f"--model {source}", "check the folder or id")
 
 
 def max_positions(model: PreTrainedModel) -> int | None:

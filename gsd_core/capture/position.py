@@ -49,9 +49,7 @@ def forward_whole(
     return chunk, model(**arguments).logits
 
 
-def unpad_losses(
-    chunk: PaddedChunk, losses: torch.Tensor, samples: Sequence[TokenizedSample]
-) -> list[np.ndarray]:
+def unpad_losses(chunk: PaddedChunk, losses: torch.Tensor, samples: Sequence[TokenizedSample]) -> list[np.ndarray]:
     """Losses (B, T) by input position → per sample (T_i,) by token, NaN for the first token."""
     values, valid = losses.detach().cpu().numpy(), chunk.valid.cpu().numpy()
     unpadded = []

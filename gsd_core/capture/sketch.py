@@ -73,9 +73,7 @@ class SparseFold:
         return torch.cat(stripes, dim=1)
 
 
-def compute_fold(
-    rows: int, width: int, seed: int, name: str, device: torch.device | str
-) -> SparseFold | None:
+def compute_fold(rows: int, width: int, seed: int, name: str, device: torch.device | str) -> SparseFold | None:
     """The seeded fold; None where ``rows <= width`` and nothing needs folding."""
     if rows <= width:
         return None
@@ -177,8 +175,7 @@ class Sketch:
         self._folds: dict[str, SparseFold | None] = {}
         self.blocks: list[LayerBlock] = []
         rows_of = {
-            layer: sum(self.modules[m].p * self.modules[m].q for m in members)
-            for layer, members in layers.items()
+            layer: sum(self.modules[m].p * self.modules[m].q for m in members) for layer, members in layers.items()
         }
         has_both = OUTPUT_HEAD in layers and len(layers) > 1
         head_width = min(rows_of[OUTPUT_HEAD], width // 2) if has_both else 0

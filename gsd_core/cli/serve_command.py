@@ -100,9 +100,7 @@ def start_server(
     if read_only:
         environment["GSD_READ_ONLY"] = "1"
     process = subprocess.Popen(command, cwd=app.parent, env=environment, stdin=subprocess.DEVNULL, stdout=2)
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(
-        host, f"[{host}]" if ":" in host else host
-    )
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(host, f"[{host}]" if ":" in host else host)
     server = Server(process, f"http://{shown}:{chosen}/{base}".rstrip("/"))
     try:
         _wait_until_up(server)
@@ -116,9 +114,7 @@ def find_app() -> Path:
     """``app.py`` beside the package. Raises ``UserError`` where the package was installed without it."""
     app = Path(gsd_core.__file__).resolve().parents[1] / "app.py"
     if not app.is_file():
-        raise UserError(
-            "the dashboard's app.py is not there", str(app), "run gsd serve from a clone of the repository"
-        )
+        raise UserError("the dashboard's app.py is not there", str(app), "run gsd serve from a clone of the repository")
     return app
 
 
@@ -162,6 +158,4 @@ def _wait_until_up(server: Server) -> None:
         ):
             return
         time.sleep(POLL_S)
-    raise UserError(
-        "the dashboard does not answer", server.url, f"waited {START_TIMEOUT_S:.0f} s; see its lines above"
-    )
+    raise UserError("the dashboard does not answer", server.url, f"waited {START_TIMEOUT_S:.0f} s; see its lines above")

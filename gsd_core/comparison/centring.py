@@ -119,9 +119,7 @@ class CentredRows:
     @cached_property
     def alive(self) -> np.ndarray:
         """(n,) bool: which rows are not zero. One pass over all, once."""
-        return np.concatenate(
-            [np.zeros(0, dtype=bool), *(np.any(batch != 0, axis=1) for batch in _iter_batches(self))]
-        )
+        return np.concatenate([np.zeros(0, dtype=bool), *(np.any(batch != 0, axis=1) for batch in _iter_batches(self))])
 
 
 Rows = np.ndarray | CentredRows

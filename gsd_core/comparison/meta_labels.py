@@ -45,9 +45,7 @@ def to_text(value: Any) -> str:
         if number != number:
             return ""
         return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
-    if isinstance(value, list | tuple) and not any(
-        isinstance(each, list | tuple | Mapping) for each in value
-    ):
+    if isinstance(value, list | tuple) and not any(isinstance(each, list | tuple | Mapping) for each in value):
         return " + ".join(map(to_text, value))
     return json.dumps(value, sort_keys=True, default=str)
 
@@ -56,9 +54,7 @@ def find_text(values: Iterable[Any], text: str) -> np.ndarray:
     """(n,) bool: which values are ``text``, as `to_text` or as Python writes them (``3.0``, ``True``)."""
     wanted = text.strip()
     texts = ((each, to_text(each)) for each in values)
-    return np.array(
-        [found == wanted or (bool(found) and str(each) == wanted) for each, found in texts], dtype=bool
-    )
+    return np.array([found == wanted or (bool(found) and str(each) == wanted) for each, found in texts], dtype=bool)
 
 
 def compute_meta_columns(

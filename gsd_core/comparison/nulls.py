@@ -39,9 +39,7 @@ class Null:
     @classmethod
     def of(cls, values: np.ndarray, windows: np.ndarray | None = None) -> Null:
         """A null from cosines in any order."""
-        return cls(
-            *(np.sort(np.asarray(each, np.float32)) for each in (values, () if windows is None else windows))
-        )
+        return cls(*(np.sort(np.asarray(each, np.float32)) for each in (values, () if windows is None else windows)))
 
     @property
     def n(self) -> int:
@@ -63,9 +61,7 @@ class Null:
         return compute_joint_q_values(cosines, [self.values, self.windows], n_tests)
 
 
-def compute_null_cosines(
-    directions: Rows, samples: np.ndarray, n_pairs: int = N_PAIRS, seed: int = 0
-) -> np.ndarray:
+def compute_null_cosines(directions: Rows, samples: np.ndarray, n_pairs: int = N_PAIRS, seed: int = 0) -> np.ndarray:
     """Cosines of ``n_pairs`` random pairs of spans of different samples, drawn with replacement. Methods
     §1.4, "ours".
 
@@ -144,9 +140,7 @@ def compute_window_null(
     return np.sort(cosines)
 
 
-def compute_joint_q_values(
-    cosines: np.ndarray, nulls: Sequence[np.ndarray], n_tests: int | None = None
-) -> np.ndarray:
+def compute_joint_q_values(cosines: np.ndarray, nulls: Sequence[np.ndarray], n_tests: int | None = None) -> np.ndarray:
     """(r,) q of cosines against the strictest of several mirrored nulls, cosine by cosine.
 
     An empty null does not count; without any null nothing is known and q is 1. `n_tests` as in `compute_q_values`.

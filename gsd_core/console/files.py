@@ -21,8 +21,6 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield partial
         partial.replace(path)
     except OSError as error:
-        raise UserError(
-            f"cannot write ({error.strerror or error})", str(path), "give another --out"
-        ) from error
+        raise UserError(f"cannot write ({error.strerror or error})", str(path), "give another --out") from error
     finally:
         partial.unlink(missing_ok=True)

@@ -236,9 +236,7 @@ class Progress:
         if self._bar is not None and self._bar_task is not None:
             if force or now - self._last_bar >= BAR_INTERVAL_S:
                 self._last_bar = now
-                self._bar.update(
-                    self._bar_task, completed=stage.shown, total=stage.total, facts=self._facts(stage)
-                )
+                self._bar.update(self._bar_task, completed=stage.shown, total=stage.total, facts=self._facts(stage))
                 self._bar.refresh()
             if stage.is_finished:
                 self._close_bar()
@@ -283,9 +281,7 @@ class Progress:
             partial.replace(self._path)
         except OSError as error:
             # A capture of hours must not fail because a page cannot show its progress.
-            self.note(
-                f"progress file {self._path} cannot be written ({error}); the work continues without it"
-            )
+            self.note(f"progress file {self._path} cannot be written ({error}); the work continues without it")
             self._path = None
 
     def _open_bar(self, stage: Stage) -> None:

@@ -97,8 +97,7 @@ class ColumnStats:
         self.names = list(names)
         self.values = {name: [parse_cell(get_value(row, name)) for row in rows] for name in self.names}
         self.filled = {
-            name: [value for value in values if value not in (None, "", [], {})]
-            for name, values in self.values.items()
+            name: [value for value in values if value not in (None, "", [], {})] for name, values in self.values.items()
         }
 
     def is_filled(self, name: str) -> bool:

@@ -119,9 +119,7 @@ def _to_sample(row: dict[str, Any], number: int, mapping: Mapping, counts: Count
     if own_answer:
         assert mapping.answer is not None
         answer = "\n\n".join(
-            text
-            for name in reader.columns(mapping.answer)
-            if (text := to_text(reader.take(name), f"column {name!r}"))
+            text for name in reader.columns(mapping.answer) if (text := to_text(reader.take(name), f"column {name!r}"))
         )
     if not question.strip():
         raise BadValue(f"the question is empty (column {mapping.question!r})")

@@ -175,9 +175,7 @@ def _has_marks(value: Any) -> bool:
     return isinstance(value, str) and (split_thinking(value) is not None or find_answer(value) is not None)
 
 
-def _by_content(
-    columns: ColumnStats, question: str | None, reasoning: str | None
-) -> tuple[str | None, str | None]:
+def _by_content(columns: ColumnStats, question: str | None, reasoning: str | None) -> tuple[str | None, str | None]:
     """Choose by content: text with thinking tags, else the longest, is reasoning; question marks show the question."""
     free = [
         name
@@ -188,9 +186,7 @@ def _by_content(
     ]
     free = [name for name in free if columns.mean_words(name) >= 3 or columns.share(name, is_steps) > 0.5]
     if question is None and free:
-        asks = {
-            name: columns.share(name, lambda value: isinstance(value, str) and "?" in value) for name in free
-        }
+        asks = {name: columns.share(name, lambda value: isinstance(value, str) and "?" in value) for name in free}
         longest = max(free, key=columns.mean_words)
         best = max(free, key=lambda name: (round(asks[name], 1), name != longest))
         # Without question marks the first text that is not the longest is the question.
@@ -220,9 +216,7 @@ def _is_answer(columns: ColumnStats, name: str) -> bool:
 def _find_answer_column(columns: ColumnStats, taken: set[str], reasoning: str | None) -> str | None:
     def test(name: str) -> bool:
         # A column with few values is the answer only where its name says so.
-        return _is_answer(columns, name) and (
-            columns.is_filled(name) or normal_name(name) in ANSWER_NAMES[:2]
-        )
+        return _is_answer(columns, name) and (columns.is_filled(name) or normal_name(name) in ANSWER_NAMES[:2])
 
     def test_worded(name: str) -> bool:
         words = set(normal_name(name).split("_"))
@@ -246,9 +240,7 @@ def _find_answer_column(columns: ColumnStats, taken: set[str], reasoning: str | 
     if REASONING_WORDS & set(own_name.split("_")):
         # "deepseek_reasoning" goes with "deepseek_solution" before any other solution.
         prefix = own_name.partition("_")[0]
-        mate = columns.with_words(
-            ANSWER_WORDS, lambda name: test(name) and normal_name(name).startswith(prefix), taken
-        )
+        mate = columns.with_words(ANSWER_WORDS, lambda name: test(name) and normal_name(name).startswith(prefix), taken)
         return mate or named or columns.with_words(ANSWER_WORDS, test_worded, taken)
     # Where the reasoning is a solution text, a second solution text is not its answer.
     by_word = columns.with_words(ANSWER_WORDS - {"solution"}, test_worded, taken)
@@ -289,9 +281,7 @@ def _with_companions(columns: ColumnStats, question: str, taken: set[str]) -> st
 def _find_id(columns: ColumnStats) -> str | None:
     def test(name: str) -> bool:
         filled = columns.filled[name]
-        if "." in name or not all(
-            isinstance(value, str | int) and not isinstance(value, bool) for value in filled
-        ):
+        if "." in name or not all(isinstance(value, str | int) and not isinstance(value, bool) for value in filled):
             return False
         distinct = len({str(value) for value in filled})
         # A column called "id" may repeat by mistake; any other column that repeats names something else.

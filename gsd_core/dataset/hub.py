@@ -28,9 +28,7 @@ HUB_ID = re.compile(
 )
 PROBE_S = 10.0  # longest wait for the hub's first answer
 # A source with such an ending is a path, even where the file is missing.
-FILE_ENDING = re.compile(
-    r"\.(jsonl?|ndjson|csv|tsv|tab|txt|parquet|arrow|gz|gzip|zst|zstd|zip|xlsx?|md|pkl)$", re.I
-)
+FILE_ENDING = re.compile(r"\.(jsonl?|ndjson|csv|tsv|tab|txt|parquet|arrow|gz|gzip|zst|zstd|zip|xlsx?|md|pkl)$", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +44,7 @@ def parse_hub_id(text: str) -> HubId:
     """``hub:owner/name[:config][@split]``, the prefix optional. Raises `UserError` for anything else."""
     match = HUB_ID.fullmatch(text.removeprefix(PREFIX))
     if match is None or ".." in text:
-        raise UserError(
-            "this is not a hub data set id", text, "write hub:owner/name, hub:owner/name:config or …@split"
-        )
+        raise UserError("this is not a hub data set id", text, "write hub:owner/name, hub:owner/name:config or …@split")
     return HubId(match["name"], match["config"], match["split"])
 
 
@@ -126,31 +122,18 @@ def _hub_error(hub_id: str, error: BaseException) -> UserError:
         step = step.__cause__ or step.__context__
     told = " ".join(f"{type(link).__name__} {link}" for link in chain).lower()
     first_line = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-    if any(
-        word in told
-        for word in ("offline", "connect", "timeout", "timed out", "resolve", "unreachable", "proxy")
-    ):
+    if any(word in told for word in ("offline", "connect", "timeout", "timed out", "resolve", "unreachable", "proxy")):
         return UserError(
             "the hub cannot be reached",
             hub_id,
             "check the network and HF_HUB_OFFLINE, or download the data set and give the file",
         )
     if "dataset scripts are no longer supported" in told or "trust_remote_code" in told:
-        return UserError(
-            "the data set needs its own code, which is never run", hub_id, "give its files instead"
-        )
+        return UserError("the data set needs its own code, which is never run", hub_id, "give its files instead")
     if "gated" in told or "401" in told or "403" in told:
-        return UserError(
-            "the hub refuses access to the data set", hub_id, "accept its terms and set HF_TOKEN"
-        )
+        return UserError("the hub refuses access to the data set", hub_id, "accept its terms and set HF_TOKEN")
     if "notfound" in told or "doesn't exist" in told or "not found" in told:
-        return UserError(
-            "there is no such data set on the hub", hub_id, "check owner, name, :config and @split"
-        )
+        return UserError("there is no such data set on the hub", hub_id, "check owner, name, :config and @split")
     if isinstance(error, ValueError | KeyError | IndexError):
-        return UserError(
-            f"the hub data set cannot be opened ({first_line})", hub_id, "check :config and @split"
-        )
-    return UserError(
-        f"the hub data set cannot be read ({first_line})", hub_id, "download it and give the file"
-    )
+        return UserError(f"the hub data set cannot be opened ({first_line})", hub_id, "check :config and @split")
+    return UserError(f"the hub data set cannot be read ({first_line})", hub_id, "download it and give the file")

@@ -125,9 +125,7 @@ def iter_json_document(container: Container, notes: list[str]) -> Iterator[Row]:
     with container.open() as stream:
         data = stream.read(limit + 1)
     if len(data) > limit:
-        raise UserError(
-            f"the JSON document is larger than {limit >> 20} MiB", where, "write it as JSON Lines"
-        )
+        raise UserError(f"the JSON document is larger than {limit >> 20} MiB", where, "write it as JSON Lines")
     encoding = wide_encoding(container.head) or "utf-8"
     try:
         text = data.decode(encoding)
@@ -166,9 +164,7 @@ def _parse_documents(text: str, where: str) -> Iterator[Any]:
                 "fix the file, or write it as JSON Lines, where an error costs one record only",
             ) from None
         except (BadValue, RecursionError, ValueError) as error:
-            reason = (
-                "it is nested too deeply" if isinstance(error, RecursionError) else str(error).split(";")[0]
-            )
+            reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error).split(";")[0]
             raise UserError(f"the JSON document cannot be read: {reason}", where, "fix the file") from None
         yield value
 
@@ -189,9 +185,7 @@ def unfold_document(document: Any, notes: list[str]) -> list[Any]:
     if isinstance(names, list) and isinstance(data, list) and data and isinstance(data[0], list):
         notes.append("the records were read from pandas' 'split' layout")
         return [
-            dict(zip(map(str, names), row, strict=True))
-            if isinstance(row, list) and len(row) == len(names)
-            else row
+            dict(zip(map(str, names), row, strict=True)) if isinstance(row, list) and len(row) == len(names) else row
             for row in data
         ]
     if set(map(str.lower, document)) <= SPLIT_KEYS and all(_is_records(value) for value in values):
@@ -204,9 +198,7 @@ def unfold_document(document: Any, notes: list[str]) -> list[Any]:
     holders = [key for key, value in document.items() if _is_records(value) and key.lower() not in FIELD_KEYS]
     holders.sort(key=lambda key: RECORD_KEYS.index(key.lower()) if key.lower() in RECORD_KEYS else 99)
     # A record of its own may hold a list of objects under any name, but then it also holds texts.
-    is_wrapped = holders and (
-        holders[0].lower() in RECORD_KEYS or not any(isinstance(value, str) for value in values)
-    )
+    is_wrapped = holders and (holders[0].lower() in RECORD_KEYS or not any(isinstance(value, str) for value in values))
     if is_wrapped:
         left = [key for key in document if key != holders[0]]
         also = f"; not read: {', '.join(left)}" if left else ""

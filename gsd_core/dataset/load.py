@@ -137,9 +137,7 @@ def _read(
             fields["answer"] = mapping.reasoning or ""
         fields["layout"] = mapping.layout
         if reader.split_counts:
-            fields["split"] = "; ".join(
-                f"{mark} in {n} rows" for mark, n in reader.split_counts.most_common()
-            )
+            fields["split"] = "; ".join(f"{mark} in {n} rows" for mark, n in reader.split_counts.most_common())
         if rows.encoding.removesuffix("-sig") != "utf-8":
             fields["encoding"] = rows.encoding
         return LoadedDataset(
@@ -183,8 +181,7 @@ def _is_present(column: str, head: list[dict[str, Any]]) -> bool:
         return True
     keys = list(dict.fromkeys(chain.from_iterable(head)))
     return all(
-        name in keys or any(get_value(row, name) is not None for row in head)
-        for name in split_columns(column, keys)
+        name in keys or any(get_value(row, name) is not None for row in head) for name in split_columns(column, keys)
     )
 
 
@@ -192,9 +189,7 @@ def _id_notes(mapping: Mapping, columns: list[str]) -> list[str]:
     unused = [name for name in columns if name.lower() == "id"]
     if mapping.id or not unused:
         return []
-    return [
-        f"the column {unused[0]!r} does not tell the rows apart; they are called row-N and keep it in meta"
-    ]
+    return [f"the column {unused[0]!r} does not tell the rows apart; they are called row-N and keep it in meta"]
 
 
 def _row_bytes(row: dict[str, Any]) -> bytes:
@@ -219,9 +214,7 @@ class _Reader:
 
     def add(self, number: int, row: dict[str, Any] | Rejection) -> None:
         self.n_rows += 1
-        result = (
-            row if isinstance(row, Rejection) else row_to_sample(row, number, self.mapping, self.split_counts)
-        )
+        result = row if isinstance(row, Rejection) else row_to_sample(row, number, self.mapping, self.split_counts)
         if isinstance(result, Rejection):
             self.rejected.append(result)
             return

@@ -101,9 +101,7 @@ def read_exchange(value: Any, name: str = "the chat") -> Exchange:
     while start and turns[start - 1].role == "Reasoning":
         start -= 1
     reasoning = "\n\n".join(
-        part
-        for part in [*(turn.text for turn in turns[start:target]), turns[target].reasoning]
-        if part.strip()
+        part for part in [*(turn.text for turn in turns[start:target]), turns[target].reasoning] if part.strip()
     )
     earlier = [turn for turn in turns[:start] if turn.text.strip() or turn.reasoning.strip()]
     return Exchange(
@@ -123,9 +121,7 @@ def _join_turns(turns: list[Turn]) -> str:
     # A system prompt and one question need no roles in front.
     if [role for role in roles if role != "System"] in ([], ["User"]):
         return "\n\n".join(texts)
-    return "\n\n".join(
-        text if role == "System" else f"{role}: {text}" for role, text in zip(roles, texts, strict=True)
-    )
+    return "\n\n".join(text if role == "System" else f"{role}: {text}" for role, text in zip(roles, texts, strict=True))
 
 
 def _read_turn(message: Any, name: str) -> tuple[Turn, dict[str, Any]]:

@@ -149,9 +149,7 @@ def _parquet_source(container: Container, format: str) -> RowSource:
                 file = pq.ParquetFile(pa.BufferReader(stream.read()))
         else:
             file = pq.ParquetFile(container.path)
-        unpacked = sum(
-            file.metadata.row_group(group).total_byte_size for group in range(file.metadata.num_row_groups)
-        )
+        unpacked = sum(file.metadata.row_group(group).total_byte_size for group in range(file.metadata.num_row_groups))
         names = file.schema_arrow.names
     except (pa.ArrowException, OSError, ValueError):  # ValueError: names that are not UTF-8
         raise damaged from None

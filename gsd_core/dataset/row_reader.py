@@ -134,21 +134,15 @@ class RowReader:
                 key = _step_key(step)
                 if key is None:
                     raise BadValue(f"{where} has no text")
-                texts.append(
-                    _chosen_completion(step, where) if key == "completions" else to_text(step[key], where)
-                )
-                extras.append(
-                    {other: item for other, item in step.items() if other != key or key == "completions"}
-                )
+                texts.append(_chosen_completion(step, where) if key == "completions" else to_text(step[key], where))
+                extras.append({other: item for other, item in step.items() if other != key or key == "completions"})
             elif isinstance(step, list | tuple):
                 raise BadValue(f"{where} is a list, not text")
             else:
                 texts.append(to_text(step, where))
                 extras.append({})
         for key in dict.fromkeys(key for extra in extras for key in extra):
-            self._derived[f"step_{key}"] = [
-                to_plain(extra.get(key), f"{key} of {name!r}") for extra in extras
-            ]
+            self._derived[f"step_{key}"] = [to_plain(extra.get(key), f"{key} of {name!r}") for extra in extras]
         ranges, position = [], 0
         for text in texts:
             ranges.append((position, position + len(text)))
@@ -207,8 +201,7 @@ def _option_lines(value: Any, name: str) -> str:
         texts, labels = value.get("text"), value.get("label")
         if isinstance(texts, list) and isinstance(labels, list) and len(texts) == len(labels):
             return "\n".join(
-                f"({to_text(label, name)}) {to_text(text, name)}"
-                for label, text in zip(labels, texts, strict=True)
+                f"({to_text(label, name)}) {to_text(text, name)}" for label, text in zip(labels, texts, strict=True)
             )
         if value and all(isinstance(item, str | int | float) for item in value.values()):
             return "\n".join(f"({key}) {to_text(item, name)}" for key, item in value.items())

@@ -116,9 +116,7 @@ class SavedDataset:
             state = json.loads(path.read_text("utf-8"))
             names = [entry["filename"] for entry in state["_data_files"]]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            raise UserError(
-                "it does not name the data set's files", where, "save the data set again"
-            ) from None
+            raise UserError("it does not name the data set's files", where, "save the data set again") from None
         if not names or len(names) > MAX_FILES:
             raise UserError(f"it names {len(names):,} files", where, "save the data set again")
         files = []
@@ -135,14 +133,10 @@ class SavedDataset:
         return files
 
     def _damaged(self, file: Path, reason: str) -> UserError:
-        return UserError(
-            f"the Arrow file is damaged ({' '.join(reason.split())[:160]})", str(file), "copy it again"
-        )
+        return UserError(f"the Arrow file is damaged ({' '.join(reason.split())[:160]})", str(file), "copy it again")
 
     def _wrong_kind(self, column: str, kind: pa.DataType, wanted: str) -> UserError:
-        return UserError(
-            f"the column {column!r} holds {kind}, not {wanted}", str(self.folder), "save it again"
-        )
+        return UserError(f"the column {column!r} holds {kind}, not {wanted}", str(self.folder), "save it again")
 
 
 def iter_saved_rows(folder: str | Path) -> RowSource:

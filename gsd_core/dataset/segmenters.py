@@ -166,9 +166,7 @@ class Cues:
 
     def __call__(self, sample: Sample) -> list[CharSpan]:
         pattern = rf"(?:\n\n|\r\n\r\n)(?:{'|'.join(re.escape(cue) for cue in self.cues)})"
-        return _spans_from_breaks(
-            sample.reasoning, (match.start() for match in re.finditer(pattern, sample.reasoning))
-        )
+        return _spans_from_breaks(sample.reasoning, (match.start() for match in re.finditer(pattern, sample.reasoning)))
 
 
 @dataclass(frozen=True)
@@ -202,9 +200,7 @@ class RegexOpens:
     def __post_init__(self) -> None:
         if not self.pattern or len(self.pattern) > MAX_PATTERN:
             raise UserError(
-                "the pattern is empty"
-                if not self.pattern
-                else f"the pattern is longer than {MAX_PATTERN} characters",
+                "the pattern is empty" if not self.pattern else f"the pattern is longer than {MAX_PATTERN} characters",
                 "--segmenter regex:RE",
                 "give a regular expression, for example 'regex:^Step [0-9]+'",
             )

@@ -33,9 +33,7 @@ _NEVER = _words(
     "e.g i.e E.g I.e eg ie vs Vs v.s cf Cf viz approx Approx Fig fig Figs figs Eq eq Eqs eqs Eqn eqn resp"
 )
 # Words that end no sentence before a number: "No. 5", but "No. That is wrong."
-_NUMBERED = _words(
-    "No no Nos nos Sec sec Ch ch Chap chap Vol vol pp p Art art Thm Lem Prop Def Tab Ex Ref Refs Nr nr"
-)
+_NUMBERED = _words("No no Nos nos Sec sec Ch ch Chap chap Vol vol pp p Art art Thm Lem Prop Def Tab Ex Ref Refs Nr nr")
 # Words that end a sentence only before a capital.
 _BEFORE_CAPITAL = _words(
     "etc al Jan Feb Mar Apr Jun Jul Aug Sep Sept Oct Nov Dec min hr hrs ft lb lbs oz kg cm km mi yr yrs "
@@ -109,11 +107,7 @@ def _stop_ends(text: str, sentence_start: int, match: re.Match[str]) -> bool:
     if following in ",;:.!?":
         return False
     before = text[max(sentence_start, match.start() - 32) : match.start()]
-    if (
-        stop == "!"
-        and before[-1:].isalnum()
-        and (following in "=+-*/<>^×÷·≤≥≡" or _is_factorial(before, following))
-    ):
+    if stop == "!" and before[-1:].isalnum() and (following in "=+-*/<>^×÷·≤≥≡" or _is_factorial(before, following)):
         return False
     if _n_newlines(gap) == 1 and stop != ".":
         return True

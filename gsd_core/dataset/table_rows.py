@@ -191,9 +191,7 @@ def _head_lines(container: Container, encoding: str, errors: str) -> list[str]:
                 lines.append(line)
                 n_chars += len(line)
         except UnicodeError as error:
-            raise UserError(
-                f"the text is not valid {encoding}", str(container.path), "save it as UTF-8"
-            ) from error
+            raise UserError(f"the text is not valid {encoding}", str(container.path), "save it as UTF-8") from error
     return lines
 
 
@@ -242,9 +240,7 @@ def _is_header(cells: list[str]) -> bool:
         return False
     if any(len(name) > MAX_NAME_CHARS or len(name.split()) > MAX_NAME_WORDS for name in filled):
         return False
-    return not any(
-        name.replace(".", "").replace("-", "").isdecimal() or name.endswith("?") for name in filled
-    )
+    return not any(name.replace(".", "").replace("-", "").isdecimal() or name.endswith("?") for name in filled)
 
 
 def _unique_names(header: list[str], notes: list[str]) -> list[str]:

@@ -97,9 +97,7 @@ def tokenize_sample(
     try:
         model_input.text.encode()
     except UnicodeEncodeError:
-        return Skipped(
-            sample.id, "the text contains half a character (a lone surrogate), which no tokenizer can read"
-        )
+        return Skipped(sample.id, "the text contains half a character (a lone surrogate), which no tokenizer can read")
     tokens = _tokenize(model_input.text, tokenizer, add_special_tokens=model_input.add_special_tokens)
 
     first, last = np.searchsorted(tokens.owners, [model_input.reasoning_start, model_input.reasoning_end])
@@ -109,26 +107,16 @@ def tokenize_sample(
     if window is None:
         spans, skipped = _spans_from_chars(char_spans, tokens, model_input, sample.reasoning)
     else:
-        spans, skipped = _spans_from_windows(
-            int(window), tokens, model_input, sample.reasoning, int(first), int(last)
-        )
+        spans, skipped = _spans_from_windows(int(window), tokens, model_input, sample.reasoning, int(first), int(last))
     if not spans:
-        return Skipped(
-            sample.id, "the reasoning is a single token at the start of the input, which nothing predicts"
-        )
+        return Skipped(sample.id, "the reasoning is a single token at the start of the input, which nothing predicts")
     return _fit(sample, model_input, tokens, spans, skipped, int(first), max_tokens, truncate)
 
 
 def _check_partition(spans: Sequence[CharSpan], sample: Sample) -> None:
     edges = [0, *(span.end for span in spans)]
-    if (
-        [span.start for span in spans] != edges[:-1]
-        or edges[-1] != len(sample.reasoning)
-        or edges != sorted(edges)
-    ):
-        raise ValueError(
-            f"the segmenter's spans do not partition the reasoning of sample {sample.id}: {spans}"
-        )
+    if [span.start for span in spans] != edges[:-1] or edges[-1] != len(sample.reasoning) or edges != sorted(edges):
+        raise ValueError(f"the segmenter's spans do not partition the reasoning of sample {sample.id}: {spans}")
 
 
 def _tokenize(text: str, tokenizer: Any, *, add_special_tokens: bool) -> _Tokens:
@@ -252,9 +240,7 @@ def _fit(
         if not truncate:
             return Skipped(sample.id, f"{n_tokens} tokens > context {max_tokens}")
         if not kept:
-            return Skipped(
-                sample.id, f"the prompt and the first span are {spans[0].end} tokens > context {max_tokens}"
-            )
+            return Skipped(sample.id, f"the prompt and the first span are {spans[0].end} tokens > context {max_tokens}")
         n_keep = max_tokens if len(kept) == len(spans) else kept[-1].end
         last_char = model_input.reasoning_start + kept[-1].char_end
         text = text[: max(last_char, int(tokens.ends[:n_keep].max()))]
@@ -268,7 +254,5 @@ def _fit(
         prompt_tokens=n_prompt,
         reasoning_start=model_input.reasoning_start,
         n_spans_cut=len(spans) - len(kept),
-        skipped_spans=tuple(
-            entry for entry in skipped if entry[0] <= kept[-1].index or len(kept) == len(spans)
-        ),
+        skipped_spans=tuple(entry for entry in skipped if entry[0] <= kept[-1].index or len(kept) == len(spans)),
     )

@@ -36,9 +36,7 @@ def check_text(text: str, name: str) -> str:
         except UnicodeEncodeError as error:
             code = ord(text[error.start])
             if 0xDC80 <= code <= 0xDCFF:
-                raise BadValue(
-                    f"{name} contains the byte 0x{code - 0xDC00:02x}, which is not valid UTF-8"
-                ) from None
+                raise BadValue(f"{name} contains the byte 0x{code - 0xDC00:02x}, which is not valid UTF-8") from None
             raise BadValue(f"{name} contains half of a surrogate pair (U+{code:04X})") from None
     return text
 
@@ -79,8 +77,7 @@ def to_plain(value: Any, name: str = "value", depth: int = 0) -> Any:
         raise BadValue(f"{name} is nested more than {MAX_DEPTH} levels deep")
     if isinstance(value, Mapping):
         return {
-            check_text(str(key), f"a key of {name}"): to_plain(item, name, depth + 1)
-            for key, item in value.items()
+            check_text(str(key), f"a key of {name}"): to_plain(item, name, depth + 1) for key, item in value.items()
         }
     if isinstance(value, list | tuple | set | frozenset):
         return [to_plain(item, name, depth + 1) for item in value]
@@ -118,9 +115,7 @@ def parse_json(text: str) -> Any:
         return DECODER.decode(text)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, " if error.lineno > 1 else ""
-        raise BadValue(
-            f"not valid JSON: {error.msg.removesuffix(' at')} at {where}column {error.colno}"
-        ) from None
+        raise BadValue(f"not valid JSON: {error.msg.removesuffix(' at')} at {where}column {error.colno}") from None
     except RecursionError:
         raise BadValue("nested too deeply to read") from None
     except BadValue:

@@ -147,9 +147,7 @@ def _version_of(package: str) -> str | None:
         return None
 
 
-def check_resumable(
-    stored: dict[str, Any], wanted: dict[str, Any], run: str, with_weights: bool = True
-) -> None:
+def check_resumable(stored: dict[str, Any], wanted: dict[str, Any], run: str, with_weights: bool = True) -> None:
     """Compare the settings that decide the numbers; without `with_weights` not the weights, as a training changes them.
 
     Raises

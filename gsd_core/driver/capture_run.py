@@ -57,9 +57,7 @@ def tokenize_samples(
     found = RunSamples(samples, [])
     with progress.stage("tokenizing", len(samples), "samples") as stage:
         for sample in samples:
-            result = tokenize_sample(
-                sample, tokenizer, segmenter, max_tokens=max_tokens, truncate=options.truncate
-            )
+            result = tokenize_sample(sample, tokenizer, segmenter, max_tokens=max_tokens, truncate=options.truncate)
             if isinstance(result, Skipped):
                 found.skipped.append(result)
             elif not result.spans:
@@ -70,8 +68,7 @@ def tokenize_samples(
     if not found.tokenized:
         first = next(iter(found.skipped), None)
         raise UserError(
-            "no sample is left to capture"
-            + (f"; the first: {first.sample}: {first.reason}" if first else ""),
+            "no sample is left to capture" + (f"; the first: {first.sample}: {first.reason}" if first else ""),
             f"data set {options.dataset}",
             "check the segmenter and the model, or let samples be cut with --truncate (truncate=True)",
         )
@@ -106,9 +103,7 @@ def create_run(
     progress: Progress,
 ) -> Run:
     """A new run with its static tables."""
-    run = workspace.create_run(
-        name, manifest, sketch_width=manifest["sketch"]["width"], embedding_width=encoder.width
-    )
+    run = workspace.create_run(name, manifest, sketch_width=manifest["sketch"]["width"], embedding_width=encoder.width)
     write_tables(run, samples, encoder, read_known_vectors(workspace, name, manifest), progress)
     return run
 
@@ -126,9 +121,7 @@ def write_tables(
     embedded = embed_texts(texts, encoder, known, progress)
     rows = [RunSample(t, by_id[t.id], embedded[i]) for i, t in enumerate(tokenized)]
     run.write_samples(rows, samples.skipped)
-    run.write_embeddings(
-        [join_span(t.id, s.index) for t in tokenized for s in t.spans], embedded[len(tokenized) :]
-    )
+    run.write_embeddings([join_span(t.id, s.index) for t in tokenized for s in t.spans], embedded[len(tokenized) :])
     run.update_manifest(has_tables=True)
 
 

@@ -57,9 +57,7 @@ def make_executor(options: CaptureOptions) -> Executor:
     if options.executor != "local":
         raise UserError(f"unknown executor {options.executor!r}", "--executor", "give local or ray")
     if options.workers != 1:
-        raise UserError(
-            "the local executor is one process", f"--workers {options.workers}", "add --executor ray"
-        )
+        raise UserError("the local executor is one process", f"--workers {options.workers}", "add --executor ray")
     return LocalExecutor()
 
 
@@ -108,9 +106,7 @@ class Crew:
 class Work:
     """The parts of a capture; ``seconds`` and ``peak_memory_bytes`` are its cost so far."""
 
-    def __init__(
-        self, run: Run, crew: Crew, config: CaptureConfig, samples: RunSamples, first_hash: str
-    ) -> None:
+    def __init__(self, run: Run, crew: Crew, config: CaptureConfig, samples: RunSamples, first_hash: str) -> None:
         self.run, self.crew, self.config = run, crew, config
         self.tokenized, self.skipped, self.first_hash = samples.tokenized, samples.skipped, first_hash
         self.plan = plan_batches(self.tokenized, config.batch_tokens)

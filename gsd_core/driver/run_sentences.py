@@ -51,11 +51,7 @@ def read_known_vectors(workspace: Workspace, name: str, manifest: dict[str, Any]
         try:
             run = workspace.open_run(info.name)
             questions = run.read_samples().set_index("sample")["question"].to_dict()
-            spans = (
-                run.read_spans(info.checkpoints[0], columns=["span", "text"])
-                .set_index("span")["text"]
-                .to_dict()
-            )
+            spans = run.read_spans(info.checkpoints[0], columns=["span", "text"]).set_index("span")["text"].to_dict()
             known = {
                 texts[key]: vector
                 for texts, (keys, vectors) in (

@@ -43,9 +43,7 @@ def add_dataset(
     Raises ``UserError`` for a source that cannot be read, holds no usable row, or whose name other data has.
     """
     if name is not None and not name_is_valid(name):
-        raise UserError(
-            f"{name!r} is not a valid name", "--name", "letters, digits, '.', '_' and '-', at most 64"
-        )
+        raise UserError(f"{name!r} is not a valid name", "--name", "letters, digits, '.', '_' and '-', at most 64")
     chosen = name or make_dataset_name(str(source))
     stage = progress.stage("reading", unit="rows")
     loaded = load_dataset(
@@ -69,9 +67,7 @@ def _make_info(loaded: LoadedDataset) -> dict[str, Any]:
     }
 
 
-def resolve_dataset(
-    workspace: Workspace, name_or_file: str, *, map_flag: str | None = None, progress: Progress
-) -> str:
+def resolve_dataset(workspace: Workspace, name_or_file: str, *, map_flag: str | None = None, progress: Progress) -> str:
     """Name of the stored data set that ``name_or_file`` means.
 
     A stored data set of that name is used first, then a file (stored under its stem), then a hub id. Raises
@@ -83,9 +79,7 @@ def resolve_dataset(
     if Path(name_or_file).exists() or looks_like_hub_id(name_or_file):
         return add_dataset(workspace, name_or_file, map_flag=map_flag, progress=progress)[0]
     if name_or_file in known:
-        raise UserError(
-            "--map corrects a file's columns", f"--dataset {name_or_file}", "add the file again with it"
-        )
+        raise UserError("--map corrects a file's columns", f"--dataset {name_or_file}", "add the file again with it")
     raise UserError(
         "no data set and no file of this name",
         name_or_file,

@@ -181,9 +181,7 @@ class TrackedRun:
         where = f"run {self.name}"
         stored = run.manifest.get("tracking") or {}
         if any(stored.get(key) != value for key, value in manifest["tracking"].items()):
-            raise UserError(
-                "the run exists already, and was made in another way", where, "choose another run= name"
-            )
+            raise UserError("the run exists already, and was made in another way", where, "choose another run= name")
         check_resumable(run.manifest, manifest, self.name, with_weights=step == 0 and not is_known)
         ahead = [c["step"] for c in run.manifest.get("checkpoints", []) if c["step"] > 0]
         if step == 0 and ahead and not is_known:

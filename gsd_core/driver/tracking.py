@@ -115,9 +115,7 @@ def _open(
         if name not in known:
             raise UserError(f"unknown choice {name!r}", "open_probe", f"there are {', '.join(known)}")
     if not name_is_valid(run):
-        raise UserError(
-            f"{run!r} is not a valid name", "run=", "letters, digits, '.', '_' and '-', at most 64"
-        )
+        raise UserError(f"{run!r} is not a valid name", "run=", "letters, digits, '.', '_' and '-', at most 64")
     store = Workspace.open(choose_workspace(workspace))
     progress = Progress(quiet=quiet)
     source = str(getattr(model, "name_or_path", "") or "") or f"a {type(model).__name__} in memory"

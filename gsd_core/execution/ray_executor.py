@@ -233,9 +233,7 @@ class RayExecutor:
                     self._actors.append(actor)
                 if not any(actor.held for actor in pending.values()):
                     break
-                ready, _ = ray.wait(
-                    list(pending), num_returns=1, timeout=NEWS_INTERVAL_S if on_news else None
-                )
+                ready, _ = ray.wait(list(pending), num_returns=1, timeout=NEWS_INTERVAL_S if on_news else None)
                 if not ready and on_news is not None:
                     on_news({actor.held[0]: 0.0 for actor in pending.values() if actor.held is not None})
                     continue
@@ -266,9 +264,7 @@ class RayExecutor:
                     continue
                 held = actor.held
                 assert held is not None
-                self._give(
-                    actor, queue.draw(pending.values()), pending
-                )  # it continues while the caller stores
+                self._give(actor, queue.draw(pending.values()), pending)  # it continues while the caller stores
                 yield held[0], value
         finally:
             # Nobody will take what is under way; an actor cannot be stopped inside a batch, only ended.

@@ -24,9 +24,7 @@ import yaml
 from gsd_core.errors import UserError
 from gsd_core.importing.foreign_rows import UNKNOWN_LAYER, ModuleColumns, check_values, group_layers
 
-MAX_DOCUMENT_BYTES = (
-    16 * 2**20
-)  # info.json and config.yaml; a mixture of experts has tens of thousands of modules
+MAX_DOCUMENT_BYTES = 16 * 2**20  # info.json and config.yaml; a mixture of experts has tens of thousands of modules
 DTYPES = {
     "float16": ("<f2", torch.float16),
     "float32": ("<f4", torch.float32),
@@ -63,8 +61,7 @@ class BergsonStore:
         self.n_items = _read_count(info, "num_items", folder) if "num_items" in info else self.n_rows
         layers = [UNKNOWN_LAYER] if list(sizes) == ["gradients"] else group_layers(list(sizes))
         self.modules = tuple(
-            ModuleColumns(name, layer, width)
-            for (name, width), layer in zip(sizes.items(), layers, strict=True)
+            ModuleColumns(name, layer, width) for (name, width), layer in zip(sizes.items(), layers, strict=True)
         )
         self._dtype = _read_dtype(info, folder)
         self._rows = self._map_rows(sum(sizes.values()))
@@ -116,9 +113,7 @@ class BergsonStore:
     def _read_offsets(self) -> np.ndarray:
         path = self.path / "offsets.npy"
         if not path.is_file():
-            raise UserError(
-                "an index by token needs its offsets.npy", str(self.path), "copy the whole folder"
-            )
+            raise UserError("an index by token needs its offsets.npy", str(self.path), "copy the whole folder")
         try:
             offsets = np.load(path, mmap_mode="r", allow_pickle=False)
         except (ValueError, OSError, EOFError) as problem:
@@ -172,9 +167,7 @@ class BergsonStore:
 
 def get_loss_reduction(details: dict[str, Any]) -> str | None:
     """ "mean" or "sum" over a sequence's labels, in nats; None for other losses and where it is unknown."""
-    is_plain = (
-        details.get("loss_fn") == "ce" and not details.get("label_smoothing") and not details.get("weighted")
-    )
+    is_plain = details.get("loss_fn") == "ce" and not details.get("label_smoothing") and not details.get("weighted")
     reduction = details.get("loss_reduction")
     return str(reduction) if is_plain and reduction in ("mean", "sum") else None
 
@@ -201,9 +194,7 @@ def _describe(
     plain = {
         key: value[:300] if isinstance(value, str) else value
         for key, value in found.items()
-        if value is None
-        or isinstance(value, str | bool | int)
-        or (isinstance(value, float) and math.isfinite(value))
+        if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))
     }
     return {**plain, "dtype": dtype, "attribute_tokens": is_by_token}
 
@@ -231,9 +222,7 @@ def _read_dtype(info: dict[str, Any], folder: Path) -> str:
         letters = text.rsplit(")", 1)[-1].lstrip("<=|")
         name = {"f2": "float16", "f4": "float32", "f8": "float64"}.get(letters, letters)
     if not isinstance(name, str) or name not in DTYPES:
-        raise UserError(
-            f"rows of {name!r} cannot be read", f"{folder}/info.json", f"known are {', '.join(DTYPES)}"
-        )
+        raise UserError(f"rows of {name!r} cannot be read", f"{folder}/info.json", f"known are {', '.join(DTYPES)}")
     return name
 
 
@@ -251,9 +240,7 @@ def _read_text(path: Path) -> str:
     try:
         size = path.stat().st_size
         if size > MAX_DOCUMENT_BYTES:
-            raise UserError(
-                f"it has {size:,} bytes, too many for such a document", str(path), "check what it is"
-            )
+            raise UserError(f"it has {size:,} bytes, too many for such a document", str(path), "check what it is")
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as problem:
         raise UserError(f"it cannot be read ({problem})", str(path), "copy it again") from None

@@ -73,9 +73,7 @@ class LessStore:
         self._parts = [_load_rows(file) for file in files]
         widths = {part.shape[1] for part in self._parts}
         if len(widths) > 1:
-            raise UserError(
-                f"chunks have different widths ({sorted(widths)})", str(path), "give one projection's"
-            )
+            raise UserError(f"chunks have different widths ({sorted(widths)})", str(path), "give one projection's")
         width = widths.pop()
         check_values(width, str(path))
         self._starts = [0]
@@ -160,12 +158,7 @@ def _load_rows(path: Path) -> torch.Tensor:
     ) as problem:
         reason = next(iter(str(problem).splitlines()), "") or type(problem).__name__
         raise UserError(f"it is damaged ({reason[:160]})", str(path), "copy it again") from None
-    if (
-        type(rows) is not torch.Tensor
-        or rows.layout != torch.strided
-        or rows.ndim != 2
-        or not all(rows.shape)
-    ):
+    if type(rows) is not torch.Tensor or rows.layout != torch.strided or rows.ndim != 2 or not all(rows.shape):
         raise UserError(f"it holds {_name_kind(rows)}, not rows of numbers", str(path), _ADVICE)
     if rows.dtype not in DTYPES:
         raise UserError(f"its rows are of {rows.dtype}, not floating point", str(path), _ADVICE)
@@ -188,9 +181,7 @@ def _check_archive(path: Path) -> None:
         if member.compress_type != zipfile.ZIP_STORED:
             raise UserError("its members are compressed, which torch.save never does", where, again)
         if member.filename.endswith(".pkl") and member.file_size > MAX_PICKLE_BYTES:
-            raise UserError(
-                f"its pickle has {member.file_size:,} bytes, and a tensor needs some hundred", where, again
-            )
+            raise UserError(f"its pickle has {member.file_size:,} bytes, and a tensor needs some hundred", where, again)
 
 
 def _name_kind(value: object) -> str:

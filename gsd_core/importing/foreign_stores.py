@@ -45,9 +45,7 @@ def open_store(path: str | Path, format: str = "auto") -> ForeignStore:
     if found is not None:
         return LessStore(found)
     below = (
-        sorted(each.name for each in place.iterdir() if each.is_dir() and is_bergson(each))
-        if place.is_dir()
-        else []
+        sorted(each.name for each in place.iterdir() if each.is_dir() and is_bergson(each)) if place.is_dir() else []
     )
     if below and format != "less":
         more = " …" if len(below) > SHOWN_FOLDERS else ""

@@ -50,15 +50,8 @@ def name_checkpoints(paths: Sequence[Path], names: Sequence[str]) -> list[tuple[
         matches = [match for part in path.absolute().parts for match in NAMED_STEP.finditer(part)]
         found.append(matches[-1][0] if matches else "imported" if len(paths) == 1 else path.name)
     for name in found:
-        if (
-            not name.strip()
-            or len(name) > MAX_CHECKPOINT_NAME
-            or not name.isprintable()
-            or name.startswith("*")
-        ):
-            raise UserError(
-                f"{name[:120]!r} cannot name a checkpoint", "--checkpoint", "give letters and digits"
-            )
+        if not name.strip() or len(name) > MAX_CHECKPOINT_NAME or not name.isprintable() or name.startswith("*"):
+            raise UserError(f"{name[:120]!r} cannot name a checkpoint", "--checkpoint", "give letters and digits")
         if found.count(name) > 1:
             raise UserError(f"two stores are called {name!r}", "--checkpoint", "give each a name of its own")
     numbers = [re.search(r"(\d{1,12})$", name) for name in found]
@@ -84,9 +77,7 @@ def match_rows(
     left_out = sorted(set(rejected))
     if n_items == n_samples + len(left_out) and all(1 <= row <= n_items for row in left_out):
         kept = np.setdiff1d(np.arange(n_items, dtype=np.int64), np.array(left_out, np.int64) - 1)
-        return kept, [
-            f"{len(left_out)} stored rows belong to rows of the file that are not samples, and are left out"
-        ]
+        return kept, [f"{len(left_out)} stored rows belong to rows of the file that are not samples, and are left out"]
     more = f" and {len(left_out):,} other rows" if left_out else ""
     raise UserError(
         f"the store holds {n_items:,} sequences, the data set {n_samples:,} samples{more}",
@@ -97,9 +88,7 @@ def match_rows(
 
 def make_import_name(options: ImportOptions, dataset: str, format: str) -> str:
     """``--run``, else data set and format joined by a hyphen."""
-    return make_run_name(
-        CaptureOptions(dataset=dataset, model=format, tier="import", run=options.run), dataset
-    )
+    return make_run_name(CaptureOptions(dataset=dataset, model=format, tier="import", run=options.run), dataset)
 
 
 def make_import_manifest(

@@ -35,9 +35,7 @@ def iter_whole_batches(
         for at in range(len(rows.unit)):
             one = owners.get(start + at)
             if one is not None:
-                results.append(
-                    _make_records(one, [(rows, at, float("nan"))], losses[start + at], store.has_norms)
-                )
+                results.append(_make_records(one, [(rows, at, float("nan"))], losses[start + at], store.has_norms))
         if results:
             yield results
 

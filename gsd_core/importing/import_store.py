@@ -114,17 +114,14 @@ def _describe_run(run: Run, layout: DirectionLayout) -> dict[str, Any]:
     }
 
 
-def _find_dataset(
-    workspace: Workspace, options: ImportOptions, store: ForeignStore, progress: Progress
-) -> str:
+def _find_dataset(workspace: Workspace, options: ImportOptions, store: ForeignStore, progress: Progress) -> str:
     """The data set that was given, else the rows that a Bergson index stores with their text."""
     if options.dataset is not None:
         return resolve_dataset(workspace, options.dataset, map_flag=options.map, progress=progress)
     saved = open_rows(store)
     if saved is None or not set(saved.columns) - MACHINE_COLUMNS - {"loss", "advantage"}:
         raise UserError(
-            "the store does not hold the texts of its rows"
-            + ("" if saved is None else ", only their tokens"),
+            "the store does not hold the texts of its rows" + ("" if saved is None else ", only their tokens"),
             str(store.path),
             "add --dataset with the file that it was made from",
         )
@@ -156,9 +153,7 @@ def _place(
         if store.offsets is not None:
             known = store.details.get("tokenizer") or store.details.get("model")
             hint = f" (the index names {known})" if known else ""
-            notes.append(
-                f"token rows were summed over whole sequences; --tokenizer{hint} would cut them into spans"
-            )
+            notes.append(f"token rows were summed over whole sequences; --tokenizer{hint} would cut them into spans")
         elif options.tokenizer is not None:
             notes.append("the store has one row a sequence, so --tokenizer has no effect")
         placed = [(whole_sample(s), s, int(item)) for s, item in zip(samples, items, strict=True)]

@@ -53,9 +53,7 @@ def place_sample(
     text is tokenized again for the offsets. Where the tokens differ then, the sample is ``Skipped``. Source: ours.
     """
     if not len(token_ids) or token_ids.min() < 0 or token_ids.max() >= len(tokenizer):
-        return Skipped(
-            sample.id, "the store has no tokens for it, or tokens that the tokenizer does not know"
-        )
+        return Skipped(sample.id, "the store has no tokens for it, or tokens that the tokenizer does not know")
     text = tokenizer.decode(token_ids.tolist(), skip_special_tokens=False, clean_up_tokenization_spaces=False)
     start = text.rfind(sample.reasoning)
     if start < 0:
@@ -84,9 +82,7 @@ def load_tokenizer(source: str) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **more)
     except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as problem:
         reason = " ".join(str(problem).split())[:160]
-        raise UserError(
-            f"the tokenizer cannot be loaded ({reason})", where, "give a folder that holds one"
-        ) from None
+        raise UserError(f"the tokenizer cannot be loaded ({reason})", where, "give a folder that holds one") from None
     check_tokenizer(tokenizer)
     return tokenizer
 

@@ -42,9 +42,7 @@ def run_analyze(workspace: Workspace, options: AnalyzeOptions, progress: Progres
     run = workspace.open_run(name)
     names = [get_checkpoint(run, checkpoint)] if checkpoint else list(run.checkpoints)
     if not names:
-        raise UserError(
-            "nothing is captured yet", f"run {name}", f"gsd capture --run {name} --resume goes on with it"
-        )
+        raise UserError("nothing is captured yet", f"run {name}", f"gsd capture --run {name} --resume goes on with it")
     rows = [
         _analyze_checkpoint(run, each, seed, options.again, progress, f"{each} ({step}/{len(names)})")
         for step, each in enumerate(names, start=1)
@@ -91,9 +89,7 @@ def _analyze_map(
     started = time.monotonic()
     spans = reader.read_spans(checkpoint, columns=["span", "sample", "text"])
     if not len(spans):
-        raise UserError(
-            "no span was captured", f"run {run.name}, checkpoint {checkpoint}", "see its skipped samples"
-        )
+        raise UserError("no span was captured", f"run {run.name}, checkpoint {checkpoint}", "see its skipped samples")
     keys = ("n_spans", "n_clusters", "noise_share")
     same = {"seed": seed, "n_spans": len(spans), "gsd_version": __version__}
     kept = run.results.info(MAP, checkpoint) if run.has_analysis(checkpoint) else None

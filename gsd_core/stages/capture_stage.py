@@ -59,9 +59,7 @@ def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progres
     name = make_run_name(options, dataset)
     exists = any(run.name == name for run in workspace.list_runs())
     if exists and not options.resume:
-        raise UserError(
-            "the run exists already", f"run {name}", "add --resume to go on, or choose another --run name"
-        )
+        raise UserError("the run exists already", f"run {name}", "add --resume to go on, or choose another --run name")
     if options.baseline_of:
         workspace.open_run(options.baseline_of)  # a name that is not there is told before the work
     info = workspace.open_dataset(dataset)

@@ -52,9 +52,7 @@ def make_control_queries(run: Run, checkpoint: str, chosen: pd.DataFrame) -> lis
     return found
 
 
-def aggregate_controls(
-    queries: list[ControlQueries], owners: np.ndarray, n_samples: int
-) -> list[ControlQueries]:
+def aggregate_controls(queries: list[ControlQueries], owners: np.ndarray, n_samples: int) -> list[ControlQueries]:
     """Controls of a sample → the mean of their unit rows; ``owners`` (n,) the sample of each span."""
     found = []
     for each in queries:

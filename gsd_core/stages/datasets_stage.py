@@ -58,9 +58,7 @@ def run_datasets_add(workspace: Workspace, options: DatasetsAddOptions, progress
     }
 
 
-def run_datasets_preview(
-    workspace: None, options: DatasetsPreviewOptions, progress: Progress
-) -> dict[str, Any]:
+def run_datasets_preview(workspace: None, options: DatasetsPreviewOptions, progress: Progress) -> dict[str, Any]:
     """What the reader makes of the first ``head`` rows.
 
     Returns ``format, columns, fields, n_samples, n_rejected, rejected, samples, warnings``; counts are of the
@@ -83,9 +81,7 @@ def run_datasets_preview(
     }
 
 
-def run_datasets_list(
-    workspace: Workspace | None, options: DatasetsListOptions, progress: Progress
-) -> dict[str, Any]:
+def run_datasets_list(workspace: Workspace | None, options: DatasetsListOptions, progress: Progress) -> dict[str, Any]:
     """Returns ``datasets: [{name, n_samples, n_tokens, n_words, n_rejected, format, source, created}]``."""
     keys = (
         "name",
@@ -100,15 +96,12 @@ def run_datasets_list(
     )
     return {
         "datasets": [
-            {key: getattr(info, key, None) for key in keys}
-            for info in (workspace.list_datasets() if workspace else [])
+            {key: getattr(info, key, None) for key in keys} for info in (workspace.list_datasets() if workspace else [])
         ]
     }
 
 
-def run_datasets_show(
-    workspace: Workspace, options: DatasetsShowOptions, progress: Progress
-) -> dict[str, Any]:
+def run_datasets_show(workspace: Workspace, options: DatasetsShowOptions, progress: Progress) -> dict[str, Any]:
     """One data set: what is known of it, its rejected rows, its first ``head`` samples."""
     info = workspace.open_dataset(options.name)
     keys = (
@@ -126,15 +119,11 @@ def run_datasets_show(
         "dataset": info.name,
         **{key: getattr(info, key, None) for key in keys},
         "rejected": list(info.rejected),
-        "samples": [
-            compute_sample_view(sample) for sample in workspace.read_samples(options.name, head=options.head)
-        ],
+        "samples": [compute_sample_view(sample) for sample in workspace.read_samples(options.name, head=options.head)],
     }
 
 
-def run_datasets_remove(
-    workspace: Workspace, options: DatasetsRemoveOptions, progress: Progress
-) -> dict[str, Any]:
+def run_datasets_remove(workspace: Workspace, options: DatasetsRemoveOptions, progress: Progress) -> dict[str, Any]:
     """Delete the data set ``name``. Runs captured from it keep their own copy of the samples."""
     workspace.open_dataset(options.name)
     workspace.remove_dataset(options.name)

@@ -128,9 +128,7 @@ def _get_state(info: RunInfo | None, data_hash: str, checkpoints: list[str]) -> 
     manifest = info.manifest
     source = (manifest.get("dataset") or {}).get("source")
     if info.status != "broken" and source not in (None, DEMO_SOURCE):
-        raise UserError(
-            f"a run of your own is called {info.name}", f"its data is {source}", "use another --workspace"
-        )
+        raise UserError(f"a run of your own is called {info.name}", f"its data is {source}", "use another --workspace")
     # Checkpoints enter the manifest as their turn comes: an interrupted run has the first of them.
     begun = [each["name"] for each in manifest.get("checkpoints") or []]
     is_started = info.status == "capturing"
@@ -160,9 +158,7 @@ def _store_corpus(workspace: Workspace, samples: list[Sample]) -> dict[str, Any]
     old = known.get(DEMO_NAME)
     if old is not None:
         if old.source != DEMO_SOURCE:
-            raise UserError(
-                "a data set of your own is called demo", f"from {old.source}", "use another --workspace"
-            )
+            raise UserError("a data set of your own is called demo", f"from {old.source}", "use another --workspace")
         if old.data_hash == info["data_hash"]:
             return info
     workspace.write_dataset(DEMO_NAME, samples, info, replace=True)

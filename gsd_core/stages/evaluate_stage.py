@@ -159,9 +159,7 @@ def _evaluate_checkpoint(
     return [{**common, **row} for row in rows], n_left_out
 
 
-def _choose_spans(
-    run: Run, others: list[Run], checkpoint: str, options: EvaluateOptions
-) -> tuple[pd.DataFrame, int]:
+def _choose_spans(run: Run, others: list[Run], checkpoint: str, options: EvaluateOptions) -> tuple[pd.DataFrame, int]:
     """Labelled spans that every run has, and how many spans of the run have no label."""
     table, _ = compute_span_table(run, checkpoint)
     chosen, n_left_out = _choose_rows(table, run.name, options)
@@ -177,9 +175,7 @@ def _choose_spans(
     return chosen.reset_index(drop=True), n_left_out
 
 
-def _make_bench(
-    run: Run, others: list[Run], checkpoint: str, chosen: pd.DataFrame, options: EvaluateOptions
-) -> _Bench:
+def _make_bench(run: Run, others: list[Run], checkpoint: str, chosen: pd.DataFrame, options: EvaluateOptions) -> _Bench:
     """``chosen`` spans, or their samples where the level says so, with what represents them."""
     representations = make_representations(
         run,
@@ -242,9 +238,7 @@ def _choose_rows(table: pd.DataFrame, name: str, options: EvaluateOptions) -> tu
     for column in [*asked, *(column for column, _ in conditions)]:
         if column not in table.columns:
             known = [each for each in table.columns if each.startswith("meta.")]
-            raise UserError(
-                f"no field {column!r}", f"run {name}", f"it has {', '.join(known) or 'no meta fields'}"
-            )
+            raise UserError(f"no field {column!r}", f"run {name}", f"it has {', '.join(known) or 'no meta fields'}")
     for column, value in conditions:
         table = table[find_text(table[column], value)]
     labels = [to_text(cell) for cell in table[options.label]]
@@ -274,8 +268,7 @@ def _make_pools(
         pools[f"P@{K}, other words"] = Pool(labels, owners, (), bound)
     if options.differ:
         codes = [
-            pd.factorize(pd.Series([to_text(c) for c in units[field]]))[0].astype(np.int64)
-            for field in options.differ
+            pd.factorize(pd.Series([to_text(c) for c in units[field]]))[0].astype(np.int64) for field in options.differ
         ]
         names = ", ".join(field.removeprefix("meta.") for field in options.differ)
         pools[f"P@{K}, other {names}"] = Pool(labels, owners, codes)
@@ -336,9 +329,7 @@ def _describe_clusters(chosen: pd.DataFrame, options: EvaluateOptions) -> list[d
     return [{**row, "ceiling": 1.0, "seed_spread": float("nan"), "n_seeds": 1}]
 
 
-def _describe_twins(
-    run: Run, checkpoint: str, chosen: pd.DataFrame, options: EvaluateOptions
-) -> list[dict[str, Any]]:
+def _describe_twins(run: Run, checkpoint: str, chosen: pd.DataFrame, options: EvaluateOptions) -> list[dict[str, Any]]:
     by_sample = chosen.groupby("sample")["label"]
     if not run.results.has(STRUCTURE, checkpoint) or (by_sample.nunique() > 1).any():
         return []

@@ -62,9 +62,7 @@ def rank_exactly(run: Run, result: dict[str, Any], top: int, progress: Progress)
         for sample, rows in candidates.groupby("sample", sort=False):
             tokenized = _read_sample(run, at, str(sample))
             assert capturer.selection is not None
-            (tokens,) = compute_products(
-                capturer.model, capturer.selection, [tokenized], query, capturer.pad_id
-            )
+            (tokens,) = compute_products(capturer.model, capturer.selection, [tokenized], query, capturer.pad_id)
             for each in rows["span"]:
                 place = _find(tokenized, each)
                 product = float(tokens[place.start : place.end].mean())
@@ -164,9 +162,7 @@ def _centre(
     return raw, products / (lengths[1:] * lengths[0])
 
 
-def _store(
-    run: Run, checkpoint: str, span: str, others: list[str], exact: np.ndarray, raw_exact: np.ndarray
-) -> None:
+def _store(run: Run, checkpoint: str, span: str, others: list[str], exact: np.ndarray, raw_exact: np.ndarray) -> None:
     rows = pd.DataFrame(
         {"checkpoint": checkpoint, "a": span, "b": others, "cosine_exact": exact, "raw_exact": raw_exact}
     )

@@ -95,9 +95,7 @@ def write_table(frame: pd.DataFrame, path: Path) -> int:
             with partial.open("w", encoding="utf-8", newline="\n") as file:
                 for row in frame.itertuples(index=False, name=None):
                     cells = {column: _plain(cell) for column, cell in zip(columns, row, strict=True)}
-                    file.write(
-                        json.dumps(compute_json_value(cells), allow_nan=False, ensure_ascii=False) + "\n"
-                    )
+                    file.write(json.dumps(compute_json_value(cells), allow_nan=False, ensure_ascii=False) + "\n")
         elif ending == ".csv":
             _flatten_cells(frame).to_csv(partial, index=False, encoding="utf-8", lineterminator="\n")
         else:

@@ -88,9 +88,7 @@ def make_representations(
     found.append(baselines.make_sentence_embedding("sentence embedding", embeddings))
     questions = read_question_rows(run, list(pd.unique(chosen["sample"])))
     codes = pd.Categorical(chosen["sample"], categories=list(pd.unique(chosen["sample"]))).codes
-    found.append(
-        baselines.make_sentence_embedding("sentence embedding of the question", questions[codes.astype(int)])
-    )
+    found.append(baselines.make_sentence_embedding("sentence embedding of the question", questions[codes.astype(int)]))
     found += [
         baselines.make_tfidf(texts),
         baselines.make_number_bag(texts),

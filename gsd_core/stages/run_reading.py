@@ -29,9 +29,7 @@ CONTROL_NAMES = {"windows": "random windows", "tokens": "single tokens"}
 def get_checkpoint(run: RunReader, name: str | None) -> str:
     """``name`` if the run has it, the default for None. Raises ``UserError`` naming those it has."""
     if not run.checkpoints:
-        raise UserError(
-            "nothing is captured yet", f"run {run.name}", f"gsd capture --run {run.name} --resume"
-        )
+        raise UserError("nothing is captured yet", f"run {run.name}", f"gsd capture --run {run.name} --resume")
     if name is None:
         return run.default_checkpoint
     if name not in run.checkpoints:

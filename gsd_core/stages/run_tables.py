@@ -46,9 +46,7 @@ def compute_span_table(run: Run, checkpoint: str) -> tuple[pd.DataFrame, dict[st
         spans["x"], spans["y"] = points["x"].to_numpy(), points["y"].to_numpy()
         spans["cluster"] = spans["cluster"].astype("Int64")
         spans["cluster_label"] = [
-            None
-            if pd.isna(cluster)
-            else labels.get(int(cluster), NOISE_LABEL if cluster == -1 else str(cluster))
+            None if pd.isna(cluster) else labels.get(int(cluster), NOISE_LABEL if cluster == -1 else str(cluster))
             for cluster in spans["cluster"]
         ]
     else:
@@ -69,9 +67,7 @@ def compute_exported_spans(run: Run, checkpoint: str) -> pd.DataFrame:
 def compute_cluster_table(run: Run, checkpoint: str) -> pd.DataFrame:
     """Clusters of one checkpoint: ``CLUSTER_COLUMNS``. Raises ``UserError`` where it is not analysed."""
     if not run.has_analysis(checkpoint):
-        raise UserError(
-            "no clusters yet", f"run {run.name}, checkpoint {checkpoint}", f"gsd analyze {run.name}"
-        )
+        raise UserError("no clusters yet", f"run {run.name}, checkpoint {checkpoint}", f"gsd analyze {run.name}")
     clusters = run.read_clusters(checkpoint)
     return clusters.assign(checkpoint=checkpoint)[list(CLUSTER_COLUMNS)]
 

@@ -50,9 +50,7 @@ def run_select(workspace: Workspace, options: SelectOptions, progress: Progress)
     run = workspace.open_run(options.run)
     at = get_checkpoint(run, options.checkpoint)
     if not 0 < options.budget <= 1:
-        raise UserError(
-            f"a budget of {options.budget} is no share", "--budget", "give a number above 0, up to 1"
-        )
+        raise UserError(f"a budget of {options.budget} is no share", "--budget", "give a number above 0, up to 1")
     unit = options.unit or ("span" if options.by in BY_SPAN else "sample")
     if unit == "span" and options.by in NEED_TARGET:
         raise UserError(f"{options.by} is measured by sample", "--unit span", "use --unit sample")
@@ -76,9 +74,7 @@ def run_select(workspace: Workspace, options: SelectOptions, progress: Progress)
         scores[measure], chosen[measure] = _pick(found, by_span, spans, options)
     kept = chosen[options.by]
     if not kept.any():
-        raise UserError(
-            f"the budget of {options.budget:g} holds not one {unit}", "--budget", "give a larger share"
-        )
+        raise UserError(f"the budget of {options.budget:g} holds not one {unit}", "--budget", "give a larger share")
     n_samples = _write(run, table, kept, scores[options.by], ids, options.out)
     score = scores[options.by]
     return {
@@ -123,9 +119,7 @@ def _find_target(
         raise UserError(f"no field {field!r}", "--target", f"run {run.name} has {known or 'no meta fields'}")
     held = set(table.loc[find_text(table[field], value), "sample"])
     if not held:
-        raise UserError(
-            f"no sample has {options.target}", "--target", f"look at gsd export {run.name} --what spans"
-        )
+        raise UserError(f"no sample has {options.target}", "--target", f"look at gsd export {run.name} --what spans")
     return np.array([sample in held for sample in ids]), None
 
 
@@ -180,9 +174,7 @@ def _read_rows(run: Run, checkpoint: str, centring: Centring) -> np.ndarray:
     return compute_sample_means(centring.apply(run.read_vectors(at)), pd.factorize(spans["sample"])[0], sizes)
 
 
-def _pick(
-    values: np.ndarray, by_span: bool, spans: _Spans, options: SelectOptions
-) -> tuple[np.ndarray, np.ndarray]:
+def _pick(values: np.ndarray, by_span: bool, spans: _Spans, options: SelectOptions) -> tuple[np.ndarray, np.ndarray]:
     """Scores and choice, both by span (n,)."""
     sizes, owners = spans.sizes, spans.owners
     is_target = spans.target[0] if spans.target else np.zeros(len(spans.ids), dtype=bool)
@@ -206,19 +198,13 @@ def _explain_missing(run: Run, checkpoint: str, measure: str, options: SelectOpt
     return UserError(
         f"{measure} was not captured",
         f"run {run.name}, checkpoint {checkpoint}",
-        "capture it again without --no-measures"
-        if measure in BY_SPAN
-        else "use the same --encoder for both runs",
+        "capture it again without --no-measures" if measure in BY_SPAN else "use the same --encoder for both runs",
     )
 
 
-def _write(
-    run: Run, table: pd.DataFrame, kept: np.ndarray, scores: np.ndarray, ids: list[str], out: Path
-) -> int:
+def _write(run: Run, table: pd.DataFrame, kept: np.ndarray, scores: np.ndarray, ids: list[str], out: Path) -> int:
     """One JSON line a sample that keeps something, in the run's order; returns how many."""
-    frame = table[["sample", "char_start", "char_end", "token_start", "token_end"]].assign(
-        kept=kept, score=scores
-    )
+    frame = table[["sample", "char_start", "char_end", "token_start", "token_end"]].assign(kept=kept, score=scores)
     groups = dict(iter(frame.groupby("sample", sort=False)))
     wanted = [sample for sample in ids if groups[sample]["kept"].any()]
     samples = run.read_samples(wanted).set_index("sample")

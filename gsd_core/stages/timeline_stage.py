@@ -213,9 +213,7 @@ def _choose_reference(run: Run, names: list[str]) -> str:
     """The checkpoint to look at first; where it is not among these, the one with most spans in clusters."""
     if run.default_checkpoint in names and run.has_analysis(run.default_checkpoint):
         return run.default_checkpoint
-    counts = {
-        each: int((run.read_points(each)["cluster"] >= 0).sum()) for each in names if run.has_analysis(each)
-    }
+    counts = {each: int((run.read_points(each)["cluster"] >= 0).sum()) for each in names if run.has_analysis(each)}
     return max(reversed(counts), key=lambda each: counts[each])
 
 
@@ -229,9 +227,7 @@ def _read_labels(run: Run, spans: pd.DataFrame, wanted: list[str] | None) -> dic
             raise UserError(f"no field {name!r}", f"run {run.name}", f"its samples have {known}")
     out: dict[str, np.ndarray] = {}
     for name in labels_steps if wanted is None else wanted:
-        codes, values = pd.factorize(
-            np.array([to_text(each) or None for each in columns[name]], dtype=object)
-        )
+        codes, values = pd.factorize(np.array([to_text(each) or None for each in columns[name]], dtype=object))
         if wanted is not None or 2 <= len(values) <= len(spans) / 4:
             out[name] = codes.astype(np.int64)
     return out if wanted is not None else dict(list(out.items())[:MAX_LABELS])
@@ -281,8 +277,7 @@ def describe_timeline(result: dict[str, Any]) -> str:
     """``gsd timeline``: a row a measure, a column a checkpoint."""
     names = list(dict.fromkeys(name for each in result["checkpoints"] for name in each["measures"]))
     rows = [
-        [name, *(each["measures"].get(name, {}).get("value", "") for each in result["checkpoints"])]
-        for name in names
+        [name, *(each["measures"].get(name, {}).get("value", "") for each in result["checkpoints"])] for name in names
     ]
     head = ("measure", *(each["checkpoint"] for each in result["checkpoints"]))
     lines = [

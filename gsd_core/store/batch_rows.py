@@ -105,10 +105,7 @@ def _rows_of(batch: int, records: list[SpanRecord], owners: list[str], width: in
         "coherence": [record.coherence for record in records],
         "window_cosine": [record.window_cosine for record in records],
         "spectral": [record.spectral for record in records],
-        "grace": [
-            None if record.grace is None or record.grace != record.grace else record.grace
-            for record in records
-        ],
+        "grace": [None if record.grace is None or record.grace != record.grace else record.grace for record in records],
     }
     columns = [
         pa.array([batch] * len(records), pa.int32()),

@@ -66,9 +66,7 @@ def build_index(records: Table, width: int, seed: int = 0) -> dict[str, Any]:
     started = time.monotonic()
     rows: Any = records.open()
     n_rows = rows.count_rows()
-    rows.create_index(
-        "direction", "IVF_RQ", metric="dot", num_partitions=PARTITIONS, num_bits=BITS, replace=True
-    )
+    rows.create_index("direction", "IVF_RQ", metric="dot", num_partitions=PARTITIONS, num_bits=BITS, replace=True)
     rows = records.open()
     centring = Centring(compute_mean((stored for stored, _ in _iter_rows(rows, width)), width))
     queries, owners = _draw_queries(rows, width, seed)
@@ -144,9 +142,7 @@ def _draw_queries(rows: Any, width: int, seed: int) -> tuple[np.ndarray, list[st
     return stored[held], taken.column("sample").take(pa.array(held)).to_pylist()
 
 
-def _find_last(
-    rows: Any, width: int, queries: np.ndarray, owners: list[str], centring: Centring
-) -> np.ndarray:
+def _find_last(rows: Any, width: int, queries: np.ndarray, owners: list[str], centring: Centring) -> np.ndarray:
     """(q, 50) float32: the largest cosines of each query to rows of other samples, from all rows."""
     units = centring.apply(queries).T
     names = list(dict.fromkeys(owners))

@@ -174,9 +174,7 @@ class RunReader:
             frame["step"] = pd.Series([entry["step"] if entry else None] * len(frame), dtype="Int64")
         return frame[wanted]
 
-    def read_vectors(
-        self, checkpoint: str | None = None, start: int = 0, stop: int | None = None
-    ) -> np.ndarray:
+    def read_vectors(self, checkpoint: str | None = None, start: int = 0, stop: int | None = None) -> np.ndarray:
         """(n, P) float16 directions of the rows ``start:stop`` (as in a slice) of ``read_spans``."""
         view = self._view(checkpoint)
         if view is None:
@@ -236,9 +234,7 @@ class RunReader:
 
     # -- samples and tokens ---------------------------------------------------------------------------------------
 
-    def read_samples(
-        self, ids: Sequence[str] | None = None, columns: Sequence[str] | None = None
-    ) -> pd.DataFrame:
+    def read_samples(self, ids: Sequence[str] | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """All samples in the order of writing, or those of ``ids`` in that order.
 
         ``columns`` are some or all of ``sample, question, reasoning, answer, steps`` (tuples of characters), ``meta``
@@ -296,9 +292,7 @@ class RunReader:
             return [], np.zeros((0, self.embedding_width), np.float32)
         rows = table.to_table(columns=["sample", "question_embedding"], scan_in_order=True)
         rows = rows.filter(rows.column("question_embedding").is_valid())
-        return rows.column("sample").to_pylist(), to_matrix(
-            rows.column("question_embedding"), self.embedding_width
-        )
+        return rows.column("sample").to_pylist(), to_matrix(rows.column("question_embedding"), self.embedding_width)
 
     # -- analysis -------------------------------------------------------------------------------------------------
 

@@ -48,9 +48,7 @@ _TYPES: dict[str, pa.DataType] = {
     "list<float>": pa.list_(pa.float64()),
 }
 _DTYPE = re.compile(r"[<|][biuf]\d{1,2}")  # no objects: unpickling could run code
-_BATCH = pa.field(
-    "batch", pa.int32(), nullable=False, metadata={"comment": "batch of a result written in batches"}
-)
+_BATCH = pa.field("batch", pa.int32(), nullable=False, metadata={"comment": "batch of a result written in batches"})
 _MARKS = pa.schema([_BATCH])
 
 
@@ -60,9 +58,7 @@ class Results:
     ``checkpoint`` None is the run's default checkpoint. It is ignored for a kind that is not ``is_by_checkpoint``.
     """
 
-    def __init__(
-        self, folder: Folder, document: RunDocument, name: str, pick_checkpoint: Callable[[], str]
-    ) -> None:
+    def __init__(self, folder: Folder, document: RunDocument, name: str, pick_checkpoint: Callable[[], str]) -> None:
         self._folder, self._document, self._name, self._pick = folder, document, name, pick_checkpoint
 
     def has(self, kind: ResultKind, checkpoint: str | None = None) -> bool:
@@ -140,9 +136,7 @@ class Results:
             self.folder_of(entry).remove_tree()
             raise
 
-    def open_writer(
-        self, kind: ResultKind, settings: dict[str, Any], checkpoint: str | None = None
-    ) -> ResultWriter:
+    def open_writer(self, kind: ResultKind, settings: dict[str, Any], checkpoint: str | None = None) -> ResultWriter:
         """Start a result that is written in batches, or continue an unfinished one with the same ``settings``.
 
         An unfinished result with other settings is discarded.
@@ -201,9 +195,7 @@ class Results:
         entry = self._find(RESULTS_KEY, kind, checkpoint)
         if entry is None:
             what = "the run is not analysed" if kind.made_by == "analyze" else f"no {kind.name} is stored"
-            raise UserError(
-                what, self._where(kind, checkpoint), f"gsd {kind.made_by} {self._name} computes it"
-            )
+            raise UserError(what, self._where(kind, checkpoint), f"gsd {kind.made_by} {self._name} computes it")
         return entry
 
     def _where(self, kind: ResultKind, checkpoint: str | None) -> str:

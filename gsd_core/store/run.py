@@ -98,9 +98,7 @@ class Run(RunReader):
         self._become_writer()
         matrix = np.asarray(vectors, np.float32)
         if matrix.shape != (len(spans), self.embedding_width):
-            raise ValueError(
-                f"{matrix.shape} embeddings for {len(spans)} spans of width {self.embedding_width}"
-            )
+            raise ValueError(f"{matrix.shape} embeddings for {len(spans)} spans of width {self.embedding_width}")
         table = self._table("embeddings", embeddings_schema(self.embedding_width))
         existing = table.open()
         known = set(existing.to_table(columns=["span"]).column("span").to_pylist()) if existing else set()
@@ -244,9 +242,7 @@ class Run(RunReader):
         if folder is None or vectors.shape != (len(frame), self.sketch_width):
             raise ValueError(f"{vectors.shape} controls for {len(frame)} rows of checkpoint {checkpoint!r}")
         table = self._controls_table(folder)
-        columns = [
-            pa.array(frame[name].tolist(), table.schema.field(name).type) for name in table.schema.names[:-1]
-        ]
+        columns = [pa.array(frame[name].tolist(), table.schema.field(name).type) for name in table.schema.names[:-1]]
         rows = pa.Table.from_arrays([*columns, from_matrix(vectors.astype(np.float16))], schema=table.schema)
         table.overwrite(rows.to_batches())
 
@@ -296,9 +292,7 @@ class Run(RunReader):
         return self._repair()
 
     def _repair(self) -> int:
-        return sum(
-            self._open_writer(each["folder"]).repair() for each in self._document.store()["checkpoints"]
-        )
+        return sum(self._open_writer(each["folder"]).repair() for each in self._document.store()["checkpoints"])
 
     def _open_writer(self, folder: str) -> BatchWriter:
         records, captured = self._checkpoint_tables(folder)
@@ -333,9 +327,7 @@ class Run(RunReader):
             self._document.change(enter)
         folder = self._folder_of(checkpoint)
         if folder is None:  # only if the document was edited by hand
-            raise UserError(
-                "the checkpoint is missing in the run's document", f"run {self.name}", "start again"
-            )
+            raise UserError("the checkpoint is missing in the run's document", f"run {self.name}", "start again")
         writer = self._open_writer(folder)
         self._writers[checkpoint] = writer
         return writer

@@ -130,9 +130,7 @@ def records_schema(sketch_width: int) -> pa.Schema:
             _column("loss", pa.float32(), "mean negative log-likelihood of the target tokens, nats"),
             _column("norm", pa.float32(), "norm of the sketched gradient"),
             _column("coherence", pa.float32(), "norm of the sum over the sum of norms, in [0, 1]"),
-            _column(
-                "window_cosine", pa.float32(), "cosine to the exact direction, null if not audited", True
-            ),
+            _column("window_cosine", pa.float32(), "cosine to the exact direction, null if not audited", True),
             *measure_columns(),
             _column("direction", pa.list_(pa.float16(), sketch_width), "(P,) unit norm, zero if no gradient"),
         ]

@@ -115,9 +115,7 @@ class CheckpointView:
         unit = centring.apply(query[None])[0]
         if not unit.any():
             return cosines
-        buffer = np.empty(
-            (0, self.sketch_width), np.float32
-        )  # reused: new memory costs more than the arithmetic
+        buffer = np.empty((0, self.sketch_width), np.float32)  # reused: new memory costs more than the arithmetic
         for rows, directions in self.iter_directions(0, len(self)):
             if len(buffer) < len(directions):
                 buffer = np.empty(directions.shape, np.float32)

@@ -70,9 +70,7 @@ class Workspace:
 
     def _local(self, name: str) -> Path:
         if not self.is_local:
-            raise UserError(
-                "jobs and uploads need a local workspace", self.uri, "serve a workspace on a disk"
-            )
+            raise UserError("jobs and uploads need a local workspace", self.uri, "serve a workspace on a disk")
         return Path(self._folder.path, name)
 
     # -- data sets ------------------------------------------------------------------------------------------------
@@ -123,9 +121,7 @@ class Workspace:
         ]
         return sorted(infos, key=lambda info: (info.created, info.name), reverse=True)
 
-    def create_run(
-        self, name: str, manifest: dict[str, Any], sketch_width: int = 0, embedding_width: int = 0
-    ) -> Run:
+    def create_run(self, name: str, manifest: dict[str, Any], sketch_width: int = 0, embedding_width: int = 0) -> Run:
         """Create a run. A missing ``manifest["created"]`` is set to now.
 
         A run with a width of 0 stores no directions, or no sentence embeddings.
@@ -263,9 +259,7 @@ def _open_document(folder: Folder, create: bool) -> int:
         return newest
     if document is None:
         if not create:
-            raise UserError(
-                "no workspace", folder.uri, "give another --workspace, or start with gsd datasets add FILE"
-            )
+            raise UserError("no workspace", folder.uri, "give another --workspace, or start with gsd datasets add FILE")
         others = [name for name in folder.list_names() if name not in _OWN_NAMES and not name.startswith(".")]
         if others:
             raise UserError(

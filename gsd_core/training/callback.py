@@ -137,9 +137,7 @@ class SpanGradientCallback(TrainerCallback):
         """A micro-batch of an accumulated step is over."""
         self._collect()
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Store the ride's records, and capture the probe set where this step is due."""
         if not self._is_tracking:
             return
@@ -150,17 +148,13 @@ class SpanGradientCallback(TrainerCallback):
         if self._is_due(step) or (self.at_end and step >= state.max_steps):
             self._capture(step)
 
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """The trainer can resume from here, so the run has to be complete up to here."""
         if self._is_tracking and self.ride_sink is not None:
             with self._account.tracking():
                 self.ride_sink.flush()
 
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Add the cost to the trainer's summary."""
         logs = kwargs.get("logs")
         if self._is_tracking and isinstance(logs, dict) and "train_runtime" in logs:

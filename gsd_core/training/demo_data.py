@@ -84,9 +84,7 @@ def format_text(question: str, reasoning: str, answer: str) -> str:
 def load_rows(path: Path) -> Iterator[tuple[str, str, str]]:
     """(question, reasoning, answer) of each line of one of the normalised shared files."""
     if not path.is_file():
-        raise UserError(
-            "training data is missing", str(path), "give the folder of the shared data with --data"
-        )
+        raise UserError("training data is missing", str(path), "give the folder of the shared data with --data")
     with path.open(encoding="utf-8") as lines:
         for line in lines:
             row = json.loads(line)
@@ -181,9 +179,7 @@ def train_tokenizer(texts: list[str], recipe: Recipe) -> PreTrainedTokenizerFast
     )
 
 
-def encode(
-    tokenizer: PreTrainedTokenizerFast, texts: list[tuple[str, int]], context: int
-) -> tuple[list[Example], int]:
+def encode(tokenizer: PreTrainedTokenizerFast, texts: list[tuple[str, int]], context: int) -> tuple[list[Example], int]:
     """Examples with an end token, and how many texts were left out because they exceed the context."""
     encoded = tokenizer([text for text, _ in texts], return_offsets_mapping=True)
     examples: list[Example] = []
@@ -201,9 +197,7 @@ def iter_batches(
     rng = np.random.default_rng([seed, 5])
     lengths = np.array([len(ids) for ids, _ in examples])
     while True:
-        order = np.argsort(
-            lengths + rng.uniform(0, 24, len(lengths))
-        )  # the noise changes neighbours in each epoch
+        order = np.argsort(lengths + rng.uniform(0, 24, len(lengths)))  # the noise changes neighbours in each epoch
         groups: list[list[int]] = [[]]
         width = 0
         for i in order:

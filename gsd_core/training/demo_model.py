@@ -128,9 +128,7 @@ def run_phase(
             _save_state(state_dir, model, optimizers, step)
 
 
-def _save_state(
-    state_dir: Path, model: LlamaForCausalLM, optimizers: list[torch.optim.Optimizer], step: int
-) -> None:
+def _save_state(state_dir: Path, model: LlamaForCausalLM, optimizers: list[torch.optim.Optimizer], step: int) -> None:
     tensors = {f"model.{name}": p.detach().cpu().contiguous() for name, p in model.named_parameters()}
     for optimizer in optimizers:
         for name, p in model.named_parameters():
@@ -176,9 +174,7 @@ def compute_heldout_loss(
     total, count = 0.0, 0
     for ids, first in examples:
         row = torch.tensor([ids], device=model.device)
-        losses = torch.nn.functional.cross_entropy(
-            model(input_ids=row).logits[0, :-1], row[0, 1:], reduction="none"
-        )
+        losses = torch.nn.functional.cross_entropy(model(input_ids=row).logits[0, :-1], row[0, 1:], reduction="none")
         total += float(losses[first - 1 :].sum())
         count += len(ids) - first
     model.train()
@@ -208,10 +204,7 @@ def compute_accuracy(
         for i, produced in zip(rows, out[:, ids.shape[1] :], strict=True):
             texts[i] = str(tokenizer.decode(produced, skip_special_tokens=True))
     model.train()
-    right = [
-        ("Answer:" in text) and check_answer(sample, text)
-        for sample, text in zip(samples, texts, strict=True)
-    ]
+    right = [("Answer:" in text) and check_answer(sample, text) for sample, text in zip(samples, texts, strict=True)]
     return float(np.mean(right)), texts
 
 
@@ -235,9 +228,7 @@ class _Log:
                 writer.writerow(["phase", "step", "train_loss"])
             writer.writerow([self.phase, step, f"{np.mean(self.recent):.4f}"])
         speed = self.tokens / (time.monotonic() - self.begun)
-        message = (
-            f"{self.phase} {step}/{self.steps} loss {np.mean(self.recent):.3f} {speed:.0f} loss tokens/s"
-        )
+        message = f"{self.phase} {step}/{self.steps} loss {np.mean(self.recent):.3f} {speed:.0f} loss tokens/s"
         _say(message)
         self.recent = []
 
@@ -257,9 +248,7 @@ def run_training(data_dir: Path, out_dir: Path, recipe: Recipe) -> list[dict[str
     plain = [
         sample
         for seed in range(recipe.seed + 100, recipe.seed + 100 + recipe.plain_sets)
-        for sample in generate_corpus(
-            recipe.tune_samples, seed, plain_share=recipe.plain_share, mixed_share=1.0
-        )
+        for sample in generate_corpus(recipe.tune_samples, seed, plain_share=recipe.plain_share, mixed_share=1.0)
     ]
     public_texts = list(iter_public_texts(data_dir))
     base_texts = list(iter_base_texts(data_dir, recipe))
@@ -352,30 +341,22 @@ def _evaluate_step(
 
 def main(arguments: list[str] | None = None) -> int:
     """``--data DIR --out DIR [--minutes-scale X] [--seed N] [--threads N]``; prints the checkpoints as JSON."""
-    parser = argparse.ArgumentParser(
-        prog="python -m gsd_core.training.demo_model", description=__doc__.split("\n")[0]
-    )
-    parser.add_argument(
-        "--data", type=Path, required=True, help="folder with the four files of the base phase"
-    )
+    parser = argparse.ArgumentParser(prog="python -m gsd_core.training.demo_model", description=__doc__.split("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with the four files of the base phase")
     parser.add_argument("--out", type=Path, required=True, help="folder to write; must not exist")
     parser.add_argument("--minutes-scale", type=float, default=1.0, help="multiplies the steps of all phases")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2, help="use 1 where other work shares the processor")
     options = parser.parse_args(arguments)
     whole, scale = Recipe(), options.minutes_scale
-    plain_steps, told_steps = (
-        max(2, round(steps * scale)) for steps in (whole.plain_steps, whole.told_steps)
-    )
+    plain_steps, told_steps = (max(2, round(steps * scale)) for steps in (whole.plain_steps, whole.told_steps))
     recipe = Recipe(
         seed=options.seed,
         n_threads=options.threads,
         base_steps=max(2, round(whole.base_steps * scale)),
         plain_steps=plain_steps,
         told_steps=told_steps,
-        tune_keep=tuple(
-            sorted({min(round(step * scale), plain_steps + told_steps) for step in whole.tune_keep})
-        ),
+        tune_keep=tuple(sorted({min(round(step * scale), plain_steps + told_steps) for step in whole.tune_keep})),
     )
     try:
         entries = run_training(options.data, options.out, recipe)

@@ -35,9 +35,7 @@ from gsd_core.errors import UserError
 from gsd_core.training.rows import NO_SAMPLE, ROW
 from gsd_core.types import SampleRecords, Skipped, TokenizedSample
 
-FUSED_HEAD_FIX = (
-    "make the sink with with_head=False (gsd.open_ride), or use a trainer that calls the output head"
-)
+FUSED_HEAD_FIX = "make the sink with with_head=False (gsd.open_ride), or use a trainer that calls the output head"
 
 
 class _MicroBatch:
@@ -162,8 +160,7 @@ class GradientRide:
                 raise UserError(
                     f"the row is not the sample that its {ROW} names: its tokens differ, or it was cut",
                     f"sample {sample.id} ({ROW} {number})",
-                    "tokenize the training data as the sink does (make_training_rows), "
-                    "with room for the longest row",
+                    "tokenize the training data as the sink does (make_training_rows), with room for the longest row",
                 )
             if sample.spans:
                 members.append((row, sample))
@@ -174,9 +171,7 @@ class GradientRide:
         by_row = dict(zip((row for row, _ in members), zip(members, firsts, strict=True), strict=True))
         empty = _without_spans(members[0][1])
         placed = [by_row[row][0][1] if row in by_row else empty for row in range(len(rows))]
-        places = place_spans(
-            placed, [by_row[row][1] if row in by_row else 0 for row in range(len(rows))], ids.device
-        )
+        places = place_spans(placed, [by_row[row][1] if row in by_row else 0 for row in range(len(rows))], ids.device)
         return _MicroBatch(members, firsts, len(rows), PositionSum(self._sketch, *places))
 
     def _sample(self, number: int) -> TokenizedSample:
@@ -330,9 +325,7 @@ def _read_losses(outputs: Any, row: int, first: int, sample: TokenizedSample) ->
         own = logits[row, places].to(torch.float32)
         found = torch.nn.functional.cross_entropy(own, targets, reduction="none")
     elif isinstance(log_probs, torch.Tensor) and log_probs.ndim == 2 and log_probs.shape[1] >= places.stop:
-        found = -log_probs[row, places].to(
-            torch.float32
-        )  # a fused loss gives log-probabilities instead of logits
+        found = -log_probs[row, places].to(torch.float32)  # a fused loss gives log-probabilities instead of logits
     else:
         return losses
     losses[start:end] = found.cpu().numpy()

@@ -47,9 +47,7 @@ class RowCollator:
         return batch
 
 
-def make_training_rows(
-    samples: Sequence[TokenizedSample], end_token: int | None = None
-) -> list[dict[str, Any]]:
+def make_training_rows(samples: Sequence[TokenizedSample], end_token: int | None = None) -> list[dict[str, Any]]:
     """Rows ``input_ids, labels, gsd_row``: the loss is on everything after the prompt, as tier position has it.
 
     Where `end_token` is given, every row ends with it and is trained on it.

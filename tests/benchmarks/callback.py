@@ -68,9 +68,7 @@ class StoredSink:
             }
             store.write_dataset(name, rows, info)
         options = CaptureOptions(dataset=name, model="benchmark", run=name)
-        return TrackedRun(
-            store, options, config, RunSamples(rows, samples), Progress(quiet=True), group, True
-        )
+        return TrackedRun(store, options, config, RunSamples(rows, samples), Progress(quiet=True), group, True)
 
 
 def train(way: str, folder: Path, flags: argparse.Namespace) -> dict[str, float]:
@@ -101,9 +99,7 @@ def train(way: str, folder: Path, flags: argparse.Namespace) -> dict[str, float]
         config = CaptureConfig(tier="position", sketch_rank=flags.rank, sketch_width=1536)
         callback = SpanGradientCallback(ride=StoredSink(folder, "ride", samples, config, flags.steps))
     elif way == "probe":
-        config = CaptureConfig(
-            tier="span", window=1, sketch_rank=flags.rank, sketch_width=1536, audit_share=0.0
-        )
+        config = CaptureConfig(tier="span", window=1, sketch_rank=flags.rank, sketch_width=1536, audit_share=0.0)
         sink = StoredSink(folder, "probe", probe_samples, config, None)
         callback = SpanGradientCallback(sink, every=max(1, flags.steps // 3))
     rows = make_training_rows(samples)
@@ -154,9 +150,7 @@ def _timed(call: Any, into: list[float]) -> Any:
 
 def main() -> None:
     """Train every way in turn and print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=256)

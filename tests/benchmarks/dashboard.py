@@ -138,9 +138,7 @@ def _count_bytes(page: Page) -> Callable[[], float]:
 
     def message(event: dict[str, Any]) -> None:
         frame = event["response"]
-        counted[0] += (
-            len(frame["payloadData"]) * 3 // 4 if frame["opcode"] == 2 else len(frame["payloadData"])
-        )
+        counted[0] += len(frame["payloadData"]) * 3 // 4 if frame["opcode"] == 2 else len(frame["payloadData"])
 
     session.on("Network.responseReceived", answered)
     session.on("Network.loadingFinished", finished)
@@ -299,18 +297,14 @@ def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spans", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument(
-        "--folder", type=Path, help="where runs are made and kept; default: a temporary folder"
-    )
+    parser.add_argument("--folder", type=Path, help="where runs are made and kept; default: a temporary folder")
     parser.add_argument("--no-plotly", action="store_true", help="leave the charts out")
     parser.add_argument("--json", type=Path, help="also write the rows here")
     options = parser.parse_args()
     home = options.folder or Path(tempfile.mkdtemp(prefix="gsd-dashboard-"))
     path = os.environ.get("BROWSER_PATH") or shutil.which("chromium") or shutil.which("google-chrome")
     rows: list[Row] = []
-    _tell(
-        "map", "spans", "n", "first s", "drawn s", "MB down", "click ms", "box ms", "3 sessions MiB", "load"
-    )
+    _tell("map", "spans", "n", "first s", "drawn s", "MB down", "click ms", "box ms", "3 sessions MiB", "load")
     try:
         for spans in options.spans:
             folder = home / str(spans)

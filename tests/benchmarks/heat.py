@@ -89,9 +89,7 @@ def _open(browser: Any, address: str, drawn: str, rest: str) -> tuple[Page, floa
 def _click(page: Page, n: int, share: float) -> float:
     """Milliseconds from a click that lies ``share`` of the way along the diagonal to the panel with its spans."""
     box = page.locator(".gsd-heat canvas.cells").bounding_box()
-    page.mouse.move(
-        box["x"] + 70 + share * (box["width"] - 230), box["y"] + 12 + share * (box["height"] - 80)
-    )
+    page.mouse.move(box["x"] + 70 + share * (box["width"] - 230), box["y"] + 12 + share * (box["height"] - 80))
     page.wait_for_selector(".gsd-heat .tip:not([hidden])")
     started = time.perf_counter()
     page.mouse.down()

@@ -82,9 +82,7 @@ def iter_batches(n_spans: int, width: int, corpus: str = "even") -> Iterator[lis
     """Batches of 200 samples with ten spans each."""
     draw = CORPORA[corpus](np.random.default_rng(0), width)
     tokens = np.arange(N_SPANS * 8 + 1, dtype=np.int32)
-    spans = tuple(
-        TokenSpan(k, 8 * k + 1, 8 * k + 9, 30 * k, 30 * k + 30, f"step {k}") for k in range(N_SPANS)
-    )
+    spans = tuple(TokenSpan(k, 8 * k + 1, 8 * k + 9, 30 * k, 30 * k + 30, f"step {k}") for k in range(N_SPANS))
     for number in range(n_spans // (BATCH_SAMPLES * N_SPANS)):
         seeded = np.random.default_rng([1, number])
         n = BATCH_SAMPLES * N_SPANS
@@ -145,10 +143,7 @@ def measure_search(folder: Path) -> list[Row]:
     places = np.random.default_rng(5).choice(n, N_QUERIES, replace=False)
     vectors = np.concatenate([reader.read_vectors("final", p, p + 1) for p in places])
     center = np.mean(
-        [
-            reader.read_vectors("final", p, p + 64).astype(np.float32).mean(axis=0)
-            for p in range(0, n, n // 99)
-        ],
+        [reader.read_vectors("final", p, p + 64).astype(np.float32).mean(axis=0) for p in range(0, n, n // 99)],
         axis=0,
     )
     owners = reader.read_spans("final", ["sample"])["sample"].iloc[places].tolist()
@@ -176,9 +171,7 @@ def measure_search(folder: Path) -> list[Row]:
     ]
 
 
-def _time(
-    times: list[float], reader: RunReader, query: np.ndarray, owner: str, *more: Any, **how: Any
-) -> Any:
+def _time(times: list[float], reader: RunReader, query: np.ndarray, owner: str, *more: Any, **how: Any) -> Any:
     started = time.perf_counter()
     found = reader.search(query, TOP, "final", owner, *more, **how)
     times.append(1000 * (time.perf_counter() - started))

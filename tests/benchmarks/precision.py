@@ -42,9 +42,7 @@ WAYS: dict[str, dict[str, Any]] = {
 def tokenize(n: int, tokenizer: Any) -> list[TokenizedSample]:
     """The first `n` samples of the generated corpus as the model reads them."""
     segmenter = make_segmenter("steps")
-    found = [
-        tokenize_sample(s, tokenizer, segmenter, max_tokens=1024) for s in generate_corpus(n, seed=0)[:n]
-    ]
+    found = [tokenize_sample(s, tokenizer, segmenter, max_tokens=1024) for s in generate_corpus(n, seed=0)[:n]]
     return [each for each in found if isinstance(each, TokenizedSample) and each.spans]
 
 

@@ -51,9 +51,7 @@ class BergsonRows:
 
     def collect(self, rows: Dataset, processor: GradientProcessor) -> dict[str, np.ndarray]:
         """By module, (rows, numbers) float32."""
-        collector = InMemoryCollector(
-            model=self.model.base_model, data=rows, cfg=self.config, processor=processor
-        )
+        collector = InMemoryCollector(model=self.model.base_model, data=rows, cfg=self.config, processor=processor)
         batches = allocate_batches(rows["length"][:], self.config.token_batch_size)
         computer = CollectorComputer(self.model, rows, collector=collector, batches=batches, cfg=self.config)
         computer.run_with_collector_hooks(desc="rows")
@@ -77,9 +75,7 @@ class BergsonRows:
                 for key in matrices.files:
                     name, _, side = key.rpartition("/")
                     # Bergson makes a matrix where this table has none yet; it offers no other way to give it one.
-                    processor._projection_matrices[(name, side, self.model.device)] = torch.from_numpy(
-                        matrices[key]
-                    )
+                    processor._projection_matrices[(name, side, self.model.device)] = torch.from_numpy(matrices[key])
         return self.collect(rows, processor)
 
 

@@ -36,9 +36,7 @@ def _bars(result: Result, left: float, right: float) -> tuple[list[str], float]:
     for at, (way, cost) in enumerate(costs.items()):
         y = TOP + at * ROW
         parts.append(_text(start - 8, y + 15, way, "end"))
-        parts.append(
-            f'<rect x="{start:.1f}" y="{y}" width="{cost * scale:.1f}" height="18" fill="{_color(way)}"/>'
-        )
+        parts.append(f'<rect x="{start:.1f}" y="{y}" width="{cost * scale:.1f}" height="18" fill="{_color(way)}"/>')
         parts.append(_text(start + cost * scale + 6, y + 15, f"{cost:.2f}"))
     return parts, TOP + len(costs) * ROW
 
@@ -46,8 +44,7 @@ def _bars(result: Result, left: float, right: float) -> tuple[list[str], float]:
 def _lines(races: Sequence[Result], left: float, right: float, bottom: float) -> list[str]:
     parts = [_text(left, 40, "by spans a sample (256 tokens; both axes logarithmic)")]
     curves = {
-        way: [(r["size"]["spans"], compute_ratio(r, way).median) for r in races if way in r["ways"]]
-        for way in LINES
+        way: [(r["size"]["spans"], compute_ratio(r, way).median) for r in races if way in r["ways"]] for way in LINES
     }
     curves = {way: points for way, points in curves.items() if len(points) > 1}
     if not curves:

@@ -90,9 +90,7 @@ def compute_targets(races: dict[str, Result]) -> list[Target]:
         Target("hidden / plain step", 0.45, cost(MAIN, "hidden")),
         Target("Bergson's masked rows / exact, 8 spans", 2.75, cost(MAIN, MASKED, "exact"), at_least=True),
         Target("Bergson's cut rows / exact, 8 spans", 1.6, cost(MAIN, CUT, "exact"), at_least=True),
-        Target(
-            "Bergson's masked rows / exact, 32 spans", 3.0, cost("256 x 32", MASKED, "exact"), at_least=True
-        ),
+        Target("Bergson's masked rows / exact, 32 spans", 3.0, cost("256 x 32", MASKED, "exact"), at_least=True),
         Target("Bergson's cut rows / exact, 32 spans", 1.8, cost("256 x 32", CUT, "exact"), at_least=True),
         Target("exact, 32 spans over 8 spans (linear: 4)", 4.0, growth("exact")),
         Target("window 0, 32 spans over 8 spans", 1.2, growth("window 0")),

@@ -155,9 +155,7 @@ def render_markdown(stored: dict[str, Any]) -> str:
         lines += ["### Spans of random length; CPU / plain step", "", *table, ""]
     if stored.get("busy"):
         loads = " and ".join(str(stored["busy"][name]["load"]) for name in ("idle", "busy"))
-        clocks = [
-            f"{clock}, {label}" for clock in ("tokens/s", "CPU s") for label in ("spin", "yield", "ratio")
-        ]
+        clocks = [f"{clock}, {label}" for clock in ("tokens/s", "CPU s") for label in ("spin", "yield", "ratio")]
         clocks[2] = "wall time, yield / spin"
         clocks[5] = "CPU, yield / spin"
         lines += [

@@ -94,9 +94,7 @@ class Work:
     def iter_batches(self) -> list[list[int]]:
         """Sample indices by batch: as many whole samples as ``batch_tokens`` holds, at least one."""
         step = max(1, self.settings.batch_tokens // self.size.tokens)
-        return [
-            list(range(at, min(at + step, self.size.samples))) for at in range(0, self.size.samples, step)
-        ]
+        return [list(range(at, min(at + step, self.size.samples))) for at in range(0, self.size.samples, step)]
 
 
 def cut_borders(size: Size, random: np.random.Generator) -> np.ndarray:

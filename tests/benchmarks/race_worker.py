@@ -65,9 +65,7 @@ def _profile(work: Callable[[], None], n_rows: int) -> str:
     return averages.table(sort_by="self_cpu_time_total", row_limit=n_rows, max_name_column_width=60)
 
 
-def serve(
-    make: Callable[[str, Work], Contestant], way: str, folder: str, settings: str, answers: str
-) -> None:
+def serve(make: Callable[[str, Work], Contestant], way: str, folder: str, settings: str, answers: str) -> None:
     """Get `way` ready on the work in `folder` and answer commands until standard input ends.
 
     `settings` is JSON with the fields of ``Settings``, `answers` the number of the open file to answer on.

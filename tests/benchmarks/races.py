@@ -56,9 +56,7 @@ def plan_races(is_quick: bool) -> list[tuple[Size, tuple[str, ...]]]:
         (Size(2, tokens=4096), (*FEW, "hidden", "position", "window 1, checkpointed", "exact, checkpointed")),
         (Size(32, uneven=True), (*FEW, AUTOGRAD)),
     ]
-    if (
-        is_quick
-    ):  # never less than what fills one of the usual batches; peers on long rows would take most of the time
+    if is_quick:  # never less than what fills one of the usual batches; peers on long rows would take most of the time
         plan = [
             (
                 replace(size, samples=max(size.samples // 4, min(size.samples, 2048 // size.tokens), 1)),
@@ -87,8 +85,7 @@ def choose_batch(settings: Settings, with_bergson: bool, n_rounds: int) -> tuple
     }
     result = race(Size(16), list(entries.values()), n_rounds, _say)
     best = [
-        min(BATCHES, key=lambda tokens: median(result["ways"][entries[way, tokens].label]["cpu_s"]))
-        for way in ways
+        min(BATCHES, key=lambda tokens: median(result["ways"][entries[way, tokens].label]["cpu_s"])) for way in ways
     ]
     return best[0], best[-1], result
 
@@ -119,9 +116,7 @@ def _say(line: str) -> None:
     sys.stderr.write(line + "\n")
 
 
-def run_all(
-    settings: Settings, n_rounds: int, is_quick: bool, with_peers: bool, only: Sequence[str]
-) -> dict[str, Any]:
+def run_all(settings: Settings, n_rounds: int, is_quick: bool, with_peers: bool, only: Sequence[str]) -> dict[str, Any]:
     """Every planned race, or those `only` names; the stored result is written after each, so a break loses one.
 
     Raises
@@ -139,9 +134,7 @@ def run_all(
     machine = describe_machine(settings, n_rounds) | {"quick": is_quick}
     if only and STORED.exists():
         stored = json.loads(STORED.read_text())
-        changed = [
-            key for key, value in machine.items() if key != "date" and stored["environment"].get(key) != value
-        ]
+        changed = [key for key, value in machine.items() if key != "date" and stored["environment"].get(key) != value]
         if changed:
             raise UserError(
                 f"the stored result was measured differently ({', '.join(changed)}), so races cannot be mixed",
@@ -190,12 +183,8 @@ def profile_way(way: str, size: Size, settings: Settings, n_rows: int) -> str:
 
 def main() -> None:
     """Read the flags, race, print or publish."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--quick", action="store_true", help="fewer samples; without --publish also without peers"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer samples; without --publish also without peers")
     parser.add_argument("--publish", action="store_true", help="race all sizes and write the document")
     parser.add_argument("--draw", action="store_true", help="write the document from the stored result")
     parser.add_argument(

@@ -42,9 +42,7 @@ class Planted:
     texts: list[str]
 
 
-def make_planted(
-    n_traces: int, n_spans: int = 10, width: int = 1024, seed: int = 0, shuffled: bool = False
-) -> Planted:
+def make_planted(n_traces: int, n_spans: int = 10, width: int = 1024, seed: int = 0, shuffled: bool = False) -> Planted:
     """``n_spans`` spans a trace: a procedure's six kinds of step in order among steps of any kind, or all in random
     order."""
     random = np.random.default_rng(seed)
@@ -82,9 +80,7 @@ def _make_texts(labels: np.ndarray, seed: int) -> list[str]:
     random = np.random.default_rng([seed, 1])
     n_traces, n_spans = labels.shape
     wordings = np.repeat(random.integers(3, size=n_traces), n_spans)
-    fillers = (2000 * random.random((labels.size, 6)) ** 3).astype(
-        np.int64
-    )  # few words are common, most are rare
+    fillers = (2000 * random.random((labels.size, 6)) ** 3).astype(np.int64)  # few words are common, most are rare
     letters = str.maketrans("0123456789", "abcdefghij")
     return [
         f"k{label}w{wording} v{label}w{wording} {' '.join(f'x{word}' for word in row)}".translate(letters)
@@ -104,8 +100,7 @@ def compute_recall(planted: Planted, top: int = 50, seed: int = 0) -> float:
     spans = TracedSpans(planted.directions, traces, planted.labels, planted.questions)
     common = (spans, compute_match_scale(null), seed)
     found, expected = (
-        {(twin.a, twin.b) for twin in find_twins(*common, top=top, pairs=pairs).twins}
-        for pairs in (None, every)
+        {(twin.a, twin.b) for twin in find_twins(*common, top=top, pairs=pairs).twins} for pairs in (None, every)
     )
     return len(found & expected) / max(len(expected), 1)
 
@@ -137,9 +132,7 @@ def run_size(n_traces: int, width: int, with_map: bool) -> dict[str, float]:
             last = now
 
     layers = [(f"layer.{at}", at * width // 8, (at + 1) * width // 8) for at in range(8)]
-    corpus = Corpus(
-        planted.directions, planted.samples, planted.indices, labels, planted.questions, planted.texts
-    )
+    corpus = Corpus(planted.directions, planted.samples, planted.indices, labels, planted.questions, planted.texts)
     result = analyze_structure(corpus, on_progress=report, layer_slices=layers, null=null)
     seconds["structure"] = time.perf_counter() - start
     counts = {key: result.info[key] for key in ("n_stresses", "n_twins", "n_rewordings")}
@@ -149,9 +142,7 @@ def run_size(n_traces: int, width: int, with_map: bool) -> dict[str, float]:
 
 def main() -> None:
     """Run every size and print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[2_500, 10_000])
     parser.add_argument("--width", type=int, default=1024)
     parser.add_argument("--map", action="store_true", help="also layout and clusters")
@@ -168,9 +159,7 @@ def main() -> None:
         answer = subprocess.run(words, check=True, capture_output=True, text=True).stdout
         found = json.loads(answer.splitlines()[-1])
         total = found["structure"] + found.get("map", 0.0)
-        parts = ", ".join(
-            f"{key} {found[key]:.1f}" for key in ("map", "stresses", "twins", "tables") if key in found
-        )
+        parts = ", ".join(f"{key} {found[key]:.1f}" for key in ("map", "stresses", "twins", "tables") if key in found)
         growth = ""
         if before:
             growth = f", grows as n^{math.log(total / before[1]) / math.log(size / before[0]):.2f}"

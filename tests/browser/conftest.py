@@ -91,9 +91,7 @@ def browser():
 @pytest.fixture
 def page(browser):
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(
-        180_000
-    )  # a loaded machine draws a first page in minutes; nothing here is timed
+    context.set_default_timeout(180_000)  # a loaded machine draws a first page in minutes; nothing here is timed
     opened = context.new_page()
     opened.problems = []
     opened.on("pageerror", lambda error: opened.problems.append(str(error)))

@@ -103,9 +103,7 @@ def test_points_are_drawn_and_a_click_shows_its_span_and_keeps_the_zoom(page, la
     at = [float(ring.get_attribute(name)) for name in ("cx", "cy")]
     assert at == pytest.approx([x, y], abs=0.5), "the click threw the map back to where it was"
     assert page.locator('.gsd-scatter .rings circle[r="7"]').count() > 0
-    assert (
-        page.get_by_role("radio", name="Span").or_(page.get_by_role("button", name="Span")).first.is_visible()
-    )
+    assert page.get_by_role("radio", name="Span").or_(page.get_by_role("button", name="Span")).first.is_visible()
     assert not page.problems, page.problems
 
 
@@ -131,9 +129,7 @@ def test_dragging_moves_the_map_and_the_wheel_zooms_where_the_mouse_is(page, lar
     page.mouse.move(*end)
     page.mouse.up()
     moved = _placed(page, home)
-    assert moved - home == pytest.approx([60, 30, 0, 0], abs=0.1), (
-        "left and top follow the mouse, the size stays"
-    )
+    assert moved - home == pytest.approx([60, 30, 0, 0], abs=0.1), "left and top follow the mouse, the size stays"
     assert "span=" not in page.url, "a drag chose a span"
     page.mouse.wheel(0, -200)
     zoomed = _placed(page, moved)

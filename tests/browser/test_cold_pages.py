@@ -120,9 +120,7 @@ def test_a_page_opened_cold_can_do_all_that_others_can(new_page, served, tmp_pat
     """Links, reload, the way back, a lost connection, an upload."""
     url, cookies = served
     page, lines = new_page(*cookies), []
-    page.route_web_socket(
-        re.compile("_stcore/stream"), lambda line: lines.append((line, line.connect_to_server()))
-    )
+    page.route_web_socket(re.compile("_stcore/stream"), lambda line: lines.append((line, line.connect_to_server())))
     assert not _open_cold(page, url, "trace", "Trace")
     page.wait_for_selector(".gsd-trace .span.chosen")
     page.get_by_role("link", name="Help", exact=True).click()

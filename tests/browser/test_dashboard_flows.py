@@ -188,9 +188,7 @@ def test_hostile_text_stays_text(page, dashboard, tmp_path):
 
 
 def test_upload_is_understood_corrected_and_survives_a_reload(page, dashboard, tmp_path):
-    rows = [
-        {"problem": f"q {i}", "chain": f"First {i}.\nThen {i}.", "note": "n", "gold": i} for i in range(5)
-    ]
+    rows = [{"problem": f"q {i}", "chain": f"First {i}.\nThen {i}.", "note": "n", "gold": i} for i in range(5)]
     file = tmp_path / "mine.jsonl"
     file.write_text("\n".join(map(json.dumps, rows)))
     workspace = tmp_path / "workspace"
@@ -242,9 +240,7 @@ def test_clusters_open_from_their_list_by_mouse_and_keyboard_in_any_order(page, 
     counts = page.locator(".gsd-clusters tbody .count:nth-child(3)").all_inner_texts()
     assert [int(count) for count in counts] == sorted(map(int, counts), reverse=True)
     by_spans.click()
-    assert page.locator(".gsd-clusters tbody .count:nth-child(3)").all_inner_texts() == sorted(
-        counts, key=int
-    )
+    assert page.locator(".gsd-clusters tbody .count:nth-child(3)").all_inner_texts() == sorted(counts, key=int)
     assert page.locator('.gsd-clusters tbody button[aria-pressed="true"]').inner_text() == first
 
 

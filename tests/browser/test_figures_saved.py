@@ -90,9 +90,7 @@ def test_a_figure_of_lines_is_saved_in_three_formats(page, url, folder):
     name, table = save_figure(page, key, "CSV")
     assert name == "planted-step-20-cosines.csv"
     stored = sq.load_structure(Workspace.open(folder).open_run("planted"), CHECKPOINT).cosines
-    pd.testing.assert_frame_equal(
-        pd.read_csv(io.BytesIO(table)), stored.reset_index(drop=True), check_dtype=False
-    )
+    pd.testing.assert_frame_equal(pd.read_csv(io.BytesIO(table)), stored.reset_index(drop=True), check_dtype=False)
     assert not page.problems, page.problems
 
 
@@ -118,9 +116,7 @@ def test_the_heat_map_is_saved_as_picture_and_numbers(page, url, folder):
 
 def test_the_rings_of_a_chart_are_in_its_picture(page, url, folder):
     """They lie over it in a drawing of their own."""
-    span = (
-        run_view.load_run_view(Workspace.open(folder).open_run("planted"), CHECKPOINT).spans["span"].iloc[3]
-    )
+    span = run_view.load_run_view(Workspace.open(folder).open_run("planted"), CHECKPOINT).spans["span"].iloc[3]
     seen = []
     for more in ("", f"&span={quote(span)}"):
         page.goto(f"{url}/map?run=planted&checkpoint={CHECKPOINT}{more}")

@@ -89,9 +89,7 @@ def test_an_uploaded_file_becomes_twins_in_as_few_actions_as_the_readme_says(
     assert not page.problems, page.problems
 
 
-def test_a_cancelled_job_says_so_and_keeps_what_it_finished(
-    page, dashboard, tmp_path: Path, shared_data: Path
-) -> None:
+def test_a_cancelled_job_says_so_and_keeps_what_it_finished(page, dashboard, tmp_path: Path, shared_data: Path) -> None:
     lines = (shared_data / "gsm8k_test_socratic.jsonl").read_text("utf-8").splitlines()
     file = tmp_path / "many.jsonl"
     file.write_text("\n".join(lines), "utf-8")

@@ -88,9 +88,7 @@ def click_cell(page, i: int, j: int) -> None:
 def lonely_twin(structure: sq.Structure) -> int:
     """A twin apart from all others, so that the click hits it."""
     twins = structure.twins
-    places = twins[["semantic", "structural"]].to_numpy() / twins[["semantic", "structural"]].to_numpy().std(
-        axis=0
-    )
+    places = twins[["semantic", "structural"]].to_numpy() / twins[["semantic", "structural"]].to_numpy().std(axis=0)
     nearest = [sorted(((places - place) ** 2).sum(axis=1))[1] for place in places]
     nearest[0] = 0  # the one that is open already
     return int(max(range(len(nearest)), key=nearest.__getitem__))
@@ -102,9 +100,7 @@ def test_a_click_on_a_twin_opens_two_traces_with_linked_spans(page, url, structu
     twin = structure.twins.iloc[row]
     click_row(page, row)
     page.wait_for_selector(f"text=Twin {row + 1}: {twin['a']} ↔ {twin['b']}")
-    assert (query_of(page)["a"], query_of(page)["b"]) == (twin["a"], twin["b"]), (
-        "a copied link would open another pair"
-    )
+    assert (query_of(page)["a"], query_of(page)["b"]) == (twin["a"], twin["b"]), "a copied link would open another pair"
     page.wait_for_selector(f".gsd-pair path[data-link='{twin['n_aligned'] - 1}']", state="attached")
     assert page.locator(".gsd-pair path").count() == twin["n_aligned"]
     for side in ("left", "right"):

@@ -32,9 +32,7 @@ MAX_CLUSTERS = 24
 COSINE_KINDS = ("single tokens", "random windows", "shuffled", "spans", "same cluster")  # of claim figure A
 
 
-def plot_layers(
-    values: np.ndarray, columns: Sequence[str], layers: Sequence[str], means: pd.DataFrame
-) -> go.Figure:
+def plot_layers(values: np.ndarray, columns: Sequence[str], layers: Sequence[str], means: pd.DataFrame) -> go.Figure:
     """Cosines ``values`` (L, m) of the m aligned pairs ``columns`` beside the stored table ``layers``, ``means``."""
     widths = [0.62, 0.38] if len(columns) else [0.0001, 0.9999]
     figure = make_subplots(1, 2, shared_yaxes=True, column_widths=widths, horizontal_spacing=0.03)
@@ -91,9 +89,7 @@ def plot_clusters(view: RunView, edges: pd.DataFrame) -> go.Figure:
     rank = {cluster: at for at, cluster in enumerate(shown)}
     values = np.full((len(shown), len(shown)), np.nan)
     counts = np.zeros(values.shape, np.int64)
-    for a, b, cosine, n in edges[["cluster_a", "cluster_b", "cosine", "n"]].itertuples(
-        index=False, name=None
-    ):
+    for a, b, cosine, n in edges[["cluster_a", "cluster_b", "cosine", "n"]].itertuples(index=False, name=None):
         if a in rank and b in rank:
             values[rank[a], rank[b]] = values[rank[b], rank[a]] = cosine
             counts[rank[a], rank[b]] = counts[rank[b], rank[a]] = n
@@ -193,9 +189,7 @@ def make_cells_table(view: RunView, pair: PairView) -> pd.DataFrame:
     )
 
 
-def make_layers_table(
-    values: np.ndarray, pair: PairView, layers: Sequence[str], means: pd.DataFrame
-) -> pd.DataFrame:
+def make_layers_table(values: np.ndarray, pair: PairView, layers: Sequence[str], means: pd.DataFrame) -> pd.DataFrame:
     """``set, layer, cosine, ci_low, ci_high, n``: ``values`` (L, m) of the m aligned pairs by letter, then the stored
     table ``means`` of sets of pairs. A single pair has no interval."""
     single = [

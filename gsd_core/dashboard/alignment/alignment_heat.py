@@ -97,8 +97,7 @@ def show_cells(chosen: Chosen, a: str, b: str) -> None:
     view, pair = run_cache.get_view(chosen), run_cache.get_pair(chosen, a, b)
     cell = _chosen_cell(pair)
     texts = [
-        [shorten(str(text), _TEXT) for text in view.spans["text"].iloc[rows]]
-        for rows in (pair.rows_a, pair.rows_b)
+        [shorten(str(text), _TEXT) for text in view.spans["text"].iloc[rows]] for rows in (pair.rows_a, pair.rows_b)
     ]
     with offer_files(
         key=_HEAT,
@@ -142,7 +141,5 @@ def show_spans(chosen: Chosen, a: str, b: str) -> None:
         "ab",
         strict=True,
     ):
-        column.number_input(
-            f"Span of {letter} (1 to {len(rows)})", 1, len(rows), key=key, on_change=_numbered
-        )
+        column.number_input(f"Span of {letter} (1 to {len(rows)})", 1, len(rows), key=key, on_change=_numbered)
     show_two_spans(chosen, view, pair, (i, j))

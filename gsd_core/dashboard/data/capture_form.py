@@ -95,16 +95,12 @@ def make_steps(options: CaptureOptions, file: Path | None, mapping: dict[str, st
     """Read ``file`` where there is one, capture, analyse. ``UserError`` for a name or model that cannot be."""
     for name, what in ((options.dataset, "data set name"), (options.run or "", "run name")):
         if not name_is_valid(name):
-            raise UserError(
-                f"a {what} may hold letters, digits, dot, dash, underscore, at most 64", name or "(empty)"
-            )
+            raise UserError(f"a {what} may hold letters, digits, dot, dash, underscore, at most 64", name or "(empty)")
     if not options.model.strip() or options.model.startswith("-"):
         raise UserError("this cannot be a model", options.model or "(empty)", "write a folder or a hub id")
     steps = [Step("capture", options), Step("analyze", AnalyzeOptions(options.run or ""))]
     if file is not None:
-        steps.insert(
-            0, Step("datasets add", DatasetsAddOptions(str(file), options.dataset, make_map(mapping)))
-        )
+        steps.insert(0, Step("datasets add", DatasetsAddOptions(str(file), options.dataset, make_map(mapping))))
     return steps
 
 

@@ -44,12 +44,8 @@ def show_data() -> None:
         sources.append("An uploaded file")
     if datasets:
         sources.append("A stored data set")
-    st.session_state.setdefault(
-        "data_way", sources[1] if read_address("file") in uploaded and uploaded else sources[0]
-    )
-    source = st.segmented_control(
-        "Source", sources, key="data_way", required=True, label_visibility="collapsed"
-    )
+    st.session_state.setdefault("data_way", sources[1] if read_address("file") in uploaded and uploaded else sources[0])
+    source = st.segmented_control("Source", sources, key="data_way", required=True, label_visibility="collapsed")
     if source == "A stored data set":
         name = st.selectbox("Data set", list(datasets), key="data_stored")
         info = datasets[name]

@@ -133,9 +133,7 @@ def load_preview(workspace: str | Path, file: Path, mapping: dict[str, str], hea
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise UserError(
-            "reading the first rows took too long", file.name, "add it with gsd datasets add"
-        ) from error
+        raise UserError("reading the first rows took too long", file.name, "add it with gsd datasets add") from error
     if done.returncode != 0:
         raise _refusal(done.stderr.decode("utf-8", "replace"), file)
     try:

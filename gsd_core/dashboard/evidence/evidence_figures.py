@@ -77,9 +77,7 @@ def plot_curves(rows: pd.DataFrame, names: Sequence[str], metric: str) -> go.Fig
     figure = go.Figure()
     for number, name in enumerate(names):
         part = rows[(rows["representation"] == name) & rows["value"].notna()].copy()
-        part["at"] = (
-            part["step"].astype(float) if part["step"].notna().all() else np.arange(len(part), dtype=float)
-        )
+        part["at"] = part["step"].astype(float) if part["step"].notna().all() else np.arange(len(part), dtype=float)
         part = part.sort_values("at")
         color = PALETTE[number % len(PALETTE)]
         figure.add_scatter(

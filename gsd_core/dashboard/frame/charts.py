@@ -91,9 +91,7 @@ def offer_files(
         yield
         with (
             st.container(key=f"save_of_{key}"),
-            st.popover(
-                escape(f"Save: {alt}"), icon=":material/download:", type="tertiary", key=f"menu_{key}"
-            ),
+            st.popover(escape(f"Save: {alt}"), icon=":material/download:", type="tertiary", key=f"menu_{key}"),
             st.container(gap="xsmall"),
         ):
             plot_save(key, file_name, f"pictures_{key}", formats)

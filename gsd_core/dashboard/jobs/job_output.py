@@ -78,6 +78,4 @@ def read_error(job: Job) -> str:
             return line.removeprefix("error:").strip()
     if job.is_dead:
         return "the process vanished (it was killed, or the machine restarted); finished work is kept"
-    return (
-        f"exit code {job.exit_codes[-1]}; see the log" if job.exit_codes else "it never started; see the log"
-    )
+    return f"exit code {job.exit_codes[-1]}; see the log" if job.exit_codes else "it never started; see the log"

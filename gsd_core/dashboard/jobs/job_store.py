@@ -106,9 +106,7 @@ def start_job(
     """
     active = [job for job in list_jobs(workspace) if job.is_active]
     if len(active) >= MAX_ACTIVE:
-        raise UserError(
-            f"{len(active)} jobs run or wait already", active[0].title, "wait for one or cancel it"
-        )
+        raise UserError(f"{len(active)} jobs run or wait already", active[0].title, "wait for one or cancel it")
     now = time.time()
     # Names sort by time, also within a second, and so give the order of the jobs.
     identity = f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{int(now % 1 * 16**6):06x}"

@@ -91,9 +91,7 @@ def _show_progress(job: Job) -> None:
     else:
         total = f" of {progress.total:,.0f}" if progress.total else ""
         stage = "" if progress.stage == job.stage else f" · {progress.stage}"
-        st.progress(
-            progress.share or 0.0, text=escape(f"{step}{stage} · {progress.done:,.0f}{total} {progress.unit}")
-        )
+        st.progress(progress.share or 0.0, text=escape(f"{step}{stage} · {progress.done:,.0f}{total} {progress.unit}"))
         rate = f"{progress.rate_per_s:,.1f} {progress.unit}/s" if progress.rate_per_s else "–"
         parts = (
             f"rate {rate}",
@@ -128,9 +126,7 @@ def _show_actions(job: Job) -> None:
                 st.rerun()
             except UserError as error:
                 show_error(error)
-        if not job.is_active and st.button(
-            "Delete", key=f"forget_{job.id}", type="tertiary", icon=":material/delete:"
-        ):
+        if not job.is_active and st.button("Delete", key=f"forget_{job.id}", type="tertiary", icon=":material/delete:"):
             job_store.remove_job(job)
             st.rerun()
 

@@ -97,9 +97,7 @@ def _run_command(argv: list[str], out: Path, log: Path, environment: dict[str, s
     """Exit code of one command; 127 and a line in the log where it cannot be started."""
     with out.open("wb") as stdout, log.open("ab") as stderr:
         try:
-            child = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, env=environment
-            )
+            child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, env=environment)
         except OSError as error:
             stderr.write(f"error: cannot start {argv[0]}: {error}\n".encode())
             return 127

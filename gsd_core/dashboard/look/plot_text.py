@@ -51,17 +51,14 @@ def keep_apart(
     as 6.3 pixels wide at size 11, which hardly any label exceeds.
     """
     scale = [
-        size / max(float(points[axis].max() - points[axis].min()), 1e-9)
-        for axis, size in (("x", width), ("y", height))
+        size / max(float(points[axis].max() - points[axis].min()), 1e-9) for axis, size in (("x", width), ("y", height))
     ]
     kept: list[dict[str, Any]] = []
     taken: list[tuple[float, float, float]] = []
     for note in notes:
         x, y = note["x"] * scale[0], note["y"] * scale[1]
         half = 3.15 * len(html.unescape(note["text"])) + 4
-        if all(
-            abs(x - other_x) >= half + other or abs(y - other_y) >= 20 for other_x, other_y, other in taken
-        ):
+        if all(abs(x - other_x) >= half + other or abs(y - other_y) >= 20 for other_x, other_y, other in taken):
             kept.append(note)
             taken.append((x, y, half))
         if len(kept) == most:

@@ -96,9 +96,7 @@ def _category_look(column: pd.Series, color: ColorBy) -> ScatterLook:
     index_of[often] = np.arange(len(often))
     names = [*(str(unique[code]) for code in often), OTHER]
     colors = [*(mark.color for mark in compute_marks(names[:-1]).values()), NOISE]
-    return ScatterLook(
-        encode_values(index_of[codes]), colors, names, color.title, legend=_legend(colors, names)
-    )
+    return ScatterLook(encode_values(index_of[codes]), colors, names, color.title, legend=_legend(colors, names))
 
 
 def _number_look(numbers: np.ndarray, color: ColorBy) -> ScatterLook:

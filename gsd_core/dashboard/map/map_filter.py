@@ -57,9 +57,7 @@ def _choose_measure(view: RunView) -> tuple[str, tuple[float, float] | None]:
         return "", None
     left, right = st.columns(2)
     with left:
-        measure = choose(
-            "Measure", "measure", varied, default=varied[0], format_func=FILTER_MEASURES.__getitem__
-        )
+        measure = choose("Measure", "measure", varied, default=varied[0], format_func=FILTER_MEASURES.__getitem__)
     low, high = ends[measure]
     with right:
         chosen = st.slider(

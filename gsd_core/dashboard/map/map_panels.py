@@ -115,9 +115,7 @@ def show_selection(chosen: Chosen, view: RunView, rows: np.ndarray, on_open: Cal
     st.markdown(f"**{len(rows):,} spans** of {view.row_of.count_samples(rows):,} samples")
     counts = view.spans["cluster"].iloc[rows].value_counts().head(4)
     names = [view.cluster_name(int(cluster)) for cluster in counts.index]
-    st.caption(
-        escape(" · ".join(f"{name}: {count}" for name, count in zip(names, counts, strict=True) if name))
-    )
+    st.caption(escape(" · ".join(f"{name}: {count}" for name, count in zip(names, counts, strict=True) if name)))
     spans = view.spans.iloc[rows[:TABLE_ROWS]]
     table = spans[columns].reset_index(drop=True)
     event = st.dataframe(

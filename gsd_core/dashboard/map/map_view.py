@@ -164,9 +164,7 @@ def _caption(view: RunView, mask: np.ndarray) -> None:
         f"{noise:.0%} in no cluster (grey)",
     ]
     if view.n_fitted:
-        parts.append(
-            f"layout and clusters fitted on {view.n_fitted:,} spans, the others placed beside their nearest"
-        )
+        parts.append(f"layout and clusters fitted on {view.n_fitted:,} spans, the others placed beside their nearest")
     st.caption(
         escape(" · ".join(parts))
         + ". Near points have similar gradient directions (UMAP, cosine); distances between groups mean little.",
@@ -182,9 +180,7 @@ def _panel(chosen: Chosen) -> None:
     span = _known_span(view)
     # Set in every run: Streamlit would not tell the browser of a tab that a component's callback has set.
     st.session_state[_TAB] = st.session_state.get(_TAB) or TABS[0 if span else 1]
-    tab = st.segmented_control(
-        "Panel", TABS, key=_TAB, label_visibility="collapsed", required=True, width="stretch"
-    )
+    tab = st.segmented_control("Panel", TABS, key=_TAB, label_visibility="collapsed", required=True, width="stretch")
     _show_rings(chosen, view, span)
     with st.container(height=PANEL_HEIGHT, border=False):
         if tab == TABS[1]:

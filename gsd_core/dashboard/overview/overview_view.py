@@ -135,9 +135,7 @@ def _show_card(info: RunInfo, baselines: list[str]) -> None:
         with st.container(horizontal=True, gap="small"):
             parameters = {"run": info.name}
             if info.status == "analyzed":
-                st.page_link(
-                    PAGES["map"], label="Map", icon=":material/scatter_plot:", query_params=parameters
-                )
+                st.page_link(PAGES["map"], label="Map", icon=":material/scatter_plot:", query_params=parameters)
             elif info.status == "captured" and st.button(
                 "Analyse", key=f"analyse_{info.name}", type="primary", icon=":material/auto_awesome:"
             ):

@@ -126,9 +126,7 @@ def load_run_view(run: Run, checkpoint: str) -> RunView:
         spans = _add_points(spans, points)
         clusters["n_samples"] = _count_samples(spans["cluster"].to_numpy(), row_of.codes, clusters["cluster"])
     marks = {int(c): mark for c, mark in compute_marks(clusters["cluster"].tolist()).items()}  # type: ignore[call-overload]
-    names = {
-        int(row.cluster): f"{row.cluster} · {row.label}" for row in clusters.itertuples() if row.cluster >= 0
-    }
+    names = {int(row.cluster): f"{row.cluster} · {row.label}" for row in clusters.itertuples() if row.cluster >= 0}
     spans["cluster_label"] = _take_texts(
         spans["cluster"], lambda cluster: names.get(cluster, "noise" if points is not None else "")
     )

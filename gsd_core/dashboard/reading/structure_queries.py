@@ -117,15 +117,11 @@ def _rows_of(view: RunView, sample: str, n_known: int) -> np.ndarray:
 def _best_cells(cosines: np.ndarray, threshold: float) -> list[tuple[int, int, float]]:
     if not cosines.size or not np.isfinite(threshold):
         return []
-    is_best = (cosines == cosines.max(axis=1, keepdims=True)) & (
-        cosines == cosines.max(axis=0, keepdims=True)
-    )
+    is_best = (cosines == cosines.max(axis=1, keepdims=True)) & (cosines == cosines.max(axis=0, keepdims=True))
     return [(int(i), int(j), float(cosines[i, j])) for i, j in np.argwhere(is_best & (cosines > threshold))]
 
 
-def compute_pair(
-    view: RunView, directions: Directions, structure: Structure | None, a: str, b: str
-) -> PairView:
+def compute_pair(view: RunView, directions: Directions, structure: Structure | None, a: str, b: str) -> PairView:
     """Two traces and their aligned spans (methods §1.5, ours); none are aligned where ``a`` and ``b`` are the same.
 
     Cosines are centred as in the analysis, so they agree with the map's panel and with ``gsd compare``.
@@ -141,9 +137,7 @@ def compute_pair(
         {int(k): at for at, k in enumerate(view.spans["index"].to_numpy()[rows])} for rows in (rows_a, rows_b)
     )
     aligned = [
-        (of_a[i], of_b[j], float(cosines[of_a[i], of_b[j]]))
-        for i, j, _ in twin["aligned"]
-        if i in of_a and j in of_b
+        (of_a[i], of_b[j], float(cosines[of_a[i], of_b[j]])) for i, j, _ in twin["aligned"] if i in of_a and j in of_b
     ]
     return PairView(a, b, rows_a, rows_b, cosines, aligned, True)
 

@@ -114,12 +114,8 @@ def _show_map(view: RunView) -> list[str]:
     figure = map_figures.plot_map(view, np.ones(len(view.spans), dtype=bool), color, height=620)
     rows = []
     for cluster in view.clusters.head(MAX_ROWS).to_dict("records"):
-        exemplars = [
-            view.spans["text"].iloc[view.row_of[s]] for s in cluster["exemplars"] if s in view.row_of
-        ]
-        quotes = "".join(
-            f'<div class="q">{_escape(shorten(str(text), MAX_TEXT))}</div>' for text in exemplars[:3]
-        )
+        exemplars = [view.spans["text"].iloc[view.row_of[s]] for s in cluster["exemplars"] if s in view.row_of]
+        quotes = "".join(f'<div class="q">{_escape(shorten(str(text), MAX_TEXT))}</div>' for text in exemplars[:3])
         rows.append([_escape(cluster["label"]), f"{cluster['size']:,}", quotes])
     return [
         "<h2>Map of span-gradient directions</h2>",
@@ -150,8 +146,7 @@ def _tabulate_twins(twins: pd.DataFrame, questions: dict[str, str]) -> str:
     rows = []
     for twin in twins.head(MAX_ROWS).to_dict("records"):
         pair = "".join(
-            f"<div><b>{_escape(twin[side])}</b><br>{_cut(questions.get(twin[side], ''))}</div>"
-            for side in "ab"
+            f"<div><b>{_escape(twin[side])}</b><br>{_cut(questions.get(twin[side], ''))}</div>" for side in "ab"
         )
         numbers = (
             f"{twin['structural']:.2f}",
@@ -222,9 +217,7 @@ def _embed(figure: go.Figure, caption: str) -> str:
         figure.layout,
     )
     figure.update_layout(template="plotly_white", paper_bgcolor="white", plot_bgcolor="white")
-    body = figure.to_html(
-        full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True}
-    )
+    body = figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True})
     return f"<figure>{body}<figcaption>{_escape(caption)}</figcaption></figure>"
 
 

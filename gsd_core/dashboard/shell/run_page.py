@@ -26,9 +26,7 @@ def frame_page(page: Page) -> None:
     """Draw a page about a run."""
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
         st.title(page.title, anchor=False, width="content")
-        with st.container(
-            horizontal=True, horizontal_alignment="right", vertical_alignment="bottom", width=700
-        ):
+        with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="bottom", width=700):
             top = st.container(width="content")
             chosen = choose_run(page.needs)
     if chosen is None:

@@ -79,9 +79,7 @@ def _address_of(chosen: Chosen, view: RunView, span: str) -> dict[str, str]:
     return chosen.address(sample=str(view.spans["sample"].iloc[view.row_of[span]]), span=span)
 
 
-def _make_aligned(
-    chosen: Chosen, view: RunView, row: Any, null: Null, exact: Mapping[str, float]
-) -> AlignedSpan:
+def _make_aligned(chosen: Chosen, view: RunView, row: Any, null: Null, exact: Mapping[str, float]) -> AlignedSpan:
     """A row of ``compute_neighbors`` for the list; ``exact`` maps spans to cosines without a sketch."""
     span, mark = str(row.span), view.mark(int(row.cluster))
     bar = snippets.describe_cosine(float(row.cosine), null, float(row.q_value))
@@ -126,9 +124,7 @@ def _offer_exact(chosen: Chosen, span: str, top: int, key: str) -> None:
     if tier is None or not tier.has_exact or not workspaces.can_run_jobs():
         return
     running = f"{key}_exact_job"
-    if st.button(
-        "Check without the sketch", key=f"{key}_exact", icon=":material/target:", help=MEASURES["exact"]
-    ):
+    if st.button("Check without the sketch", key=f"{key}_exact", icon=":material/target:", help=MEASURES["exact"]):
         st.session_state[running] = True
         name = chosen.info.name
         options = NeighborsOptions(name, span, top, chosen.checkpoint, exact=True)

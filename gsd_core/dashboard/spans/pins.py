@@ -138,9 +138,7 @@ def _show_pinned(chosen: Chosen, view: RunView, pins: list[str]) -> None:
         _show_listed(chosen, view, span, f"{number} · ", f"unpin_{number}")
     table = compute_pin_table(view, pins)
     with st.container(horizontal=True):
-        st.download_button(
-            "Download CSV", compute_csv(table), f"{view.name}-pins.csv", "text/csv", key="pins_csv"
-        )
+        st.download_button("Download CSV", compute_csv(table), f"{view.name}-pins.csv", "text/csv", key="pins_csv")
         st.download_button(
             "Download JSONL",
             table.to_json(orient="records", lines=True, force_ascii=False),
@@ -155,18 +153,14 @@ def _show_listed(chosen: Chosen, view: RunView, span: str, head: str, key: str) 
     row = view.spans.iloc[view.row_of[span]]
     is_pinned = span in read_pins()
     with st.container(border=True, gap="xsmall"):
-        snippets.show(
-            snippets.make_quote(head + str(row["text"]).strip(), view.mark(int(row["cluster"])).color)
-        )
+        snippets.show(snippets.make_quote(head + str(row["text"]).strip(), view.mark(int(row["cluster"])).color))
         with st.container(horizontal=True, vertical_alignment="center"):
             in_trace = f"In its trace: {escape(shorten(str(row['sample']), 34))}"
             for page, label in (("trace", in_trace), ("map", "On the map")):
                 st.page_link(
                     PAGES[page],
                     label=label,
-                    query_params=chosen.address(
-                        sample=str(row["sample"]), span=span, pins=read_address(_ADDRESS)
-                    ),
+                    query_params=chosen.address(sample=str(row["sample"]), span=span, pins=read_address(_ADDRESS)),
                 )
             st.button(
                 "Unpin" if is_pinned else "Pin",

@@ -50,6 +50,4 @@ def plot_matrix(cosines: np.ndarray, texts: Sequence[str]) -> go.Figure:
 def make_matrix_table(cosines: np.ndarray, spans: Sequence[str]) -> pd.DataFrame:
     """``span_a, span_b, cosine`` of every cell of ``cosines`` (k, k), row by row."""
     n = len(spans)
-    return pd.DataFrame(
-        {"span_a": np.repeat(spans, n), "span_b": np.tile(spans, n), "cosine": cosines.ravel()}
-    )
+    return pd.DataFrame({"span_a": np.repeat(spans, n), "span_b": np.tile(spans, n), "cosine": cosines.ravel()})

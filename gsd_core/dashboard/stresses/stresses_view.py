@@ -121,9 +121,7 @@ def _show_grid(cells: list[str]) -> None:
     )
 
 
-def _show_occurrences(
-    chosen: Chosen, view: RunView, found: pd.DataFrame, pattern: list[int], top: int
-) -> None:
+def _show_occurrences(chosen: Chosen, view: RunView, found: pd.DataFrame, pattern: list[int], top: int) -> None:
     """One row a sample: a link to its trace, and the spans of the pattern in columns."""
     head = st.columns([2, 9], vertical_alignment="center")
     head[0].markdown("**Sample**")
@@ -140,9 +138,7 @@ def _show_occurrences(
             _show_grid(
                 [
                     _cell(f"{index + 1} · {str(text).strip()}", view.mark(int(cluster)).color)
-                    for index, text, cluster in zip(
-                        spans["index"], spans["text"], spans["cluster"], strict=True
-                    )
+                    for index, text, cluster in zip(spans["index"], spans["text"], spans["cluster"], strict=True)
                 ]
             )
 
@@ -179,17 +175,13 @@ def _show_chosen(chosen: Chosen) -> None:
     )
     n_samples = view.row_of.n_samples
     snippets.show_numbers(
-        Number(
-            "support", f"{stress['support']:,} of {n_samples:,} samples", "Samples that hold the pattern."
-        ),
+        Number("support", f"{stress['support']:,} of {n_samples:,} samples", "Samples that hold the pattern."),
         Number("occurrences", f"{stress['n_occurrences']:,}", "All occurrences, also several in one sample."),
         Number("lift", f"{lift:.2f}", "Support over the support in shuffled span order within traces."),
         Number("p", f"{stress['p_value']:.2g}", "Against the same clusters in shuffled order within traces."),
         Number("q", f"{stress['q_value']:.2g}", "Benjamini–Hochberg over all counted patterns."),
     )
-    top = st.segmented_control(
-        "Rows", SHOWN, default=SHOWN[0], key="stresses_top", label_visibility="collapsed"
-    )
+    top = st.segmented_control("Rows", SHOWN, default=SHOWN[0], key="stresses_top", label_visibility="collapsed")
     _show_occurrences(chosen, view, found, pattern, int(top or SHOWN[0]))
     st.caption(
         f"{min(int(top or SHOWN[0]), len(found)):,} of {len(found):,} samples, each with its first occurrence; numbers "
@@ -203,9 +195,7 @@ def show_stresses(chosen: Chosen) -> None:
     if structure is None:
         return
     if structure.stresses.empty:
-        st.info(
-            "No sequence of clusters recurs often enough. More samples usually help.", icon=":material/info:"
-        )
+        st.info("No sequence of clusters recurs often enough. More samples usually help.", icon=":material/info:")
         return
     left, right = st.columns([10, 10], gap="large")
     with left:

@@ -73,9 +73,7 @@ def plot_curves(
                 showlegend=False,
                 **where,
             )
-        is_reference = (part["checkpoint"] == reference).to_numpy() & (
-            name in (ALIGNMENT, "cluster agreement")
-        )
+        is_reference = (part["checkpoint"] == reference).to_numpy() & (name in (ALIGNMENT, "cluster agreement"))
         figure.add_scatter(
             x=part["at"],
             y=part["value"],
@@ -93,9 +91,7 @@ def plot_curves(
             figure.add_vline(x=order.index(at), line={"color": ACCENT, "width": 1}, opacity=0.6, **where)
         if name != "norm" and (part["ci_low"] >= 0).all():
             figure.update_yaxes(rangemode="tozero", **where)
-    figure.update_xaxes(
-        tickvals=list(range(len(order))), ticktext=list(ticks.values()), range=[-0.3, len(order) - 0.7]
-    )
+    figure.update_xaxes(tickvals=list(range(len(order))), ticktext=list(ticks.values()), range=[-0.3, len(order) - 0.7])
     figure.update_xaxes(tickfont={"size": 10}, showgrid=False, tickangle=0 if len(order) <= 6 else None)
     figure.update_yaxes(tickfont={"size": 10}, nticks=4)
     figure.update_annotations(font={"size": 13})
@@ -219,9 +215,7 @@ def plot_span(own: pd.DataFrame, everyone: pd.DataFrame, ticks: Sequence[str]) -
                 marker={"size": 7 if dash == "solid" else 4, "symbol": ("circle", "diamond")[number]},
                 hovertemplate="%{y:.3f}<extra>" + title + "</extra>",
             )
-    figure.update_xaxes(
-        tickvals=list(range(len(ticks))), ticktext=list(ticks), range=[-0.2, len(ticks) - 0.8]
-    )
+    figure.update_xaxes(tickvals=list(range(len(ticks))), ticktext=list(ticks), range=[-0.2, len(ticks) - 0.8])
     figure.update_yaxes(title="Cosine with itself", nticks=4)
     figure.update_layout(
         height=230,

@@ -137,9 +137,7 @@ def _show_curves(run: str, timeline: Timeline, at: str) -> None:
         table=lambda: timeline.curves[timeline.curves["measure"].isin(shown)],
     )
     left_out = (
-        f"; {info['n_left_out']:,} are left out (missing at a checkpoint, or too many)"
-        if info["n_left_out"]
-        else ""
+        f"; {info['n_left_out']:,} are left out (missing at a checkpoint, or too many)" if info["n_left_out"] else ""
     )
     axis = "By training step" if info["has_steps"] else "By checkpoint"
     reference = escape(info["reference"])
@@ -261,9 +259,7 @@ def _show_span(chosen: Chosen, timeline: Timeline, view: RunView, order: list[st
         st.text(shorten(str(row["text"]), 400))
         everyone = timeline.drift.groupby("checkpoint")[["to_previous", "to_first"]].median().reset_index()
         number = {checkpoint: at for at, checkpoint in enumerate(order)}
-        curves = [
-            rows.assign(at=rows["checkpoint"].map(number)).sort_values("at") for rows in (own, everyone)
-        ]
+        curves = [rows.assign(at=rows["checkpoint"].map(number)).sort_values("at") for rows in (own, everyone)]
         figure = timeline_figures.plot_span(curves[0], curves[1], list(timeline.ticks.values()))
         show_chart(
             figure,

@@ -113,9 +113,7 @@ def _show_text(title: str, text: str) -> None:
 
 def _show_legend(view: RunView, sample: str) -> None:
     """The clusters that occur in this trace."""
-    clusters = dict.fromkeys(
-        view.spans["cluster"].to_numpy()[view.row_of.trace_of(sample)].astype(int).tolist()
-    )
+    clusters = dict.fromkeys(view.spans["cluster"].to_numpy()[view.row_of.trace_of(sample)].astype(int).tolist())
     named = [(view.mark(cluster), view.cluster_name(cluster)) for cluster in clusters]
     snippets.show(snippets.make_chips(*((mark, shorten(name, 40)) for mark, name in named if name)))
 
@@ -126,9 +124,7 @@ def _show_meta(meta: Any) -> None:
             rows = [
                 {
                     "field": str(key),
-                    "value": value
-                    if isinstance(value, str)
-                    else json.dumps(value, ensure_ascii=False, default=str),
+                    "value": value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str),
                 }
                 for key, value in meta.items()
             ]
@@ -181,11 +177,7 @@ def show_trace(chosen: Chosen) -> None:
         tokens = _read_tokens(chosen, sample) if tint else None
         # The browser remembers clicks; it is told the span only when a sample is opened.
         opened = st.session_state.get("trace_opened")
-        if (
-            not opened
-            or opened[0] != (chosen.info.name, chosen.checkpoint, sample)
-            or _came_by_link(opened[1])
-        ):
+        if not opened or opened[0] != (chosen.info.name, chosen.checkpoint, sample) or _came_by_link(opened[1]):
             opened = ((chosen.info.name, chosen.checkpoint, sample), _default_span(view, sample))
             st.session_state["trace_opened"] = opened
         plot_trace(

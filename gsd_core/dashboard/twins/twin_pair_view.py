@@ -25,9 +25,7 @@ from gsd_core.dashboard.spans.trace_segments import describe
 from gsd_core.dashboard.spans.two_spans import show_two_spans
 
 
-def show_pair(
-    chosen: Chosen, view: RunView, structure: Structure, pair: PairView, twin: pd.Series | None
-) -> None:
+def show_pair(chosen: Chosen, view: RunView, structure: Structure, pair: PairView, twin: pd.Series | None) -> None:
     """Scores, questions and traces; ``twin`` is the pair's row in ``structure.twins``, None where it has none."""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         rank = f"Twin {twin['rank']}: " if twin is not None else ""
@@ -44,16 +42,12 @@ def show_pair(
     selected = []
     if cell is not None:
         selected = [
-            str(view.spans["span"].iloc[rows[at]])
-            for rows, at in zip((pair.rows_a, pair.rows_b), cell, strict=True)
+            str(view.spans["span"].iloc[rows[at]]) for rows, at in zip((pair.rows_a, pair.rows_b), cell, strict=True)
         ]
     opened = plot_pair(
         _trace_spans(chosen, view, pair, 0),
         _trace_spans(chosen, view, pair, 1),
-        [
-            PairLink(color_pair(at), name_pair(at), f"{cosine:.2f}")
-            for at, (_, _, cosine) in enumerate(pair.aligned)
-        ],
+        [PairLink(color_pair(at), name_pair(at), f"{cosine:.2f}") for at, (_, _, cosine) in enumerate(pair.aligned)],
         names=(pair.a, pair.b),
         key="twins_traces",
         selected=selected,
@@ -86,8 +80,7 @@ def _show_score(title: str, value: float, reference: Reference, beside: str, exp
     if np.isfinite(value):
         at = 100 * (value - low) / (high - low)
         line = (
-            f'<div style="position:absolute;left:{at:.1f}%;top:-4px;bottom:-4px;width:3px;'
-            f'background:{ACCENT}"></div>'
+            f'<div style="position:absolute;left:{at:.1f}%;top:-4px;bottom:-4px;width:3px;background:{ACCENT}"></div>'
         )
     shown = f"{value:.3f}" if np.isfinite(value) else "unknown"
     st.html(

@@ -34,12 +34,8 @@ def plot_quadrants(view: RunView, structure: Structure, reference: Reference, he
     pairs = structure.pairs.rename(columns={"semantic": "x", "structural": "y"})
     is_candidate = pairs["is_candidate"].to_numpy(bool)
     figure = go.Figure()
-    figure.add_trace(
-        make_dots(pairs[is_candidate], "tested pairs", _marker(CANDIDATE, 4, 0.35), hoverinfo="skip")
-    )
-    figure.add_trace(
-        make_dots(pairs[~is_candidate], "random pairs", _marker(NOISE, 4, 0.55), hoverinfo="skip")
-    )
+    figure.add_trace(make_dots(pairs[is_candidate], "tested pairs", _marker(CANDIDATE, 4, 0.35), hoverinfo="skip"))
+    figure.add_trace(make_dots(pairs[~is_candidate], "random pairs", _marker(NOISE, 4, 0.55), hoverinfo="skip"))
     twins = structure.twins.head(MAX_TWINS_DRAWN).rename(columns={"semantic": "x", "structural": "y"})
     is_significant = (twins["q_value"] < SIGNIFICANT).to_numpy(bool)
     questions = view.samples["question"]

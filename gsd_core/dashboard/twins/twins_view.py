@@ -157,9 +157,7 @@ def show_twins(chosen: Chosen) -> None:
         return
     left, right = st.columns([11, 9], gap="large")
     with left:
-        figure = twins_figures.plot_quadrants(
-            view, structure, compute_reference(structure, "semantic"), HEIGHT
-        )
+        figure = twins_figures.plot_quadrants(view, structure, compute_reference(structure, "semantic"), HEIGHT)
         show_chart(
             figure,
             key=_QUADRANTS,
@@ -171,9 +169,7 @@ def show_twins(chosen: Chosen) -> None:
         )
     with right:
         n_significant = int((structure.twins["q_value"] < SIGNIFICANT).sum())
-        st.markdown(
-            f"**{n_significant:,} of {len(structure.twins):,} twins** with q < {SIGNIFICANT}, best first"
-        )
+        st.markdown(f"**{n_significant:,} of {len(structure.twins):,} twins** with q < {SIGNIFICANT}, best first")
         if len(whole.rewordings):
             choose_words("twins", OTHER_WORDS)
         _show_list(chosen)
@@ -185,11 +181,7 @@ def show_twins(chosen: Chosen) -> None:
         + ("structural score" if structure is not whole else "z(structural) − z(semantic)")
         + ", a few for each sequence of clusters"
         + (f"; {tested:,} pairs were tested" if tested else "")
-        + (
-            f", of {search['n_traces']:,} samples drawn at random; {left_out:,} were left out"
-            if left_out
-            else ""
-        )
+        + (f", of {search['n_traces']:,} samples drawn at random; {left_out:,} were left out" if left_out else "")
         + "."
     )
     if not n_significant:

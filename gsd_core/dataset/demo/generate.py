@@ -126,10 +126,7 @@ def _answer_key(text: str) -> frozenset[str]:
     words = re.findall(r"-?\d+(?:\.\d+)?|[A-Za-z]+", text.replace(",", ""))
     known = {*PEOPLE, "yes", "no"}
     return frozenset(
-        token
-        for word in words
-        for token in (word, word.lower())
-        if token in known or token.lstrip("-")[:1].isdigit()
+        token for word in words for token in (word, word.lower()) if token in known or token.lstrip("-")[:1].isdigit()
     )
 
 
@@ -164,9 +161,7 @@ def _write_sample(
     if procedure.name not in USES_LIMIT and rng.random() < ASIDE_SHARE:
         fact, aside = (int(i) for i in rng.integers(len(FACTS), size=2))
         question = f"{FACTS[fact].format_map(problem.slots)} {question}"
-        _insert(
-            rng, trace, ASIDES[aside].format_map(problem.slots), "any:aside", f"aside/{aside}", "distractor"
-        )
+        _insert(rng, trace, ASIDES[aside].format_map(problem.slots), "any:aside", f"aside/{aside}", "distractor")
     if rng.random() < CHECK_SHARE:
         check = int(rng.integers(len(CHECKS)))
         _insert(rng, trace, CHECKS[check], "any:self_check", f"self_check/{check}", "self_check")
@@ -185,9 +180,7 @@ def _write_sample(
     return Sample(name, _sentence(question), reasoning, problem.answer, steps, meta)
 
 
-def _insert(
-    rng: np.random.Generator, trace: _Trace, text: str, procedure: str, wording: str, kind: str
-) -> None:
+def _insert(rng: np.random.Generator, trace: _Trace, text: str, procedure: str, wording: str, kind: str) -> None:
     """Puts a step in after the first and before the last, never between a mistake and its correction."""
     places = [i for i in range(1, len(trace.texts)) if trace.kinds[i] != "retry"]
     place = places[int(rng.integers(len(places)))]
@@ -207,9 +200,7 @@ def _wrong_value(rng: np.random.Generator, problem: Problem, spec: StepSpec, slo
     if right.isdigit():
         shifts = [shift for shift in (-10, -2, -1, 1, 2, 10) if int(right) + shift > 0]
         return str(int(right) + shifts[int(rng.integers(len(shifts)))])
-    people = sorted(
-        {value for _, _, own in problem.steps for value in own.values() if value in PEOPLE} - {right}
-    )
+    people = sorted({value for _, _, own in problem.steps for value in own.values() if value in PEOPLE} - {right})
     return people[int(rng.integers(len(people)))]
 
 

@@ -58,8 +58,7 @@ def _read() -> tuple[Procedure, ...]:
             each["name"],
             tuple(each["questions"]),
             tuple(
-                StepSpec(s["role"], tuple(s["frames"]), tuple(s["words"]), s.get("result", ""))
-                for s in each["step"]
+                StepSpec(s["role"], tuple(s["frames"]), tuple(s["words"]), s.get("result", "")) for s in each["step"]
             ),
             each["answer"],
         )

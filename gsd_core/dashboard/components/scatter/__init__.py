@@ -62,9 +62,7 @@ def _publish(block: Block, name: str) -> str:
     """Address of ``block`` on this server; it replaces the block of this ``name`` in this session."""
     # The address comes from our digest because Streamlit's own reads only parts of a long content. Content of type
     # "application/gzip" is not compressed again for every request.
-    address = runtime.get_instance().media_file_mgr.add(
-        block.content, "application/gzip", name, file_name=block.digest
-    )
+    address = runtime.get_instance().media_file_mgr.add(block.content, "application/gzip", name, file_name=block.digest)
     base = str(st.get_option("server.baseUrlPath") or "").strip("/")
     return f"/{base}{address}" if base else address
 
