@@ -122,7 +122,7 @@ def test_what_is_pure_does_what_it_says(tmp_path):
     x, y = np.array([0.5, np.nan, -3, 7, 2], np.float32), np.array([1, 1, 2, 4, 8], np.float32)
     values, mask = [0, 300, 7, 7, 2], [True, False, False, True, True]
     blocks = {
-        "places": encoding.encode_places(x, y),
+        "places": encoding.encode_coordinates(x, y),
         "values": encoding.encode_values(np.array(values)),
         "mask": encoding.encode_mask(np.array(mask)),
     }

@@ -4,6 +4,7 @@ Sequences              clusters of each trace in order, noise left out
 make_sequences         clusters and traces → Sequences
 find_stresses          frequent patterns with support, lift, p and q; near-identical ones merged
 Stress                 one of them, with every occurrence
+default_min_support    the smallest support, from the number of samples
 
 Methods §1.5, "ours". A pattern is 2 to 6 clusters in order, with at most one span skipped between two of them; noise
 spans are no items and break nothing. Support is the number of samples that hold it. Chance is the within-trace

@@ -1,6 +1,7 @@
-"""The same spans at several checkpoints of one training: how their directions come together, and how they turn.
+"""The same spans at several checkpoints of one training: how aligned their directions are, and how far they turn.
 
-Moment               what one checkpoint holds of the spans
+Moment               the spans at one checkpoint
+Mean                 a mean with its interval
 Alignment            mean cosine inside groups and between them, each with its interval
 compute_alignment    Alignment of centred directions under given groups of spans
 compute_purity       share of spans whose label is the commonest of their cluster, with interval and chance
@@ -8,8 +9,8 @@ compute_timeline     moments in training order → the curves and every span's d
 MEASURES             the measures in the order in which pages show them
 
 Source: methods §1.7, "ours". Intervals are of the mean over samples: whole samples are drawn again, never single
-spans, for spans of one trace are alike. Shapes: n spans (the same ones in every moment), P sketch width, R resamples.
-Groups found in one checkpoint flatter the alignment there; groups given by a label do not.
+spans, because spans of one trace are alike. Shapes: n spans (the same ones in every moment), P sketch width, R resamples.
+Clusters of one checkpoint favour the alignment at that checkpoint; groups of a label do not.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""``gsd analyze``: layout, clusters, labels, null, stresses and twins of a run's directions.
+"""``gsd analyze``: layout, clusters, cluster names, null, stresses and twins of a run.
 
-run_analyze   analyse every checkpoint of a run (or one) and store the result whole
+run_analyze        analyse each checkpoint of a run and store the results
+describe_analysis  the result as text
 
-The mathematics is in ``gsd_core.analysis``; this stage reads vectors, calls it and writes. Each checkpoint has two
-steps, stored one after the other: the map (layout, clusters, null), then the structure found in its clusters
-(``structure``). A run with several checkpoints gets its timeline at the end (``timeline``).
+Each checkpoint has two steps, stored one after the other: the map (layout, clusters, null), then the structure in its
+clusters. A run with several checkpoints gets its timeline at the end. The mathematics is in ``gsd_core.analysis``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""``gsd capture``: read samples → cut and tokenize → span gradients, a batch at a time, into the store.
+"""``gsd capture``: read samples, cut them into spans, compute span gradients, store them batch by batch.
 
-run_capture  the stage; whole batches are stored as they come, and a killed run goes on where it stopped
+run_capture       the stage; a run that was stopped continues after its last whole batch
+describe_capture  the result as text
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""``gsd compare``: one pair of samples, span by span.
+"""``gsd compare``: two samples, span by span.
 
-run_compare   alignment matrix, best run, structural and semantic similarity of two samples, with their null
+run_compare          alignment matrix, best alignment, structural and semantic similarity, with their null
+describe_comparison  the result as text
 
-p is of this pair alone: how often its own spans, in shuffled order within each trace, give a run as good. One pair
-is one test, so q is p; ``gsd twins`` judges a pair among all that were tested.
+p belongs to this pair alone: the share of shuffled orders within each trace that score at least as high. One pair is
+one test, so q equals p. ``gsd twins`` corrects over all pairs that it tests.
 """
 
 from __future__ import annotations

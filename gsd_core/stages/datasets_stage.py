@@ -1,11 +1,12 @@
-"""``gsd datasets …``: files and hub ids into the workspace, every unusable row told.
+"""``gsd datasets …``: data sets from files and hubs; every row that cannot be used is reported.
 
-run_datasets_add      read a source, store its samples
-run_datasets_preview  what the reader understands of a source; stores nothing
+run_datasets_add      read a file or hub data set and store its samples
+run_datasets_preview  how a file would be read; stores nothing
 run_datasets_list     the workspace's data sets
 run_datasets_show     one data set with its first samples
-run_datasets_remove   delete one
+run_datasets_remove   delete a data set
 compute_sample_view   a sample as JSON shows it
+describe_add, describe_preview, describe_list, describe_show, describe_removal   the results as text
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""``gsd demo``: the whole main job on the bundled model and corpus.
+"""``gsd demo``: the whole path on the bundled model and corpus.
 
-run_demo       corpus → data set → capture at tier span, every checkpoint → analysis → evidence; safe to repeat
+run_demo       corpus → data set → capture of every checkpoint → analysis → evidence
+describe_demo  the result as text
 DEMO_NAME      the name of its data set and run
 STATE_NAME     the name of the run that holds the baseline, the mean hidden states
 
-A finished demo is used again, an interrupted one goes on where it stopped; one made with other settings or
-another version is made anew. The server is started by the command, not by this stage.
+A finished demo is used again, and a stopped one continues. A demo with other settings or of another version is computed
+again. The command starts the server; this stage does not.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""``gsd evaluate``: the structure benchmark of a run against a label, beside every baseline.
+"""``gsd evaluate``: the benchmark of a run against a label, beside every baseline.
 
-run_evaluate      P@10 of gradients, baselines and controls, with intervals over samples; stored for the page Evidence
-find_verdict      which gradient and which baseline are best, and whether their intervals are apart
+run_evaluate         P@10 of gradients, baselines and controls, with intervals over samples; stored for the page Evidence
+find_verdict         the best gradient and the best baseline, and whether their intervals are apart
+describe_evaluation  the result as text
 
-Rows of spans (or of samples) are compared by cosine; a neighbour never comes from the query's own sample. The
-mathematics is in ``gsd_core.analysis.benchmark``.
+Spans or samples are compared by cosine; a neighbour never comes from the query's own sample. The mathematics is in
+``gsd_core.analysis.benchmark``.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
-"""``gsd export``: a run's tables as csv, parquet or jsonl, its vectors as npz or parquet.
+"""``gsd export``: a run's tables as csv, parquet or jsonl, its directions as npz or parquet.
 
-run_export    one table (or the vectors, or the report) to one file, whole or not at all
-write_vectors  directions of a checkpoint, streamed
-write_table   a frame to a file by its ending
-write_npz     arrays to an npz, the big one streamed in blocks
+run_export       one table, the directions or the report in one file, written whole
+write_vectors    directions of a checkpoint, in batches
+write_table      a frame to a file, by its ending
+write_npz        arrays to an npz, the largest one in blocks
+describe_export  the result as text
 
-A csv holds texts as they are. Open one that came from somebody else's data as *text* in a spreadsheet: a cell
-that begins with ``=`` would be taken for a formula.
+A csv holds texts as they are. In a spreadsheet, import such a file as *text*: a cell that begins with ``=`` would be
+read as a formula.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""``gsd neighbors``: the spans of other samples best aligned with one span, each beside its null.
+"""``gsd neighbors``: the spans of other samples best aligned with one span, with their null.
 
-run_neighbors   the stage
-list_neighbors  the best centred cosines of one span with the spans of other samples, with q-values
+run_neighbors       the stage
+list_neighbors      the best centred cosines of one span with spans of other samples, with q-values
+describe_neighbors  the result as text
 
-A cosine alone says little: its nulls are random pairs of spans from different samples and, where the run has controls,
-pairs of spans with windows at random places. q (Benjamini–Hochberg, ``methods`` §1.4) is that of the stricter null,
-over all candidates and not only those that are shown; z is in standard deviations of the windows' null.
+A cosine is judged against two nulls: random pairs of spans from different samples and, where the run has controls,
+pairs of spans with random windows. q (Benjamini–Hochberg, ``methods`` §1.4) comes from the stricter null, over all
+candidates. z is in standard deviations of the windows' null.
 """
 
 from __future__ import annotations

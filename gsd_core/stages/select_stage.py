@@ -1,8 +1,9 @@
 """``gsd select``: which samples or spans to train on, as JSONL with masks.
 
-run_select      score, pick within the budget, write whole; all other measures beside it at the same budget
+run_select          score, pick within the budget, write; all other measures beside it at the same budget
+describe_selection  the result as text
 
-A measure correlates with what training does to a model; nothing here says that training on the chosen is better.
+A measure correlates with what training does to a model. It does not show that training on the chosen spans is better.
 """
 
 from __future__ import annotations

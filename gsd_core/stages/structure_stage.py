@@ -1,10 +1,11 @@
-"""Stresses and twins: the structure step of ``gsd analyze``, and ``gsd stresses`` and ``gsd twins`` that read it.
+"""Stresses and twins: the structure step of ``gsd analyze``, and the commands ``gsd stresses`` and ``gsd twins``.
 
-store_structure       the structure of one analysed checkpoint, computed and stored whole, or kept
+store_structure       compute and store the structure of an analysed checkpoint, unless it is stored already
 run_twins             structurally similar, semantically different samples
-run_stresses          recurring aligned span sequences
+run_stresses          sequences of clusters that recur
 compute_twin_table, compute_reworded_table, compute_stress_table   the same as tables for export
-read_semantics        embeddings of the questions, or of the spans where a question has none
+describe_twins, describe_stresses   the results as text
+read_semantics        embeddings of the questions, or of the spans of a sample without a question
 
 The mathematics is in ``gsd_core.analysis.structure``.
 """

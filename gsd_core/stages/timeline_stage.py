@@ -1,10 +1,11 @@
 """``gsd timeline``: the same spans at every checkpoint of a run.
 
-run_timeline       curves, drift and aligned layouts of a run with several checkpoints, stored whole or kept
-update_timeline    the same after an analysis, where the run can have one
+run_timeline       curves, drift and aligned layouts of a run with several checkpoints; stored, or read if stored
+update_timeline    the same after an analysis, if the run can have a timeline
+describe_timeline  the result as text
 
-The mathematics is in ``gsd_core.analysis.timeline`` and ``aligned_layouts``. Only spans that every checkpoint holds
-count, so that a curve never compares different spans.
+Only spans that every checkpoint has are compared. The mathematics is in ``gsd_core.analysis.timeline`` and
+``aligned_layouts``.
 """
 
 from __future__ import annotations
