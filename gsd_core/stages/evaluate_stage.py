@@ -1,6 +1,6 @@
 """``gsd evaluate``: the benchmark of a run against a label, beside every baseline.
 
-run_evaluate         P@10 of gradients, baselines and controls, with intervals over samples; stored for the page Evidence
+run_evaluate         P@10 of gradients, baselines and controls, with intervals over samples; stored for Evidence
 find_verdict         the best gradient and the best baseline, and whether their intervals are apart
 describe_evaluation  the result as text
 
