@@ -1,4 +1,4 @@
-"""The same spans at several checkpoints of one training: how aligned their directions are, and how far they turn.
+"""The same spans at several checkpoints of one training: how aligned directions are, and how far they turn.
 
 Moment               the spans at one checkpoint
 Mean                 a mean with its interval
@@ -9,7 +9,7 @@ compute_timeline     moments in training order → the curves and every span's d
 MEASURES             the measures in the order in which pages show them
 
 Source: methods §1.7, "ours". Intervals are of the mean over samples: whole samples are drawn again, never single
-Clusters of one checkpoint favour the alignment there; groups of a label do not.
+spans, because spans of one trace are alike. Shapes: n spans (the same in every moment), P sketch width, R resamples.
 Clusters of one checkpoint favour the alignment at that checkpoint; groups of a label do not.
 """
 
