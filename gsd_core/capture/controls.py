@@ -80,7 +80,7 @@ def iter_controls(
 ) -> Iterator[Control]:
     """Capture the controls of `samples`; a sample whose controls cannot be captured gives none.
 
-    Yields them kind by kind. `report` hears which share of all is done.
+    Yields them kind by kind. `report` gets the share of all that is done.
     """
     cutters = {"windows": cut_windows, "tokens": cut_tokens}
     batches: list[tuple[str, list[TokenizedSample]]] = []
