@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from itertools import chain
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from gsd_core.errors import UserError
-from tests.benchmarks import race_turns, races
+from tests.benchmarks import race_busy, race_turns, races
 from tests.benchmarks.race_chart import draw_chart
 from tests.benchmarks.race_figures import (
     MAIN,
@@ -212,3 +213,31 @@ def test_document_and_chart_are_those_of_the_stored_result() -> None:
     text = (DOCS / "performance.md").read_text()
     assert text == fill_document(text, render_markdown(stored)), "run: make bench BENCH=--draw"
     assert (DOCS / "images" / "performance.svg").read_text() == draw_chart(stored), "run: make bench BENCH=--draw"
+
+
+def test_both_ways_to_wait_are_compared_within_a_round() -> None:
+    def race_of(spin: list[float], rest: list[float]) -> dict[str, object]:
+        found = {"threads spin": spin, "threads yield": rest}
+        return {
+            "ways": {
+                f"{way}, {label}": {"wall_s": seconds, "cpu_s": seconds}
+                for way in race_busy.WAYS
+                for label, seconds in found.items()
+            }
+        }
+
+    rows = race_busy.format_busy(
+        {"idle": race_of([1.0, 2.0], [1.0, 2.0]), "busy": race_of([4.0, 8.0, 6.0], [2.0, 4.0, 2.0])}
+    )
+    assert len(rows) == 2 * len(race_busy.WAYS)
+    assert rows[0][3] == "**1.00** (1.00–1.00)"
+    assert rows[-1][3] == rows[-1][6] == "**0.50** (0.33–0.50)"
+
+
+def test_a_busy_core_is_busy_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = []
+    usual = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: begun.append(usual(*a, **k)) or begun[-1])
+    with race_busy.busy_core():
+        assert begun[0].poll() is None
+    assert begun[0].poll() is not None

@@ -97,8 +97,8 @@ class Capturer:
     ) -> list[SampleRecords | Skipped]:
         """Capture one batch; every sample must have at least one span. One whose gradient overflows is skipped.
 
-        `audited` names samples whose exact gradient is taken beside the windowed one. `report` hears, inside the batch,
-        which share of it is done.
+        `audited` names samples whose exact gradient is taken beside the windowed one. `report` gets, inside the batch,
+        the share of it that is done.
         """
         window = self.config.window if self.tier.has_window else None
         to_audit = [s for s in samples if s.id in audited] if window is not None else []

@@ -78,7 +78,7 @@ def cut_tokens(sample: TokenizedSample, seed: int) -> TokenizedSample | None:
 def iter_controls(capturer: Capturer, samples: Sequence[TokenizedSample], report: Report = ignore) -> Iterator[Control]:
     """Capture the controls of `samples`; a sample whose controls cannot be captured gives none.
 
-    Yields them kind by kind. `report` hears which share of all is done.
+    Yields them kind by kind. `report` gets the share of all that is done.
     """
     cutters = {"windows": cut_windows, "tokens": cut_tokens}
     batches: list[tuple[str, list[TokenizedSample]]] = []

@@ -306,7 +306,7 @@ def max_positions(model: PreTrainedModel) -> int | None:
 def compute_model_hash(model: PreTrainedModel, report: Report = ignore) -> str:
     """SHA-256 over name, dtype, shape and bytes of every tensor of the state, in name order.
 
-    `report` hears which share of the bytes is done.
+    `report` gets the share of the bytes that is done.
     """
     digest = hashlib.sha256()
     state = sorted(model.state_dict().items())

@@ -1,13 +1,13 @@
-"""How far a piece of work is, heard inside it: modules are called, and gradients pass them.
+"""How much of a batch is done, while it is computed.
 
-Pulse        context: tells now and then which share of a work is done
-Report       what hears of it: a function of the share, 0 … 1
+Pulse        context that reports at intervals which share of a work is done
+Report       a function that gets the share, 0 … 1
 ignore       a ``Report`` that does nothing
 report_part  a ``Report`` for one part of a work
 
-A batch of a big model takes minutes. So that a person sees it move, the model's linear modules are watched, whatever
-the tier: each call adds the columns that went through the module, weighted by the module's size, and each gradient that
-comes back adds as much. Work is counted in *passes*: padded columns through all modules, forward or backward.
+A batch of a big model takes minutes. To show progress inside it, for any tier, the model's linear modules are watched:
+each call adds the columns that went through the module, weighted by the module's size, and each gradient that comes
+back adds as much. Work is counted in *passes*: padded columns through all modules, forward or backward.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ INTERVAL_S = 1.0
 
 
 def ignore(share: float) -> None:
-    """Hear of it and do nothing."""
+    """Do nothing with the share."""
 
 
 def report_part(report: Report, start: float, stop: float) -> Report:

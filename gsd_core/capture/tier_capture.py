@@ -104,7 +104,7 @@ class TierCapture(Protocol):
     def count_passes(self, samples: Sequence[TokenizedSample], window: int | None) -> float:
         """About how many padded columns a call takes through the model, forward and backward passes added up.
 
-        It is what progress is told by (``pulse.py``); nothing depends on it.
+        Progress is computed from it (``pulse.py``); no result depends on it.
         """
         ...
 

@@ -1,11 +1,11 @@
 """How the threads of numeric libraries wait for one another.
 
-let_threads_yield  idle threads give their core back instead of spinning on it
+let_threads_yield  threads that wait give their core back instead of spinning on it
 
-OpenMP's threads wait between two loops by spinning on their core. Beside other work that triples the time of a capture
-and wastes half of its CPU time (docs/performance.md); on idle cores waiting costs no measurable time. The runtime reads
-the environment when it is loaded, so this has to come before torch, numba and scikit-learn. Commands, background jobs
-and Ray workers do it; ``import gsd_core`` does not, as the process and its environment belong to whoever imports.
+By default OpenMP's threads spin on their core while they wait, which slows a capture beside other work and wastes CPU
+time (docs/performance.md). The OpenMP runtime reads the environment when it is loaded, so the setting has to come
+before torch, numba and scikit-learn. Commands, background jobs and Ray workers set it. ``import gsd_core`` does not,
+because a library should not change the environment of its process.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 load          one call from a file or hub id to samples and rejections
 hub           rows of a hub data set
 saved         rows of a data set that the library ``datasets`` saved
-readers       a file's rows, whatever its format
+readers       the rows of a file in any of the formats
 streams       bytes of a file: size limits, compression, encoding
 json_rows     rows of JSON Lines and of JSON documents
 table_rows    rows of CSV and TSV in any dialect
@@ -14,7 +14,7 @@ columns       values under columns, and what a few rows show about them
 names         names that people give columns
 messages      chat layouts: OpenAI ``messages``, ShareGPT ``conversations``
 answers       ``<think>``, ``####``, ``\\boxed{}`` and other marks inside one text
-values        plain texts and JSON values from whatever a reader gives
+values        plain texts and JSON values from what a reader gives
 segmenters    a sample's reasoning to character spans
 sentences     where sentences begin
 prompts       a sample to the model's input text

@@ -1,4 +1,4 @@
-"""Plain texts and JSON values from whatever a reader gives.
+"""Plain texts and JSON values from what a reader gives.
 
 BadValue      a value that cannot be kept; its text is the reason for the rejection
 to_text       a scalar, list or object as the text of a field

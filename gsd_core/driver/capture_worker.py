@@ -40,7 +40,7 @@ class Job(Protocol[AnswerT]):
     """Something that a worker does."""
 
     def run(self, worker: CaptureWorker, report: Report) -> AnswerT:
-        """Do it with the worker's model; `report` hears which share of the job is done."""
+        """Do it with the worker's model; `report` gets the share of the job that is done."""
         ...
 
 
@@ -89,7 +89,7 @@ class CaptureWorker:
 def describe_model(model: PreTrainedModel, report: Report = ignore) -> dict[str, Any]:
     """A model's part of the manifest: architecture, size, dtype, device, attention kernel, hash of the weights.
 
-    `report` hears which share of the weights has been hashed.
+    `report` gets the share of the weights that is hashed.
     """
     return {
         "architecture": type(model).__name__,

@@ -121,7 +121,7 @@ def check_can_track(arguments: Any, model: nn.Module, rides: bool) -> None:
         ),
         (
             getattr(arguments, "remove_unused_columns", False),
-            "the trainer drops the column gsd_row, which tells the samples of a batch",
+            "the trainer drops the column gsd_row, which names the samples of a batch",
             "set remove_unused_columns=False",
         ),
     )

@@ -154,16 +154,7 @@ def render_markdown(stored: dict[str, Any]) -> str:
         table = _scaling_table(both, "spans", ["equal length", "random length"])
         lines += ["### Spans of random length; CPU / plain step", "", *table, ""]
     if stored.get("busy"):
-        loads = " and ".join(str(stored["busy"][name]["load"]) for name in ("idle", "busy"))
-        clocks = [f"{clock}, {label}" for clock in ("tokens/s", "CPU s") for label in ("spin", "yield", "ratio")]
-        clocks[2] = "wall time, yield / spin"
-        clocks[5] = "CPU, yield / spin"
-        lines += [
-            f"### Threads that spin and threads that yield; {stored['busy']['threads']} threads, load average {loads}",
-            "",
-            *_table(["", *clocks], format_busy(stored["busy"])),
-            "",
-        ]
+        lines += _busy_section(stored["busy"])
     if stored.get("batch"):
         ratios = [[way, f"{_middle(found['cpu_s']):.2f}"] for way, found in stored["batch"]["ways"].items()]
         lines += [
@@ -181,6 +172,21 @@ def render_markdown(stored: dict[str, Any]) -> str:
             "",
         ]
     return "\n".join(lines).strip()
+
+
+def _busy_section(busy: dict[str, Any]) -> list[str]:
+    machine, loads = busy["machine"], [busy[name]["load"] for name in ("idle", "busy")]
+    head = ["", "tokens/s, spin", "yield", "wall, yield / spin", "CPU s, spin", "yield", "CPU, yield / spin"]
+    return [
+        "### Threads that spin and threads that yield",
+        "",
+        f"{Size(**busy['idle']['size']).describe()}; {machine['processor']}, {machine['cores']} cores, "
+        f"{busy['threads']} threads, {machine['rounds']} rounds, {machine['date']}. Load average of the machine, this "
+        f"work included: {loads[0]} without and {loads[1]} with a busy core of ours.",
+        "",
+        *_table(head, format_busy(busy)),
+        "",
+    ]
 
 
 def fill_document(text: str, filling: str) -> str:

@@ -1,7 +1,7 @@
 """What several browser tests do with the map.
 
 query_of             the address' query as a dict
-wait_until_idle      no script runs
+wait_until_idle      no script runs, nothing fades
 wait_until_settled   the same, and the first chart has its axes
 click_point          click where an expression says a point of the chart lies
 open_map             go to the map and wait until it is drawn
@@ -25,6 +25,9 @@ import pytest
 AIMS, HOVER_MS = 12, 15_000
 BIG_MAP_HOME = 0.95  # the whole map's scale, as in points.js
 IDLE = "document.querySelector('[data-testid=\"stApp\"]')?.dataset.testScriptState === 'notRunning'"
+# The page framework fades what a script has not drawn again yet, and fades it back in after the script's end.
+OPAQUE = """!document.querySelector('[data-stale="true"]')
+    && !document.getAnimations().some(each => each instanceof CSSTransition)"""
 SETTLED = f"""() => {IDLE}
     && !!document.querySelector('.js-plotly-plot')?._fullLayout?.xaxis?.l2p"""
 # A place counts once two looks in a row agree: pages still grow above the chart while they load.
@@ -76,7 +79,7 @@ def query_of(page) -> dict[str, str]:
 
 def wait_until_idle(page) -> None:
     page.wait_for_selector("h1")
-    page.wait_for_function(IDLE)
+    page.wait_for_function(f"() => {IDLE} && {OPAQUE}")
 
 
 def wait_until_settled(page) -> None:

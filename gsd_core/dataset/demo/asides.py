@@ -1,4 +1,4 @@
-"""Sentences that any procedure may hold: asides, checks of one's own work, and turns after a mistake.
+"""Sentences that occur in any procedure: asides, checks of a result, and corrections after a mistake.
 
 FACTS       irrelevant facts, put into a question
 ASIDES      remarks that set such a fact aside, a step of their own

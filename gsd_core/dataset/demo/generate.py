@@ -1,7 +1,7 @@
-"""Writes the demo corpus: word problems whose procedure neither words nor numbers give away.
+"""Generates the demo corpus: word problems whose procedure cannot be seen from words or numbers.
 
 generate_corpus  samples of one split, the same on every machine for the same seed
-check_answer     whether a produced answer is right
+check_answer     whether an answer is right
 WRONG_TURN_SHARE, ASIDE_SHARE, CHECK_SHARE   how often the extras occur
 """
 
@@ -70,12 +70,12 @@ def generate_corpus(
     split
         ``"train"`` or ``"heldout"``; no question and no number triple is in both.
     plain_share
-        How often a drawn style is the plain one (``STYLES[0]``); the others share the rest equally. The corpus
-        that ships and is captured has none of it: plain is how the demo model itself has learned to speak.
+        Share of samples in the plain style (``STYLES[0]``); the other styles share the rest equally. The bundled
+        corpus has none in the plain style, which is the one that the demo model itself was taught.
     mixed_share
-        Share of the samples that draw the style of every sentence frame and of every content word anew
-        (``meta.wording`` is ``"mixed"``); the others keep one style, and two of those of different style share no
-        content word but topic nouns and asides.
+        Share of samples in which the style of every sentence frame and of every content word is drawn separately
+        (``meta.wording`` is ``"mixed"``). Other samples have one style; two samples of different styles share no
+        content words except topic nouns and asides.
 
     Returns
     -------
@@ -181,7 +181,7 @@ def _write_sample(
 
 
 def _insert(rng: np.random.Generator, trace: _Trace, text: str, procedure: str, wording: str, kind: str) -> None:
-    """Puts a step in after the first and before the last, never between a mistake and its correction."""
+    """Insert a step after the first and before the last, but not between a mistake and its correction."""
     places = [i for i in range(1, len(trace.texts)) if trace.kinds[i] != "retry"]
     place = places[int(rng.integers(len(places)))]
     trace.add(_sentence(text), procedure, wording, kind, at=place)
@@ -195,7 +195,7 @@ def _choose_wrong_turn(rng: np.random.Generator, problem: Problem) -> int | None
 
 
 def _wrong_value(rng: np.random.Generator, problem: Problem, spec: StepSpec, slots: dict[str, str]) -> str:
-    """Something near the right number, or another of the problem's people."""
+    """A number near the right one, or another of the problem's people."""
     right = slots[spec.result]
     if right.isdigit():
         shifts = [shift for shift in (-10, -2, -1, 1, 2, 10) if int(right) + shift > 0]

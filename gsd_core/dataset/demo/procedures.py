@@ -1,7 +1,7 @@
-"""What a demo procedure is made of, and all of them, read from ``procedures.toml``.
+"""The procedures of the demo corpus, read from ``procedures.toml``.
 
-STYLES     names of the wordings, in the order of every table; the corpus leaves out the first, which is plain and which
-           the demo model speaks
+STYLES     names of the wordings, in the order of every table; the first is plain: the demo model was taught it, and
+           the corpus does not use it
 StepSpec   one step of a procedure: its role, its wordings, which slot is its result
 Procedure  a way to solve a problem: question wordings and steps
 PROCEDURE_TABLE, PROCEDURES   all procedures, and their names

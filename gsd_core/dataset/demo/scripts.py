@@ -5,7 +5,7 @@ draw_numbers   the six numbers that every procedure shows
 draw_problem   a problem of one procedure
 
 All procedures draw from one pool: a and b, their sum s, a factor k, the product p = k·s and a number d that
-is a limit in some procedures and an irrelevant fact in others. So a set of numbers does not tell the procedure.
+is a limit in some procedures and an irrelevant fact in others. So the numbers do not show the procedure.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def draw_problem(rng: np.random.Generator, procedure: Procedure, topic: Topic, h
     slots |= {"n": people[5], "m": people[6]}
     everyone = sorted(people)
     plan, answer = _PLANS.get(procedure.name, _plan_count)(rng, procedure, numbers, people, slots)
-    shown = sorted(numbers.values(), key=str)  # an order that tells nothing of the roles
+    shown = sorted(numbers.values(), key=str)  # an order that does not show the roles
     slots |= {"numbers": ", ".join(map(str, shown)), "people": ", ".join(everyone)}
     steps = tuple((index, procedure.steps[index], slots | own) for index, own in plan)
     return Problem(slots, steps, answer, numbers)

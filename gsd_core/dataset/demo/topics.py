@@ -1,4 +1,4 @@
-"""The things that the demo problems are about: nothing here may hint at a procedure.
+"""The topics of the demo problems; none of their words may suggest a procedure.
 
 Topic        nouns of one topic, used to fill a sentence's slots
 TOPIC_TABLE  the fourteen topics
