@@ -27,20 +27,21 @@ def die(due):
     count += due
     if due and count == nth:
         os.kill(os.getpid(), signal.SIGKILL)
-def killed_append(self, batch, results):
+def killed_append(self, *rows):
     die(moment == "append")
-    return append(self, batch, results)
+    return append(self, *rows)
 def killed_commit(self):
-    table = self._captured
+    table = self._marks
     class Marker:
+        schema = table.schema
         def append(_, rows):
             die(moment == "marker")
             return table.append(rows)
-    self._captured = Marker()
+    self._marks = Marker()
     try:
         commit(self)
     finally:
-        self._captured = table
+        self._marks = table
 writer.BatchWriter.append, writer.BatchWriter.commit = killed_append, killed_commit
 sys.exit(main(words))
 """

@@ -107,11 +107,11 @@ def test_ways_of_laying_out_have_names(name: str) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("not json", "no JSON"),
+        ("not json", "not JSON"),
         ("[1, 2]", "no JSON object"),
         ("{}", "no JSON object"),
-        ('{"model": true}', "no device"),
-        ('{"model": {"a": 1}}', "no device"),
+        ('{"model": true}', "not a device"),
+        ('{"model": {"a": 1}}', "not a device"),
         (" " * (2**20 + 1), "larger than a device map"),
     ],
 )

@@ -106,7 +106,7 @@ def test_spectral_keeps_the_steps_that_score_highest(workspace: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("words", "what"),
     [
-        (["--by", "alignment", "--budget", "0.5"], "needs something to be like"),
+        (["--by", "alignment", "--budget", "0.5"], "needs a target"),
         (["--by", "alignment", "--budget", "0.5", "--target", "meta.nope=1"], "no field 'meta.nope'"),
         (["--by", "alignment", "--budget", "0.5", "--target", "meta.topic=nope"], "no sample has"),
         (["--by", "segments", "--budget", "0.5"], "invalid choice: 'segments'"),

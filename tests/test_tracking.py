@@ -143,9 +143,9 @@ def test_a_killed_training_loses_nothing_that_was_whole(tiny: TinyTraining) -> N
         def kill_between_records_and_markers(step, overhead):
             if step == 4:
                 def commit(self):
-                    from gsd_core.store.schema import records_schema
                     import pyarrow as pa
-                    self._records.append(pa.Table.from_batches(self._rows, schema=records_schema(self._width)))
+                    for name, table in self.tables.items():
+                        table.append(pa.Table.from_batches(self._rows[name], schema=table.schema))
                     os.kill(os.getpid(), signal.SIGKILL)
                 BatchWriter.commit = commit
             end_step(step, overhead)

@@ -148,8 +148,6 @@ def _score(spans: _Spans, measure: str, seed: int) -> np.ndarray | None:
     if measure == "random":
         return np.random.default_rng(seed).random(len(spans.ids))
     if spans.target is None:
-        return np.random.default_rng(seed).random(len(spans.ids))
-    if measure == "segments" or spans.target is None:
         return None
     is_target, other = spans.target
     if measure == "semantic":
@@ -192,7 +190,7 @@ def _pick(values: np.ndarray, by_span: bool, spans: _Spans, options: SelectOptio
 def _explain_missing(run: Run, checkpoint: str, measure: str, options: SelectOptions) -> UserError:
     if measure in NEED_TARGET and options.target is None:
         return UserError(
-            f"{measure} needs something to be like",
+            f"{measure} needs a target",
             "--target",
             "give --target meta.FIELD=VALUE, or a run captured from the target's samples",
         )
