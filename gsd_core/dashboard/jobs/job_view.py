@@ -116,7 +116,7 @@ def _show_actions(job: Job) -> None:
             if job.run and job.opens in PAGES:
                 st.page_link(
                     PAGES[job.opens],
-                    label=f"Open {job.opens}",
+                    label=f"Open the {job.opens}",
                     icon=":material/arrow_forward:",
                     query_params={"run": job.run},
                 )
