@@ -2,7 +2,7 @@
 
 show_chart      a Plotly figure with the menu
 offer_files     the menu around a figure of another kind
-selected_rows   rows of the points that the browser sent as a selection
+selected_rows   rows of the points, or of a table, that the browser sent as a selection
 name_file       a file name that every system accepts
 
 The style in ``router`` places the menu and hides Plotly's own camera.
@@ -108,11 +108,16 @@ def offer_files(
 
 
 def selected_rows(event: Mapping[str, Any] | None) -> list[int]:
-    """Rows of the selected points, each once, in the order the browser sent them; other values are ignored."""
-    points = ((event or {}).get("selection") or {}).get("points") or []
+    """Rows of the selected points, or the selected rows of a table, each once, in the order the browser sent them.
+
+    Other values are ignored.
+    """
+    selection = (event or {}).get("selection") or {}
     rows: dict[int, None] = {}
-    for point in points:
-        value = point.get("customdata")
+    for value in [
+        *(point.get("customdata") for point in selection.get("points") or []),
+        *(selection.get("rows") or []),
+    ]:
         if isinstance(value, list | tuple):
             value = value[0] if value else None
         if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:

@@ -20,6 +20,7 @@ from gsd_core.dashboard.components.scatter.polygons import find_inside
 from gsd_core.dashboard.frame import workspaces
 from gsd_core.dashboard.frame.charts import offer_files
 from gsd_core.dashboard.frame.run_cache import Chosen
+from gsd_core.dashboard.look.figure_frame import use_no_webgl
 from gsd_core.dashboard.map import big_map, map_figures
 from gsd_core.dashboard.map.map_figures import ColorBy
 from gsd_core.dashboard.reading.run_view import RunView
@@ -98,9 +99,4 @@ def plot_sample(view: RunView, mask: np.ndarray, color: ColorBy, *, is_dark: boo
         f"the {int(mask.sum()):,} spans, drawn at random.",
         icon=":material/visibility_off:",
     )
-    figure = map_figures.plot_map(sample, own_mask, color, is_dark=is_dark, height=height)
-    plain = [
-        go.Scatter({name: value for name, value in trace.to_plotly_json().items() if name != "type"})
-        for trace in figure.data
-    ]
-    return go.Figure(plain, figure.layout)
+    return use_no_webgl(map_figures.plot_map(sample, own_mask, color, is_dark=is_dark, height=height))

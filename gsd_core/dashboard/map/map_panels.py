@@ -20,7 +20,7 @@ from gsd_core.dashboard.frame.page_text import escape
 from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.dashboard.reading.run_view import RunView
-from gsd_core.dashboard.spans.span_links import link_to_trace
+from gsd_core.dashboard.spans.span_panel import link_to_trace
 
 TABLE_ROWS = 2_000
 LIST_HEIGHT = 330

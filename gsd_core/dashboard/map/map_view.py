@@ -24,9 +24,8 @@ from gsd_core.dashboard.frame.page_text import escape
 from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.map import big_map_view, map_figures
 from gsd_core.dashboard.map.big_map import is_big
-from gsd_core.dashboard.map.map_filter import choose_filter
 from gsd_core.dashboard.map.map_panels import show_clusters, show_selection
-from gsd_core.dashboard.map.span_filters import compute_mask
+from gsd_core.dashboard.map.span_filters import choose_filter, compute_mask
 from gsd_core.dashboard.reading.run_view import RunView, describe_tier
 from gsd_core.dashboard.spans.aligned_spans import WORDS
 from gsd_core.dashboard.spans.span_panel import show_span

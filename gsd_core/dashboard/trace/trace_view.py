@@ -17,14 +17,13 @@ import streamlit as st
 from gsd_core.dashboard.components.relay import take_picks
 from gsd_core.dashboard.components.trace import plot_trace
 from gsd_core.dashboard.frame import run_cache, snippets, workspaces
-from gsd_core.dashboard.frame.address import read_address, write_address
+from gsd_core.dashboard.frame.address import PAGES, read_address, write_address
 from gsd_core.dashboard.frame.page_text import escape, show_error
 from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.frame.sample_choice import choose_sample, list_samples
 from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.dashboard.reading.run_view import RunView
 from gsd_core.dashboard.spans.aligned_spans import show_aligned
-from gsd_core.dashboard.spans.span_links import link_to_map
 from gsd_core.dashboard.spans.span_panel import show_heading
 from gsd_core.dashboard.spans.trace_segments import trace_segments
 from gsd_core.errors import UserError
@@ -67,26 +66,17 @@ def _choose_sample(view: RunView) -> str:
     with middle:
         sample = choose_sample(view, "Sample", "sample")
     position = samples.index(sample)
-    left.button(
-        "",
-        icon=":material/chevron_left:",
-        help="Previous sample",
-        disabled=position == 0,
-        on_click=_step,
-        args=(samples, position - 1),
-        width="stretch",
-        key="previous_sample",
-    )
-    right.button(
-        "",
-        icon=":material/chevron_right:",
-        help="Next sample",
-        disabled=position == len(samples) - 1,
-        on_click=_step,
-        args=(samples, position + 1),
-        width="stretch",
-        key="next_sample",
-    )
+    for column, word, side, to in ((left, "Previous", "left", position - 1), (right, "Next", "right", position + 1)):
+        column.button(
+            "",
+            icon=f":material/chevron_{side}:",
+            help=f"{word} sample",
+            disabled=not 0 <= to < len(samples),
+            on_click=_step,
+            args=(samples, to),
+            width="stretch",
+            key=f"{word.lower()}_sample",
+        )
     return sample
 
 
@@ -151,7 +141,12 @@ def _panel(chosen: Chosen, sample: str) -> None:
     with st.container(border=True):
         show_heading(view, row, _PANEL, shorten(str(row["text"]), 280))
         if view.is_analyzed:
-            link_to_map(chosen, span, "Show it on the map")
+            st.page_link(
+                PAGES["map"],
+                label="Show it on the map",
+                icon=":material/scatter_plot:",
+                query_params=chosen.address(span=span),
+            )
     show_aligned(chosen, view, span, key="trace")
 
 

@@ -21,8 +21,8 @@ from gsd_core.dashboard.look.colors import ACCENT
 from gsd_core.dashboard.look.figure_frame import color_pair, name_pair
 from gsd_core.dashboard.reading.run_view import RunView, compute_trace
 from gsd_core.dashboard.reading.structure_queries import PairView, Reference, Structure, compute_reference
+from gsd_core.dashboard.spans.span_panel import show_two_spans
 from gsd_core.dashboard.spans.trace_segments import describe
-from gsd_core.dashboard.spans.two_spans import show_two_spans
 
 
 def show_pair(chosen: Chosen, view: RunView, structure: Structure, pair: PairView, twin: pd.Series | None) -> None:
