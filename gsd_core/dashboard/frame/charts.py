@@ -55,18 +55,10 @@ def show_chart(
 ) -> None:
     """Draw ``figure`` with a menu that saves it.
 
-    Parameters
-    ----------
-    alt
-        Description of the figure and its menu for screen readers.
-    name
-        Name of the files: run, checkpoint and what is shown. See ``name_file``.
-    table
-        Makes the numbers that the figure draws, one row a mark. Called only when somebody saves them.
-    on_select, modes
-        Callback of a selection, and the ways to select: "points", "box", "lasso".
-    has_tools
-        Whether the figure can be zoomed and moved.
+    ``alt`` describes both for screen readers; the files get ``name_file`` of ``name``: run, checkpoint and what is
+    shown. ``table`` makes the numbers that the figure draws, one row a mark, only when somebody saves them.
+    ``on_select`` is called after a selection, which can be made in the ``modes`` "points", "box", "lasso". With
+    ``has_tools`` the figure can be zoomed and moved.
     """
     selects: dict[str, Any] = {"on_select": on_select, "selection_mode": modes} if on_select else {}
     with offer_files(key=key, alt=alt, name=name, table=table):
