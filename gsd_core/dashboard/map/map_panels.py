@@ -27,18 +27,9 @@ LIST_HEIGHT = 330
 
 
 def _cluster_rows(view: RunView) -> list[ClusterRow]:
-    clusters = view.clusters
-    columns = (clusters[name].tolist() for name in ("cluster", "size", "n_samples"))
     return [
-        ClusterRow(
-            cluster,
-            snippets.GLYPHS.get(view.mark(cluster).symbol, "●"),
-            view.mark(cluster).color,
-            view.cluster_name(cluster),
-            n_spans,
-            n_samples,
-        )
-        for cluster, n_spans, n_samples in zip(*columns, strict=True)
+        ClusterRow(cluster, view.mark(cluster).glyph, view.mark(cluster).color, view.cluster_name(cluster), *sizes)
+        for cluster, *sizes in view.clusters[["cluster", "size", "n_samples"]].to_numpy(np.int64).tolist()
     ]
 
 

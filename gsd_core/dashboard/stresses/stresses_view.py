@@ -134,11 +134,11 @@ def _show_occurrences(chosen: Chosen, view: RunView, found: pd.DataFrame, patter
 
 def _head(view: RunView, step: int, cluster: int) -> str:
     mark = view.mark(cluster)
-    glyph = snippets.GLYPHS.get(mark.symbol, "●")
     arrow = "→ " if step else ""
     return (
         '<div style="font-size:.85rem;font-weight:600;overflow-wrap:anywhere">'
-        f'<span style="opacity:.5">{arrow}</span><span style="color:{mark.color}" aria-hidden="true">{glyph}</span> '
+        f'<span style="opacity:.5">{arrow}</span>'
+        f'<span style="color:{mark.color}" aria-hidden="true">{mark.glyph}</span> '
         f"{html.escape(view.cluster_name(cluster))}</div>"
     )
 
