@@ -10,6 +10,7 @@ get_structure      stresses and twins
 get_occurrences    where a stress occurs
 get_pair           two traces compared
 get_pair_q_values  q of every cosine of two traces
+BY_RUN             makes a Chosen the key of a value that is kept
 
 Every value is shared by all sessions, so never change it.
 """
@@ -64,7 +65,7 @@ def _key_of(chosen: Chosen) -> tuple[str, str, str, str]:
     return workspace_uri(), chosen.info.name, chosen.checkpoint, chosen.stamp
 
 
-_BY_RUN: dict[str | type[Any], Callable[[Any], Any]] = {Chosen: _key_of}
+BY_RUN: dict[str | type[Any], Callable[[Any], Any]] = {Chosen: _key_of}
 
 
 def needs_analysis(chosen: Chosen) -> bool:
@@ -72,26 +73,26 @@ def needs_analysis(chosen: Chosen) -> bool:
     return chosen.checkpoint not in (chosen.info.results.get(MAP.name) or {})
 
 
-@st.cache_resource(max_entries=4, show_spinner="Reading the run …", hash_funcs=_BY_RUN)
+@st.cache_resource(max_entries=4, show_spinner="Reading the run …", hash_funcs=BY_RUN)
 def get_view(chosen: Chosen) -> RunView:
     """Spans, samples and clusters of the chosen run."""
     return load_run_view(open_workspace().open_run(chosen.info.name), chosen.checkpoint)
 
 
-@st.cache_resource(max_entries=2, show_spinner="Reading the directions …", hash_funcs=_BY_RUN)
+@st.cache_resource(max_entries=2, show_spinner="Reading the directions …", hash_funcs=BY_RUN)
 def get_directions(chosen: Chosen) -> Directions:
     """Centred directions of the chosen run."""
     reader = open_workspace().open_run(chosen.info.name).snapshot()
     return load_directions(reader, chosen.checkpoint, get_view(chosen).spans["sample"].to_numpy(dtype=object))
 
 
-@st.cache_resource(max_entries=4, show_spinner="Comparing the words …", hash_funcs=_BY_RUN)
+@st.cache_resource(max_entries=4, show_spinner="Comparing the words …", hash_funcs=BY_RUN)
 def get_wording(chosen: Chosen) -> Wording | None:
     """What counts as other words in the chosen run; None where there is nothing to compare."""
     return load_wording(get_view(chosen))
 
 
-@st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=_BY_RUN)
+@st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=BY_RUN)
 def get_neighbors(chosen: Chosen, span: str, top: int, is_worded: bool) -> pd.DataFrame:
     """``compute_neighbors`` of a span; with ``is_worded`` only those in other words.
 
@@ -101,7 +102,7 @@ def get_neighbors(chosen: Chosen, span: str, top: int, is_worded: bool) -> pd.Da
     return compute_neighbors(get_view(chosen), get_directions(chosen), span, top, wording)
 
 
-@st.cache_resource(max_entries=4, show_spinner="Reading the structure …", hash_funcs=_BY_RUN)
+@st.cache_resource(max_entries=4, show_spinner="Reading the structure …", hash_funcs=BY_RUN)
 def _structure(chosen: Chosen, stamp: str) -> Structure:
     return load_structure(open_workspace().open_run(chosen.info.name), chosen.checkpoint)
 
@@ -119,7 +120,7 @@ def get_structure(chosen: Chosen) -> Structure | None:
     return _structure(chosen, stamp) if stamp else None
 
 
-@st.cache_resource(max_entries=16, show_spinner=False, hash_funcs=_BY_RUN)
+@st.cache_resource(max_entries=16, show_spinner=False, hash_funcs=BY_RUN)
 def _occurrences(chosen: Chosen, stamp: str, stress: int) -> pd.DataFrame:
     structure = get_structure(chosen)
     return pd.DataFrame() if structure is None else list_occurrences(get_view(chosen), structure, stress)
@@ -130,7 +131,7 @@ def get_occurrences(chosen: Chosen, stress: int) -> pd.DataFrame:
     return _occurrences(chosen, _structure_stamp(chosen), stress)
 
 
-@st.cache_resource(max_entries=8, show_spinner=False, hash_funcs=_BY_RUN)
+@st.cache_resource(max_entries=8, show_spinner=False, hash_funcs=BY_RUN)
 def _pair(chosen: Chosen, stamp: str, a: str, b: str) -> PairView:
     return compute_pair(get_view(chosen), get_directions(chosen), get_structure(chosen), a, b)
 
@@ -140,7 +141,7 @@ def get_pair(chosen: Chosen, a: str, b: str) -> PairView:
     return _pair(chosen, _structure_stamp(chosen), a, b)
 
 
-@st.cache_resource(max_entries=8, show_spinner=False, hash_funcs={**_BY_RUN, PairView: lambda pair: (pair.a, pair.b)})
+@st.cache_resource(max_entries=8, show_spinner=False, hash_funcs={**BY_RUN, PairView: lambda pair: (pair.a, pair.b)})
 def get_pair_q_values(chosen: Chosen, pair: PairView) -> np.ndarray:
     """(S_a, S_b) q of ``pair.cosines``, adjusted over all of them."""
     return get_directions(chosen).null.compute_q_values(pair.cosines.ravel()).reshape(pair.cosines.shape)

@@ -17,9 +17,8 @@ import streamlit as st
 from gsd_core.dashboard.components.scatter import ScatterEvents, ScatterLook, plot_scatter
 from gsd_core.dashboard.components.scatter.encoding import Block, encode_mask
 from gsd_core.dashboard.components.scatter.polygons import find_inside
-from gsd_core.dashboard.frame import workspaces
 from gsd_core.dashboard.frame.charts import offer_files
-from gsd_core.dashboard.frame.run_cache import Chosen
+from gsd_core.dashboard.frame.run_cache import BY_RUN, Chosen, get_view
 from gsd_core.dashboard.look.figure_frame import use_no_webgl
 from gsd_core.dashboard.map import big_map, map_figures
 from gsd_core.dashboard.map.map_figures import ColorBy
@@ -33,19 +32,18 @@ def has_no_webgl() -> bool:
     return bool(st.session_state.get(_MISSING))
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _coordinates(stamp: str, _view: RunView) -> Block:
-    return big_map.make_coordinates(_view)
+@st.cache_resource(max_entries=4, show_spinner=False, hash_funcs=BY_RUN)
+def _coordinates(chosen: Chosen) -> Block:
+    return big_map.make_coordinates(get_view(chosen))
 
 
-@st.cache_resource(max_entries=16, show_spinner=False)
-def _look(stamp: str, color: ColorBy, _view: RunView) -> ScatterLook:
-    return big_map.make_look(_view, color)
+@st.cache_resource(max_entries=16, show_spinner=False, hash_funcs=BY_RUN)
+def _look(chosen: Chosen, color: ColorBy) -> ScatterLook:
+    return big_map.make_look(get_view(chosen), color)
 
 
 def show_big_map(
     chosen: Chosen,
-    view: RunView,
     mask: np.ndarray,
     color: ColorBy,
     *,
@@ -60,6 +58,8 @@ def show_big_map(
     that ``mask`` (n,) keeps, empty when the polygon was removed. ``relay`` as in ``plot_scatter``.
     """
 
+    view = get_view(chosen)
+
     def drawn(polygon: np.ndarray | None) -> None:
         if polygon is None:
             on_rows(np.zeros(0, dtype=np.int64))
@@ -70,7 +70,6 @@ def show_big_map(
     def missing() -> None:
         st.session_state[_MISSING] = True
 
-    stamp = f"{workspaces.workspace_uri()} {view.name} {chosen.stamp} {view.checkpoint}"
     name = f"Map of {len(view.spans):,} spans coloured by {color.title}"
     with offer_files(
         key=key,
@@ -80,8 +79,8 @@ def show_big_map(
         formats=("png",),
     ):
         plot_scatter(
-            _coordinates(stamp, view),
-            _look(stamp, color, view),
+            _coordinates(chosen),
+            _look(chosen, color),
             None if mask.all() else encode_mask(mask),
             key=key,
             height=height,

@@ -125,7 +125,7 @@ def _draw(chosen: Chosen, view: RunView, mask: np.ndarray, color: map_figures.Co
     key = _chart_key(view)
     if is_big(view) and not big_map_view.has_no_webgl():
         big_map_view.show_big_map(
-            chosen, view, mask, color, key=key, height=HEIGHT, on_rows=partial(_picked, view), relay=_PANEL
+            chosen, mask, color, key=key, height=HEIGHT, on_rows=partial(_picked, view), relay=_PANEL
         )
         return
     is_dark = st.context.theme.type == "dark"
