@@ -152,23 +152,14 @@ def _cluster_traces(view: RunView, shown: pd.DataFrame, look: _Look) -> list[go.
 def _cluster_names(view: RunView, shown: pd.DataFrame, ink: str, paper: str) -> list[dict[str, Any]]:
     """Names of the biggest clusters at the medians of their points, as far as there is room."""
     notes = []
-    for cluster in view.clusters["cluster"].tolist()[: 4 * MAX_LABELS_ON_MAP]:
+    for cluster, words in view.clusters[["cluster", "label"]].head(4 * MAX_LABELS_ON_MAP).itertuples(index=False):
         part = shown[shown["cluster"] == cluster]
-        if len(part) < 3:
-            continue
-        words = str(view.clusters.loc[view.clusters["cluster"] == cluster, "label"].iloc[0])
-        notes.append(name_in_plot(part, shorten(words, 28), ink, paper))
-    return keep_apart(notes, view.spans, LABEL_AREA[0], LABEL_AREA[1], MAX_LABELS_ON_MAP)
+        if len(part) >= 3:
+            notes.append(name_in_plot(part, shorten(str(words), 28), ink, paper))
+    return keep_apart(notes, view.spans, *LABEL_AREA, MAX_LABELS_ON_MAP)
 
 
-def plot_map(
-    view: RunView,
-    mask: np.ndarray,
-    color: ColorBy,
-    *,
-    is_dark: bool = False,
-    height: int = 640,
-) -> go.Figure:
+def plot_map(view: RunView, mask: np.ndarray, color: ColorBy, *, is_dark: bool = False, height: int = 640) -> go.Figure:
     """The layout of span directions (UMAP), coloured.
 
     The spans that ``mask`` (n,) keeps are in full colour, the others faint, so that the map keeps its shape.

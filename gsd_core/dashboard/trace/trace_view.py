@@ -65,8 +65,8 @@ def _choose_sample(view: RunView) -> str:
     middle, left, right = st.columns([12, 1, 1], vertical_alignment="bottom")
     with middle:
         sample = choose_sample(view, "Sample", "sample")
-    position = samples.index(sample)
-    for column, word, side, to in ((left, "Previous", "left", position - 1), (right, "Next", "right", position + 1)):
+    at = samples.index(sample)
+    for column, word, side, to in ((left, "Previous", "left", at - 1), (right, "Next", "right", at + 1)):
         column.button(
             "",
             icon=f":material/chevron_{side}:",
@@ -170,10 +170,12 @@ def show_trace(chosen: Chosen) -> None:
                 "to this trace's 97th percentile).",
             )
         tokens = _read_tokens(chosen, sample) if tint else None
-        # The browser remembers clicks; it is told the span only when a sample is opened.
+        # The browser remembers clicks; it is told the span only when a sample is opened or a link names another.
+        here = (chosen.info.name, chosen.checkpoint, sample)
+        linked = read_address("span", remember=False)
         opened = st.session_state.get("trace_opened")
-        if not opened or opened[0] != (chosen.info.name, chosen.checkpoint, sample) or _came_by_link(opened[1]):
-            opened = ((chosen.info.name, chosen.checkpoint, sample), _default_span(view, sample))
+        if not opened or opened[0] != here or (linked and linked != opened[1]):
+            opened = (here, _default_span(view, sample))
             st.session_state["trace_opened"] = opened
         plot_trace(
             trace_segments(view, sample, tokens),
@@ -192,9 +194,3 @@ def show_trace(chosen: Chosen) -> None:
         _show_meta(row["meta"])
     with right, st.container(key="trace_side"):
         _panel(chosen, sample)
-
-
-def _came_by_link(shown: str) -> bool:
-    """Whether the address names another span when the whole page is drawn."""
-    span = read_address("span", remember=False)
-    return bool(span) and span != shown
