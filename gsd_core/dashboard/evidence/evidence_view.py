@@ -17,12 +17,7 @@ from gsd_core.comparison.verdict import compute_verdict
 from gsd_core.dashboard.alignment import alignment_figures
 from gsd_core.dashboard.alignment.alignment_figures import COSINE_KINDS
 from gsd_core.dashboard.evidence import evidence_figures
-from gsd_core.dashboard.evidence.evidence_queries import (
-    QUESTION,
-    find_best_checkpoint,
-    list_metrics,
-    load_evidence,
-)
+from gsd_core.dashboard.evidence.evidence_queries import QUESTION, find_best_checkpoint, list_metrics, load_evidence
 from gsd_core.dashboard.frame import run_cache, workspaces
 from gsd_core.dashboard.frame.address import choose, pick_many
 from gsd_core.dashboard.frame.charts import show_chart

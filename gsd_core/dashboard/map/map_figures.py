@@ -118,10 +118,7 @@ def _log_ticks(logs: np.ndarray) -> dict[str, Any]:
         for factor in (1, 2, 5)
     ]
     inside = [step for step in steps if logs.min() <= np.log10(step) <= logs.max()]
-    return {
-        "tickvals": [float(np.log10(step)) for step in inside],
-        "ticktext": [f"{step:g}" for step in inside],
-    }
+    return {"tickvals": [float(np.log10(step)) for step in inside], "ticktext": [f"{step:g}" for step in inside]}
 
 
 def _number_trace(shown: pd.DataFrame, color: ColorBy, look: _Look) -> go.Scattergl:

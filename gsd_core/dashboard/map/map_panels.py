@@ -72,10 +72,7 @@ def show_clusters(chosen: Chosen, view: RunView, on_open: Callable[[str], None])
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                 name = escape(shorten(str(found["sample"]), 34))
                 link_to_trace(
-                    chosen,
-                    str(found["sample"]),
-                    str(span),
-                    f"{name} · {found['index'] + 1}/{found['n_in_trace']}",
+                    chosen, str(found["sample"]), str(span), f"{name} · {found['index'] + 1}/{found['n_in_trace']}"
                 )
                 st.button(
                     "Show here",

@@ -190,8 +190,7 @@ def _panel(chosen: Chosen) -> None:
             show_span(chosen, view, span, _open_span)
         else:
             st.info(
-                "Click a point to see its text, its trace and the spans aligned with it.",
-                icon=":material/ads_click:",
+                "Click a point to see its text, its trace and the spans aligned with it.", icon=":material/ads_click:"
             )
 
 

@@ -68,11 +68,7 @@ def choose_filter(view: RunView) -> Filter:
     names = {str(cluster): view.cluster_name(cluster) for cluster in view.clusters["cluster"].tolist()}
     names["-1"] = "noise"
     clusters = pick_many(
-        "Clusters",
-        "cluster",
-        list(names),
-        format_func=lambda number: names.get(number, number),
-        placeholder="all",
+        "Clusters", "cluster", list(names), format_func=lambda number: names.get(number, number), placeholder="all"
     )
     categories = [label.name for label in view.labels if label.kind == "category"]
     label, values = "", []
@@ -102,11 +98,6 @@ def _choose_measure(view: RunView) -> tuple[str, tuple[float, float] | None]:
     low, high = ends[measure]
     with right:
         chosen = st.slider(
-            "From … to",
-            low,
-            high,
-            (low, high),
-            key=f"map_{measure}_{view.name}_{view.checkpoint}",
-            format="%.3g",
+            "From … to", low, high, (low, high), key=f"map_{measure}_{view.name}_{view.checkpoint}", format="%.3g"
         )
     return measure, None if chosen == (low, high) else chosen

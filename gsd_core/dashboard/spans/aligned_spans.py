@@ -47,10 +47,7 @@ def show_aligned(
         st.caption("The words of this run's spans cannot be compared: there are too many or none.")
     found = run_cache.get_neighbors(chosen, span, int(top or TOP_CHOICES[0]), wording is not None)
     if found.empty:
-        st.info(
-            "No aligned spans: this span's gradient is zero, or no other sample has spans.",
-            icon=":material/info:",
-        )
+        st.info("No aligned spans: this span's gradient is zero, or no other sample has spans.", icon=":material/info:")
         return
     windows = f"; {np.quantile(null.windows, 0.95):.2f} for random windows" if len(null.windows) else ""
     st.caption(

@@ -56,11 +56,7 @@ def plot_stresses(stresses: pd.DataFrame) -> go.Figure:
         dragmode="pan",
         clickmode="event+select",
         xaxis={"title": "support: samples that hold it", "rangemode": "tozero", "zeroline": False},
-        yaxis={
-            "title": "lift over shuffled order",
-            "type": "log",
-            **_log_ticks(drawn["lift"].to_numpy(float)),
-        },
+        yaxis={"title": "lift over shuffled order", "type": "log", **_log_ticks(drawn["lift"].to_numpy(float))},
     )
 
 

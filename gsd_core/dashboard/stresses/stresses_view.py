@@ -56,12 +56,7 @@ def _show_list(chosen: Chosen) -> None:
     }
     patterns = [[names.get(cluster, str(cluster)) for cluster in pattern] for pattern in stresses["pattern"]]
     table = pd.DataFrame(
-        {
-            "Support": stresses["support"],
-            "Lift": stresses["lift"],
-            "q": stresses["q_value"],
-            "Pattern": patterns,
-        }
+        {"Support": stresses["support"], "Lift": stresses["lift"], "q": stresses["q_value"], "Pattern": patterns}
     )
     key = f"stresses_{view.name}_{view.checkpoint}_{st.session_state.get(_CLICKS, 0)}"
     st.dataframe(

@@ -192,10 +192,7 @@ def plot_span(own: pd.DataFrame, everyone: pd.DataFrame, ticks: Sequence[str]) -
     figure = go.Figure()
     for number, (column, name) in enumerate((("to_previous", "to previous"), ("to_first", "to first"))):
         color = PALETTE[(0, 5)[number]]
-        for rows, dash, width, title in (
-            (everyone, "dot", 1.5, f"{name}, median"),
-            (own, "solid", 2.5, name),
-        ):
+        for rows, dash, width, title in ((everyone, "dot", 1.5, f"{name}, median"), (own, "solid", 2.5, name)):
             part = rows.dropna(subset=[column])
             figure.add_scatter(
                 x=part["at"],

@@ -180,7 +180,6 @@ def show_twins(chosen: Chosen) -> None:
         )
     if structure.info.get("semantic_source") in ("none", "spans"):
         st.warning(
-            "This run has no embeddings of its questions, so the semantic axis means little.",
-            icon=":material/warning:",
+            "This run has no embeddings of its questions, so the semantic axis means little.", icon=":material/warning:"
         )
     _show_pair(chosen)

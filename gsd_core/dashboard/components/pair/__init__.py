@@ -51,14 +51,7 @@ class PairSpan:
         """What is sent to the browser."""
         if self.span is None:
             return {"t": self.text}
-        return {
-            "t": self.text,
-            "s": self.span,
-            "n": self.number,
-            "l": self.link,
-            "a": self.address,
-            "h": self.tip,
-        }
+        return {"t": self.text, "s": self.span, "n": self.number, "l": self.link, "a": self.address, "h": self.tip}
 
 
 @dataclass(frozen=True)

@@ -50,13 +50,7 @@ class TraceSegment:
         """What is sent to the browser; names are short because there may be thousands."""
         if self.span is None:
             return {"t": self.text}
-        data: dict[str, Any] = {
-            "t": self.text,
-            "s": self.span,
-            "c": self.color,
-            "l": self.label,
-            "h": list(self.tip),
-        }
+        data: dict[str, Any] = {"t": self.text, "s": self.span, "c": self.color, "l": self.label, "h": list(self.tip)}
         if self.tokens:
             data["k"] = [[text, round(share, 3)] for text, share in self.tokens]
         return data
