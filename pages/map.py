@@ -1,6 +1,5 @@
 """Map: directions of span gradients, laid out; a click shows a span and the spans aligned with it."""
 
-from gsd_core.dashboard.shell import router, run_page
+from gsd_core.dashboard.shell import router
 
-router.ensure_routed()
-run_page.show_page("map")
+router.show_page("map")

@@ -1,6 +1,5 @@
 """Timeline: when in training structure appears, and which spans change direction."""
 
-from gsd_core.dashboard.shell import router, run_page
+from gsd_core.dashboard.shell import router
 
-router.ensure_routed()
-run_page.show_page("timeline")
+router.show_page("timeline")

@@ -1,6 +1,5 @@
 """Trace: one sample's reasoning with its spans; a click shows the aligned spans of other samples."""
 
-from gsd_core.dashboard.shell import router, run_page
+from gsd_core.dashboard.shell import router
 
-router.ensure_routed()
-run_page.show_page("trace")
+router.show_page("trace")

@@ -1,6 +1,5 @@
 """Twins: samples whose reasoning is aligned while their questions speak of different things."""
 
-from gsd_core.dashboard.shell import router, run_page
+from gsd_core.dashboard.shell import router
 
-router.ensure_routed()
-run_page.show_page("twins")
+router.show_page("twins")

@@ -86,8 +86,8 @@ def shown(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def forget() -> None:
     """A page keeps what it read, however it was read."""
-    run_cache._directions.clear()
-    run_cache._neighbors.clear()
+    run_cache.get_directions.clear()
+    run_cache.get_neighbors.clear()
 
 
 class Both:

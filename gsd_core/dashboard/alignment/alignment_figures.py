@@ -20,8 +20,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from gsd_core.dashboard.look.colors import COSINES, NOISE, PALETTE
-from gsd_core.dashboard.look.figure_frame import COLOR_BAR, MAX_TEXT_CELLS, finish_figure, name_pair
+from gsd_core.dashboard.look.colors import NOISE, PALETTE
+from gsd_core.dashboard.look.figure_frame import COLOR_BAR, MAX_TEXT_CELLS, finish_figure, make_cells, name_pair
 from gsd_core.dashboard.look.plot_text import plain, shorten
 from gsd_core.dashboard.reading.run_view import RunView
 from gsd_core.dashboard.reading.structure_queries import PairView
@@ -39,15 +39,10 @@ def plot_layers(values: np.ndarray, columns: Sequence[str], layers: Sequence[str
     names = [plain(layer) for layer in layers]
     if len(columns):
         figure.add_trace(
-            go.Heatmap(
-                z=values,
-                x=list(columns),
-                y=names,
-                zmin=-1,
-                zmax=1,
-                colorscale=list(COSINES),
-                xgap=1,
-                ygap=1,
+            make_cells(
+                values,
+                columns,
+                names,
                 showscale=False,
                 texttemplate="%{z:.2f}" if values.size <= MAX_TEXT_CELLS else None,
                 hovertemplate="pair %{x}, %{y}: %{z:.3f}<extra></extra>",
@@ -97,16 +92,12 @@ def plot_clusters(view: RunView, edges: pd.DataFrame) -> go.Figure:
     most = float(np.ceil(10 * max(np.nanmax(np.abs(values), initial=0.0), 0.1)) / 10)
     names = [plain(shorten(view.cluster_name(cluster), 26)) for cluster in shown]
     figure = go.Figure(
-        go.Heatmap(
-            z=values,
-            x=[str(cluster) for cluster in shown],
-            y=names,
+        make_cells(
+            values,
+            list(map(str, shown)),
+            names,
+            most,
             customdata=counts,
-            zmin=-most,
-            zmax=most,
-            colorscale=list(COSINES),
-            xgap=1,
-            ygap=1,
             texttemplate="%{z:.2f}" if values.size <= MAX_TEXT_CELLS else None,
             colorbar={**COLOR_BAR, "tickvals": [-most, 0, most]},
             hovertemplate="%{y}<br>with cluster %{x}: %{z:.3f}<br>%{customdata:,} pairs of spans<extra></extra>",
@@ -131,10 +122,11 @@ def plot_cosines(cosines: pd.DataFrame, threshold: float) -> go.Figure:
     hues = {kind: at for at, kind in enumerate(dict.fromkeys([*COSINE_KINDS, *kinds]))}
     for kind in kinds:
         values = cosines.loc[cosines["kind"] == kind, "cosine"].to_numpy(np.float32)
+        name = f"{plain(str(kind))}<br>n = {len(values):,}"
         figure.add_trace(
             go.Violin(
                 x=values,
-                y=[f"{plain(str(kind))}<br>n = {len(values):,}"] * len(values),
+                y=[name] * len(values),
                 orientation="h",
                 side="negative",  # upwards, because the axis is reversed
                 width=1.5,
@@ -150,7 +142,7 @@ def plot_cosines(cosines: pd.DataFrame, threshold: float) -> go.Figure:
         figure.add_trace(
             go.Scatter(
                 x=[mean],
-                y=[f"{plain(str(kind))}<br>n = {len(values):,}"],
+                y=[name],
                 mode="markers",
                 marker={"color": INK, "symbol": "diamond", "size": 7},
                 error_x={"type": "constant", "value": half, "thickness": 2, "width": 4},

@@ -26,7 +26,7 @@ from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.look.figure_frame import color_pair, name_pair
 from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.dashboard.reading.structure_queries import PairView
-from gsd_core.dashboard.spans.two_spans import name_kind, show_two_spans
+from gsd_core.dashboard.spans.span_panel import name_kind, show_two_spans
 
 CELLS, SPANS = "alignment_cells", "alignment_spans"  # keys of the two fragments
 CAPTION, LAYERS, RUN = "alignment_caption", "alignment_layers", "alignment_run"

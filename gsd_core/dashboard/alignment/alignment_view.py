@@ -10,14 +10,7 @@ from functools import partial
 import streamlit as st
 
 from gsd_core.dashboard.alignment import alignment_figures as figures
-from gsd_core.dashboard.alignment.alignment_heat import (
-    CAPTION,
-    LAYERS,
-    RUN,
-    has_drawn,
-    show_cells,
-    show_spans,
-)
+from gsd_core.dashboard.alignment.alignment_heat import CAPTION, LAYERS, RUN, has_drawn, show_cells, show_spans
 from gsd_core.dashboard.frame import run_cache
 from gsd_core.dashboard.frame.address import PAGES, write_address
 from gsd_core.dashboard.frame.charts import show_chart

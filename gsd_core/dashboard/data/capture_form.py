@@ -6,6 +6,7 @@ make_steps      what that job does
 
 from __future__ import annotations
 
+from itertools import chain, count
 from pathlib import Path
 
 import streamlit as st
@@ -107,7 +108,5 @@ def make_steps(options: CaptureOptions, file: Path | None, mapping: dict[str, st
 def _free_run_name(dataset: str) -> str:
     """A run name that is not taken yet."""
     taken = {info.name for info in workspaces.list_runs()}
-    number = 1
-    while (name := dataset if number == 1 else f"{dataset}-{number}") in taken:
-        number += 1
-    return name
+    names = chain([dataset], (f"{dataset}-{number}" for number in count(2)))
+    return next(name for name in names if name not in taken)

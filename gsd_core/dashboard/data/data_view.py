@@ -57,7 +57,11 @@ def show_data() -> None:
         )
         show_settings(None, {}, name, info.n_samples, has_steps=False)
         return
-    file = _choose_file(str(source), uploaded)
+    try:
+        file = _choose_file(str(source), uploaded)
+    except UserError as error:
+        show_error(error)
+        file = None
     if file is None:
         _show_formats()
         return
@@ -65,6 +69,7 @@ def show_data() -> None:
 
 
 def _choose_file(source: str, uploaded: list[str]) -> Path | None:
+    """The file to read, None before there is one. ``UserError`` where it cannot be stored or found."""
     workspace = workspaces.workspace_uri()
     if source == "Upload a file":
         sent = st.file_uploader(
@@ -73,11 +78,7 @@ def _choose_file(source: str, uploaded: list[str]) -> Path | None:
         if sent is None:
             return None
         if st.session_state.get("data_saved") != sent.file_id:
-            try:
-                saved = uploads.save_upload(workspace, sent.name, sent)
-            except UserError as error:
-                show_error(error)
-                return None
+            saved = uploads.save_upload(workspace, sent.name, sent)
             st.session_state["data_saved"] = sent.file_id
             st.session_state["data_saved_name"] = saved.name
             write_address("file", saved.name)
@@ -87,11 +88,7 @@ def _choose_file(source: str, uploaded: list[str]) -> Path | None:
         index = uploaded.index(wanted) if wanted in uploaded else 0
         name = st.selectbox("File", uploaded, index=index)
         write_address("file", name)
-    try:
-        return uploads.find_upload(workspace, name)
-    except UserError as error:
-        show_error(error)
-        return None
+    return uploads.find_upload(workspace, name)
 
 
 def _show_formats() -> None:
@@ -130,8 +127,12 @@ def _show_file(file: Path) -> None:
         )
         for warning in preview.warnings:
             st.warning(escape(warning))
-        _show_samples(preview)
-        _show_rejected(preview)
+        for sample in preview.samples[:3]:
+            with st.container(border=True):
+                st.html(_sample_html(sample))
+        if preview.rejected:
+            with st.expander(f"{preview.n_rejected} rows that cannot be used, and why", icon=":material/block:"):
+                st.dataframe(pd.DataFrame(preview.rejected), hide_index=True, alt="Rows that cannot be used")
     with right:
         st.markdown("### Which column is which")
         mapping = _correct(file, preview, mapping, stored)
@@ -172,12 +173,6 @@ def _correct(
     return chosen
 
 
-def _show_samples(preview: Preview) -> None:
-    for sample in preview.samples[:3]:
-        with st.container(border=True):
-            st.html(_sample_html(sample))
-
-
 def _sample_html(sample: dict[str, Any]) -> str:
     """A sample of the preview as HTML, with every text escaped."""
     steps = sample.get("steps") or []
@@ -197,9 +192,3 @@ def _sample_html(sample: dict[str, Any]) -> str:
         f"{html.escape(question) or '<i>none</i>'}<div {small}>reasoning</div>{body}"
         f"<div {small}>answer</div>{html.escape(answer) or '<i>none</i>'}</div>"
     )
-
-
-def _show_rejected(preview: Preview) -> None:
-    if preview.rejected:
-        with st.expander(f"{preview.n_rejected} rows that cannot be used, and why", icon=":material/block:"):
-            st.dataframe(pd.DataFrame(preview.rejected), hide_index=True, alt="Rows that cannot be used")

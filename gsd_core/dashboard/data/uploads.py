@@ -20,7 +20,7 @@ import json
 import re
 import subprocess
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -46,9 +46,9 @@ class Preview:
     fields: dict[str, str]
     n_samples: int
     n_rejected: int
-    rejected: list[dict[str, Any]] = field(default_factory=list)
-    samples: list[dict[str, Any]] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    rejected: list[dict[str, Any]]
+    samples: list[dict[str, Any]]
+    warnings: list[str]
 
 
 def safe_file_name(name: str) -> str:
@@ -119,9 +119,9 @@ def make_map(mapping: dict[str, str]) -> str | None:
     return ",".join(f"{role}={column}" for role, column in chosen.items()) or None
 
 
-def load_preview(workspace: str | Path, file: Path, mapping: dict[str, str], head: int = 20) -> Preview:
+def load_preview(workspace: str | Path, file: Path, mapping: dict[str, str]) -> Preview:
     """Ask the reader what it understands of ``file``. ``UserError`` with its message where it refuses."""
-    options = DatasetsPreviewOptions(str(file), head, make_map(mapping))
+    options = DatasetsPreviewOptions(str(file), map=make_map(mapping))
     command = make_argv(workspace, Step("datasets preview", options))
     try:
         done = subprocess.run(

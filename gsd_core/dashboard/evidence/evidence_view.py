@@ -17,12 +17,7 @@ from gsd_core.comparison.verdict import compute_verdict
 from gsd_core.dashboard.alignment import alignment_figures
 from gsd_core.dashboard.alignment.alignment_figures import COSINE_KINDS
 from gsd_core.dashboard.evidence import evidence_figures
-from gsd_core.dashboard.evidence.evidence_queries import (
-    QUESTION,
-    find_best_checkpoint,
-    list_metrics,
-    load_evidence,
-)
+from gsd_core.dashboard.evidence.evidence_queries import QUESTION, find_best_checkpoint, list_metrics, load_evidence
 from gsd_core.dashboard.frame import run_cache, workspaces
 from gsd_core.dashboard.frame.address import choose, pick_many
 from gsd_core.dashboard.frame.charts import show_chart
@@ -63,15 +58,16 @@ def show_evidence(chosen: Chosen) -> None:
 
 
 def _show_benchmark(chosen: Chosen, rows: pd.DataFrame) -> None:
-    questions = {" · ".join(filter(None, key)): key for key in _unique(rows, QUESTION)}
+    asked = (tuple(map(str, row)) for row in rows[QUESTION].drop_duplicates().to_numpy())
+    questions = {" · ".join(filter(None, key)): key for key in asked}
     left, right = st.columns(2)
     with left:
         question = questions[choose("Question", "question", list(questions))]
-    asked = rows[(rows[QUESTION] == list(question)).all(axis=1)]
-    metrics, strictest = list_metrics(asked)
+    answers = rows[(rows[QUESTION] == list(question)).all(axis=1)]
+    metrics, strictest = list_metrics(answers)
     with right:
         metric = choose("Metric", "metric", metrics, default=strictest)
-    shown = asked[asked["metric"] == metric]
+    shown = answers[answers["metric"] == metric]
     checkpoints = list(dict.fromkeys(shown["checkpoint"]))
     checkpoint = chosen.checkpoint if chosen.checkpoint in checkpoints else find_best_checkpoint(shown)
     if checkpoint != chosen.checkpoint:
@@ -178,7 +174,3 @@ def _show_cosines(chosen: Chosen) -> None:
             "Every unit's cosine with its best partner in another sample, among equally many units of its kind of the "
             "same samples. Random pairs rarely share a procedure; best partners show whether cutting at steps helps."
         )
-
-
-def _unique(rows: pd.DataFrame, columns: list[str]) -> list[tuple[str, ...]]:
-    return [tuple(map(str, row)) for row in rows[columns].drop_duplicates().to_numpy()]

@@ -15,7 +15,6 @@ A widget takes its value from the address before it is drawn, and writes a chang
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +66,6 @@ def choose(
     *,
     default: str = "",
     format_func: Callable[[str], str] = str,
-    remember: bool = True,
     **arguments: Any,
 ) -> str:
     """A select box bound to the address under ``name``; returns the chosen option, ``""`` without options.
@@ -76,7 +74,7 @@ def choose(
     """
     if not options:
         return ""
-    current = read_address(name, default, remember)
+    current = read_address(name, default)
     if current not in options:
         current = default if default in options else options[0]
     key = f"address_{name}"
@@ -94,16 +92,14 @@ def write_text(label: str, name: str, **arguments: Any) -> str:
     """A text box bound to the address under ``name``; returns its text."""
     key = f"address_{name}"
     st.session_state[key] = read_address(name)
-    changed = partial(_copy_to_address, key, name)
-    return st.text_input(label, key=key, on_change=changed, **arguments) or ""
+    return st.text_input(label, key=key, on_change=_copy_to_address, args=(key, name), **arguments) or ""
 
 
 def pick_many(label: str, name: str, options: Sequence[str], **arguments: Any) -> list[str]:
     """A multiple choice bound to the address under ``name``; values that are no option are ignored."""
     key = f"address_{name}"
     st.session_state[key] = [value for value in read_address(name).split(SEPARATOR) if value in options]
-    changed = partial(_copy_to_address, key, name)
-    return st.multiselect(label, options, key=key, on_change=changed, **arguments)
+    return st.multiselect(label, options, key=key, on_change=_copy_to_address, args=(key, name), **arguments)
 
 
 def _copy_to_address(key: str, name: str) -> None:

@@ -2,7 +2,7 @@
 
 show_chart      a Plotly figure with the menu
 offer_files     the menu around a figure of another kind
-selected_rows   rows of the points that the browser sent as a selection
+selected_rows   rows of the points, or of a table, that the browser sent as a selection
 name_file       a file name that every system accepts
 
 The style in ``router`` places the menu and hides Plotly's own camera.
@@ -55,18 +55,10 @@ def show_chart(
 ) -> None:
     """Draw ``figure`` with a menu that saves it.
 
-    Parameters
-    ----------
-    alt
-        Description of the figure and its menu for screen readers.
-    name
-        Name of the files: run, checkpoint and what is shown. See ``name_file``.
-    table
-        Makes the numbers that the figure draws, one row a mark. Called only when somebody saves them.
-    on_select, modes
-        Callback of a selection, and the ways to select: "points", "box", "lasso".
-    has_tools
-        Whether the figure can be zoomed and moved.
+    ``alt`` describes both for screen readers; the files get ``name_file`` of ``name``: run, checkpoint and what is
+    shown. ``table`` makes the numbers that the figure draws, one row a mark, only when somebody saves them.
+    ``on_select`` is called after a selection, which can be made in the ``modes`` "points", "box", "lasso". With
+    ``has_tools`` the figure can be zoomed and moved.
     """
     selects: dict[str, Any] = {"on_select": on_select, "selection_mode": modes} if on_select else {}
     with offer_files(key=key, alt=alt, name=name, table=table):
@@ -108,11 +100,16 @@ def offer_files(
 
 
 def selected_rows(event: Mapping[str, Any] | None) -> list[int]:
-    """Rows of the selected points, each once, in the order the browser sent them; other values are ignored."""
-    points = ((event or {}).get("selection") or {}).get("points") or []
+    """Rows of the selected points, or the selected rows of a table, each once, in the order the browser sent them.
+
+    Other values are ignored.
+    """
+    selection = (event or {}).get("selection") or {}
     rows: dict[int, None] = {}
-    for point in points:
-        value = point.get("customdata")
+    for value in [
+        *(point.get("customdata") for point in selection.get("points") or []),
+        *(selection.get("rows") or []),
+    ]:
         if isinstance(value, list | tuple):
             value = value[0] if value else None
         if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:

@@ -102,10 +102,7 @@ def _show_steps(info: RunInfo, at: int) -> None:
     # ignores letters while text is typed. Screen readers read the icons' names.
     if not has_keys():
         address.write_address(_KEYS, _OFF)  # a link from another page may lack it
-    for key, word, icon, to in (
-        ("P", "Previous", "skip_previous", at - 1),
-        ("N", "Next", "skip_next", at + 1),
-    ):
+    for key, word, icon, to in (("P", "Previous", "skip_previous", at - 1), ("N", "Next", "skip_next", at + 1)):
         is_there = 0 <= to < len(info.checkpoints)
         name = info.checkpoints[to] if is_there else ""
         st.button(

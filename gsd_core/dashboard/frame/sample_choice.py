@@ -38,10 +38,7 @@ def _changed(view: RunView, key: str, name: str, default: str) -> None:
     if value in list_samples(view):
         write_address(name, None if value == default else value)
     else:
-        st.toast(
-            f"This run holds no spans of a sample “{escape(shorten(value, 60))}”.",
-            icon=":material/search_off:",
-        )
+        st.toast(f"This run holds no spans of a sample “{escape(shorten(value, 60))}”.", icon=":material/search_off:")
 
 
 def choose_sample(view: RunView, label: str, name: str, *, default: str = "", help: str = "") -> str:

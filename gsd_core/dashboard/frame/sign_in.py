@@ -93,11 +93,7 @@ def _read_group(given: Any) -> Group:
     fix = 'give admit = ["ada@example.org", "@example.org"]; workspace and read_only are optional'
     if not isinstance(given, Mapping) or set(given) - _KEYS:
         raise UserError("a group has unknown keys", f"[[gsd.groups]] in {_FILE}", fix)
-    admit, workspace, read_only = (
-        given.get("admit"),
-        given.get("workspace", ""),
-        given.get("read_only", False),
-    )
+    admit, workspace, read_only = given.get("admit"), given.get("workspace", ""), given.get("read_only", False)
     is_list = isinstance(admit, list | tuple) and all(isinstance(each, str) and "@" in each for each in admit)
     if not is_list or not admit or not isinstance(workspace, str) or not isinstance(read_only, bool):
         raise UserError("a group is not valid", f"[[gsd.groups]] in {_FILE}", fix)

@@ -13,7 +13,6 @@ format_bytes     "1.2 GB"
 format_duration  "3 min 20 s"
 format_when      "2026-11-21 14:03"
 MEASURES         explanations of the measures
-GLYPHS           characters for the marker shapes
 """
 
 from __future__ import annotations
@@ -46,7 +45,6 @@ MEASURES = {
     "trace before it.",
     "window": "Cosine of this direction to the exact one, on the audited share of spans.",
 }
-GLYPHS = {"circle": "●", "diamond": "◆", "square": "■", "triangle-up": "▲", "cross": "✚", "x": "✖"}
 
 
 class Number(NamedTuple):
@@ -58,11 +56,10 @@ class Number(NamedTuple):
 
 
 def _chip(mark: Mark, name: str) -> str:
-    glyph = GLYPHS.get(mark.symbol, "●")
     return (
         f'<span style="display:inline-flex;align-items:center;gap:.4em;padding:.1em .65em;border-radius:1em;'
         f'font-size:.82rem;background:{mark.color}26;border:1px solid {mark.color}80;max-width:100%">'
-        f'<span style="color:{mark.color};font-size:.8em" aria-hidden="true">{glyph}</span>'
+        f'<span style="color:{mark.color};font-size:.8em" aria-hidden="true">{mark.glyph}</span>'
         f'<span style="overflow:hidden;text-overflow:ellipsis;white-space:nowrap">{html.escape(name)}</span></span>'
     )
 

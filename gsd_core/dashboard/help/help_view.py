@@ -66,11 +66,7 @@ KEYS = (
     ("Trace", "Enter", "choose the span: its aligned spans appear"),
     ("Trace, search", "Enter, Shift+Enter", "next and previous match; Escape ends the search"),
     ("Alignment", "← → ↑ ↓", "from cell to cell of the heat map, with Shift ten at once; Enter chooses"),
-    (
-        "Alignment",
-        "Page Up, Page Down",
-        "ten rows; Home and End within the row, with Ctrl over the whole map",
-    ),
+    ("Alignment", "Page Up, Page Down", "ten rows; Home and End within the row, with Ctrl over the whole map"),
     ("Twins", "← →", "to the aligned span of the other trace"),
     ("Maps", "scroll, drag", "zoom, pan; lasso and box are in the tool bar"),
 )

@@ -2,6 +2,7 @@
 
 show_unanalyzed   a run without a layout, and a button that analyses it
 open_structure    stresses and twins of a run, or a button that finds them
+offer_analysis    a button that analyses a run
 """
 
 from __future__ import annotations
@@ -19,6 +20,12 @@ from gsd_core.errors import UserError
 from gsd_core.methods.analyze_method import AnalyzeOptions
 
 
+def offer_analysis(run: str, label: str, key: str | None = None) -> None:
+    """A button that analyses a run, which gives it a layout, clusters, stresses and twins."""
+    if st.button(label, key=key, type="primary", icon=":material/auto_awesome:"):
+        job_view.start_and_show(Step("analyze", AnalyzeOptions(run)), run=run)
+
+
 def show_unanalyzed(chosen: Chosen) -> None:
     """A run without a layout: its state, and a button that analyses it."""
     info = chosen.info
@@ -31,14 +38,10 @@ def show_unanalyzed(chosen: Chosen) -> None:
             "The analysis centres the directions, lays them out and finds clusters. 10,000 spans take at most minutes."
         )
         with st.container(horizontal=True):
-            if info.n_spans and st.button("Analyse this run", type="primary", icon=":material/auto_awesome:"):
-                job_view.start_and_show(Step("analyze", AnalyzeOptions(info.name)), run=info.name)
-            st.page_link(
-                PAGES["trace"],
-                label="Read its traces",
-                icon=":material/notes:",
-                query_params={"run": info.name},
-            )
+            if info.n_spans:
+                offer_analysis(info.name, "Analyse this run")
+            query = {"run": info.name}
+            st.page_link(PAGES["trace"], label="Read its traces", icon=":material/notes:", query_params=query)
     job_view.show_jobs(limit=1)
 
 
@@ -55,8 +58,6 @@ def open_structure(chosen: Chosen) -> Structure | None:
             st.caption(
                 f"The button runs `gsd analyze {chosen.info.name}`, which keeps the layout and adds stresses and twins."
             )
-            if st.button("Find stresses and twins", type="primary", icon=":material/auto_awesome:"):
-                name = chosen.info.name
-                job_view.start_and_show(Step("analyze", AnalyzeOptions(name)), run=name)
+            offer_analysis(chosen.info.name, "Find stresses and twins")
         job_view.show_jobs(limit=1)
     return structure

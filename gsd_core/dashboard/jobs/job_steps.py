@@ -36,8 +36,7 @@ def make_argv(workspace: str | Path, step: Step) -> list[str]:
 def make_title(steps: Sequence[Step]) -> str:
     """The title of the step that takes longest by its nature: the first that is no reading of data."""
     step = next((each for each in steps if each.command != "datasets add"), steps[0])
-    options = {name: value for name, value in asdict(step.options).items()}
-    return (find_job(step.command) or Job("{}", "")).title.format(**options)
+    return (find_job(step.command) or Job("{}", "")).title.format(**asdict(step.options))
 
 
 def find_job(command: str) -> Job | None:

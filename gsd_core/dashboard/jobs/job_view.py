@@ -31,23 +31,22 @@ _BADGES = {
 }
 
 
-def show_jobs(limit: int = 6, only: str | None = None) -> None:
-    """Job cards, newest first, refreshed while a job runs; ``only`` is the id of a single job to show."""
-    found = _find(only)[:limit]
+def show_jobs(limit: int) -> None:
+    """Job cards, newest first, refreshed while a job runs."""
+    found = _find(limit)
     if any(job.is_active for job in found):
-        st.fragment(_poll, run_every=POLL_S, key="jobs")(limit, only)
+        st.fragment(_poll, run_every=POLL_S, key="jobs")(limit)
     else:
         for job in found:
             show_job(job)
 
 
-def _find(only: str | None) -> list[Job]:
-    found = job_store.list_jobs(workspaces.workspace_uri()) if workspaces.can_run_jobs() else []
-    return [job for job in found if only is None or job.id == only]
+def _find(limit: int) -> list[Job]:
+    return job_store.list_jobs(workspaces.workspace_uri())[:limit] if workspaces.can_run_jobs() else []
 
 
-def _poll(limit: int, only: str | None) -> None:
-    found = _find(only)[:limit]
+def _poll(limit: int) -> None:
+    found = _find(limit)
     for job in found:
         show_job(job)
     if not any(job.is_active for job in found):
@@ -104,13 +103,13 @@ def _show_progress(job: Job) -> None:
 
 def _show_actions(job: Job) -> None:
     with st.container(horizontal=True, gap="small"):
-        if job.is_active and not job.is_cancelling:
-            if st.button("Cancel", key=f"cancel_{job.id}", icon=":material/stop_circle:"):
-                job_store.cancel_job(job)
-                st.rerun()
-        elif job.is_active:
-            if st.button("Stop at once", key=f"kill_{job.id}", icon=":material/dangerous:"):
-                job_store.kill_job(job)
+        if job.is_active:
+            if job.is_cancelling:
+                word, key, icon, end = "Stop at once", "kill", "dangerous", job_store.kill_job
+            else:
+                word, key, icon, end = "Cancel", "cancel", "stop_circle", job_store.cancel_job
+            if st.button(word, key=f"{key}_{job.id}", icon=f":material/{icon}:"):
+                end(job)
                 st.rerun()
         elif job.status == "done":
             if job.run and job.opens in PAGES:
@@ -139,9 +138,8 @@ def start_and_show(*steps: Step, run: str | None, dataset: str | None = None) ->
     try:
         uri = workspaces.workspace_uri()
         argvs, names = [make_argv(uri, step) for step in steps], [step.command for step in steps]
-        job = job_store.start_job(uri, make_title(steps), argvs, run, dataset, names)
+        job_store.start_job(uri, make_title(steps), argvs, run, dataset, names)
     except UserError as error:
         show_error(error)
         return
-    st.session_state["gsd_last_job"] = job.id
     st.rerun(scope="app")

@@ -25,7 +25,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import psutil
@@ -43,18 +42,6 @@ def write_json(path: Path, value: Any) -> None:
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     partial.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
     partial.replace(path)
-
-
-class _Cancelled:
-    """Remembers a request to stop. The commands get the signal too, as members of the process group."""
-
-    def __init__(self) -> None:
-        self.requested = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._remember)
-
-    def _remember(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
 
 
 def is_alive(pid: int | None, created: float | None) -> bool:
@@ -110,7 +97,9 @@ def run_job(folder: Path) -> int:
     ``state.json`` holds ``status`` ("queued" | "running" | "done" | "failed" | "cancelled"), ``command`` (index of the
     one that runs or ran last), ``exit_codes``, ``pid``, ``started`` and ``ended`` in seconds since the epoch.
     """
-    cancelled = _Cancelled()
+    stops: list[int] = []  # requests to stop; the commands get the signal too, as members of the process group
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: stops.append(number))
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     environment = {**os.environ, "GSD_PROGRESS_FILE": str(folder / "progress.json"), "PYTHONUNBUFFERED": "1"}
     let_threads_yield(environment)
@@ -123,7 +112,7 @@ def run_job(folder: Path) -> int:
         "ended": None,
     }
     write_json(folder / "state.json", state)
-    while not cancelled.requested and count_before(folder) >= MAX_RUNNING:
+    while not stops and count_before(folder) >= MAX_RUNNING:
         time.sleep(TURN_POLL_S)
     state["status"], state["started"] = "running", time.time()
     code = 0
@@ -131,7 +120,7 @@ def run_job(folder: Path) -> int:
         state["command"] = index
         write_json(folder / "state.json", state)
         (folder / "progress.json").unlink(missing_ok=True)
-        if cancelled.requested:
+        if stops:
             code = EXIT_INTERRUPTED
             break
         code = _run_command(argv, folder / f"out-{index}.json", folder / "log.txt", environment)
@@ -140,7 +129,7 @@ def run_job(folder: Path) -> int:
             break
     if code == 0:
         state["status"] = "done"
-    elif cancelled.requested or code == EXIT_INTERRUPTED:
+    elif stops or code == EXIT_INTERRUPTED:
         state["status"] = "cancelled"
     else:
         state["status"] = "failed"

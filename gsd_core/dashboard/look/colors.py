@@ -2,6 +2,7 @@
 
 PALETTE         eight hues
 SYMBOLS         six marker shapes
+GLYPHS          the same shapes as characters
 ACCENT          colour of what is chosen
 SEQUENTIAL      colour scale of numbers
 COSINES         colours from −1 to 1, evenly spaced
@@ -22,7 +23,8 @@ from typing import NamedTuple
 
 # Okabe & Ito (2008) without black and yellow, which vanish on dark and on light, with a violet and an olive added.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6BB1", "#A6A02B")
-SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x")
+GLYPHS = {"circle": "●", "diamond": "◆", "square": "■", "triangle-up": "▲", "cross": "✚", "x": "✖"}
+SYMBOLS = tuple(GLYPHS)
 NOISE = "#9AA0A6"
 ACCENT = "#E11D48"
 SEQUENTIAL = "Viridis"
@@ -34,10 +36,15 @@ COSINES = (
 
 
 class Mark(NamedTuple):
-    """How one value is drawn."""
+    """How one value is drawn; ``symbol`` is one of ``SYMBOLS``."""
 
     color: str
     symbol: str
+
+    @property
+    def glyph(self) -> str:
+        """The shape as a character."""
+        return GLYPHS[self.symbol]
 
 
 NOISE_MARK = Mark(NOISE, "circle")

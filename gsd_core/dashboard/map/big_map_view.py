@@ -17,9 +17,9 @@ import streamlit as st
 from gsd_core.dashboard.components.scatter import ScatterEvents, ScatterLook, plot_scatter
 from gsd_core.dashboard.components.scatter.encoding import Block, encode_mask
 from gsd_core.dashboard.components.scatter.polygons import find_inside
-from gsd_core.dashboard.frame import workspaces
 from gsd_core.dashboard.frame.charts import offer_files
-from gsd_core.dashboard.frame.run_cache import Chosen
+from gsd_core.dashboard.frame.run_cache import BY_RUN, Chosen, get_view
+from gsd_core.dashboard.look.figure_frame import use_no_webgl
 from gsd_core.dashboard.map import big_map, map_figures
 from gsd_core.dashboard.map.map_figures import ColorBy
 from gsd_core.dashboard.reading.run_view import RunView
@@ -32,19 +32,18 @@ def has_no_webgl() -> bool:
     return bool(st.session_state.get(_MISSING))
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _coordinates(stamp: str, _view: RunView) -> Block:
-    return big_map.make_coordinates(_view)
+@st.cache_resource(max_entries=4, show_spinner=False, hash_funcs=BY_RUN)
+def _coordinates(chosen: Chosen) -> Block:
+    return big_map.make_coordinates(get_view(chosen))
 
 
-@st.cache_resource(max_entries=16, show_spinner=False)
-def _look(stamp: str, color: ColorBy, _view: RunView) -> ScatterLook:
-    return big_map.make_look(_view, color)
+@st.cache_resource(max_entries=16, show_spinner=False, hash_funcs=BY_RUN)
+def _look(chosen: Chosen, color: ColorBy) -> ScatterLook:
+    return big_map.make_look(get_view(chosen), color)
 
 
 def show_big_map(
     chosen: Chosen,
-    view: RunView,
     mask: np.ndarray,
     color: ColorBy,
     *,
@@ -59,6 +58,8 @@ def show_big_map(
     that ``mask`` (n,) keeps, empty when the polygon was removed. ``relay`` as in ``plot_scatter``.
     """
 
+    view = get_view(chosen)
+
     def drawn(polygon: np.ndarray | None) -> None:
         if polygon is None:
             on_rows(np.zeros(0, dtype=np.int64))
@@ -69,7 +70,6 @@ def show_big_map(
     def missing() -> None:
         st.session_state[_MISSING] = True
 
-    stamp = f"{workspaces.workspace_uri()} {view.name} {chosen.stamp} {view.checkpoint}"
     name = f"Map of {len(view.spans):,} spans coloured by {color.title}"
     with offer_files(
         key=key,
@@ -79,8 +79,8 @@ def show_big_map(
         formats=("png",),
     ):
         plot_scatter(
-            _coordinates(stamp, view),
-            _look(stamp, color, view),
+            _coordinates(chosen),
+            _look(chosen, color),
             None if mask.all() else encode_mask(mask),
             key=key,
             height=height,
@@ -98,9 +98,4 @@ def plot_sample(view: RunView, mask: np.ndarray, color: ColorBy, *, is_dark: boo
         f"the {int(mask.sum()):,} spans, drawn at random.",
         icon=":material/visibility_off:",
     )
-    figure = map_figures.plot_map(sample, own_mask, color, is_dark=is_dark, height=height)
-    plain = [
-        go.Scatter({name: value for name, value in trace.to_plotly_json().items() if name != "type"})
-        for trace in figure.data
-    ]
-    return go.Figure(plain, figure.layout)
+    return use_no_webgl(map_figures.plot_map(sample, own_mask, color, is_dark=is_dark, height=height))

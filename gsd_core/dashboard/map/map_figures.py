@@ -10,15 +10,15 @@ Points carry their row number.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from gsd_core.dashboard.look.colors import NOISE, NOISE_MARK, SEQUENTIAL, Mark, choose_ink, compute_marks
-from gsd_core.dashboard.look.figure_frame import wrap_text
+from gsd_core.dashboard.look.figure_frame import finish_figure, make_dots, wrap_text
 from gsd_core.dashboard.look.plot_text import keep_apart, name_in_plot, plain, shorten
 from gsd_core.dashboard.reading.run_view import RunView
 
@@ -62,36 +62,23 @@ def list_color_choices(view: RunView) -> dict[str, ColorBy]:
     return {choice.name: choice for choice in choices}
 
 
-@dataclass(frozen=True)
-class _Look:
+class _Look(NamedTuple):
     """Size of a figure's points in pixels, and whether they carry their text."""
 
     size: float
     has_text: bool
 
 
-def _look(n: int) -> _Look:
-    """The more points, the smaller; on big maps without texts, which would be most of what is sent."""
-    return _Look(float(np.clip(150 / max(n, 1) ** 0.42, 2.5, 10.0)), n <= MAX_HOVER_TEXTS)
-
-
-def _hover(frame: pd.DataFrame, name: str) -> list[str]:
-    """Hover texts of the points."""
-    head = f"<b>{plain(name)}</b><br>" if name else ""
-    return [head + wrap_text(text, 3, 48) for text in frame["text"].map(str)]
-
-
 def _trace(frame: pd.DataFrame, name: str, marker: dict[str, Any], look: _Look, **more: Any) -> go.Scattergl:
     hover: dict[str, Any] = {"hoverinfo": "name" if name else "none"}
     if look.has_text:
-        hover = {"hoverinfo": "text", "hovertext": _hover(frame, name)}
-    return go.Scattergl(
-        x=frame["x"].to_numpy(np.float32),
-        y=frame["y"].to_numpy(np.float32),
+        head = f"<b>{plain(name)}</b><br>" if name else ""
+        hover = {"hoverinfo": "text", "hovertext": [head + wrap_text(str(text), 3, 48) for text in frame["text"]]}
+    return make_dots(
+        frame,
+        plain(shorten(name, 34)),
+        marker,
         customdata=frame.index.to_numpy(np.int32),
-        mode="markers",
-        name=plain(shorten(name, 34)),
-        marker=marker,
         selected={"marker": {"opacity": 1.0}},
         unselected={"marker": {"opacity": 0.28}},
         **hover,
@@ -131,10 +118,7 @@ def _log_ticks(logs: np.ndarray) -> dict[str, Any]:
         for factor in (1, 2, 5)
     ]
     inside = [step for step in steps if logs.min() <= np.log10(step) <= logs.max()]
-    return {
-        "tickvals": [float(np.log10(step)) for step in inside],
-        "ticktext": [f"{step:g}" for step in inside],
-    }
+    return {"tickvals": [float(np.log10(step)) for step in inside], "ticktext": [f"{step:g}" for step in inside]}
 
 
 def _number_trace(shown: pd.DataFrame, color: ColorBy, look: _Look) -> go.Scattergl:
@@ -152,7 +136,7 @@ def _cluster_traces(view: RunView, shown: pd.DataFrame, look: _Look) -> list[go.
     traces = []
     noise = shown[shown["cluster"] < 0]
     if len(noise):
-        small = replace(look, size=max(look.size * 0.7, 2.5))
+        small = look._replace(size=max(look.size * 0.7, 2.5))
         traces.append(_marked(noise, "noise", NOISE_MARK, small, 0.4))
     for rank, cluster in reversed(list(enumerate(view.clusters["cluster"].tolist()))):
         part = shown[shown["cluster"] == cluster]
@@ -165,48 +149,29 @@ def _cluster_traces(view: RunView, shown: pd.DataFrame, look: _Look) -> list[go.
 def _cluster_names(view: RunView, shown: pd.DataFrame, ink: str, paper: str) -> list[dict[str, Any]]:
     """Names of the biggest clusters at the medians of their points, as far as there is room."""
     notes = []
-    for cluster in view.clusters["cluster"].tolist()[: 4 * MAX_LABELS_ON_MAP]:
+    for cluster, words in view.clusters[["cluster", "label"]].head(4 * MAX_LABELS_ON_MAP).itertuples(index=False):
         part = shown[shown["cluster"] == cluster]
-        if len(part) < 3:
-            continue
-        words = str(view.clusters.loc[view.clusters["cluster"] == cluster, "label"].iloc[0])
-        notes.append(name_in_plot(part, shorten(words, 28), ink, paper))
-    return keep_apart(notes, view.spans, LABEL_AREA[0], LABEL_AREA[1], MAX_LABELS_ON_MAP)
+        if len(part) >= 3:
+            notes.append(name_in_plot(part, shorten(str(words), 28), ink, paper))
+    return keep_apart(notes, view.spans, *LABEL_AREA, MAX_LABELS_ON_MAP)
 
 
-def plot_map(
-    view: RunView,
-    mask: np.ndarray,
-    color: ColorBy,
-    *,
-    show_names: bool = True,
-    is_dark: bool = False,
-    height: int = 640,
-) -> go.Figure:
+def plot_map(view: RunView, mask: np.ndarray, color: ColorBy, *, is_dark: bool = False, height: int = 640) -> go.Figure:
     """The layout of span directions (UMAP), coloured.
 
-    Parameters
-    ----------
-    mask
-        (n,) bool: spans in full colour. The others are drawn faintly, so that the map keeps its shape.
+    The spans that ``mask`` (n,) keeps are in full colour, the others faint, so that the map keeps its shape.
     """
     spans = view.spans
     known = spans["x"].notna().to_numpy()
     shown, ground = spans[mask & known], spans[~mask & known]
-    look = _look(int(known.sum()))
+    n = int(known.sum())
+    # The more points, the smaller; on big maps without texts, which would be most of what is sent.
+    look = _Look(float(np.clip(150 / max(n, 1) ** 0.42, 2.5, 10.0)), n <= MAX_HOVER_TEXTS)
     figure = go.Figure()
     if len(ground):
-        figure.add_trace(
-            go.Scattergl(
-                x=ground["x"].to_numpy(np.float32),
-                y=ground["y"].to_numpy(np.float32),
-                mode="markers",
-                marker={"color": NOISE, "size": max(look.size * 0.6, 2.0), "opacity": 0.16},
-                hoverinfo="skip",
-                showlegend=False,
-                name="",
-            )
-        )
+        marker = {"color": NOISE, "size": max(look.size * 0.6, 2.0), "opacity": 0.16}
+        plainly: dict[str, Any] = {"hoverinfo": "skip", "showlegend": False, "selected": None, "unselected": None}
+        figure.add_trace(make_dots(ground, "", marker, **plainly))
     if color.kind == "cluster":
         traces = _cluster_traces(view, shown, look)
     elif color.kind == "category":
@@ -214,29 +179,18 @@ def plot_map(
     else:
         traces = [_number_trace(shown, color, look)]
     figure.add_traces(traces)
-    figure.update_layout(
-        height=height,
-        margin={"l": 0, "r": 0, "t": 0, "b": 0},
+    legend = {"traceorder": "reversed", "y": -0.01, "yanchor": "top", "font": {"size": 11}, "bgcolor": "rgba(0,0,0,0)"}
+    return finish_figure(
+        figure,
+        height,
+        margin={"t": 0},
         dragmode="pan",  # in lasso or select mode point clicks are switched off
-        hovermode="closest",
-        hoverlabel={"namelength": -1, "align": "left"},
         clickmode="event+select",
-        legend={
-            "itemsizing": "constant",
-            "traceorder": "reversed",
-            "orientation": "h",
-            "y": -0.01,
-            "yanchor": "top",
-            "x": 0,
-            "font": {"size": 11},
-            "bgcolor": "rgba(0,0,0,0)",
-        },
+        legend=legend,
         xaxis={"visible": False},
         yaxis={"visible": False},
+        annotations=_cluster_names(view, shown, *choose_ink(is_dark)) if color.kind == "cluster" else (),
     )
-    if show_names and color.kind == "cluster":
-        figure.update_layout(annotations=_cluster_names(view, shown, *choose_ink(is_dark)))
-    return figure
 
 
 def make_map_table(view: RunView, mask: np.ndarray, column: str) -> pd.DataFrame:

@@ -20,25 +20,16 @@ from gsd_core.dashboard.frame.page_text import escape
 from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.dashboard.reading.run_view import RunView
-from gsd_core.dashboard.spans.span_links import link_to_trace
+from gsd_core.dashboard.spans.span_panel import link_to_trace
 
 TABLE_ROWS = 2_000
 LIST_HEIGHT = 330
 
 
 def _cluster_rows(view: RunView) -> list[ClusterRow]:
-    clusters = view.clusters
-    columns = (clusters[name].tolist() for name in ("cluster", "size", "n_samples"))
     return [
-        ClusterRow(
-            cluster,
-            snippets.GLYPHS.get(view.mark(cluster).symbol, "●"),
-            view.mark(cluster).color,
-            view.cluster_name(cluster),
-            n_spans,
-            n_samples,
-        )
-        for cluster, n_spans, n_samples in zip(*columns, strict=True)
+        ClusterRow(cluster, view.mark(cluster).glyph, view.mark(cluster).color, view.cluster_name(cluster), *sizes)
+        for cluster, *sizes in view.clusters[["cluster", "size", "n_samples"]].to_numpy(np.int64).tolist()
     ]
 
 
@@ -81,10 +72,7 @@ def show_clusters(chosen: Chosen, view: RunView, on_open: Callable[[str], None])
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                 name = escape(shorten(str(found["sample"]), 34))
                 link_to_trace(
-                    chosen,
-                    str(found["sample"]),
-                    str(span),
-                    f"{name} · {found['index'] + 1}/{found['n_in_trace']}",
+                    chosen, str(found["sample"]), str(span), f"{name} · {found['index'] + 1}/{found['n_in_trace']}"
                 )
                 st.button(
                     "Show here",

@@ -24,9 +24,8 @@ from gsd_core.dashboard.frame.page_text import escape
 from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.map import big_map_view, map_figures
 from gsd_core.dashboard.map.big_map import is_big
-from gsd_core.dashboard.map.map_filter import choose_filter
 from gsd_core.dashboard.map.map_panels import show_clusters, show_selection
-from gsd_core.dashboard.map.span_filters import compute_mask
+from gsd_core.dashboard.map.span_filters import choose_filter, compute_mask
 from gsd_core.dashboard.reading.run_view import RunView, describe_tier
 from gsd_core.dashboard.spans.aligned_spans import WORDS
 from gsd_core.dashboard.spans.span_panel import show_span
@@ -126,7 +125,7 @@ def _draw(chosen: Chosen, view: RunView, mask: np.ndarray, color: map_figures.Co
     key = _chart_key(view)
     if is_big(view) and not big_map_view.has_no_webgl():
         big_map_view.show_big_map(
-            chosen, view, mask, color, key=key, height=HEIGHT, on_rows=partial(_picked, view), relay=_PANEL
+            chosen, mask, color, key=key, height=HEIGHT, on_rows=partial(_picked, view), relay=_PANEL
         )
         return
     is_dark = st.context.theme.type == "dark"
@@ -191,8 +190,7 @@ def _panel(chosen: Chosen) -> None:
             show_span(chosen, view, span, _open_span)
         else:
             st.info(
-                "Click a point to see its text, its trace and the spans aligned with it.",
-                icon=":material/ads_click:",
+                "Click a point to see its text, its trace and the spans aligned with it.", icon=":material/ads_click:"
             )
 
 

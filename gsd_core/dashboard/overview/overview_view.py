@@ -20,12 +20,13 @@ from gsd_core.dashboard.frame.page_text import escape, show_error
 from gsd_core.dashboard.frame.run_choice import find_owners
 from gsd_core.dashboard.frame.snippets import Number, format_when, show_numbers
 from gsd_core.dashboard.jobs import job_view
+from gsd_core.dashboard.jobs.analysis_offer import offer_analysis
 from gsd_core.dashboard.jobs.job_steps import Step
 from gsd_core.dashboard.look.colors import NOISE_MARK, compute_marks
 from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.dashboard.reading.run_view import describe_tier, stamp_of
 from gsd_core.errors import UserError
-from gsd_core.methods.analyze_method import MAP, AnalyzeOptions
+from gsd_core.methods.analyze_method import MAP
 from gsd_core.methods.demo_method import DemoOptions
 from gsd_core.store import DatasetInfo, RunInfo
 
@@ -90,9 +91,8 @@ def compute_thumbnail(points: pd.DataFrame) -> str:
 def _thumbnail(uri: str, run: str, checkpoint: str, stamp: str) -> tuple[str, int]:
     """Picture and number of clusters of a run."""
     opened = workspaces.open_workspace().open_run(run)
-    return compute_thumbnail(opened.read_points(checkpoint)), len(
-        opened.read_clusters(checkpoint).query("cluster >= 0")
-    )
+    n_clusters = int((opened.read_clusters(checkpoint)["cluster"] >= 0).sum())
+    return compute_thumbnail(opened.read_points(checkpoint)), n_clusters
 
 
 def _describe(manifest: dict[str, Any]) -> str:
@@ -136,10 +136,8 @@ def _show_card(info: RunInfo, baselines: list[str]) -> None:
             parameters = {"run": info.name}
             if info.status == "analyzed":
                 st.page_link(PAGES["map"], label="Map", icon=":material/scatter_plot:", query_params=parameters)
-            elif info.status == "captured" and st.button(
-                "Analyse", key=f"analyse_{info.name}", type="primary", icon=":material/auto_awesome:"
-            ):
-                job_view.start_and_show(Step("analyze", AnalyzeOptions(info.name)), run=info.name)
+            elif info.status == "captured":
+                offer_analysis(info.name, "Analyse", f"analyse_{info.name}")
             if info.n_spans:
                 st.page_link(PAGES["trace"], label="Traces", icon=":material/notes:", query_params=parameters)
 
@@ -159,14 +157,8 @@ def show_datasets(datasets: list[DatasetInfo]) -> None:
     """Every stored data set."""
     st.markdown("### Data sets")
     table = pd.DataFrame(
-        {
-            "Name": [info.name for info in datasets],
-            "Samples": [info.n_samples for info in datasets],
-            "Rows not used": [info.n_rejected for info in datasets],
-            "Words": [info.n_words for info in datasets],
-            "Format": [info.format for info in datasets],
-            "Added": [format_when(info.created) for info in datasets],
-        }
+        [(i.name, i.n_samples, i.n_rejected, i.n_words, i.format, format_when(i.created)) for i in datasets],
+        columns=["Name", "Samples", "Rows not used", "Words", "Format", "Added"],
     )
     st.dataframe(table, hide_index=True, alt="Data sets of this workspace")
     st.page_link(PAGES["data"], label="Bring or capture data", icon=":material/upload_file:")

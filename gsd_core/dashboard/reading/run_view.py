@@ -118,7 +118,7 @@ def load_run_view(run: Run, checkpoint: str) -> RunView:
     columns = compute_label_columns(labels)
     for column in columns:
         values = labels[column.name]
-        spans[column.name] = pd.to_numeric(values) if column.kind == "number" else _as_texts(values)
+        spans[column.name] = pd.to_numeric(values) if column.kind == "number" else _take_texts(values, _as_category)
     points, clusters = _read_analysis(reader, checkpoint)
     if points is None:
         spans["x"], spans["y"], spans["probability"], spans["cluster"] = np.nan, np.nan, np.nan, -2
@@ -169,9 +169,9 @@ def _take_texts(values: pd.Series, text_of: Callable[[Any], str]) -> pd.Series:
     return pd.Series(texts.take(codes), index=values.index)
 
 
-def _as_texts(values: pd.Series) -> pd.Series:
-    """Categories as texts: 3.0 and 3 are the same, a missing value is ``"(none)"``."""
-    return _take_texts(values, lambda value: to_text(value) or "(none)")
+def _as_category(value: Any) -> str:
+    """3.0 and 3 are the same, a missing value is ``"(none)"``."""
+    return to_text(value) or "(none)"
 
 
 @dataclass(frozen=True)

@@ -165,20 +165,17 @@ def compute_layer_cosines(
 
 @dataclass(frozen=True)
 class Reference:
-    """A score of random pairs of samples: sorted ``values``, ``median``, 95th percentile ``p95``."""
+    """A score of random pairs of samples: sorted ``values``, ``median``."""
 
     values: np.ndarray
     median: float
-    p95: float
 
 
 def compute_reference(structure: Structure, score: str) -> Reference:
     """``score`` ("structural" or "semantic") of random pairs of samples: what chance gives."""
     pairs = structure.pairs
     values = np.sort(pairs.loc[~pairs["is_candidate"].astype(bool), score].dropna().to_numpy(float))
-    if not len(values):
-        return Reference(values, float("nan"), float("nan"))
-    return Reference(values, float(np.median(values)), float(np.quantile(values, 0.95)))
+    return Reference(values, float(np.median(values)) if len(values) else float("nan"))
 
 
 def name_pattern(pattern: Sequence[int]) -> str:

@@ -23,6 +23,7 @@ from gsd_core.console.files import whole_file
 from gsd_core.dashboard.alignment import alignment_figures
 from gsd_core.dashboard.evidence import evidence_figures
 from gsd_core.dashboard.evidence.evidence_queries import choose_default_rows, load_evidence
+from gsd_core.dashboard.look.figure_frame import use_no_webgl
 from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.dashboard.map import map_figures
 from gsd_core.dashboard.reading.run_view import RunView, describe_tier, load_run_view
@@ -206,16 +207,7 @@ def _show_evidence(evidence: pd.DataFrame) -> list[str]:
 
 
 def _embed(figure: go.Figure, caption: str) -> str:
-    # WebGL traces compile code while they draw, which the file's policy forbids, so points are drawn as SVG.
-    figure = go.Figure(
-        [
-            go.Scatter({key: value for key, value in trace.to_plotly_json().items() if key != "type"})
-            if trace.type == "scattergl"
-            else trace
-            for trace in figure.data
-        ],
-        figure.layout,
-    )
+    figure = use_no_webgl(figure)  # the file's policy forbids to compile code
     figure.update_layout(template="plotly_white", paper_bgcolor="white", plot_bgcolor="white")
     body = figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True})
     return f"<figure>{body}<figcaption>{_escape(caption)}</figcaption></figure>"

@@ -1,7 +1,9 @@
 """Routes an address to its page.
 
 run_page       settings, navigation and the page, on every run of ``app.py``
-ensure_routed  first line of every page, which only ``app.py`` may run
+ensure_routed  first step of every page, which only ``app.py`` may run
+show_page      the page that a method declares, by its name
+frame_page     title, choice of run and checkpoint, and the page's view, or what to do where there is no run
 """
 
 from __future__ import annotations
@@ -10,10 +12,15 @@ from functools import partial
 
 import streamlit as st
 
+from gsd_core.dashboard.frame import run_cache
 from gsd_core.dashboard.frame.address import PAGES
+from gsd_core.dashboard.frame.page_text import show_nothing_yet
+from gsd_core.dashboard.frame.run_choice import choose_run
 from gsd_core.dashboard.frame.sign_in import require_sign_in
-from gsd_core.dashboard.shell.run_page import frame_page
-from gsd_core.registry.catalog import list_pages
+from gsd_core.dashboard.jobs.analysis_offer import show_unanalyzed
+from gsd_core.dashboard.spans import pins
+from gsd_core.registry.catalog import list_pages, load
+from gsd_core.registry.method import Page
 
 _ROUTED = "gsd_routed"
 # Less empty space at the top and sides than Streamlit's own, so that the map is bigger.
@@ -72,3 +79,26 @@ def ensure_routed() -> None:
     if not st.session_state.get(_ROUTED):
         _navigation()
         st.rerun()
+
+
+def show_page(name: str) -> None:
+    """Draw the page called ``name``; all that its file does."""
+    ensure_routed()
+    frame_page(next(page for page in list_pages() if page.name == name))
+
+
+def frame_page(page: Page) -> None:
+    """Draw a page about a run."""
+    with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
+        st.title(page.title, anchor=False, width="content")
+        with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="bottom", width=700):
+            top = st.container(width="content")
+            chosen = choose_run(page.needs)
+    if chosen is None:
+        show_nothing_yet(*page.nothing)
+    elif page.needs_layout and run_cache.needs_analysis(chosen):
+        show_unanalyzed(chosen)
+    else:
+        with top:
+            pins.show_pins(chosen)
+        load(page.view)(chosen)

@@ -47,14 +47,12 @@ def show_aligned(
         st.caption("The words of this run's spans cannot be compared: there are too many or none.")
     found = run_cache.get_neighbors(chosen, span, int(top or TOP_CHOICES[0]), wording is not None)
     if found.empty:
-        st.info(
-            "No aligned spans: this span's gradient is zero, or no other sample has spans.",
-            icon=":material/info:",
-        )
+        st.info("No aligned spans: this span's gradient is zero, or no other sample has spans.", icon=":material/info:")
         return
+    windows = f"; {np.quantile(null.windows, 0.95):.2f} for random windows" if len(null.windows) else ""
     st.caption(
         f"Cosine of centred directions; the tick is the 95th percentile of {null.n:,} random pairs of different "
-        f"samples ({null.p95:.2f}{_name_windows(null)}). q is adjusted over all spans of other "
+        f"samples ({null.p95:.2f}{windows}). q is adjusted over all spans of other "
         f"samples{' in other words' if wording is not None else ''}; alignment is no proof of cause."
     )
     exact = load_exact(workspaces.open_workspace().open_run(chosen.info.name), chosen.checkpoint, span)
@@ -89,7 +87,7 @@ def _make_aligned(chosen: Chosen, view: RunView, row: Any, null: Null, exact: Ma
         share=round(bar.share, 1),
         tick=None if bar.tick is None else round(bar.tick, 1),
         beside=bar.beside,
-        glyph=snippets.GLYPHS.get(mark.symbol, "●"),
+        glyph=mark.glyph,
         color=mark.color,
         name=shorten(view.cluster_name(int(row.cluster)), 26),
         text=str(row.text).strip(),
@@ -97,13 +95,6 @@ def _make_aligned(chosen: Chosen, view: RunView, row: Any, null: Null, exact: Ma
         link=f"{shorten(str(row.sample), 34)} · {row.index + 1}/{row.n_in_trace}",
         address=f"trace?{urlencode(_address_of(chosen, view, span))}",
     )
-
-
-def _name_windows(null: Null) -> str:
-    """The null of random windows in words, where the run has one."""
-    if not len(null.windows):
-        return ""
-    return f"; {np.quantile(null.windows, 0.95):.2f} for random windows"
 
 
 def choose_words(key: str, explained: str) -> bool:

@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from gsd_core.dashboard.look.colors import COSINES
-from gsd_core.dashboard.look.figure_frame import COLOR_BAR, finish_figure, wrap_text
+from gsd_core.dashboard.look.figure_frame import COLOR_BAR, finish_figure, make_cells, wrap_text
 
 
 def plot_matrix(cosines: np.ndarray, texts: Sequence[str]) -> go.Figure:
@@ -21,15 +20,10 @@ def plot_matrix(cosines: np.ndarray, texts: Sequence[str]) -> go.Figure:
     names = [str(number) for number in range(1, len(texts) + 1)]
     shown = [wrap_text(text) for text in texts]
     figure = go.Figure(
-        go.Heatmap(
-            z=cosines.astype(np.float32),
-            x=names,
-            y=names,
-            colorscale=list(COSINES),
-            zmin=-1,
-            zmax=1,
-            xgap=1,
-            ygap=1,
+        make_cells(
+            cosines.astype(np.float32),
+            names,
+            names,
             showscale=len(texts) > 12,  # up to 12 every cell shows its number
             colorbar=COLOR_BAR,
             text=[[f"{value:.2f}" for value in row] for row in cosines] if len(texts) <= 12 else None,

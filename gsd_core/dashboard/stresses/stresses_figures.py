@@ -18,6 +18,7 @@ from gsd_core.dashboard.look.plot_text import plain
 from gsd_core.dashboard.reading.structure_queries import SIGNIFICANT
 
 STRESS = PALETTE[0]
+HEIGHT = 430
 
 
 def keep_drawn(stresses: pd.DataFrame) -> pd.DataFrame:
@@ -25,7 +26,7 @@ def keep_drawn(stresses: pd.DataFrame) -> pd.DataFrame:
     return stresses[(stresses["lift"] > 0) & np.isfinite(stresses["lift"])]
 
 
-def plot_stresses(stresses: pd.DataFrame, height: int = 430) -> go.Figure:
+def plot_stresses(stresses: pd.DataFrame) -> go.Figure:
     """Patterns by support and lift; size shows the length. Points carry their row in ``stresses``."""
     drawn = keep_drawn(stresses)
     is_significant = (drawn["q_value"] < SIGNIFICANT).to_numpy(bool)
@@ -51,15 +52,11 @@ def plot_stresses(stresses: pd.DataFrame, height: int = 430) -> go.Figure:
     figure.add_hline(1.0, line={"dash": "dash", "width": 1.2, "color": NOISE})
     return finish_figure(
         figure,
-        height,
+        HEIGHT,
         dragmode="pan",
         clickmode="event+select",
         xaxis={"title": "support: samples that hold it", "rangemode": "tozero", "zeroline": False},
-        yaxis={
-            "title": "lift over shuffled order",
-            "type": "log",
-            **_log_ticks(drawn["lift"].to_numpy(float)),
-        },
+        yaxis={"title": "lift over shuffled order", "type": "log", **_log_ticks(drawn["lift"].to_numpy(float))},
     )
 
 

@@ -22,36 +22,25 @@ from gsd_core.dashboard.jobs.analysis_offer import open_structure
 from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.dashboard.reading.run_view import RunView
 from gsd_core.dashboard.reading.structure_queries import SIGNIFICANT, Structure, find_stress, name_pattern
-from gsd_core.dashboard.spans.span_links import link_to_trace
+from gsd_core.dashboard.spans.span_panel import link_to_trace
 from gsd_core.dashboard.stresses import stresses_figures
 
-HEIGHT = 430
 SHOWN = (8, 25, 100)
 CELL_CHARACTERS = 160
 _PLOT = "stresses_plot"
 _CLICKS = "stresses_clicks"  # a click in the plot makes a new list with the clicked row
 
 
-def _open_stress(structure: Structure, row: int, fragments: list[str]) -> None:
-    """End of a callback: choose a pattern; the figure stays as it is."""
-    if 0 <= row < len(structure.stresses):
-        write_address("stress", name_pattern(structure.stresses["pattern"].iloc[row]))
-    st.rerun(fragments)
-
-
-def _clicked(structure: Structure) -> None:
-    """Callback: a pattern was clicked in the plot."""
-    rows = selected_rows(st.session_state.get(_PLOT))
-    if rows:
-        st.session_state[_CLICKS] = st.session_state.get(_CLICKS, 0) + 1
-        _open_stress(structure, rows[0], ["stresses_list", "stresses_rows"])
-
-
 def _picked(structure: Structure, key: str) -> None:
-    """Callback: a row of the list was chosen."""
-    rows = (st.session_state.get(key) or {}).get("selection", {}).get("rows") or []
-    if rows:
-        _open_stress(structure, int(rows[0]), ["stresses_rows"])
+    """Callback: a pattern was chosen in the plot or the list called ``key``; the figure stays as it is."""
+    rows = selected_rows(st.session_state.get(key))
+    if not rows:
+        return
+    if rows[0] < len(structure.stresses):
+        write_address("stress", name_pattern(structure.stresses["pattern"].iloc[rows[0]]))
+    if key == _PLOT:
+        st.session_state[_CLICKS] = st.session_state.get(_CLICKS, 0) + 1
+    st.rerun(["stresses_list", "stresses_rows"] if key == _PLOT else ["stresses_rows"])
 
 
 @st.fragment(key="stresses_list")
@@ -67,18 +56,13 @@ def _show_list(chosen: Chosen) -> None:
     }
     patterns = [[names.get(cluster, str(cluster)) for cluster in pattern] for pattern in stresses["pattern"]]
     table = pd.DataFrame(
-        {
-            "Support": stresses["support"],
-            "Lift": stresses["lift"],
-            "q": stresses["q_value"],
-            "Pattern": patterns,
-        }
+        {"Support": stresses["support"], "Lift": stresses["lift"], "q": stresses["q_value"], "Pattern": patterns}
     )
     key = f"stresses_{view.name}_{view.checkpoint}_{st.session_state.get(_CLICKS, 0)}"
     st.dataframe(
         table,
         hide_index=True,
-        height=HEIGHT - 50,
+        height=stresses_figures.HEIGHT - 50,
         on_select=lambda: _picked(structure, key),
         selection_mode="single-row-required",
         selection_default={"selection": {"rows": [find_stress(structure, read_address("stress"))]}},
@@ -145,11 +129,11 @@ def _show_occurrences(chosen: Chosen, view: RunView, found: pd.DataFrame, patter
 
 def _head(view: RunView, step: int, cluster: int) -> str:
     mark = view.mark(cluster)
-    glyph = snippets.GLYPHS.get(mark.symbol, "●")
     arrow = "→ " if step else ""
     return (
         '<div style="font-size:.85rem;font-weight:600;overflow-wrap:anywhere">'
-        f'<span style="opacity:.5">{arrow}</span><span style="color:{mark.color}" aria-hidden="true">{glyph}</span> '
+        f'<span style="opacity:.5">{arrow}</span>'
+        f'<span style="color:{mark.color}" aria-hidden="true">{mark.glyph}</span> '
         f"{html.escape(view.cluster_name(cluster))}</div>"
     )
 
@@ -200,12 +184,12 @@ def show_stresses(chosen: Chosen) -> None:
     left, right = st.columns([10, 10], gap="large")
     with left:
         show_chart(
-            stresses_figures.plot_stresses(structure.stresses, HEIGHT),
+            stresses_figures.plot_stresses(structure.stresses),
             key=_PLOT,
             alt=f"{len(structure.stresses)} patterns by support and lift",
             name=f"{chosen.info.name} {chosen.checkpoint} stresses",
             table=lambda: stresses_figures.keep_drawn(structure.stresses),
-            on_select=lambda: _clicked(structure),
+            on_select=lambda: _picked(structure, _PLOT),
             has_tools=True,
         )
     with right:

@@ -20,7 +20,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from gsd_core.dashboard.look.colors import ACCENT, NOISE, NOISE_MARK, PALETTE, Mark, choose_ink
-from gsd_core.dashboard.look.figure_frame import wrap_text
+from gsd_core.dashboard.look.figure_frame import finish_figure, make_dots, wrap_text
 from gsd_core.dashboard.look.plot_text import keep_apart, name_in_plot, plain, shorten
 
 COLUMNS = 4
@@ -58,7 +58,7 @@ def plot_curves(
         where = {"row": row, "col": column}
         part = _in_order(curves, name, order)
         color = PALETTE[_hue(name)]
-        figure.add_traces(_band(part, color), rows=row, cols=column)
+        figure.add_trace(_band(part, color), **where)
         chance = part
         if name.startswith("alignment within"):  # compared with pairs of different groups
             across = _in_order(curves, ACROSS, order)
@@ -118,27 +118,20 @@ def plot_moment(
     figure = go.Figure()
     for cluster in sorted(points["cluster"].unique()):
         part = points[points["cluster"] == cluster]
-        is_noise = cluster < 0
+        size, opacity = (4, 0.35) if cluster < 0 else (5.5, 0.85)
         mark = marks.get(int(cluster), NOISE_MARK)
-        name = names.get(int(cluster)) or "noise"
-        figure.add_scattergl(
-            x=part["x"],
-            y=part["y"],
-            mode="markers",
-            name=plain(name),
+        name = plain(names.get(int(cluster)) or "noise")
+        dots = make_dots(
+            part,
+            name,
+            {"color": mark.color, "symbol": mark.symbol, "size": size, "opacity": opacity},
             customdata=part.index.to_numpy(np.int32),
-            marker={
-                "color": mark.color,
-                "symbol": mark.symbol,
-                "size": 4 if is_noise else 5.5,
-                "opacity": 0.35 if is_noise else 0.85,
-            },
             hoverinfo="text",
-            hovertext=[f"<b>{plain(name)}</b><br>{wrap_text(text, 3, 48)}" for text in part["text"].map(str)],
+            hovertext=[f"<b>{name}</b><br>{wrap_text(text, 3, 48)}" for text in part["text"].map(str)],
             selected={"marker": {"opacity": 1.0}},
-            unselected={"marker": {"opacity": 0.35 if is_noise else 0.85}},
             showlegend=False,
         )
+        figure.add_trace(dots)
     if trail is not None and len(trail):
         figure.add_scatter(
             x=trail["x"],
@@ -160,17 +153,15 @@ def plot_moment(
         )
     figure.update_xaxes(visible=False, range=extent[0])
     figure.update_yaxes(visible=False, range=extent[1])
-    figure.update_layout(
-        height=height,
-        margin={"l": 0, "r": 0, "t": 0, "b": 0},
+    return finish_figure(
+        figure,
+        height,
+        margin={"t": 0},
         dragmode="pan",
-        hovermode="closest",
-        hoverlabel={"namelength": -1, "align": "left"},
         clickmode="event+select",
         uirevision="timeline",  # the zoom stays when the checkpoint changes
         annotations=_name_clusters(points, names, is_dark),
     )
-    return figure
 
 
 def plot_drift(drift: pd.DataFrame, column: str, at: str, chance: float) -> go.Figure:
@@ -201,10 +192,7 @@ def plot_span(own: pd.DataFrame, everyone: pd.DataFrame, ticks: Sequence[str]) -
     figure = go.Figure()
     for number, (column, name) in enumerate((("to_previous", "to previous"), ("to_first", "to first"))):
         color = PALETTE[(0, 5)[number]]
-        for rows, dash, width, title in (
-            (everyone, "dot", 1.5, f"{name}, median"),
-            (own, "solid", 2.5, name),
-        ):
+        for rows, dash, width, title in ((everyone, "dot", 1.5, f"{name}, median"), (own, "solid", 2.5, name)):
             part = rows.dropna(subset=[column])
             figure.add_scatter(
                 x=part["at"],
@@ -233,20 +221,18 @@ def _in_order(curves: pd.DataFrame, measure: str, order: Sequence[str]) -> pd.Da
     return part.sort_values("at")
 
 
-def _band(part: pd.DataFrame, color: str) -> list[go.Scatter]:
-    return [
-        go.Scatter(
-            x=pd.concat([part["at"], part["at"][::-1]]),
-            y=pd.concat([part["ci_high"], part["ci_low"][::-1]]),
-            fill="toself",
-            fillcolor=color,
-            opacity=0.2,
-            mode="lines",
-            line={"width": 0},
-            hoverinfo="skip",
-            showlegend=False,
-        )
-    ]
+def _band(part: pd.DataFrame, color: str) -> go.Scatter:
+    return go.Scatter(
+        x=pd.concat([part["at"], part["at"][::-1]]),
+        y=pd.concat([part["ci_high"], part["ci_low"][::-1]]),
+        fill="toself",
+        fillcolor=color,
+        opacity=0.2,
+        mode="lines",
+        line={"width": 0},
+        hoverinfo="skip",
+        showlegend=False,
+    )
 
 
 def _hue(measure: str) -> int:

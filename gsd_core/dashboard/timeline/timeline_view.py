@@ -23,12 +23,7 @@ from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.dashboard.reading.run_view import RunView
 from gsd_core.dashboard.spans import pins
 from gsd_core.dashboard.timeline import timeline_figures
-from gsd_core.dashboard.timeline.timeline_queries import (
-    Timeline,
-    find_coordinates,
-    list_label_measures,
-    load_timeline,
-)
+from gsd_core.dashboard.timeline.timeline_queries import Timeline, find_coordinates, list_label_measures, load_timeline
 from gsd_core.methods.analyze_method import MAP, AnalyzeOptions
 from gsd_core.methods.timeline_method import TIMELINE, TimelineOptions
 

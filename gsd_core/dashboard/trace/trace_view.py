@@ -17,14 +17,13 @@ import streamlit as st
 from gsd_core.dashboard.components.relay import take_picks
 from gsd_core.dashboard.components.trace import plot_trace
 from gsd_core.dashboard.frame import run_cache, snippets, workspaces
-from gsd_core.dashboard.frame.address import read_address, write_address
+from gsd_core.dashboard.frame.address import PAGES, read_address, write_address
 from gsd_core.dashboard.frame.page_text import escape, show_error
 from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.frame.sample_choice import choose_sample, list_samples
 from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.dashboard.reading.run_view import RunView
 from gsd_core.dashboard.spans.aligned_spans import show_aligned
-from gsd_core.dashboard.spans.span_links import link_to_map
 from gsd_core.dashboard.spans.span_panel import show_heading
 from gsd_core.dashboard.spans.trace_segments import trace_segments
 from gsd_core.errors import UserError
@@ -66,27 +65,18 @@ def _choose_sample(view: RunView) -> str:
     middle, left, right = st.columns([12, 1, 1], vertical_alignment="bottom")
     with middle:
         sample = choose_sample(view, "Sample", "sample")
-    position = samples.index(sample)
-    left.button(
-        "",
-        icon=":material/chevron_left:",
-        help="Previous sample",
-        disabled=position == 0,
-        on_click=_step,
-        args=(samples, position - 1),
-        width="stretch",
-        key="previous_sample",
-    )
-    right.button(
-        "",
-        icon=":material/chevron_right:",
-        help="Next sample",
-        disabled=position == len(samples) - 1,
-        on_click=_step,
-        args=(samples, position + 1),
-        width="stretch",
-        key="next_sample",
-    )
+    at = samples.index(sample)
+    for column, word, side, to in ((left, "Previous", "left", at - 1), (right, "Next", "right", at + 1)):
+        column.button(
+            "",
+            icon=f":material/chevron_{side}:",
+            help=f"{word} sample",
+            disabled=not 0 <= to < len(samples),
+            on_click=_step,
+            args=(samples, to),
+            width="stretch",
+            key=f"{word.lower()}_sample",
+        )
     return sample
 
 
@@ -151,7 +141,12 @@ def _panel(chosen: Chosen, sample: str) -> None:
     with st.container(border=True):
         show_heading(view, row, _PANEL, shorten(str(row["text"]), 280))
         if view.is_analyzed:
-            link_to_map(chosen, span, "Show it on the map")
+            st.page_link(
+                PAGES["map"],
+                label="Show it on the map",
+                icon=":material/scatter_plot:",
+                query_params=chosen.address(span=span),
+            )
     show_aligned(chosen, view, span, key="trace")
 
 
@@ -175,10 +170,12 @@ def show_trace(chosen: Chosen) -> None:
                 "to this trace's 97th percentile).",
             )
         tokens = _read_tokens(chosen, sample) if tint else None
-        # The browser remembers clicks; it is told the span only when a sample is opened.
+        # The browser remembers clicks; it is told the span only when a sample is opened or a link names another.
+        here = (chosen.info.name, chosen.checkpoint, sample)
+        linked = read_address("span", remember=False)
         opened = st.session_state.get("trace_opened")
-        if not opened or opened[0] != (chosen.info.name, chosen.checkpoint, sample) or _came_by_link(opened[1]):
-            opened = ((chosen.info.name, chosen.checkpoint, sample), _default_span(view, sample))
+        if not opened or opened[0] != here or (linked and linked != opened[1]):
+            opened = (here, _default_span(view, sample))
             st.session_state["trace_opened"] = opened
         plot_trace(
             trace_segments(view, sample, tokens),
@@ -197,9 +194,3 @@ def show_trace(chosen: Chosen) -> None:
         _show_meta(row["meta"])
     with right, st.container(key="trace_side"):
         _panel(chosen, sample)
-
-
-def _came_by_link(shown: str) -> bool:
-    """Whether the address names another span when the whole page is drawn."""
-    span = read_address("span", remember=False)
-    return bool(span) and span != shown

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 from dataclasses import replace
+from functools import partial
 from urllib.parse import urlencode
 
 import numpy as np
@@ -21,8 +22,8 @@ from gsd_core.dashboard.look.colors import ACCENT
 from gsd_core.dashboard.look.figure_frame import color_pair, name_pair
 from gsd_core.dashboard.reading.run_view import RunView, compute_trace
 from gsd_core.dashboard.reading.structure_queries import PairView, Reference, Structure, compute_reference
+from gsd_core.dashboard.spans.span_panel import show_two_spans
 from gsd_core.dashboard.spans.trace_segments import describe
-from gsd_core.dashboard.spans.two_spans import show_two_spans
 
 
 def show_pair(chosen: Chosen, view: RunView, structure: Structure, pair: PairView, twin: pd.Series | None) -> None:
@@ -51,7 +52,7 @@ def show_pair(chosen: Chosen, view: RunView, structure: Structure, pair: PairVie
         names=(pair.a, pair.b),
         key="twins_traces",
         selected=selected,
-        on_choose=_choose_span,
+        on_choose=partial(write_address, "pair"),
     )
     if opened is not None and opened in view.row_of:
         sample = str(view.spans["sample"].iloc[view.row_of[opened]])
@@ -104,10 +105,7 @@ def _show_scores(structure: Structure, twin: pd.Series | None) -> None:
         )
         return
     tested = structure.info.get("twins", {})
-    structural, semantic = (
-        compute_reference(structure, "structural"),
-        compute_reference(structure, "semantic"),
-    )
+    structural, semantic = (compute_reference(structure, score) for score in ("structural", "semantic"))
     left, right = st.columns(2, gap="large")
     with left:
         shuffled = tested.get("structural_null_p95")
@@ -178,11 +176,6 @@ def _chosen_cell(view: RunView, pair: PairView) -> tuple[int, int] | None:
         best = int(np.argmax(cosines[own, :] if side == 0 else cosines[:, own]))
         return (own, best) if side == 0 else (best, own)
     return pair.aligned[0][:2] if pair.aligned else None
-
-
-def _choose_span(span: str) -> None:
-    """Callback: a span was chosen in the two traces."""
-    write_address("pair", span)
 
 
 def _show_questions(view: RunView, pair: PairView) -> None:

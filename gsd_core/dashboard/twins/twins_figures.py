@@ -22,10 +22,11 @@ from gsd_core.dashboard.reading.structure_queries import SIGNIFICANT, Reference,
 
 TWIN, CANDIDATE = PALETTE[5], PALETTE[4]
 MAX_TWINS_DRAWN = 1_000
+HEIGHT = 470
 _PAIR_COLUMNS = ["kind", "a", "b", "semantic", "structural", "rank", "q_value"]
 
 
-def plot_quadrants(view: RunView, structure: Structure, reference: Reference, height: int = 470) -> go.Figure:
+def plot_quadrants(view: RunView, structure: Structure, reference: Reference) -> go.Figure:
     """Semantic similarity of the questions against structural similarity of the reasoning (methods §1.6, ours).
 
     ``reference`` are semantic cosines of random pairs; twins lie left of its median, a dashed line. Points of twins
@@ -60,7 +61,7 @@ def plot_quadrants(view: RunView, structure: Structure, reference: Reference, he
         )
     return finish_figure(
         figure,
-        height,
+        HEIGHT,
         dragmode="pan",
         clickmode="event+select",
         xaxis={"title": "semantic: cosine of the questions", "zeroline": False},

@@ -29,7 +29,6 @@ from gsd_core.dashboard.spans.aligned_spans import WORDS, choose_words
 from gsd_core.dashboard.twins import twins_figures
 from gsd_core.dashboard.twins.twin_pair_view import show_pair
 
-HEIGHT = 470
 TABLE_ROWS = 1_000
 _QUADRANTS = "twins_quadrants"
 OTHER_WORDS = (
@@ -62,29 +61,19 @@ def _chosen_pair(view: RunView, structure: Structure) -> tuple[str, str]:
     return str(structure.twins["a"].iloc[0]), str(structure.twins["b"].iloc[0])
 
 
-def _open_twin(structure: Structure, row: int, fragments: list[str]) -> None:
-    """End of a callback: choose a twin; the figure stays as it is."""
-    if 0 <= row < len(structure.twins):
-        twin = structure.twins.iloc[row]
+def _picked(structure: Structure, key: str) -> None:
+    """Callback: a twin was chosen in the plot or the list called ``key``; the figure stays as it is."""
+    rows = selected_rows(st.session_state.get(key))
+    if not rows:
+        return
+    if rows[0] < len(structure.twins):
+        twin = structure.twins.iloc[rows[0]]
         write_address("a", str(twin["a"]))
         write_address("b", str(twin["b"]))
         write_address("pair", None)
-    st.rerun(fragments)
-
-
-def _clicked(structure: Structure) -> None:
-    """Callback: a twin was clicked in the plot."""
-    rows = selected_rows(st.session_state.get(_QUADRANTS))
-    if rows:
+    if key == _QUADRANTS:
         st.session_state[_CLICKS] = st.session_state.get(_CLICKS, 0) + 1
-        _open_twin(structure, rows[0], ["twins_list", "twins_pair"])
-
-
-def _picked(structure: Structure, key: str) -> None:
-    """Callback: a row of the list was chosen."""
-    rows = (st.session_state.get(key) or {}).get("selection", {}).get("rows") or []
-    if rows:
-        _open_twin(structure, int(rows[0]), ["twins_pair"])
+    st.rerun(["twins_list", "twins_pair"] if key == _QUADRANTS else ["twins_pair"])
 
 
 def _row_of(structure: Structure, a: str, b: str) -> int | None:
@@ -117,7 +106,7 @@ def _show_list(chosen: Chosen) -> None:
     st.dataframe(
         table,
         hide_index=True,
-        height=HEIGHT - 50,
+        height=twins_figures.HEIGHT - 50,
         on_select=lambda: _picked(structure, key),
         # Two samples from the address may be no twin, and then have no row.
         selection_mode="single-row" if row is None else "single-row-required",
@@ -157,14 +146,14 @@ def show_twins(chosen: Chosen) -> None:
         return
     left, right = st.columns([11, 9], gap="large")
     with left:
-        figure = twins_figures.plot_quadrants(view, structure, compute_reference(structure, "semantic"), HEIGHT)
+        figure = twins_figures.plot_quadrants(view, structure, compute_reference(structure, "semantic"))
         show_chart(
             figure,
             key=_QUADRANTS,
             alt=f"{len(structure.twins)} twins by semantic and structural similarity",
             name=f"{view.name} {view.checkpoint} twins",
             table=lambda: twins_figures.make_quadrants_table(structure, twins_figures.MAX_TWINS_DRAWN),
-            on_select=lambda: _clicked(structure),
+            on_select=lambda: _picked(structure, _QUADRANTS),
             has_tools=True,
         )
     with right:
@@ -191,7 +180,6 @@ def show_twins(chosen: Chosen) -> None:
         )
     if structure.info.get("semantic_source") in ("none", "spans"):
         st.warning(
-            "This run has no embeddings of its questions, so the semantic axis means little.",
-            icon=":material/warning:",
+            "This run has no embeddings of its questions, so the semantic axis means little.", icon=":material/warning:"
         )
     _show_pair(chosen)

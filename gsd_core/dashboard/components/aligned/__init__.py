@@ -47,20 +47,10 @@ def plot_aligned(
     explained: tuple[str, str],
     on_show: Callable[[str], None] | None = None,
 ) -> str | None:
-    """Show ``spans`` in this order.
+    """Show ``spans`` in this order, which are aligned with the span ``of``.
 
-    Parameters
-    ----------
-    of
-        The span that they are aligned with.
-    explained
-        Explanations of a cosine and of an exact one, shown on hover.
-    on_show
-        Called with a span's id before the page reruns, by a button that chooses the span; None: no button.
-
-    Returns
-    -------
-    The span whose link was clicked just now, else None.
+    ``explained`` says on hover what a cosine and an exact one are. ``on_show`` gets a span's id before the page reruns,
+    from a button that chooses it; None: no button. Returns the span whose link was clicked just now, else None.
     """
 
     def shown() -> None:

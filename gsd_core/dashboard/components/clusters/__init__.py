@@ -30,18 +30,10 @@ class ClusterRow:
 
 
 def plot_clusters(rows: Sequence[ClusterRow], *, key: str, max_height: int) -> int | None:
-    """Show ``rows`` in this order.
+    """Show ``rows`` in this order; ``key`` must differ for each run and checkpoint. Lists longer than ``max_height``
+    pixels scroll.
 
-    Parameters
-    ----------
-    key
-        Identity on the page, different for each run and checkpoint.
-    max_height
-        In pixels; longer lists scroll.
-
-    Returns
-    -------
-    The cluster of ``rows`` that was opened last, None before the first is. Until then the first row is marked.
+    Returns the cluster of ``rows`` that was opened last, None before the first is. Until then the first row is marked.
     """
     answer = _list(
         key=key,

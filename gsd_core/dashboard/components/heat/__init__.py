@@ -103,19 +103,10 @@ def plot_heat(
 ) -> None:
     """Show a heat map.
 
-    Parameters
-    ----------
-    key
-        Identity on the page.
-    chosen, turn
-        The chosen cell (row, column), and a number that changes whenever it was chosen outside the heat map. The
-        browser remembers its own clicks: then leave both as they were, or all cells are sent again.
-    on_choose
-        Called with row and column before the page reruns.
-    relay
-        Name of the ``relay.take_picks`` that gets the cell instead, for ``read_cell``.
-    on_drawn
-        Called when the browser has drawn the cells, before the page reruns.
+    ``chosen`` is the chosen cell (row, column); ``turn`` changes whenever it was chosen outside the heat map. The
+    browser remembers its own clicks: then leave both as they were, or all cells are sent again. ``on_choose`` gets row
+    and column before the page reruns, unless the ``relay.take_picks`` named ``relay`` gets them, for ``read_cell``.
+    ``on_drawn`` is called when the browser has drawn the cells.
     """
     n_a, n_b = heat.cosines.shape
 

@@ -51,14 +51,7 @@ class PairSpan:
         """What is sent to the browser."""
         if self.span is None:
             return {"t": self.text}
-        return {
-            "t": self.text,
-            "s": self.span,
-            "n": self.number,
-            "l": self.link,
-            "a": self.address,
-            "h": self.tip,
-        }
+        return {"t": self.text, "s": self.span, "n": self.number, "l": self.link, "a": self.address, "h": self.tip}
 
 
 @dataclass(frozen=True)
@@ -80,22 +73,9 @@ def plot_pair(
     selected: Sequence[str] = (),
     on_choose: Callable[[str], None] | None = None,
 ) -> str | None:
-    """Show two traces.
+    """Show two traces in reading order under their ``names``; the ``selected`` spans are marked as chosen.
 
-    Parameters
-    ----------
-    left, right
-        In reading order.
-    names
-        Of the two traces, for the headings.
-    selected
-        Spans that are marked as chosen.
-    on_choose
-        Called with a span's id before the page reruns.
-
-    Returns
-    -------
-    The span whose link was clicked just now, else None.
+    ``on_choose`` gets a span's id before the page reruns. Returns the span whose link was clicked just now, else None.
     """
 
     def chosen() -> None:

@@ -25,13 +25,11 @@ _SHELL = """
 _save = declare("save", _SHELL)
 
 
-def plot_save(
-    chart_key: str, file_name: str, key: str, formats: Sequence[str] = ("png", "svg"), scale: float = 2.0
-) -> None:
+def plot_save(chart_key: str, file_name: str, key: str, formats: Sequence[str]) -> None:
     """Entries that save the figure whose key is ``chart_key`` as ``file_name`` (without ending).
 
-    A PNG has ``scale`` times the pixels of the figure on the page; an SVG has the figure's size. A figure of our own
+    A PNG has twice the pixels of the figure on the page; an SVG has the figure's size. A figure of our own
     can be saved as "png" only.
     """
-    data = {"chart": f"st-key-{chart_key}", "name": file_name, "formats": list(formats), "scale": scale}
+    data = {"chart": f"st-key-{chart_key}", "name": file_name, "formats": list(formats), "scale": 2.0}
     _save(key=key, data=data)

@@ -83,20 +83,11 @@ def plot_scatter(
     events: ScatterEvents,
     relay: str = "",
 ) -> None:
-    """Show a map.
+    """Show a map with a field of points of ``height`` pixels; screen readers say its ``name``.
 
-    Parameters
-    ----------
-    coordinates, mask
-        Blocks of ``encode_coordinates`` and ``encode_mask``; no mask keeps all spans.
-    key
-        Identity on the page. With the same key and blocks a rerun leaves the browser's map as it is.
-    height
-        Height of the field of points, in pixels.
-    name
-        Name of the map for screen readers.
-    relay
-        Name of the ``relay.take_picks`` that gets a clicked row instead, for ``read_row``.
+    ``coordinates`` and ``mask`` are blocks of ``encode_coordinates`` and ``encode_mask``; no mask keeps all spans. With
+    the same ``key`` and blocks a rerun leaves the browser's map as it is. The ``relay.take_picks`` named ``relay`` gets
+    a clicked row in place of ``events``, for ``read_row``.
     """
 
     def picked() -> None:

@@ -50,13 +50,7 @@ class TraceSegment:
         """What is sent to the browser; names are short because there may be thousands."""
         if self.span is None:
             return {"t": self.text}
-        data: dict[str, Any] = {
-            "t": self.text,
-            "s": self.span,
-            "c": self.color,
-            "l": self.label,
-            "h": list(self.tip),
-        }
+        data: dict[str, Any] = {"t": self.text, "s": self.span, "c": self.color, "l": self.label, "h": list(self.tip)}
         if self.tokens:
             data["k"] = [[text, round(share, 3)] for text, share in self.tokens]
         return data
@@ -73,25 +67,12 @@ def plot_trace(
     has_tools: bool = False,
     name: str = "Reasoning trace",
 ) -> None:
-    """Show a trace.
+    """Show a trace, ``segments`` in reading order.
 
-    Parameters
-    ----------
-    segments
-        In reading order.
-    key
-        Identity on the page.
-    selected
-        The span chosen outside the viewer. The browser remembers its own clicks: then leave this as it was, or the
-        whole trace is sent again.
-    on_choose
-        Called with the span's id before the page reruns.
-    relay
-        Name of the ``relay.take_picks`` that gets the span's id instead.
-    max_height
-        In pixels; longer traces scroll, with the selected span in view. None: no limit.
-    has_tools
-        Whether the trace can be searched and copied.
+    ``selected`` is the span chosen outside the viewer. The browser remembers its own clicks: then leave it as it was,
+    or the whole trace is sent again. ``on_choose`` gets a span's id before the page reruns, unless the
+    ``relay.take_picks`` named ``relay`` gets it. A trace longer than ``max_height`` pixels scrolls, with the selected
+    span in view. With ``has_tools`` it can be searched and copied.
     """
 
     def chosen() -> None:
