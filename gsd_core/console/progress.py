@@ -22,7 +22,6 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
 import psutil
@@ -119,9 +118,7 @@ class Stage:
     def __enter__(self) -> Stage:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.finish()
 
 
@@ -175,7 +172,7 @@ class Progress:
             stage = Stage(self, name, total, unit)
             self._stage = stage
             self._last_line = self.clock()
-            if not self.quiet and self._is_terminal():
+            if not self.quiet and getattr(self.stream, "isatty", lambda: False)():
                 self._open_bar(stage)
             self._report(stage, force=True)
         if self._ended is None and self.clock is time.monotonic:  # a test's clock beats by hand
@@ -214,13 +211,8 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _is_terminal(self) -> bool:
-        return bool(getattr(self.stream, "isatty", lambda: False)())
 
     def _report(self, stage: Stage, force: bool = False) -> None:
         with self._lock:
