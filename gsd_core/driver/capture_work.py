@@ -9,7 +9,8 @@ capture_checkpoints  every checkpoint's unfinished batches, then its index and i
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,11 +26,11 @@ from gsd_core.driver.capture_run import RunSamples
 from gsd_core.driver.capture_worker import (
     AnswerT,
     CaptureControls,
-    Captured,
     CaptureSamples,
+    CaptureWorker,
     DescribeModel,
     Job,
-    ModelSource,
+    load_worker,
     peak_memory_bytes,
 )
 from gsd_core.errors import UserError
@@ -66,21 +67,14 @@ class Crew:
 
     def __init__(self, executor: Executor, options: CaptureOptions) -> None:
         self.executor, self._options = executor, options
-        self._sources: dict[str, ModelSource] = {}
+        self._makers: dict[str, Callable[[], CaptureWorker]] = {}
 
-    def source(self, checkpoint: Checkpoint) -> ModelSource:
-        """The source object of a checkpoint, always the same one: the executor identifies workers by it."""
-        if checkpoint.name not in self._sources:
-            options = self._options
-            self._sources[checkpoint.name] = ModelSource(
-                options.model,
-                checkpoint,
-                options.dtype,
-                options.device,
-                options.device_map,
-                options.trust_remote_code,
-            )
-        return self._sources[checkpoint.name]
+    def maker(self, checkpoint: Checkpoint) -> Callable[[], CaptureWorker]:
+        """What makes a checkpoint's workers, always the same object: the executor identifies workers by it."""
+        if checkpoint.name not in self._makers:
+            told = {key: getattr(self._options, key) for key in ("dtype", "device", "device_map", "trust_remote_code")}
+            self._makers[checkpoint.name] = partial(load_worker, self._options.model, checkpoint=checkpoint, **told)
+        return self._makers[checkpoint.name]
 
     def ask(self, checkpoint: Checkpoint, job: Job[AnswerT], stage: Stage) -> AnswerT:
         """The answer of one worker to a job; `stage` shows the percentage done.
@@ -92,7 +86,7 @@ class Crew:
             stage.show(int(100 * sum(in_flight.values())))
 
         try:
-            [(_, answer)] = self.executor.run_batches(self.source(checkpoint), [(0, job)], show)
+            [(_, answer)] = self.executor.run_batches(self.maker(checkpoint), [(0, job)], show)
         except BatchesLost as lost:
             raise UserError(
                 f"the workers ended while they loaded the model ({lost.reasons[0]})",
@@ -167,8 +161,11 @@ def _capture_checkpoint(work: Work, checkpoint: Checkpoint, stage: Stage) -> dic
     lost: dict[int, str] = {}
     try:
         jobs = _iter_jobs(work, done, writer, stage)
-        for index, captured in executor.run_batches(work.crew.source(checkpoint), jobs, show):
-            _store(run, checkpoint, index, captured)
+        for index, captured in executor.run_batches(work.crew.maker(checkpoint), jobs, show):
+            if captured.written is not None:
+                run.append_written(checkpoint.name, checkpoint.step, captured.written)
+            else:
+                run.append_batch(checkpoint.name, checkpoint.step, index, captured.results)
             work.peak_memory_bytes = max(work.peak_memory_bytes, captured.peak_memory_bytes)
             work.n_tokens += work.size(index)
             stage.advance(work.size(index), **_describe_workers(executor))
@@ -205,7 +202,7 @@ def _store_controls(work: Work, checkpoint: Checkpoint, progress: Progress) -> N
             stage.show(sum(int(share * sizes[number]) for number, share in in_flight.items()))
 
         try:
-            for number, controls in work.crew.executor.run_batches(work.crew.source(checkpoint), jobs, show):
+            for number, controls in work.crew.executor.run_batches(work.crew.maker(checkpoint), jobs, show):
                 found[number] = controls
                 stage.advance(sizes[number])
         except BatchesLost as lost:
@@ -230,13 +227,6 @@ def _iter_jobs(
         samples = [work.tokenized[i] for i in members]
         audited = frozenset(work.audited.intersection(s.id for s in samples))
         yield index, CaptureSamples(work.config, index, samples, audited, writer)
-
-
-def _store(run: Run, checkpoint: Checkpoint, index: int, captured: Captured) -> None:
-    if captured.written is not None:
-        run.append_written(checkpoint.name, checkpoint.step, captured.written)
-    else:
-        run.append_batch(checkpoint.name, checkpoint.step, index, captured.results)
 
 
 def _describe_workers(executor: Executor, n_tokens: int | None = None) -> dict[str, Any]:

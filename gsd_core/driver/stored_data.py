@@ -2,6 +2,7 @@
 
 add_dataset        read a source and store its samples
 resolve_dataset    NAME or FILE → the name of a stored data set
+check_name         refuses what is not a valid name
 make_dataset_name  a valid name from a file's or hub id's stem
 """
 
@@ -22,10 +23,7 @@ from gsd_core.types import name_is_valid
 if TYPE_CHECKING:
     from gsd_core.store import Workspace
 
-_FILE_ENDINGS = (
-    *(".gz", ".zst", ".zstd", ".jsonl", ".ndjson", ".json"),
-    *(".csv", ".tsv", ".txt", ".parquet", ".pq"),
-)
+_FILE_ENDINGS = (".gz", ".zst", ".zstd", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".parquet", ".pq")
 
 
 def add_dataset(
@@ -42,9 +40,7 @@ def add_dataset(
 
     Raises ``UserError`` for a source that cannot be read, holds no usable row, or whose name other data has.
     """
-    if name is not None and not name_is_valid(name):
-        raise UserError(f"{name!r} is not a valid name", "--name", "letters, digits, '.', '_' and '-', at most 64")
-    chosen = name or make_dataset_name(str(source))
+    chosen = make_dataset_name(str(source)) if name is None else check_name(name, "--name")
     stage = progress.stage("reading", unit="rows")
     loaded = load_dataset(
         source, map=parse_map_flag(map_flag) if map_flag else None, strict=strict, on_progress=stage.update
@@ -87,11 +83,17 @@ def resolve_dataset(workspace: Workspace, name_or_file: str, *, map_flag: str | 
     )
 
 
+def check_name(name: str, where: str) -> str:
+    """``name`` if a run or data set can have it. Raises ``UserError`` for the flag or parameter ``where``."""
+    if not name_is_valid(name):
+        raise UserError(f"{name!r} is not a valid name", where, "letters, digits, '.', '_' and '-', at most 64")
+    return name
+
+
 def make_dataset_name(source: str) -> str:
     """A valid data set name from the stem of a path or the last part of a hub id."""
-    is_hub = source.startswith("hub:")
     stem = source.removeprefix("hub:").split("@")[0].rstrip("/").replace("\\", "/").rsplit("/", 1)[-1]
-    if is_hub:
+    if source.startswith("hub:"):
         stem = stem.split(":")[0]
     while stem.lower().endswith(_FILE_ENDINGS):
         stem = stem[: stem.rindex(".")]
