@@ -25,7 +25,7 @@ from gsd_core.console.output import compute_json_value, format_table
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
 from gsd_core.methods.select_method import MEASURES, SelectOptions
-from gsd_core.stages.representations import read_question_rows
+from gsd_core.stages.representations import match_checkpoint, read_question_rows
 from gsd_core.stages.run_reading import get_checkpoint
 from gsd_core.stages.run_tables import compute_span_table
 from gsd_core.store import load_centring
@@ -58,8 +58,8 @@ def run_select(workspace: Workspace, options: SelectOptions, progress: Progress)
     stage = progress.stage("selecting", len(MEASURES), "measures")
     table, _ = compute_span_table(run, at)
     sizes = (table["token_end"] - table["token_start"]).to_numpy(np.int64)
-    ids = list(pd.unique(table["sample"]))
-    owners = pd.Categorical(table["sample"], categories=ids).codes.astype(np.int64)
+    owners, samples = pd.factorize(table["sample"])
+    ids = list(samples)
     target = _find_target(workspace, run, table, ids, options) if options.target else None
     spans = _Spans(run, at, table, sizes, owners, ids, target)
     scores: dict[str, np.ndarray] = {}
@@ -169,7 +169,7 @@ def _score(spans: _Spans, measure: str, seed: int) -> np.ndarray | None:
 
 def _read_rows(run: Run, checkpoint: str, centring: Centring) -> np.ndarray:
     """Rows of another run's samples, centred as the first run's are."""
-    at = checkpoint if checkpoint in run.checkpoints else get_checkpoint(run, None)
+    at = match_checkpoint(run, checkpoint)
     spans = run.read_spans(at, columns=["sample", "token_start", "token_end"])
     sizes = (spans["token_end"] - spans["token_start"]).to_numpy(np.int64)
     return compute_sample_means(centring.apply(run.read_vectors(at)), pd.factorize(spans["sample"])[0], sizes)
