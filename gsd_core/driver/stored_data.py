@@ -1,6 +1,7 @@
 """Data sets of a workspace: store what a file or hub id holds, find the one that a name means.
 
 add_dataset        read a source and store its samples
+describe_loaded    how a source was understood
 resolve_dataset    NAME or FILE → the name of a stored data set
 check_name         refuses what is not a valid name
 make_dataset_name  a valid name from a file's or hub id's stem
@@ -47,20 +48,14 @@ def add_dataset(
     )
     stage.update(len(loaded.samples) + len(loaded.rejected))
     stage.finish()
-    info = workspace.write_dataset(chosen, loaded.samples, _make_info(loaded), replace=replace)
-    return info.name, loaded
+    info = {**describe_loaded(loaded), "data_hash": loaded.data_hash, "source": loaded.source}
+    return workspace.write_dataset(chosen, loaded.samples, info, replace=replace).name, loaded
 
 
-def _make_info(loaded: LoadedDataset) -> dict[str, Any]:
-    return {
-        "format": loaded.format,
-        "fields": loaded.fields,
-        "columns": loaded.columns,
-        "data_hash": loaded.data_hash,
-        "source": loaded.source,
-        "n_rejected": len(loaded.rejected),
-        "rejected": [asdict(rejection) for rejection in loaded.rejected],
-    }
+def describe_loaded(loaded: LoadedDataset) -> dict[str, Any]:
+    """How a source was understood, as JSON: ``format, fields, columns, n_rejected, rejected``."""
+    told = {key: getattr(loaded, key) for key in ("format", "fields", "columns")}
+    return {**told, "n_rejected": len(loaded.rejected), "rejected": [asdict(each) for each in loaded.rejected]}
 
 
 def resolve_dataset(workspace: Workspace, name_or_file: str, *, map_flag: str | None = None, progress: Progress) -> str:
