@@ -12,7 +12,6 @@ unit, rate_per_s, eta_s, memory_bytes, updated, notes}``. ``updated`` is in seco
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import threading
@@ -26,7 +25,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import psutil
 
-from gsd_core.console.output import compute_json_value, format_count, format_seconds
+from gsd_core.console.output import format_count, format_json, format_seconds
 
 if TYPE_CHECKING:
     import rich.progress
@@ -269,7 +268,7 @@ class Progress:
         }
         partial = self._path.with_name(f"{self._path.name}.{os.getpid()}.partial")
         try:
-            partial.write_text(json.dumps(compute_json_value(state), allow_nan=False), encoding="utf-8")
+            partial.write_text(format_json(state), encoding="utf-8")
             partial.replace(self._path)
         except OSError as error:
             # A capture of hours must not fail because a page cannot show its progress.

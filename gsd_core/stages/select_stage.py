@@ -8,7 +8,6 @@ A measure correlates with what training does to a model. It does not show that t
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from gsd_core.analysis.selection import compute_agreement, compute_sample_means,
 from gsd_core.comparison.centring import Centring
 from gsd_core.comparison.meta_labels import find_text
 from gsd_core.console.files import whole_file
-from gsd_core.console.output import compute_json_value, format_table
+from gsd_core.console.output import format_json, format_table
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
 from gsd_core.methods.select_method import MEASURES, SelectOptions
@@ -222,7 +221,7 @@ def _write(run: Run, table: pd.DataFrame, kept: np.ndarray, scores: np.ndarray, 
                 "kept_tokens": held[["token_start", "token_end"]].to_numpy().tolist(),
                 "meta": dict(own["meta"] or {}),
             }
-            file.write(json.dumps(compute_json_value(line), ensure_ascii=False) + "\n")
+            file.write(format_json(line, is_ascii=False) + "\n")
     return len(wanted)
 
 
