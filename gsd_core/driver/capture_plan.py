@@ -47,12 +47,8 @@ def resolve_tier(
 
     Without a window flag, tier span is exact where that costs at most eight forward passes a sample: ``1 + 0.58 S`` for
     S spans (methods §1.1). Otherwise it takes window 1. With `checkpointed` layers exact costs ``1 + 2 S`` [ours],
-    because every span goes back through the whole sample, which is computed again.
-
-    Raises
-    ------
-    UserError
-        An unknown tier, or a window for a tier without window.
+    because every span goes back through the whole sample, which is computed again. Raises ``UserError`` for an unknown
+    tier, and for a window where the tier has none.
     """
     name, meant = ALIASES.get(tier or "", (tier or DEFAULT_TIER, None))
     if meant is not None:
@@ -128,10 +124,7 @@ def _version_of(package: str) -> str | None:
 def check_resumable(stored: dict[str, Any], wanted: dict[str, Any], run: str, with_weights: bool = True) -> None:
     """Compare the settings that decide the numbers; without `with_weights` not the weights, as a training changes them.
 
-    Raises
-    ------
-    UserError
-        Names the first setting that differs.
+    Raises ``UserError``, which names the first setting that differs.
     """
     pairs = [(key, _essence(key, stored.get(key)), _essence(key, wanted.get(key))) for key in MUST_MATCH]
     for part in ("hash", "dtype") if with_weights else ("architecture", "dtype"):

@@ -51,10 +51,7 @@ def tokenize_samples(
 ) -> RunSamples:
     """Cut samples into spans and tokenize them; one that cannot be captured is kept with the reason.
 
-    Raises
-    ------
-    UserError
-        A tokenizer without offsets, or no sample that can be captured.
+    Raises ``UserError`` for a tokenizer without offsets, and where no sample can be captured.
     """
     check_tokenizer(tokenizer)
     found = RunSamples(samples, [])

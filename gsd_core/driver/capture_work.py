@@ -42,13 +42,7 @@ COMPACT_FROM = 200  # fragments from which they are joined at a checkpoint's end
 
 
 def make_executor(options: CaptureOptions) -> Executor:
-    """The executor of a capture.
-
-    Raises
-    ------
-    UserError
-        An unknown name, or several workers for the one process of ``local``.
-    """
+    """The executor of a capture. Raises ``UserError`` for an unknown one, and for several workers of ``local``."""
     if options.executor == "ray":
         return RayExecutor(
             options.workers,
@@ -117,10 +111,7 @@ def capture_checkpoints(
 ) -> None:
     """Capture every checkpoint's unfinished batches into the run, then its controls `with_controls`.
 
-    Raises
-    ------
-    UserError
-        Batches that ended their workers, with their samples; raised after all other batches are stored.
+    Raises ``UserError`` for batches that ended their workers, with their samples, after all others are stored.
     """
     started = time.monotonic()
     described = [dict(c) for c in work.run.manifest.get("checkpoints", [])]
@@ -137,7 +128,11 @@ def capture_checkpoints(
         n_tokens = sum(map(work.size, range(len(work.plan))))
         with progress.stage(f"capturing {checkpoint.name}", n_tokens, "tokens") as stage:
             lost |= _capture_checkpoint(work, checkpoint, stage)
-        _store_index(work.run, checkpoint.name, progress)
+        if built := work.run.build_index(checkpoint.name):  # too big for a full search
+            progress.note(
+                f"{checkpoint.name}: {built['n_rows']:,} directions indexed in {built['seconds']:.0f} s, "
+                f"recall@{built['recall_at']} {built['recall']:.3f}"
+            )
         if with_controls and not work.run.has_controls(checkpoint.name):
             _store_controls(work, checkpoint, progress)
         work.seconds = time.monotonic() - started
@@ -176,16 +171,6 @@ def _capture_checkpoint(work: Work, checkpoint: Checkpoint, stage: Stage) -> dic
     run.flush()
     run.compact(COMPACT_FROM)
     return lost
-
-
-def _store_index(run: Run, checkpoint: str, progress: Progress) -> None:
-    """Index a checkpoint that is too big for a full search, and note how good the index is."""
-    built = run.build_index(checkpoint)
-    if built:
-        progress.note(
-            f"{checkpoint}: {built['n_rows']:,} directions indexed in {built['seconds']:.0f} s, "
-            f"recall@{built['recall_at']} {built['recall']:.3f}"
-        )
 
 
 def _store_controls(work: Work, checkpoint: Checkpoint, progress: Progress) -> None:

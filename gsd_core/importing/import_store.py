@@ -40,16 +40,9 @@ from gsd_core.types import Sample, Skipped
 def run_import(workspace: Workspace, options: ImportOptions, progress: Progress) -> dict[str, Any]:
     """Make a run of one or more foreign stores, each a checkpoint.
 
-    Returns
-    -------
-    dict
-        ``run, dataset, format, tier, checkpoints, n_samples, n_spans, n_skipped, skipped, stored_width, sketch_width,
-        is_folded, layers, notes, seconds, peak_memory_bytes``.
-
-    Raises
-    ------
-    UserError
-        A store that cannot be read, a data set of another size, an existing run, or no sample that could be matched.
+    Returns ``run, dataset, format, tier, checkpoints, n_samples, n_spans, n_skipped, skipped, stored_width,
+    sketch_width, is_folded, layers, notes, seconds, peak_memory_bytes``. Raises ``UserError`` for a store that cannot
+    be read, a data set of another size, an existing run, and where no sample could be matched.
     """
     started = time.monotonic()
     stores = [open_store(path, options.format) for path in options.paths]

@@ -41,18 +41,10 @@ from gsd_core.store import Run, Workspace
 def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progress) -> dict[str, Any]:
     """Capture span gradients of a data set under one or more checkpoints of a model.
 
-    Returns
-    -------
-    dict
-        ``run, model, tier, window, window_cosine, n_samples, n_spans, n_skipped, skipped, sketch_width, seconds,
-        tokens_per_s, peak_memory_bytes, checkpoints, skipped_modules``.
-
-    Raises
-    ------
-    UserError
-        Unknown data set or model, a tier that cannot serve the architecture, an existing run, nothing to capture.
-    Interrupted
-        Stopped by a signal; finished batches are stored, and the exception carries the line that goes on.
+    Returns ``run, model, tier, window, window_cosine, n_samples, n_spans, n_skipped, skipped, sketch_width, seconds,
+    tokens_per_s, peak_memory_bytes, checkpoints, skipped_modules``. Raises ``UserError`` for an unknown data set or
+    model, a tier that cannot serve the architecture, an existing run, and nothing to capture; ``Interrupted`` where a
+    signal stops it: finished batches are stored, and the exception carries the line that goes on.
     """
     started = time.monotonic()
     segmenter = make_segmenter(options.segmenter)
