@@ -6,13 +6,12 @@ Context   workspace, progress and output
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from gsd_core.console.output import compute_json_value
+from gsd_core.console.output import format_json
 
 if TYPE_CHECKING:
     from gsd_core.console.progress import Progress
@@ -67,7 +66,7 @@ class Context:
         self.close()
         self._has_emitted = True
         if self.is_json:
-            line = json.dumps(compute_json_value(result), allow_nan=False, ensure_ascii=True)
+            line = format_json(result)
         else:
             line = text if isinstance(text, str) else text()
             line = line.encode(self._out.encoding or "utf-8", "replace").decode(self._out.encoding or "utf-8")

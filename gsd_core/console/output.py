@@ -2,6 +2,7 @@
 
 SHOWN_ROWS          how many rows of a long list are printed
 compute_json_value  numpy, pandas, paths, NaN → plain JSON values (NaN and infinities become null)
+format_json         any value → its JSON text on one line
 format_table        rows of cells → one aligned text table
 format_count        12345.6 → "12,346"
 format_seconds      3725 → "1 h 02 min"
@@ -12,6 +13,7 @@ format_text         text on one line, cut, without control characters
 from __future__ import annotations
 
 import io
+import json
 import math
 import shutil
 import unicodedata
@@ -43,6 +45,11 @@ def compute_json_value(value: Any) -> Any:
     if type(value).__name__ == "NAType":
         return None
     return str(value)
+
+
+def format_json(value: Any, is_ascii: bool = True) -> str:
+    """``compute_json_value`` as JSON text on one line; ``is_ascii`` escapes all other characters."""
+    return json.dumps(compute_json_value(value), allow_nan=False, ensure_ascii=is_ascii)
 
 
 def format_text(text: object, width: int = 60) -> str:

@@ -12,7 +12,6 @@ unit, rate_per_s, eta_s, memory_bytes, updated, notes}``. ``updated`` is in seco
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import threading
@@ -22,12 +21,11 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
 import psutil
 
-from gsd_core.console.output import compute_json_value, format_count, format_seconds
+from gsd_core.console.output import format_count, format_json, format_seconds
 
 if TYPE_CHECKING:
     import rich.progress
@@ -119,9 +117,7 @@ class Stage:
     def __enter__(self) -> Stage:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.finish()
 
 
@@ -175,7 +171,7 @@ class Progress:
             stage = Stage(self, name, total, unit)
             self._stage = stage
             self._last_line = self.clock()
-            if not self.quiet and self._is_terminal():
+            if not self.quiet and getattr(self.stream, "isatty", lambda: False)():
                 self._open_bar(stage)
             self._report(stage, force=True)
         if self._ended is None and self.clock is time.monotonic:  # a test's clock beats by hand
@@ -214,13 +210,8 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _is_terminal(self) -> bool:
-        return bool(getattr(self.stream, "isatty", lambda: False)())
 
     def _report(self, stage: Stage, force: bool = False) -> None:
         with self._lock:
@@ -277,7 +268,7 @@ class Progress:
         }
         partial = self._path.with_name(f"{self._path.name}.{os.getpid()}.partial")
         try:
-            partial.write_text(json.dumps(compute_json_value(state), allow_nan=False), encoding="utf-8")
+            partial.write_text(format_json(state), encoding="utf-8")
             partial.replace(self._path)
         except OSError as error:
             # A capture of hours must not fail because a page cannot show its progress.

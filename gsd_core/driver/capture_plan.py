@@ -19,11 +19,12 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from gsd_core import __version__
+from gsd_core.driver.stored_data import check_name
 from gsd_core.errors import UserError
 from gsd_core.methods.capture_method import CaptureOptions
 from gsd_core.registry.options import to_words
 from gsd_core.tiers import ALIASES, DEFAULT_TIER, PREFIX_SHARE, TIERS, find_tier, get_tier, join_tiers
-from gsd_core.types import TokenizedSample, name_is_valid
+from gsd_core.types import TokenizedSample
 
 if TYPE_CHECKING:
     from gsd_core.capture.embeddings import SentenceEncoder
@@ -33,16 +34,8 @@ DEFAULT_SKETCH_WIDTH = 2048
 AFFORDABLE_FORWARDS = 8.0  # where exact costs more forward passes, the default is window 1
 CHECKPOINTED_SPAN = 2.0  # forward passes: a whole forward and a whole backward pass a span
 MUST_MATCH = (
-    "dataset",
-    "tier",
-    "window",
-    "segmenter",
-    "seed",
-    "sketch",
-    "lora",
-    "limit",
-    "truncate",
-    "batch_tokens",
+    *("dataset", "tier", "window", "segmenter", "seed"),
+    *("sketch", "lora", "limit", "truncate", "batch_tokens"),
 )
 VERSIONED = ("torch", "transformers", "tokenizers", "numpy", "pylance", "sentence-transformers", "peft")
 
@@ -54,12 +47,8 @@ def resolve_tier(
 
     Without a window flag, tier span is exact where that costs at most eight forward passes a sample: ``1 + 0.58 S`` for
     S spans (methods §1.1). Otherwise it takes window 1. With `checkpointed` layers exact costs ``1 + 2 S`` [ours],
-    because every span goes back through the whole sample, which is computed again.
-
-    Raises
-    ------
-    UserError
-        An unknown tier, or a window for a tier without window.
+    because every span goes back through the whole sample, which is computed again. Raises ``UserError`` for an unknown
+    tier, and for a window where the tier has none.
     """
     name, meant = ALIASES.get(tier or "", (tier or DEFAULT_TIER, None))
     if meant is not None:
@@ -84,13 +73,7 @@ def resolve_tier(
 def make_run_name(options: CaptureOptions, dataset: str) -> str:
     """``--run``, else data set, model and tier joined by hyphens."""
     if options.run is not None:
-        if not name_is_valid(options.run):
-            raise UserError(
-                f"{options.run!r} is not a valid name",
-                "--run",
-                "letters, digits, '.', '_' and '-', at most 64",
-            )
-        return options.run
+        return check_name(options.run, "--run")
     model = options.model.rstrip("/").rsplit("/", 1)[-1]
     raw = f"{dataset}-{model}-{options.tier or DEFAULT_TIER}"
     return re.sub(r"[^A-Za-z0-9._-]+", "-", raw).strip("-._")[:64]
@@ -114,23 +97,14 @@ def make_manifest(
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "gsd_version": versions["gsd"],
-        "dataset": {
-            "name": dataset.name,
-            "source": dataset.source,
-            "data_hash": dataset.data_hash,
-            "n_samples": n_samples,
-        },
+        "dataset": {key: getattr(dataset, key) for key in ("name", "source", "data_hash")} | {"n_samples": n_samples},
         "model": model,
         "tier": tier,
         "window": "all" if window is None and kind is not None and kind.has_window else window,
         "segmenter": options.segmenter,
         "seed": options.seed,
         "sketch": sketch,
-        "lora": options.lora,
-        "baseline_of": options.baseline_of,
-        "limit": options.limit,
-        "truncate": options.truncate,
-        "batch_tokens": options.batch_tokens,
+        **{key: getattr(options, key) for key in ("lora", "baseline_of", "limit", "truncate", "batch_tokens")},
         "encoder": {"name": encoder.name, "source": encoder.source, "weights_hash": encoder.weights_hash},
         "flags": asdict(options),
         "versions": versions,
@@ -150,13 +124,9 @@ def _version_of(package: str) -> str | None:
 def check_resumable(stored: dict[str, Any], wanted: dict[str, Any], run: str, with_weights: bool = True) -> None:
     """Compare the settings that decide the numbers; without `with_weights` not the weights, as a training changes them.
 
-    Raises
-    ------
-    UserError
-        Names the first setting that differs.
+    Raises ``UserError``, which names the first setting that differs.
     """
-    pairs: list[tuple[str, Any, Any]] = [(key, stored.get(key), wanted.get(key)) for key in MUST_MATCH]
-    pairs = [(key, _essence(key, old), _essence(key, new)) for key, old, new in pairs]
+    pairs = [(key, _essence(key, stored.get(key)), _essence(key, wanted.get(key))) for key in MUST_MATCH]
     for part in ("hash", "dtype") if with_weights else ("architecture", "dtype"):
         pairs.append((f"model {part}", stored.get("model", {}).get(part), wanted["model"].get(part)))
     for key, old, new in pairs:

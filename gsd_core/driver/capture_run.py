@@ -5,6 +5,8 @@ tokenize_samples       samples → ``RunSamples``
 make_config            flags → the configuration of a capture
 create_run             a new run with its static tables
 write_tables           the static tables alone
+list_skipped           the samples that a run left out, for a result
+describe_skipped       the same as lines of text
 measure_window_cosine  mean cosine of a run's window to the exact gradient
 """
 
@@ -18,6 +20,7 @@ import numpy as np
 
 from gsd_core.capture.capture import CaptureConfig
 from gsd_core.capture.embeddings import SentenceEncoder
+from gsd_core.console.output import SHOWN_ROWS, format_table
 from gsd_core.console.progress import Progress
 from gsd_core.dataset.segmenters import Segmenter
 from gsd_core.dataset.tokenization import check_tokenizer, tokenize_sample
@@ -48,10 +51,7 @@ def tokenize_samples(
 ) -> RunSamples:
     """Cut samples into spans and tokenize them; one that cannot be captured is kept with the reason.
 
-    Raises
-    ------
-    UserError
-        A tokenizer without offsets, or no sample that can be captured.
+    Raises ``UserError`` for a tokenizer without offsets, and where no sample can be captured.
     """
     check_tokenizer(tokenizer)
     found = RunSamples(samples, [])
@@ -123,6 +123,20 @@ def write_tables(
     run.write_samples(rows, samples.skipped)
     run.write_embeddings([join_span(t.id, s.index) for t in tokenized for s in t.spans], embedded[len(tokenized) :])
     run.update_manifest(has_tables=True)
+
+
+def list_skipped(run: Run) -> dict[str, Any]:
+    """``n_skipped``, and ``skipped: [{sample, reason}]``, each sample once."""
+    rows = run.read_skipped().drop_duplicates("sample")
+    return {"n_skipped": len(rows), "skipped": rows[["sample", "reason"]].to_dict("records")}
+
+
+def describe_skipped(result: dict[str, Any]) -> list[str]:
+    """Lines of text that say what ``list_skipped`` has found; none where nothing was skipped."""
+    if not result["n_skipped"]:
+        return []
+    rows = [[each["sample"], each["reason"]] for each in result["skipped"][:SHOWN_ROWS]]
+    return [f"{result['n_skipped']:,} samples skipped:", format_table(("sample", "reason"), rows, wide="reason")]
 
 
 def measure_window_cosine(run: Run, config: CaptureConfig) -> tuple[float | None, int]:

@@ -9,7 +9,8 @@ capture_checkpoints  every checkpoint's unfinished batches, then its index and i
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,11 +26,11 @@ from gsd_core.driver.capture_run import RunSamples
 from gsd_core.driver.capture_worker import (
     AnswerT,
     CaptureControls,
-    Captured,
     CaptureSamples,
+    CaptureWorker,
     DescribeModel,
     Job,
-    ModelSource,
+    load_worker,
     peak_memory_bytes,
 )
 from gsd_core.errors import UserError
@@ -41,13 +42,7 @@ COMPACT_FROM = 200  # fragments from which they are joined at a checkpoint's end
 
 
 def make_executor(options: CaptureOptions) -> Executor:
-    """The executor of a capture.
-
-    Raises
-    ------
-    UserError
-        An unknown name, or several workers for the one process of ``local``.
-    """
+    """The executor of a capture. Raises ``UserError`` for an unknown one, and for several workers of ``local``."""
     if options.executor == "ray":
         return RayExecutor(
             options.workers,
@@ -66,21 +61,14 @@ class Crew:
 
     def __init__(self, executor: Executor, options: CaptureOptions) -> None:
         self.executor, self._options = executor, options
-        self._sources: dict[str, ModelSource] = {}
+        self._makers: dict[str, Callable[[], CaptureWorker]] = {}
 
-    def source(self, checkpoint: Checkpoint) -> ModelSource:
-        """The source object of a checkpoint, always the same one: the executor identifies workers by it."""
-        if checkpoint.name not in self._sources:
-            options = self._options
-            self._sources[checkpoint.name] = ModelSource(
-                options.model,
-                checkpoint,
-                options.dtype,
-                options.device,
-                options.device_map,
-                options.trust_remote_code,
-            )
-        return self._sources[checkpoint.name]
+    def maker(self, checkpoint: Checkpoint) -> Callable[[], CaptureWorker]:
+        """What makes a checkpoint's workers, always the same object: the executor identifies workers by it."""
+        if checkpoint.name not in self._makers:
+            told = {key: getattr(self._options, key) for key in ("dtype", "device", "device_map", "trust_remote_code")}
+            self._makers[checkpoint.name] = partial(load_worker, self._options.model, checkpoint=checkpoint, **told)
+        return self._makers[checkpoint.name]
 
     def ask(self, checkpoint: Checkpoint, job: Job[AnswerT], stage: Stage) -> AnswerT:
         """The answer of one worker to a job; `stage` shows the percentage done.
@@ -92,7 +80,7 @@ class Crew:
             stage.show(int(100 * sum(in_flight.values())))
 
         try:
-            [(_, answer)] = self.executor.run_batches(self.source(checkpoint), [(0, job)], show)
+            [(_, answer)] = self.executor.run_batches(self.maker(checkpoint), [(0, job)], show)
         except BatchesLost as lost:
             raise UserError(
                 f"the workers ended while they loaded the model ({lost.reasons[0]})",
@@ -123,10 +111,7 @@ def capture_checkpoints(
 ) -> None:
     """Capture every checkpoint's unfinished batches into the run, then its controls `with_controls`.
 
-    Raises
-    ------
-    UserError
-        Batches that ended their workers, with their samples; raised after all other batches are stored.
+    Raises ``UserError`` for batches that ended their workers, with their samples, after all others are stored.
     """
     started = time.monotonic()
     described = [dict(c) for c in work.run.manifest.get("checkpoints", [])]
@@ -143,7 +128,11 @@ def capture_checkpoints(
         n_tokens = sum(map(work.size, range(len(work.plan))))
         with progress.stage(f"capturing {checkpoint.name}", n_tokens, "tokens") as stage:
             lost |= _capture_checkpoint(work, checkpoint, stage)
-        _store_index(work.run, checkpoint.name, progress)
+        if built := work.run.build_index(checkpoint.name):  # too big for a full search
+            progress.note(
+                f"{checkpoint.name}: {built['n_rows']:,} directions indexed in {built['seconds']:.0f} s, "
+                f"recall@{built['recall_at']} {built['recall']:.3f}"
+            )
         if with_controls and not work.run.has_controls(checkpoint.name):
             _store_controls(work, checkpoint, progress)
         work.seconds = time.monotonic() - started
@@ -167,8 +156,11 @@ def _capture_checkpoint(work: Work, checkpoint: Checkpoint, stage: Stage) -> dic
     lost: dict[int, str] = {}
     try:
         jobs = _iter_jobs(work, done, writer, stage)
-        for index, captured in executor.run_batches(work.crew.source(checkpoint), jobs, show):
-            _store(run, checkpoint, index, captured)
+        for index, captured in executor.run_batches(work.crew.maker(checkpoint), jobs, show):
+            if captured.written is not None:
+                run.append_written(checkpoint.name, checkpoint.step, captured.written)
+            else:
+                run.append_batch(checkpoint.name, checkpoint.step, index, captured.results)
             work.peak_memory_bytes = max(work.peak_memory_bytes, captured.peak_memory_bytes)
             work.n_tokens += work.size(index)
             stage.advance(work.size(index), **_describe_workers(executor))
@@ -179,16 +171,6 @@ def _capture_checkpoint(work: Work, checkpoint: Checkpoint, stage: Stage) -> dic
     run.flush()
     run.compact(COMPACT_FROM)
     return lost
-
-
-def _store_index(run: Run, checkpoint: str, progress: Progress) -> None:
-    """Index a checkpoint that is too big for a full search, and note how good the index is."""
-    built = run.build_index(checkpoint)
-    if built:
-        progress.note(
-            f"{checkpoint}: {built['n_rows']:,} directions indexed in {built['seconds']:.0f} s, "
-            f"recall@{built['recall_at']} {built['recall']:.3f}"
-        )
 
 
 def _store_controls(work: Work, checkpoint: Checkpoint, progress: Progress) -> None:
@@ -205,7 +187,7 @@ def _store_controls(work: Work, checkpoint: Checkpoint, progress: Progress) -> N
             stage.show(sum(int(share * sizes[number]) for number, share in in_flight.items()))
 
         try:
-            for number, controls in work.crew.executor.run_batches(work.crew.source(checkpoint), jobs, show):
+            for number, controls in work.crew.executor.run_batches(work.crew.maker(checkpoint), jobs, show):
                 found[number] = controls
                 stage.advance(sizes[number])
         except BatchesLost as lost:
@@ -230,13 +212,6 @@ def _iter_jobs(
         samples = [work.tokenized[i] for i in members]
         audited = frozenset(work.audited.intersection(s.id for s in samples))
         yield index, CaptureSamples(work.config, index, samples, audited, writer)
-
-
-def _store(run: Run, checkpoint: Checkpoint, index: int, captured: Captured) -> None:
-    if captured.written is not None:
-        run.append_written(checkpoint.name, checkpoint.step, captured.written)
-    else:
-        run.append_batch(checkpoint.name, checkpoint.step, index, captured.results)
 
 
 def _describe_workers(executor: Executor, n_tokens: int | None = None) -> dict[str, Any]:

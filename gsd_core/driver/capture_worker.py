@@ -1,18 +1,18 @@
 """What a worker of a capture does: load a checkpoint's model once, then describe it and capture batches.
 
-ModelSource      a checkpoint and how to load it; a call makes the worker
 CaptureWorker    a loaded model that does jobs
+load_worker      loads a model and makes its worker
 Job              protocol: something that a worker does
-ModelFacts, SketchFacts, Captured   answers of jobs
+ModelFacts, Captured   answers of jobs
 DescribeModel    job → ``ModelFacts``: tokenizer, context length, the model's part of the manifest
-DescribeSketch   job → ``SketchFacts``: width and parts of a direction
+DescribeSketch   job → the directions' part of the manifest
 CaptureSamples   job → ``Captured``: one batch, as results or, with a writer, as what was written
 CaptureControls  job → the controls of a few samples
 describe_model, describe_sketch   their parts of the manifest
 peak_memory_bytes   largest memory that this process has used
 
-Sources, jobs and answers are plain data, so that a worker can be a process on another machine. The process that plans,
-commits and reports needs no copy of the model.
+Jobs and answers are plain data, so that a worker can be a process on another machine. The process that plans, commits
+and reports needs no copy of the model.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from transformers import PreTrainedModel
 from gsd_core.capture.capture import CaptureConfig, Capturer, capture_batch
 from gsd_core.capture.controls import Control, iter_controls
 from gsd_core.capture.devices import describe_device
-from gsd_core.capture.models import Checkpoint, compute_model_hash, load_model, max_positions
+from gsd_core.capture.models import compute_model_hash, load_model, max_positions
 from gsd_core.capture.pulse import Report, ignore
 from gsd_core.store import FragmentWriter, WrittenBatch
 from gsd_core.types import SampleRecords, Skipped, TokenizedSample
@@ -42,31 +42,6 @@ class Job(Protocol[AnswerT]):
     def run(self, worker: CaptureWorker, report: Report) -> AnswerT:
         """Do it with the worker's model; `report` gets the share of the job that is done."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSource:
-    """A checkpoint and how to load it; the fields are those of ``load_model``."""
-
-    source: str
-    checkpoint: Checkpoint
-    dtype: str
-    device: str
-    device_map: str | None
-    trust_remote_code: bool
-
-    def __call__(self) -> CaptureWorker:
-        """Load the model. Raises as ``load_model``."""
-        return CaptureWorker(
-            *load_model(
-                self.source,
-                checkpoint=self.checkpoint,
-                dtype=self.dtype,
-                device=self.device,
-                device_map=self.device_map,
-                trust_remote_code=self.trust_remote_code,
-            )
-        )
 
 
 class CaptureWorker:
@@ -84,6 +59,11 @@ class CaptureWorker:
         if self._capturer is None or self._capturer.config != config:
             self._capturer = Capturer(self.model, config)
         return self._capturer
+
+
+def load_worker(source: str, **choices: Any) -> CaptureWorker:
+    """The worker of a model; arguments and errors are those of ``load_model``."""
+    return CaptureWorker(*load_model(source, **choices))
 
 
 def describe_model(model: PreTrainedModel, report: Report = ignore) -> dict[str, Any]:
@@ -136,24 +116,14 @@ class DescribeModel:
 
 
 @dataclass(frozen=True, slots=True)
-class SketchFacts:
-    """``width`` P of a direction; ``description`` goes into the manifest."""
-
-    width: int
-    description: dict[str, Any]
-    skipped_modules: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
 class DescribeSketch:
     """Width and parts of the directions of a configuration."""
 
     config: CaptureConfig
 
-    def run(self, worker: CaptureWorker, report: Report) -> SketchFacts:
+    def run(self, worker: CaptureWorker, report: Report) -> dict[str, Any]:
         """Raises as ``Capturer``, where the tier cannot serve the architecture."""
-        capturer = worker.make_ready(self.config)
-        return SketchFacts(capturer.width, describe_sketch(capturer), capturer.skipped_modules)
+        return describe_sketch(worker.make_ready(self.config))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Sentence embeddings of a run's questions and spans; each text once, and none that another run has.
 
 embed_texts         (n, E) embeddings of texts
-read_embeddings_of  the stored embeddings of some spans
+read_embeddings_of, read_question_embeddings_of  the stored embeddings of some spans, of some questions
 read_known_vectors  text → embedding from a run of the same data under the same encoder
 """
 
@@ -75,7 +75,15 @@ def _essence(manifest: dict[str, Any]) -> tuple[Any, Any]:
 
 def read_embeddings_of(run: Run, spans: Iterable[str]) -> np.ndarray:
     """(n, E) float32 sentence embeddings of these spans; zeros for a span without one."""
-    ids, embeddings = run.read_embeddings()
-    place = {span: i for i, span in enumerate(ids)}
-    padded = np.concatenate([embeddings, np.zeros((1, run.embedding_width), np.float32)])
-    return padded[[place.get(span, -1) for span in spans]]
+    return _take(*run.read_embeddings(), spans)
+
+
+def read_question_embeddings_of(run: Run, samples: Iterable[str]) -> np.ndarray:
+    """(n, E) float32 embeddings of these samples' questions; zeros for a sample without one."""
+    return _take(*run.read_question_embeddings(), samples)
+
+
+def _take(ids: list[str], rows: np.ndarray, wanted: Iterable[str]) -> np.ndarray:
+    place = {each: at for at, each in enumerate(ids)}
+    padded = np.concatenate([rows, np.zeros((1, rows.shape[1]), np.float32)])
+    return padded[[place.get(each, -1) for each in wanted]]

@@ -1,7 +1,9 @@
 """Data sets of a workspace: store what a file or hub id holds, find the one that a name means.
 
 add_dataset        read a source and store its samples
+describe_loaded    how a source was understood
 resolve_dataset    NAME or FILE → the name of a stored data set
+check_name         refuses what is not a valid name
 make_dataset_name  a valid name from a file's or hub id's stem
 """
 
@@ -22,10 +24,7 @@ from gsd_core.types import name_is_valid
 if TYPE_CHECKING:
     from gsd_core.store import Workspace
 
-_FILE_ENDINGS = (
-    *(".gz", ".zst", ".zstd", ".jsonl", ".ndjson", ".json"),
-    *(".csv", ".tsv", ".txt", ".parquet", ".pq"),
-)
+_FILE_ENDINGS = (".gz", ".zst", ".zstd", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".parquet", ".pq")
 
 
 def add_dataset(
@@ -42,29 +41,21 @@ def add_dataset(
 
     Raises ``UserError`` for a source that cannot be read, holds no usable row, or whose name other data has.
     """
-    if name is not None and not name_is_valid(name):
-        raise UserError(f"{name!r} is not a valid name", "--name", "letters, digits, '.', '_' and '-', at most 64")
-    chosen = name or make_dataset_name(str(source))
+    chosen = make_dataset_name(str(source)) if name is None else check_name(name, "--name")
     stage = progress.stage("reading", unit="rows")
     loaded = load_dataset(
         source, map=parse_map_flag(map_flag) if map_flag else None, strict=strict, on_progress=stage.update
     )
     stage.update(len(loaded.samples) + len(loaded.rejected))
     stage.finish()
-    info = workspace.write_dataset(chosen, loaded.samples, _make_info(loaded), replace=replace)
-    return info.name, loaded
+    info = {**describe_loaded(loaded), "data_hash": loaded.data_hash, "source": loaded.source}
+    return workspace.write_dataset(chosen, loaded.samples, info, replace=replace).name, loaded
 
 
-def _make_info(loaded: LoadedDataset) -> dict[str, Any]:
-    return {
-        "format": loaded.format,
-        "fields": loaded.fields,
-        "columns": loaded.columns,
-        "data_hash": loaded.data_hash,
-        "source": loaded.source,
-        "n_rejected": len(loaded.rejected),
-        "rejected": [asdict(rejection) for rejection in loaded.rejected],
-    }
+def describe_loaded(loaded: LoadedDataset) -> dict[str, Any]:
+    """How a source was understood, as JSON: ``format, fields, columns, n_rejected, rejected``."""
+    told = {key: getattr(loaded, key) for key in ("format", "fields", "columns")}
+    return {**told, "n_rejected": len(loaded.rejected), "rejected": [asdict(each) for each in loaded.rejected]}
 
 
 def resolve_dataset(workspace: Workspace, name_or_file: str, *, map_flag: str | None = None, progress: Progress) -> str:
@@ -87,11 +78,17 @@ def resolve_dataset(workspace: Workspace, name_or_file: str, *, map_flag: str | 
     )
 
 
+def check_name(name: str, where: str) -> str:
+    """``name`` if a run or data set can have it. Raises ``UserError`` for the flag or parameter ``where``."""
+    if not name_is_valid(name):
+        raise UserError(f"{name!r} is not a valid name", where, "letters, digits, '.', '_' and '-', at most 64")
+    return name
+
+
 def make_dataset_name(source: str) -> str:
     """A valid data set name from the stem of a path or the last part of a hub id."""
-    is_hub = source.startswith("hub:")
     stem = source.removeprefix("hub:").split("@")[0].rstrip("/").replace("\\", "/").rsplit("/", 1)[-1]
-    if is_hub:
+    if source.startswith("hub:"):
         stem = stem.split(":")[0]
     while stem.lower().endswith(_FILE_ENDINGS):
         stem = stem[: stem.rindex(".")]

@@ -72,10 +72,7 @@ class TrackedRun:
     def start(self, capturer: Capturer, step: int) -> None:
         """Make the run, or open it where a training continues.
 
-        Raises
-        ------
-        UserError
-            Where a run of that name has later steps than this training, or other settings.
+        Raises ``UserError`` where a run of that name has later steps than this training, or other settings.
         """
         encoder = load_sentence_encoder(self._options.encoder, device=str(capturer.device))
         manifest = self._make_manifest(capturer, encoder)
@@ -84,14 +81,13 @@ class TrackedRun:
         if exists and self._replace and step == 0 and not is_known:
             self._workspace.remove_run(self.name)
             exists = False
-        if exists:
-            run = self._workspace.open_run(self.name)
-            if not run.manifest.get("has_tables"):
-                self._workspace.remove_run(self.name)  # killed before its tables were complete
-                exists = False
-            else:
-                self._check_goes_on(run, manifest, step, is_known)
-        if not exists:
+        run = self._workspace.open_run(self.name) if exists else None
+        if run is not None and not run.manifest.get("has_tables"):
+            self._workspace.remove_run(self.name)  # killed before its tables were complete
+            run = None
+        if run is not None:
+            self._check_goes_on(run, manifest, step, is_known)
+        else:
             run = create_run(self._workspace, self.name, manifest, encoder, self._samples, self._progress)
         run.repair()
         self._run, self._open_checkpoint = run, ""

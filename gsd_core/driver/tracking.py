@@ -21,12 +21,11 @@ from gsd_core.console.progress import Progress
 from gsd_core.dataset.segmenters import make_segmenter
 from gsd_core.driver.capture_plan import CaptureOptions
 from gsd_core.driver.capture_run import make_config, tokenize_samples
-from gsd_core.driver.stored_data import resolve_dataset
+from gsd_core.driver.stored_data import check_name, resolve_dataset
 from gsd_core.driver.tracked_run import TrackedRun
 from gsd_core.errors import UserError
 from gsd_core.store import Workspace
 from gsd_core.tiers import RIDE_TIER
-from gsd_core.types import name_is_valid
 
 CHOICES = "segmenter", "sketch_width", "batch_tokens", "limit", "truncate", "seed", "encoder", "lora", "map"
 RIDE_RANK = 16  # errors of cosines are a sixth to a quarter larger than with 32, at two thirds of the cost
@@ -114,8 +113,7 @@ def _open(
     for name in choices:
         if name not in known:
             raise UserError(f"unknown choice {name!r}", "open_probe", f"there are {', '.join(known)}")
-    if not name_is_valid(run):
-        raise UserError(f"{run!r} is not a valid name", "run=", "letters, digits, '.', '_' and '-', at most 64")
+    check_name(run, "run=")
     store = Workspace.open(choose_workspace(workspace))
     progress = Progress(quiet=quiet)
     source = str(getattr(model, "name_or_path", "") or "") or f"a {type(model).__name__} in memory"

@@ -15,10 +15,9 @@ import signal
 import threading
 import traceback
 import warnings
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from types import TracebackType
 from typing import Any
 
 from gsd_core.console.threads import let_threads_yield
@@ -79,7 +78,7 @@ class _Queue:
     def __init__(self, batches: Iterable[tuple[int, Any]]) -> None:
         self._waiting = iter(batches)
         self._again: deque[tuple[int, Any]] = deque()
-        self._deaths: dict[int, int] = {}
+        self._deaths: Counter[int] = Counter()
         self.lost: dict[int, str] = {}
 
     def draw(self, actors: Iterable[_Actor] = ()) -> tuple[int, Any] | None:
@@ -90,23 +89,20 @@ class _Queue:
         if self._again:
             return self._again.popleft()
         batch = next(self._waiting, None)
-        if batch is None:
-            for actor in actors:
-                if actor.pid is None and actor.held is not None:
-                    batch, actor.held = actor.held, None
-                    break
+        waiting = next((each for each in actors if each.pid is None and each.held is not None), None)
+        if batch is None and waiting is not None:
+            batch, waiting.held = waiting.held, None
         return batch
 
     def take_back(self, batch: tuple[int, Any] | None, reason: str) -> None:
         """Return a batch whose actor ended; `reason` is empty where the batch had not begun, so it is not the cause."""
         if batch is None:
             return
-        if reason:
-            self._deaths[batch[0]] = self._deaths.get(batch[0], 0) + 1
-            if self._deaths[batch[0]] >= MAX_DEATHS_A_BATCH:
-                self.lost[batch[0]] = reason
-                return
-        self._again.append(batch)
+        self._deaths[batch[0]] += bool(reason)
+        if reason and self._deaths[batch[0]] >= MAX_DEATHS_A_BATCH:
+            self.lost[batch[0]] = reason
+        else:
+            self._again.append(batch)
 
 
 class RayExecutor:
@@ -160,13 +156,11 @@ class RayExecutor:
                 _start(self._ray, self.n_workers)
             self._options = self._share_out()
         except BaseException:
-            self.__exit__(None, None, None)
+            self.__exit__()
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         ray, self._ray = self._ray, None
         if ray is None:
             return
@@ -182,20 +176,15 @@ class RayExecutor:
         """The resources of one actor."""
         resources = self._ray.cluster_resources()
         n_gpus, n_cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 0))
+        where = f"--workers {self.n_workers}"
         if self._use_gpus and n_gpus:
             if self.n_workers > n_gpus:
-                raise UserError(
-                    f"there are {n_gpus} GPUs, one for each worker",
-                    f"--workers {self.n_workers}",
-                    f"give at most {n_gpus}, or --device cpu",
-                )
+                fix = f"give at most {n_gpus}, or --device cpu"
+                raise UserError(f"there are {n_gpus} GPUs, one for each worker", where, fix)
             return {"num_gpus": n_gpus // self.n_workers if self._spread_gpus else 1, "num_cpus": 1}
         if self.n_workers > n_cpus:
-            raise UserError(
-                f"the cluster has {n_cpus} CPUs, at least one for each worker",
-                f"--workers {self.n_workers}",
-                f"give at most {n_cpus}",
-            )
+            what = f"the cluster has {n_cpus} CPUs, at least one for each worker"
+            raise UserError(what, where, f"give at most {n_cpus}")
         return {"num_cpus": max(1, n_cpus // self.n_workers)}
 
     # -- work -----------------------------------------------------------------------------------------------------
@@ -298,27 +287,20 @@ def _import_ray() -> Any:
 
 
 def _start(ray: Any, n_workers: int) -> None:
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     address = os.environ.get("RAY_ADDRESS")
-    with warnings.catch_warnings():
-        # Libraries warn when the process forks; here the fork starts another program at once.
-        warnings.filterwarnings("ignore", message=".*fork-safe")
-        _init(ray, n_workers, address, quiet)
-
-
-def _init(ray: Any, n_workers: int, address: str | None, quiet: dict[str, Any]) -> None:
+    if not address or address == "local":
+        options |= {
+            "num_cpus": max(n_workers, os.cpu_count() or 1),
+            "include_dashboard": False,
+            "object_store_memory": _OBJECT_STORE_BYTES,
+            "_node_ip_address": "127.0.0.1",  # Ray's ports allow running code, so only this machine reaches them
+        }
     try:
-        if address and address != "local":
-            ray.init(address=address, **quiet)
-            return
-        ray.init(
-            address="local",
-            num_cpus=max(n_workers, os.cpu_count() or 1),
-            include_dashboard=False,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            _node_ip_address="127.0.0.1",  # Ray's ports allow running code, so only this machine reaches them
-            **quiet,
-        )
+        with warnings.catch_warnings():
+            # Libraries warn when the process forks; here the fork starts another program at once.
+            warnings.filterwarnings("ignore", message=".*fork-safe")
+            ray.init(address=address or "local", **options)
     except (ConnectionError, ValueError, RuntimeError, OSError) as problem:
         raise UserError(
             f"Ray does not start ({_one_line(problem)})",

@@ -154,11 +154,8 @@ class BergsonStore:
         for step in steps if isinstance(steps, list) else []:
             for settings in step.values() if isinstance(step, dict) else []:
                 if isinstance(settings, dict) and isinstance(settings.get("index_cfg"), dict):
-                    found = {
-                        key: settings[key]
-                        for key in ("index_cfg", "preprocess_cfg")
-                        if isinstance(settings.get(key), dict)
-                    }
+                    kept = ("index_cfg", "preprocess_cfg")
+                    found = {key: settings[key] for key in kept if isinstance(settings.get(key), dict)}
         metadata = document.get("metadata")
         if isinstance(metadata, dict):
             found["bergson_version"] = metadata.get("bergson_version")
@@ -180,13 +177,10 @@ def _describe(
     data: dict[str, Any] = given if isinstance(given, dict) else {}
     names = ("model", "tokenizer", "revision", "projection_dim", "projection_type", "projection_target")
     more = ("optimizer_state", "loss_fn", "loss_reduction", "label_smoothing")
-    found: dict[str, Any] = {name: index.get(name) for name in (*names, *more)}
-    found |= {
-        "unit_normalize": preprocess.get("unit_normalize"),
-        "hessian_path": preprocess.get("hessian_path"),
-    }
-    found |= {"weighted": bool(data.get("reward_column") or data.get("advantage_column"))}
-    found |= {
+    found: dict[str, Any] = {
+        **{name: index.get(name) for name in (*names, *more)},
+        **{name: preprocess.get(name) for name in ("unit_normalize", "hessian_path")},
+        "weighted": bool(data.get("reward_column") or data.get("advantage_column")),
         "source_data": data.get("dataset"),
         "chunk_length": data.get("chunk_length"),
         "version": version,

@@ -146,16 +146,7 @@ def _load_rows(path: Path) -> torch.Tensor:
             str(path),
             "save the tensor alone with torch.save",
         ) from None
-    except (
-        RuntimeError,
-        ValueError,
-        KeyError,
-        OSError,
-        EOFError,
-        TypeError,
-        AttributeError,
-        IndexError,
-    ) as problem:
+    except (RuntimeError, ValueError, KeyError, IndexError, OSError, EOFError, TypeError, AttributeError) as problem:
         reason = next(iter(str(problem).splitlines()), "") or type(problem).__name__
         raise UserError(f"it is damaged ({reason[:160]})", str(path), "copy it again") from None
     if type(rows) is not torch.Tensor or rows.layout != torch.strided or rows.ndim != 2 or not all(rows.shape):

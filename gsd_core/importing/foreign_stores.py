@@ -44,9 +44,7 @@ def open_store(path: str | Path, format: str = "auto") -> ForeignStore:
     found = find_less(place) if format in ("auto", "less") else None
     if found is not None:
         return LessStore(found)
-    below = (
-        sorted(each.name for each in place.iterdir() if each.is_dir() and is_bergson(each)) if place.is_dir() else []
-    )
+    below = sorted(each.name for each in (place.iterdir() if place.is_dir() else ()) if is_bergson(each))
     if below and format != "less":
         more = " …" if len(below) > SHOWN_FOLDERS else ""
         raise UserError(
@@ -72,16 +70,10 @@ def check_alike(stores: Sequence[ForeignStore]) -> None:
                 str(other.path),
                 "checkpoints of one run hold the same samples",
             )
+        unlike = ""
         if other.format != first.format or other.modules != first.modules:
-            raise UserError(
-                f"its rows have other columns than those of {first.path}",
-                str(other.path),
-                "import it as a run of its own",
-            )
-        both = (first.offsets, other.offsets)
-        if (both[0] is None) != (both[1] is None) or not np.array_equal(both[0], both[1]):  # type: ignore[arg-type]
-            raise UserError(
-                f"its token rows differ from those of {first.path}",
-                str(other.path),
-                "import it as a run of its own",
-            )
+            unlike = "its rows have other columns than those of"
+        elif not np.array_equal(first.offsets, other.offsets):  # type: ignore[arg-type]  # None equals None only
+            unlike = "its token rows differ from those of"
+        if unlike:
+            raise UserError(f"{unlike} {first.path}", str(other.path), "import it as a run of its own")

@@ -27,7 +27,11 @@ def iter_whole_batches(
     losses = read_losses(store)
     if store.offsets is not None:
         for part in _parts(placed):
-            yield [_sum_record(store, layout, one, item, losses[item]) for one, _, item in part]
+            sums = [_sum(store, layout, *store.offsets[item : item + 2]) for _, _, item in part]
+            yield [
+                _make_records(one, [total], losses[item], store.has_norms)
+                for (one, _, item), total in zip(part, sums, strict=True)
+            ]
         return
     owners = {item: one for one, _, item in placed}
     for start, rows in iter_rows(store, layout):
@@ -40,14 +44,6 @@ def iter_whole_batches(
             yield results
 
 
-def _sum_record(
-    store: ForeignStore, layout: DirectionLayout, one: TokenizedSample, item: int, loss: float
-) -> SampleRecords | Skipped:
-    assert store.offsets is not None
-    summed, coherence = sum_rows(store, layout, int(store.offsets[item]), int(store.offsets[item + 1]))
-    return _make_records(one, [(summed, 0, coherence)], loss, store.has_norms)
-
-
 def iter_span_batches(
     store: ForeignStore, layout: DirectionLayout, placed: Placed
 ) -> Iterator[list[SampleRecords | Skipped]]:
@@ -56,13 +52,16 @@ def iter_span_batches(
     for part in _parts(placed):
         results = []
         for one, _, item in part:
-            begin = int(store.offsets[item])
-            found = []
-            for span in one.spans:  # token t is predicted at position t − 1
-                summed, coherence = sum_rows(store, layout, begin + span.start - 1, begin + span.end - 1)
-                found.append((summed, 0, coherence))
+            first = store.offsets[item] - 1  # token t is predicted at position t − 1
+            found = [_sum(store, layout, first + span.start, first + span.end) for span in one.spans]
             results.append(_make_records(one, found, float("nan"), store.has_norms))
         yield results
+
+
+def _sum(store: ForeignStore, layout: DirectionLayout, start: int, stop: int) -> tuple[Directions, int, float]:
+    """The sum of stored rows, as `_make_records` takes it: directions, the row among them, coherence."""
+    summed, coherence = sum_rows(store, layout, int(start), int(stop))
+    return summed, 0, coherence
 
 
 def _parts(placed: Placed) -> Iterator[Placed]:

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from gsd_core.capture.embeddings import load_sentence_encoder
-from gsd_core.console.output import SHOWN_ROWS, format_seconds, format_table
+from gsd_core.console.output import format_seconds
 from gsd_core.console.progress import Progress
 from gsd_core.dataset.saved import MACHINE_COLUMNS
 from gsd_core.dataset.segmenters import make_segmenter
-from gsd_core.driver.capture_run import RunSamples, write_tables
+from gsd_core.driver.capture_run import RunSamples, describe_skipped, list_skipped, write_tables
 from gsd_core.driver.capture_worker import peak_memory_bytes
 from gsd_core.driver.run_sentences import read_known_vectors
 from gsd_core.driver.stored_data import add_dataset, make_dataset_name, resolve_dataset
@@ -40,16 +40,9 @@ from gsd_core.types import Sample, Skipped
 def run_import(workspace: Workspace, options: ImportOptions, progress: Progress) -> dict[str, Any]:
     """Make a run of one or more foreign stores, each a checkpoint.
 
-    Returns
-    -------
-    dict
-        ``run, dataset, format, tier, checkpoints, n_samples, n_spans, n_skipped, skipped, stored_width, sketch_width,
-        is_folded, layers, notes, seconds, peak_memory_bytes``.
-
-    Raises
-    ------
-    UserError
-        A store that cannot be read, a data set of another size, an existing run, or no sample that could be matched.
+    Returns ``run, dataset, format, tier, checkpoints, n_samples, n_spans, n_skipped, skipped, stored_width,
+    sketch_width, is_folded, layers, notes, seconds, peak_memory_bytes``. Raises ``UserError`` for a store that cannot
+    be read, a data set of another size, an existing run, and where no sample could be matched.
     """
     started = time.monotonic()
     stores = [open_store(path, options.format) for path in options.paths]
@@ -94,7 +87,7 @@ def run_import(workspace: Workspace, options: ImportOptions, progress: Progress)
 
 
 def _describe_run(run: Run, layout: DirectionLayout) -> dict[str, Any]:
-    manifest, left_out = run.manifest, run.read_skipped()
+    manifest = run.manifest
     imported = manifest["imported"]
     return {
         "run": run.name,
@@ -103,8 +96,7 @@ def _describe_run(run: Run, layout: DirectionLayout) -> dict[str, Any]:
         "tier": manifest["tier"],
         "checkpoints": run.checkpoints,
         "n_spans": run.count_spans(run.default_checkpoint),
-        "n_skipped": int(left_out["sample"].nunique()),
-        "skipped": left_out.drop_duplicates("sample")[["sample", "reason"]].to_dict("records"),
+        **list_skipped(run),
         "stored_width": layout.stored_width,
         "sketch_width": layout.width,
         "is_folded": layout.is_folded,
@@ -205,9 +197,7 @@ def describe_import(result: dict[str, Any]) -> str:
         f"directions {fold} {result['sketch_width']:,} numbers in {len(result['layers']):,} layers, "
         f"checkpoints {', '.join(result['checkpoints'])}, {format_seconds(result['seconds'])}",
         *(f"note: {note}" for note in result["notes"]),
+        *describe_skipped(result),
+        f"next: gsd analyze {result['run']}",
     ]
-    if result["n_skipped"]:
-        rows = [[each["sample"], each["reason"]] for each in result["skipped"][:SHOWN_ROWS]]
-        lines.append(f"{result['n_skipped']:,} samples skipped:")
-        lines.append(format_table(("sample", "reason"), rows, wide="reason"))
-    return "\n".join([*lines, f"next: gsd analyze {result['run']}"])
+    return "\n".join(lines)

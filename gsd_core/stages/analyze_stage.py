@@ -10,6 +10,7 @@ clusters. A run with several checkpoints gets its timeline at the end. The mathe
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gsd_core import __version__
@@ -19,12 +20,14 @@ from gsd_core.errors import UserError
 from gsd_core.methods.analyze_method import MAP, AnalyzeOptions
 from gsd_core.methods.timeline_method import TIMELINE
 from gsd_core.stages.numba_threads import keep_threads, use_numba_cache
-from gsd_core.stages.run_reading import get_checkpoint, read_controls, read_directions, report_step
-from gsd_core.stages.structure_stage import store_structure
+from gsd_core.stages.run_reading import find_kept, get_checkpoint, read_controls, read_directions, report_step
+from gsd_core.stages.structure_stage import COUNTS, store_structure
 from gsd_core.stages.timeline_stage import update_timeline
 
 if TYPE_CHECKING:
     from gsd_core.store import Run, RunReader, Workspace
+
+MAP_COUNTS = ("n_spans", "n_clusters", "noise_share")
 
 
 @keep_threads()
@@ -54,12 +57,7 @@ def run_analyze(workspace: Workspace, options: AnalyzeOptions, progress: Progres
     shown = next(row for row in rows if row["checkpoint"] == (checkpoint or run.default_checkpoint))
     return {
         "run": name,
-        "n_spans": shown["n_spans"],
-        "n_clusters": shown["n_clusters"],
-        "noise_share": shown["noise_share"],
-        "n_stresses": shown["n_stresses"],
-        "n_twins": shown["n_twins"],
-        "n_rewordings": shown["n_rewordings"],
+        **{key: shown[key] for key in (*MAP_COUNTS, *COUNTS)},
         "has_timeline": has_timeline,
         "seconds": time.monotonic() - started,
         "checkpoint": shown["checkpoint"],
@@ -78,38 +76,27 @@ def _analyze_checkpoint(
 
 
 def _analyze_map(
-    run: Run,
-    reader: RunReader,
-    checkpoint: str,
-    seed: int,
-    again: bool,
-    progress: Progress,
-    title: str,
+    run: Run, reader: RunReader, checkpoint: str, seed: int, again: bool, progress: Progress, title: str
 ) -> dict[str, Any]:
     started = time.monotonic()
     spans = reader.read_spans(checkpoint, columns=["span", "sample", "text"])
     if not len(spans):
         raise UserError("no span was captured", f"run {run.name}, checkpoint {checkpoint}", "see its skipped samples")
-    keys = ("n_spans", "n_clusters", "noise_share")
     same = {"seed": seed, "n_spans": len(spans), "gsd_version": __version__}
-    kept = run.results.info(MAP, checkpoint) if run.has_analysis(checkpoint) else None
-    if kept and not again and all(kept.get(key) == value for key, value in same.items()):
-        return {"checkpoint": checkpoint, **{key: kept.get(key) for key in keys}, "seconds": 0.0}
+    if kept := find_kept(run, MAP, same, again, checkpoint):
+        return {"checkpoint": checkpoint, **{key: kept.get(key) for key in MAP_COUNTS}, "seconds": 0.0}
 
     stage = progress.stage(f"analyse {title}", unit="steps")
     use_numba_cache()
     # Only here: the layout's compiler costs seconds that a kept analysis need not pay.
     from gsd_core.analysis.analyze import STAGES, analyze_directions
 
-    def report(step: str, done: int, total: int) -> None:
-        report_step(stage, STAGES, step, done, total)
-
     analysis = analyze_directions(
         read_directions(reader, checkpoint),
         spans["sample"].to_numpy(dtype=object),
         spans["text"].tolist(),
         seed=seed,
-        on_progress=report,
+        on_progress=partial(report_step, stage, STAGES),
         windows=read_controls(reader, checkpoint).get("windows"),
     )
     ids = spans["span"].tolist()
@@ -117,12 +104,12 @@ def _analyze_map(
     run.write_analysis(
         checkpoint, analysis.tabulate_points(ids), analysis.tabulate_clusters(ids), analysis.arrays(), info
     )
-    return {"checkpoint": checkpoint, **{key: info[key] for key in (*keys, "seconds")}}
+    return {"checkpoint": checkpoint, **{key: info[key] for key in (*MAP_COUNTS, "seconds")}}
 
 
 def describe_analysis(result: dict[str, Any]) -> str:
     """``gsd analyze``: a row a checkpoint."""
-    keys = ("checkpoint", "n_spans", "n_clusters", "noise_share", "n_stresses", "n_twins", "n_rewordings")
+    keys = ("checkpoint", *MAP_COUNTS, *COUNTS)
     rows = [[*(each[key] for key in keys), format_seconds(each["seconds"])] for each in result["checkpoints"]]
     names = ("checkpoint", "spans", "clusters", "noise share", "stresses", "twins", "in other words", "time")
     lines = [format_table(names, rows), "stresses and twins: those with q < 0.05"]

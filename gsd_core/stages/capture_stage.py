@@ -10,10 +10,9 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from gsd_core.capture.capture import CaptureConfig
 from gsd_core.capture.embeddings import SentenceEncoder, load_sentence_encoder
 from gsd_core.capture.models import pick_device, resolve_checkpoints
-from gsd_core.console.output import SHOWN_ROWS, format_bytes, format_count, format_seconds, format_table
+from gsd_core.console.output import format_bytes, format_count, format_seconds
 from gsd_core.console.progress import Progress
 from gsd_core.dataset.segmenters import make_segmenter
 from gsd_core.driver.capture_plan import (
@@ -26,12 +25,14 @@ from gsd_core.driver.capture_plan import (
 from gsd_core.driver.capture_run import (
     RunSamples,
     create_run,
+    describe_skipped,
+    list_skipped,
     make_config,
     measure_window_cosine,
     tokenize_samples,
 )
 from gsd_core.driver.capture_work import Crew, Work, capture_checkpoints, make_executor
-from gsd_core.driver.capture_worker import DescribeModel, DescribeSketch, ModelFacts, SketchFacts
+from gsd_core.driver.capture_worker import DescribeModel, DescribeSketch, ModelFacts
 from gsd_core.driver.stored_data import resolve_dataset
 from gsd_core.errors import Interrupted, UserError
 from gsd_core.store import Run, Workspace
@@ -40,18 +41,10 @@ from gsd_core.store import Run, Workspace
 def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progress) -> dict[str, Any]:
     """Capture span gradients of a data set under one or more checkpoints of a model.
 
-    Returns
-    -------
-    dict
-        ``run, model, tier, window, window_cosine, n_samples, n_spans, n_skipped, skipped, sketch_width, seconds,
-        tokens_per_s, peak_memory_bytes, checkpoints, skipped_modules``.
-
-    Raises
-    ------
-    UserError
-        Unknown data set or model, a tier that cannot serve the architecture, an existing run, nothing to capture.
-    Interrupted
-        Stopped by a signal; finished batches are stored, and the exception carries the line that goes on.
+    Returns ``run, model, tier, window, window_cosine, n_samples, n_spans, n_skipped, skipped, sketch_width, seconds,
+    tokens_per_s, peak_memory_bytes, checkpoints, skipped_modules``. Raises ``UserError`` for an unknown data set or
+    model, a tier that cannot serve the architecture, an existing run, and nothing to capture; ``Interrupted`` where a
+    signal stops it: finished batches are stored, and the exception carries the line that goes on.
     """
     started = time.monotonic()
     segmenter = make_segmenter(options.segmenter)
@@ -82,7 +75,7 @@ def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progres
             model={"source": options.model, **model.description},
             tier=config.tier,
             window=config.window,
-            sketch=sketch.description,
+            sketch=sketch,
             encoder=encoder,
         )
         with _open_run(workspace, name, manifest, encoder, samples, exists, progress) as run:
@@ -93,7 +86,7 @@ def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progres
             except KeyboardInterrupt:
                 run.flush()
                 raise Interrupted(resume_line) from None
-            return _finish(work, started, config, sketch, progress)
+            return _finish(work, started, sketch, progress)
 
 
 def _encoder_device(options: CaptureOptions, model: ModelFacts) -> str:
@@ -125,14 +118,9 @@ def _open_run(
     return create_run(workspace, name, manifest, encoder, replace(samples, skipped=[]), progress)
 
 
-def _finish(
-    work: Work, started: float, config: CaptureConfig, sketch: SketchFacts, progress: Progress
-) -> dict[str, Any]:
+def _finish(work: Work, started: float, sketch: dict[str, Any], progress: Progress) -> dict[str, Any]:
     run = work.run
-    spans = run.read_spans(run.default_checkpoint, columns=["span"])
-    skipped = run.read_skipped()
-    window_cosine, n_audited = measure_window_cosine(run, config)
-    n_samples = len(run.read_samples())
+    window_cosine, n_audited = measure_window_cosine(run, work.config)
     timing = {
         "seconds": time.monotonic() - started,
         "capture_seconds": work.seconds,
@@ -140,9 +128,9 @@ def _finish(
         "peak_memory_bytes": work.peak_memory_bytes,
     }
     run.update_manifest(status="captured", window_cosine=window_cosine, timing=timing)
-    if sketch.skipped_modules:
-        kinds = sorted({reason.split(" (")[0] for reason in sketch.skipped_modules.values()})
-        progress.note(f"{len(sketch.skipped_modules)} parameters are not captured: {'; '.join(kinds)}")
+    if sketch["skipped_modules"]:
+        kinds = sorted({reason.split(" (")[0] for reason in sketch["skipped_modules"].values()})
+        progress.note(f"{len(sketch['skipped_modules'])} parameters are not captured: {'; '.join(kinds)}")
     return {
         "run": run.name,
         "model": run.manifest["model"]["source"],
@@ -151,12 +139,11 @@ def _finish(
         "window": run.manifest["window"],
         "window_cosine": window_cosine,
         "n_audited_spans": n_audited,
-        "n_samples": n_samples,
-        "n_spans": len(spans),
-        "n_skipped": int(skipped["sample"].nunique()),
-        "skipped": skipped.drop_duplicates("sample")[["sample", "reason"]].to_dict("records"),
-        "sketch_width": sketch.width,
-        "skipped_modules": sketch.skipped_modules,
+        "n_samples": len(run.read_samples()),
+        "n_spans": run.count_spans(run.default_checkpoint),
+        **list_skipped(run),
+        "sketch_width": sketch["width"],
+        "skipped_modules": sketch["skipped_modules"],
         **{key: timing[key] for key in ("seconds", "tokens_per_s", "peak_memory_bytes")},
     }
 
@@ -171,9 +158,7 @@ def describe_capture(result: dict[str, Any]) -> str:
         f"{result['tier']}{window}, sketch width {result['sketch_width']:,}"
         + (f", cosine of the window to exact {cosine:.3f}" if isinstance(cosine, float) else ""),
         f"{format_seconds(result['seconds'])}, {rate}peak memory {format_bytes(result['peak_memory_bytes'] or 0)}",
+        *describe_skipped(result),
+        f"next: gsd analyze {result['run']}",
     ]
-    if result["n_skipped"]:
-        rows = [[each["sample"], each["reason"]] for each in result["skipped"][:SHOWN_ROWS]]
-        lines.append(f"{result['n_skipped']:,} samples skipped:")
-        lines.append(format_table(("sample", "reason"), rows, wide="reason"))
-    return "\n".join([*lines, f"next: gsd analyze {result['run']}"])
+    return "\n".join(lines)

@@ -102,13 +102,7 @@ def describe_comparison(result: dict[str, Any]) -> str:
     """``gsd compare``: both scores with their null, a row for each aligned pair of spans."""
     texts = {each["span"]: each["text"] for each in (*result["spans_a"], *result["spans_b"])}
     rows = [
-        [
-            each["a"],
-            format_text(texts[each["a"]], 60),
-            each["b"],
-            format_text(texts[each["b"]], 60),
-            each["cosine"],
-        ]
+        [each["a"], format_text(texts[each["a"]], 60), each["b"], format_text(texts[each["b"]], 60), each["cosine"]]
         for each in result["aligned"]
     ]
     semantic = "unknown" if result["semantic"] is None else f"{result['semantic']:.3f}"

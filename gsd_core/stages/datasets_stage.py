@@ -12,14 +12,13 @@ describe_add, describe_preview, describe_list, describe_show, describe_removal  
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from gsd_core.console.output import SHOWN_ROWS, format_table, format_text
 from gsd_core.console.progress import Progress
 from gsd_core.dataset.fields import parse_map_flag
 from gsd_core.dataset.load import preview_dataset
-from gsd_core.driver.stored_data import add_dataset
+from gsd_core.driver.stored_data import add_dataset, describe_loaded
 from gsd_core.methods.datasets_method import (
     DatasetsAddOptions,
     DatasetsListOptions,
@@ -31,6 +30,8 @@ from gsd_core.types import Sample
 
 if TYPE_CHECKING:
     from gsd_core.store import Workspace
+
+_FACTS = ("n_samples", "n_tokens", "n_words", "n_rejected", "format", "source", "created")
 
 
 def run_datasets_add(workspace: Workspace, options: DatasetsAddOptions, progress: Progress) -> dict[str, Any]:
@@ -47,16 +48,8 @@ def run_datasets_add(workspace: Workspace, options: DatasetsAddOptions, progress
         replace=options.replace,
         progress=progress,
     )
-    return {
-        "dataset": dataset,
-        "format": loaded.format,
-        "fields": loaded.fields,
-        "columns": loaded.columns,
-        "n_samples": len(loaded.samples),
-        "n_rejected": len(loaded.rejected),
-        "rejected": [asdict(rejection) for rejection in loaded.rejected],
-        "warnings": loaded.notes,
-    }
+    told = {"dataset": dataset, "n_samples": len(loaded.samples), "warnings": loaded.notes}
+    return {**told, **describe_loaded(loaded)}
 
 
 def run_datasets_preview(workspace: None, options: DatasetsPreviewOptions, progress: Progress) -> dict[str, Any]:
@@ -71,12 +64,8 @@ def run_datasets_preview(workspace: None, options: DatasetsPreviewOptions, progr
     if not loaded.samples:
         warnings.append(f"none of the first {options.head} rows can be used; name the columns with --map")
     return {
-        "format": loaded.format,
-        "columns": loaded.columns,
-        "fields": loaded.fields,
+        **describe_loaded(loaded),
         "n_samples": len(loaded.samples),
-        "n_rejected": len(loaded.rejected),
-        "rejected": [asdict(rejection) for rejection in loaded.rejected],
         "samples": [compute_sample_view(sample) for sample in loaded.samples],
         "warnings": warnings,
     }
@@ -84,41 +73,17 @@ def run_datasets_preview(workspace: None, options: DatasetsPreviewOptions, progr
 
 def run_datasets_list(workspace: Workspace | None, options: DatasetsListOptions, progress: Progress) -> dict[str, Any]:
     """Returns ``datasets: [{name, n_samples, n_tokens, n_words, n_rejected, format, source, created}]``."""
-    keys = (
-        "name",
-        "n_samples",
-        "n_tokens",
-        "n_words",
-        "n_rejected",
-        "format",
-        "source",
-        "created",
-        "problem",
-    )
-    return {
-        "datasets": [
-            {key: getattr(info, key, None) for key in keys} for info in (workspace.list_datasets() if workspace else [])
-        ]
-    }
+    keys = ("name", *_FACTS, "problem")
+    found = workspace.list_datasets() if workspace else []
+    return {"datasets": [{key: getattr(info, key, None) for key in keys} for info in found]}
 
 
 def run_datasets_show(workspace: Workspace, options: DatasetsShowOptions, progress: Progress) -> dict[str, Any]:
     """One data set: what is known of it, its rejected rows, its first ``head`` samples."""
     info = workspace.open_dataset(options.name)
-    keys = (
-        "n_samples",
-        "n_rejected",
-        "n_tokens",
-        "n_words",
-        "data_hash",
-        "format",
-        "fields",
-        "source",
-        "created",
-    )
     return {
         "dataset": info.name,
-        **{key: getattr(info, key, None) for key in keys},
+        **{key: getattr(info, key, None) for key in (*_FACTS, "data_hash", "fields")},
         "rejected": list(info.rejected),
         "samples": [compute_sample_view(sample) for sample in workspace.read_samples(options.name, head=options.head)],
     }
@@ -145,28 +110,26 @@ def compute_sample_view(sample: Sample) -> dict[str, Any]:
 
 def describe_add(result: dict[str, Any]) -> str:
     """``gsd datasets add``: counts, what was understood, every rejected row (the first twenty)."""
-    return "\n".join(
-        [
-            f"data set {result['dataset']}: {result['n_samples']:,} samples from {result['format']}, "
-            f"{result['n_rejected']:,} rows rejected",
-            _fields_line(result["fields"]),
-            *_rejected_lines(result["rejected"]),
-            *(f"note: {each}" for each in result["warnings"]),
-        ]
-    )
+    lines = [
+        f"data set {result['dataset']}: {result['n_samples']:,} samples from {result['format']}, "
+        f"{result['n_rejected']:,} rows rejected",
+        _fields_line(result["fields"]),
+        *_rejected_lines(result["rejected"]),
+        *(f"note: {each}" for each in result["warnings"]),
+    ]
+    return "\n".join(lines)
 
 
 def describe_preview(result: dict[str, Any]) -> str:
     """``gsd datasets preview``: columns, what was understood, the first samples."""
-    return "\n".join(
-        [
-            f"{result['format']}, columns {format_text(', '.join(result['columns']), 400)}",
-            _fields_line(result["fields"]),
-            _samples_table(result["samples"]),
-            *_rejected_lines(result["rejected"]),
-            *(f"note: {each}" for each in result["warnings"]),
-        ]
-    )
+    lines = [
+        f"{result['format']}, columns {format_text(', '.join(result['columns']), 400)}",
+        _fields_line(result["fields"]),
+        _samples_table(result["samples"]),
+        *_rejected_lines(result["rejected"]),
+        *(f"note: {each}" for each in result["warnings"]),
+    ]
+    return "\n".join(lines)
 
 
 def describe_list(result: dict[str, Any]) -> str:
@@ -180,15 +143,14 @@ def describe_list(result: dict[str, Any]) -> str:
 
 def describe_show(result: dict[str, Any]) -> str:
     """``gsd datasets show``: where it is from, its first samples, its rejected rows."""
-    return "\n".join(
-        [
-            f"data set {result['dataset']}: {result['n_samples']:,} samples from {result['source']} "
-            f"({result['format']}, {str(result['created'])[:19]})",
-            _fields_line(result["fields"]),
-            _samples_table(result["samples"]),
-            *_rejected_lines(result["rejected"]),
-        ]
-    )
+    lines = [
+        f"data set {result['dataset']}: {result['n_samples']:,} samples from {result['source']} "
+        f"({result['format']}, {str(result['created'])[:19]})",
+        _fields_line(result["fields"]),
+        _samples_table(result["samples"]),
+        *_rejected_lines(result["rejected"]),
+    ]
+    return "\n".join(lines)
 
 
 def _fields_line(fields: dict[str, Any]) -> str:
@@ -197,16 +159,9 @@ def _fields_line(fields: dict[str, Any]) -> str:
 
 
 def _samples_table(samples: Sequence[dict[str, Any]]) -> str:
-    rows = [
-        [
-            each["id"],
-            format_text(each["question"], 40),
-            format_text(each["reasoning"], 200),
-            format_text(each["answer"], 20),
-        ]
-        for each in samples
-    ]
-    return format_table(("id", "question", "reasoning", "answer"), rows, wide="reasoning")
+    widths = {"question": 40, "reasoning": 200, "answer": 20}
+    rows = [[each["id"], *(format_text(each[key], width) for key, width in widths.items())] for each in samples]
+    return format_table(("id", *widths), rows, wide="reasoning")
 
 
 def _rejected_lines(rejected: Sequence[dict[str, Any]]) -> list[str]:
@@ -214,12 +169,8 @@ def _rejected_lines(rejected: Sequence[dict[str, Any]]) -> list[str]:
         return []
     rows = [[each["row"], each["reason"]] for each in rejected[:SHOWN_ROWS]]
     more = len(rejected) - len(rows)
-    table = format_table(("row", "reason"), rows, wide="reason")
-    return [
-        "rows that cannot be used:",
-        table,
-        *([f"… and {more:,} more; --json has them all"] if more else []),
-    ]
+    lines = ["rows that cannot be used:", format_table(("row", "reason"), rows, wide="reason")]
+    return [*lines, f"… and {more:,} more; --json has them all"] if more else lines
 
 
 def describe_removal(result: dict[str, Any]) -> str:

@@ -80,19 +80,16 @@ def run_demo(workspace: Workspace, options: DemoOptions, progress: Progress) -> 
         except Interrupted:
             # The demo itself is what goes on from here, not the capture's own line.
             raise KeyboardInterrupt from None
-    state = states[DEMO_NAME]
     analysis = run_analyze(workspace, AnalyzeOptions(DEMO_NAME, seed=SEED), progress)
     _add_evidence(workspace, wanted, progress)
     return {
         "run": DEMO_NAME,
         "dataset": DEMO_NAME,
         "n_samples": options.samples,
-        "n_spans": analysis["n_spans"],
-        "n_clusters": analysis["n_clusters"],
-        "n_twins": analysis["n_twins"],
+        **{key: analysis[key] for key in ("n_spans", "n_clusters", "n_twins")},
         "seconds": time.monotonic() - started,
         "checkpoints": wanted,
-        "was_complete": state == "complete",
+        "was_complete": states[DEMO_NAME] == "complete",
         "url": None,
     }
 
@@ -155,8 +152,7 @@ def _store_corpus(workspace: Workspace, samples: list[Sample]) -> dict[str, Any]
         "n_rejected": 0,
         "rejected": [],
     }
-    known = {each.name: each for each in workspace.list_datasets()}
-    old = known.get(DEMO_NAME)
+    old = next((each for each in workspace.list_datasets() if each.name == DEMO_NAME), None)
     if old is not None:
         if old.source != DEMO_SOURCE:
             raise UserError("a data set of your own is called demo", f"from {old.source}", "use another --workspace")

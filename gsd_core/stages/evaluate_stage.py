@@ -45,7 +45,7 @@ from gsd_core.stages.representations import (
     match_checkpoint,
     read_question_rows,
 )
-from gsd_core.stages.run_reading import get_checkpoint, get_step
+from gsd_core.stages.run_reading import find_entry, get_checkpoint
 from gsd_core.stages.run_tables import compute_span_table
 
 if TYPE_CHECKING:
@@ -144,9 +144,10 @@ def _evaluate_checkpoint(
             {"representation": name, "kind": kind, "metric": metric, **_summarize(each, bench, options.seed)}
             for (name, kind), each in zip(named, precisions, strict=True)
         ]
+    step = find_entry(run, checkpoint).get("step")
     common = {
         "checkpoint": checkpoint,
-        "step": get_step(run, checkpoint),
+        "step": None if step is None else int(step),
         "label": options.label,
         "level": options.level,
         "where": " ".join(sorted(options.where)),
@@ -188,8 +189,7 @@ def _make_bench(run: Run, others: list[Run], checkpoint: str, chosen: pd.DataFra
         wordings=[to_text(each) for each in chosen[options.wording]] if options.wording else None,
     )
     controls = make_control_queries(run, checkpoint, chosen)
-    sample_ids = list(pd.unique(chosen["sample"]))
-    owners = pd.Categorical(chosen["sample"], categories=sample_ids).codes.astype(np.int64)
+    owners, sample_ids = pd.factorize(chosen["sample"])
     units, texts = chosen, chosen["text"].tolist()
     if options.level == "sample":
         if (chosen.groupby("sample")["label"].nunique() > 1).any():
@@ -203,7 +203,7 @@ def _make_bench(run: Run, others: list[Run], checkpoint: str, chosen: pd.DataFra
         texts = chosen.groupby("sample", sort=False)["text"].agg(" ".join).tolist()
         units = chosen.drop_duplicates("sample").reset_index(drop=True)
         owners = np.arange(len(units))
-    pools = _make_pools(run, units, owners, sample_ids, make_wording(texts, owners), options)
+    pools = _make_pools(run, units, owners, list(sample_ids), make_wording(texts, owners), options)
     return _Bench(owners, representations, controls, pools)
 
 
@@ -268,9 +268,7 @@ def _make_pools(
         bound = Bound(wording.rows, np.arange(len(labels)), wording.limit)
         pools[f"P@{K}, other words"] = Pool(labels, owners, (), bound)
     if options.differ:
-        codes = [
-            pd.factorize(pd.Series([to_text(c) for c in units[field]]))[0].astype(np.int64) for field in options.differ
-        ]
+        codes = [pd.factorize(pd.Series([to_text(c) for c in units[field]]))[0] for field in options.differ]
         names = ", ".join(field.removeprefix("meta.") for field in options.differ)
         pools[f"P@{K}, other {names}"] = Pool(labels, owners, codes)
     return pools
@@ -321,13 +319,7 @@ def _describe_clusters(chosen: pd.DataFrame, options: EvaluateOptions) -> list[d
         chosen["sample"].to_numpy(dtype=object),
         seed=options.seed,
     )
-    row: dict[str, Any] = {
-        "representation": "clusters of the run",
-        "kind": "gradient",
-        "metric": "AMI of clusters",
-    }
-    row |= {"value": value, "ci_low": low, "ci_high": high, "n": n, "chance": 0.0}
-    return [{**row, "ceiling": 1.0, "seed_spread": float("nan"), "n_seeds": 1}]
+    return [_make_row("clusters of the run", "AMI of clusters", (value, low, high), n, chance=0.0)]
 
 
 def _describe_twins(run: Run, checkpoint: str, chosen: pd.DataFrame, options: EvaluateOptions) -> list[dict[str, Any]]:
@@ -351,17 +343,16 @@ def _describe_twins(run: Run, checkpoint: str, chosen: pd.DataFrame, options: Ev
         if not len(twins):
             continue
         hits = (labels[twins["a"]].to_numpy() == labels[twins["b"]].to_numpy()).astype(float)
-        value, low, high = bootstrap_pairs(hits, twins[["a", "b"]].to_numpy(dtype=object), seed=options.seed)
-        row: dict[str, Any] = {"representation": f"top {N_TWINS} twins{words}", "kind": "gradient"}
-        row |= {
-            "metric": "precision of twins",
-            "value": value,
-            "ci_low": low,
-            "ci_high": high,
-            "n": len(hits),
-        }
-        rows.append({**row, "chance": chance, "ceiling": 1.0, "seed_spread": float("nan"), "n_seeds": 1})
+        found = bootstrap_pairs(hits, twins[["a", "b"]].to_numpy(dtype=object), seed=options.seed)
+        rows.append(_make_row(f"top {N_TWINS} twins{words}", "precision of twins", found, len(hits), chance))
     return rows
+
+
+def _make_row(name: str, metric: str, found: tuple[float, float, float], n: int, chance: float) -> dict[str, Any]:
+    """A row of what the analysis found; ``found`` is the value with its interval."""
+    value, low, high = found
+    row = {"representation": name, "kind": "gradient", "metric": metric, "value": value, "ci_low": low, "ci_high": high}
+    return {**row, "n": n, "chance": chance, "ceiling": 1.0, "seed_spread": float("nan"), "n_seeds": 1}
 
 
 def _store(run: Run, rows: pd.DataFrame, options: EvaluateOptions) -> None:

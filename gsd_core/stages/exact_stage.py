@@ -20,6 +20,7 @@ from gsd_core.capture.models import compute_model_hash, load_model, resolve_chec
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
 from gsd_core.methods.neighbors_method import EXACT
+from gsd_core.stages.run_reading import find_entry
 from gsd_core.store import load_centring
 from gsd_core.tiers import TIERS, find_tier, join_tiers
 from gsd_core.types import TokenizedSample, TokenSpan, split_span
@@ -42,25 +43,24 @@ def check_exact(run: Run) -> None:
 
 
 def rank_exactly(run: Run, result: dict[str, Any], top: int, progress: Progress) -> dict[str, Any]:
-    """``result`` of `neighbors_stage.find_neighbors`, with the ``top`` of its neighbours by their exact cosines.
+    """``result`` of `neighbors_stage.list_neighbors`, with the ``top`` of its neighbours by their exact cosines.
 
     Every neighbour also has ``cosine_exact`` (the centred cosine whose product of the two gradients is exact; the
     mean is still the sketch's) and ``raw_exact``, ``raw`` (not centred, exact and by sketch). The result also has
     ``sketch_error``: root mean square of ``raw - raw_exact``. Raises ``UserError`` where the model's weights are
     not those of the run.
     """
-    span = result["span"]
-    at = result["checkpoint"]
-    capturer = _load(run, at, progress)
+    span, checkpoint = result["span"], result["checkpoint"]
+    capturer = _load(run, checkpoint, progress)
     candidates = pd.DataFrame(result["neighbors"])
     if not len(candidates):
         return {**result, "sketch_error": None}
-    own = _read_sample(run, at, result["sample"])
+    own = _read_sample(run, checkpoint, result["sample"])
     query = _compute_dense(capturer, own, span)
     products: dict[str, tuple[float, float]] = {}
     with progress.stage("exact cosines", len(candidates), "spans") as stage:
         for sample, rows in candidates.groupby("sample", sort=False):
-            tokenized = _read_sample(run, at, str(sample))
+            tokenized = _read_sample(run, checkpoint, str(sample))
             assert capturer.selection is not None
             (tokens,) = compute_products(capturer.model, capturer.selection, [tokenized], query, capturer.pad_id)
             for each in rows["span"]:
@@ -70,18 +70,13 @@ def rank_exactly(run: Run, result: dict[str, Any], top: int, progress: Progress)
                 stage.advance()
     others = candidates["span"].tolist()
     raw_exact = np.array([products[o][0] / max(products[o][1] * query.norm, 1e-30) for o in others])
-    raw, exact = _centre(run, at, span, others, raw_exact)
+    raw, exact = _centre(run, checkpoint, span, others, raw_exact)
     order = np.argsort(-exact, kind="stable")
+    found = {"cosine_exact": exact, "raw": raw, "raw_exact": raw_exact}
     neighbors = [
-        {
-            **dict(result["neighbors"][i]),
-            "cosine_exact": float(exact[i]),
-            "raw": float(raw[i]),
-            "raw_exact": float(raw_exact[i]),
-        }
-        for i in order[:top]
+        {**result["neighbors"][at], **{key: float(values[at]) for key, values in found.items()}} for at in order[:top]
     ]
-    _store(run, at, span, others, exact, raw_exact)
+    _store(run, checkpoint, span, others, exact, raw_exact)
     error = float(np.sqrt(np.mean((raw - raw_exact) ** 2)))
     return {**result, "neighbors": neighbors, "n_reranked": len(others), "sketch_error": error}
 
@@ -96,15 +91,9 @@ def _load(run: Run, checkpoint: str, progress: Progress) -> Capturer:
             f"its checkpoint {checkpoint} is not among those of the model", f"model {source}", "put it back"
         )
     with progress.stage("loading model", 1, "checkpoints"):
-        model, _ = load_model(
-            source,
-            checkpoint=named[checkpoint],
-            dtype=flags.get("dtype", "auto"),
-            device=flags.get("device", "auto"),
-            device_map=flags.get("device_map"),
-            trust_remote_code=bool(flags.get("trust_remote_code")),
-        )
-    stored = {c.get("name"): c.get("hash") for c in run.manifest.get("checkpoints") or []}.get(checkpoint)
+        known = {key: flags[key] for key in ("dtype", "device", "device_map", "trust_remote_code") if key in flags}
+        model, _ = load_model(source, checkpoint=named[checkpoint], **known)
+    stored = find_entry(run, checkpoint).get("hash")
     if stored and stored != compute_model_hash(model):
         raise UserError(
             "the model's weights are not those that the run was captured with",

@@ -12,7 +12,6 @@ read as a formula.
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,13 +23,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gsd_core.console.files import whole_file
-from gsd_core.console.output import compute_json_value
+from gsd_core.console.output import format_json
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
 from gsd_core.methods.export_method import ExportOptions
 from gsd_core.registry.catalog import list_exports, load
 from gsd_core.registry.method import Export, Method
-from gsd_core.stages.run_reading import get_checkpoint
+from gsd_core.stages.run_reading import get_checkpoint, get_layers
 
 if TYPE_CHECKING:
     from gsd_core.store import Run, Workspace
@@ -49,11 +48,8 @@ def run_export(workspace: Workspace, options: ExportOptions, progress: Progress)
     method, export = list_exports()[options.what]
     path = options.out
     if path.suffix.lower() not in export.endings:
-        raise UserError(
-            f"no format for the ending {path.suffix!r}",
-            f"--out {path}",
-            f"{export.name} go to {', '.join(export.endings)}",
-        )
+        fix = f"{export.name} go to {', '.join(export.endings)}"
+        raise UserError(f"no format for the ending {path.suffix!r}", f"--out {path}", fix)
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise UserError("cannot write there", f"--out {path}", "give a file in a folder that exists")
     run = workspace.open_run(options.run)
@@ -92,11 +88,10 @@ def write_table(frame: pd.DataFrame, path: Path) -> int:
     ending = path.suffix.lower()
     with whole_file(path) as partial:
         if ending == ".jsonl":
-            columns = list(frame.columns)
             with partial.open("w", encoding="utf-8", newline="\n") as file:
                 for row in frame.itertuples(index=False, name=None):
-                    cells = {column: _plain(cell) for column, cell in zip(columns, row, strict=True)}
-                    file.write(json.dumps(compute_json_value(cells), allow_nan=False, ensure_ascii=False) + "\n")
+                    cells = {column: _plain(cell) for column, cell in zip(frame.columns, row, strict=True)}
+                    file.write(format_json(cells, is_ascii=False) + "\n")
         elif ending == ".csv":
             _flatten_cells(frame).to_csv(partial, index=False, encoding="utf-8", lineterminator="\n")
         else:
@@ -121,9 +116,8 @@ def write_npz(
 
 def write_vectors(run: Run, checkpoint: str, path: Path, report: Callable[[int, int], None]) -> int:
     ids = run.read_spans(checkpoint, columns=["span"])["span"].tolist()
-    sketch = run.manifest.get("sketch") or {}
-    layers = sketch.get("layers") or []
-    width = int(run.read_vectors(checkpoint, 0, 1).shape[1]) if ids else int(sketch.get("width") or 0)
+    layers = get_layers(run)
+    width = run.read_vectors(checkpoint, 0, 1).shape[1] if ids else (run.manifest.get("sketch") or {}).get("width") or 0
 
     def blocks() -> Iterator[np.ndarray]:
         for start in range(0, len(ids), _BLOCK_ROWS):
@@ -134,7 +128,7 @@ def write_vectors(run: Run, checkpoint: str, path: Path, report: Callable[[int, 
     if path.suffix.lower() == ".npz":
         small = {
             "spans": np.asarray(ids, dtype=np.str_),
-            "layer_slices": np.asarray([layer[1:3] for layer in layers], dtype=np.int64).reshape(-1, 2),
+            "layer_slices": np.asarray([layer[1:] for layer in layers], dtype=np.int64).reshape(-1, 2),
             "layers": np.asarray([layer[0] for layer in layers], dtype=np.str_),
         }
         write_npz(path, small, "vectors", (len(ids), width), blocks())
@@ -169,25 +163,16 @@ def _flatten_cells(frame: pd.DataFrame) -> pd.DataFrame:
         elif kinds <= {int, float}:
             values = [None if value is None else float(value) for value in values]
         else:
-            values = [_as_json_text(value) for value in values]
+            values = [
+                value if value is None or isinstance(value, str) else format_json(value, False) for value in values
+            ]
         flat[column] = pd.Series(values, dtype=object, index=flat.index)
     return flat
 
 
-def _as_json_text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return json.dumps(compute_json_value(value), allow_nan=False, ensure_ascii=False)
-
-
 def describe_export(result: dict[str, Any]) -> str:
     """``gsd export``: where it went, and labels that do not fit."""
-    return "\n".join(
-        [
-            f"{result['rows']:,} rows ({result['what']}, checkpoint {result['checkpoint']}) in {result['out']}",
-            *(
-                f"note: {name} labels steps, but has another length in {n:,} samples, which stay without label"
-                for name, n in result.get("unmatched", {}).items()
-            ),
-        ]
-    )
+    lines = [f"{result['rows']:,} rows ({result['what']}, checkpoint {result['checkpoint']}) in {result['out']}"]
+    for name, n in result.get("unmatched", {}).items():
+        lines.append(f"note: {name} labels steps, but has another length in {n:,} samples, which stay without label")
+    return "\n".join(lines)

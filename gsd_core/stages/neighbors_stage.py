@@ -122,22 +122,11 @@ def _describe_near(span: str, spans: pd.DataFrame) -> str:
 def describe_neighbors(result: dict[str, Any]) -> str:
     """``gsd neighbors``: a row a neighbour, and the null that its cosine stands beside."""
     is_exact = "sketch_error" in result
-    rows = [
-        [
-            each["span"],
-            *([each["cosine_exact"]] if is_exact else []),
-            each["cosine"],
-            each["z"],
-            each["q_value"],
-            format_text(each["text"], 200),
-        ]
-        for each in result["neighbors"]
-    ]
-    columns = ("span", *(["exact"] if is_exact else []), "cosine", "z", "q", "text")
-    lines = [
-        f"{result['span']}: {format_text(result['text'], 200)}",
-        format_table(columns, rows, wide="text"),
-    ]
+    exact = {"exact": "cosine_exact"} if is_exact else {}
+    columns = {"span": "span", **exact, "cosine": "cosine", "z": "z", "q": "q_value"}
+    rows = [[*(each[key] for key in columns.values()), format_text(each["text"], 200)] for each in result["neighbors"]]
+    table = format_table((*columns, "text"), rows, wide="text")
+    lines = [f"{result['span']}: {format_text(result['text'], 200)}", table]
     if is_exact and result["sketch_error"] is not None:
         lines.append(f"the sketch is off by {result['sketch_error']:.3f} (root mean square, not centred)")
     if result["null_p95"] is not None:

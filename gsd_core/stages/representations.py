@@ -17,9 +17,9 @@ import pandas as pd
 
 from gsd_core.analysis import baselines
 from gsd_core.analysis.baselines import Representation
-from gsd_core.driver.run_sentences import read_embeddings_of
+from gsd_core.driver.run_sentences import read_embeddings_of, read_question_embeddings_of
 from gsd_core.errors import UserError
-from gsd_core.stages.run_reading import get_checkpoint
+from gsd_core.stages.run_reading import find_entry, get_checkpoint, get_layers
 from gsd_core.tiers import find_tier
 
 if TYPE_CHECKING:
@@ -80,20 +80,16 @@ def make_representations(
             name += f", sketch of {width}"
         made = [baselines.make_gradient(name, vectors, n_top) for n_top in sorted(set(removed))]
         if with_layers and each is run:
-            for layer, start, stop in (run.manifest.get("sketch") or {}).get("layers") or []:
+            for layer, start, stop in get_layers(run):
                 made.append(baselines.make_gradient(f"{name}, {layer}", vectors[:, start:stop]))
         found += [replace(m, kind="control") for m in made] if is_control else made
     texts = chosen["text"].tolist()
     embeddings = read_embeddings_of(run, chosen["span"])
     found.append(baselines.make_sentence_embedding("sentence embedding", embeddings))
-    questions = read_question_rows(run, list(pd.unique(chosen["sample"])))
-    codes = pd.Categorical(chosen["sample"], categories=list(pd.unique(chosen["sample"]))).codes
-    found.append(baselines.make_sentence_embedding("sentence embedding of the question", questions[codes.astype(int)]))
-    found += [
-        baselines.make_tfidf(texts),
-        baselines.make_number_bag(texts),
-        baselines.make_number_order(texts),
-    ]
+    owners, samples = pd.factorize(chosen["sample"])
+    questions = read_question_rows(run, list(samples))[owners]
+    found.append(baselines.make_sentence_embedding("sentence embedding of the question", questions))
+    found += [baselines.make_tfidf(texts), baselines.make_number_bag(texts), baselines.make_number_order(texts)]
     return found
 
 
@@ -104,10 +100,8 @@ def match_checkpoint(run: Run, checkpoint: str) -> str:
 
 def _model_hash(run: Run, checkpoint: str) -> str:
     """What tells one set of weights from another."""
-    for entry in run.manifest.get("checkpoints") or []:
-        if entry.get("name") == checkpoint and entry.get("hash"):
-            return str(entry["hash"])
-    return f"{(run.manifest.get('model') or {}).get('hash')} {checkpoint}"
+    own = find_entry(run, checkpoint).get("hash")
+    return str(own or f"{(run.manifest.get('model') or {}).get('hash')} {checkpoint}")
 
 
 def _describe_gradient(run: Run) -> str:
@@ -117,8 +111,7 @@ def _describe_gradient(run: Run) -> str:
     if tier is not None and tier.has_window:
         window = manifest.get("window")
         details.append("exact" if window in (None, "all") else f"window {window}")
-    modules = (manifest.get("sketch") or {}).get("layers") or []
-    if tier is not None and tier.has_optional_head and all(layer[0] != "output head" for layer in modules):
+    if tier is not None and tier.has_optional_head and all(layer[0] != "output head" for layer in get_layers(run)):
         details.append("without head")
     return f"{manifest.get('tier')} gradient" + (f" ({', '.join(details)})" if details else "")
 
@@ -131,11 +124,6 @@ def _take(run: Run, checkpoint: str, spans: list[str]) -> np.ndarray:
 
 def read_question_rows(run: Run, samples: list[str]) -> np.ndarray:
     """(n_samples, E) unit question embeddings; zeros for a sample without one."""
-    ids, embeddings = run.read_question_embeddings()
-    place = {sample: i for i, sample in enumerate(ids)}
-    rows = np.zeros((len(samples), embeddings.shape[1]), dtype=np.float32)
-    for i, sample in enumerate(samples):
-        if sample in place:
-            rows[i] = embeddings[place[sample]]
+    rows = read_question_embeddings_of(run, samples)
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     return rows / np.where(norms > 0, norms, 1.0)

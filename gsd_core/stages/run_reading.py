@@ -1,7 +1,9 @@
 """What several stages read of a run, and how they report a step.
 
 get_checkpoint   the checkpoint that is asked for, or the default
-get_step         a checkpoint's training step
+find_entry       what the manifest says of a checkpoint
+get_layers       layer blocks of a run's directions
+find_kept        a stored result that need not be computed again
 read_directions  directions of a checkpoint, held or not
 read_controls    windows and tokens captured beside the spans, by kind
 CONTROL_NAMES    what figures and tables call these kinds
@@ -11,7 +13,7 @@ report_step      progress of one of a stage's named steps
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,7 +23,8 @@ from gsd_core.store import LazyVectors
 
 if TYPE_CHECKING:
     from gsd_core.console.progress import Stage
-    from gsd_core.store import RunReader
+    from gsd_core.registry.result_kind import ResultKind
+    from gsd_core.store import Run, RunReader
 
 CONTROL_NAMES = {"windows": "random windows", "tokens": "single tokens"}
 
@@ -37,12 +40,26 @@ def get_checkpoint(run: RunReader, name: str | None) -> str:
     return name
 
 
-def get_step(run: RunReader, checkpoint: str) -> int | None:
-    """The training step of ``checkpoint``; None where it is unknown."""
-    for entry in run.manifest.get("checkpoints") or []:
-        if entry.get("name") == checkpoint and entry.get("step") is not None:
-            return int(entry["step"])
-    return None
+def find_entry(run: RunReader, checkpoint: str) -> dict[str, Any]:
+    """What the manifest says of ``checkpoint``: ``name, step, hash``; empty where it says nothing."""
+    entries = run.manifest.get("checkpoints") or []
+    return next((each for each in entries if each.get("name") == checkpoint), {})
+
+
+def get_layers(run: RunReader) -> list[tuple[str, int, int]]:
+    """(layer, start, stop) of each layer block of a direction."""
+    return [
+        (str(each[0]), int(each[1]), int(each[2])) for each in (run.manifest.get("sketch") or {}).get("layers") or []
+    ]
+
+
+def find_kept(
+    run: Run, kind: ResultKind, same: dict[str, Any], again: bool, checkpoint: str | None = None
+) -> dict[str, Any]:
+    """The info of the stored result of ``kind`` if it has all values of ``same``; empty where there is none, or
+    ``again`` asks for a new one."""
+    info = run.results.info(kind, checkpoint) if not again and run.results.has(kind, checkpoint) else {}
+    return info if all(info.get(key) == value for key, value in same.items()) else {}
 
 
 def read_directions(reader: RunReader, checkpoint: str) -> np.ndarray | LazyVectors:

@@ -8,7 +8,6 @@ A measure correlates with what training does to a model. It does not show that t
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +20,11 @@ from gsd_core.analysis.selection import compute_agreement, compute_sample_means,
 from gsd_core.comparison.centring import Centring
 from gsd_core.comparison.meta_labels import find_text
 from gsd_core.console.files import whole_file
-from gsd_core.console.output import compute_json_value, format_table
+from gsd_core.console.output import format_json, format_table
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
 from gsd_core.methods.select_method import MEASURES, SelectOptions
-from gsd_core.stages.representations import read_question_rows
+from gsd_core.stages.representations import match_checkpoint, read_question_rows
 from gsd_core.stages.run_reading import get_checkpoint
 from gsd_core.stages.run_tables import compute_span_table
 from gsd_core.store import load_centring
@@ -58,8 +57,8 @@ def run_select(workspace: Workspace, options: SelectOptions, progress: Progress)
     stage = progress.stage("selecting", len(MEASURES), "measures")
     table, _ = compute_span_table(run, at)
     sizes = (table["token_end"] - table["token_start"]).to_numpy(np.int64)
-    ids = list(pd.unique(table["sample"]))
-    owners = pd.Categorical(table["sample"], categories=ids).codes.astype(np.int64)
+    owners, samples = pd.factorize(table["sample"])
+    ids = list(samples)
     target = _find_target(workspace, run, table, ids, options) if options.target else None
     spans = _Spans(run, at, table, sizes, owners, ids, target)
     scores: dict[str, np.ndarray] = {}
@@ -167,7 +166,7 @@ def _score(spans: _Spans, measure: str, seed: int) -> np.ndarray | None:
 
 def _read_rows(run: Run, checkpoint: str, centring: Centring) -> np.ndarray:
     """Rows of another run's samples, centred as the first run's are."""
-    at = checkpoint if checkpoint in run.checkpoints else get_checkpoint(run, None)
+    at = match_checkpoint(run, checkpoint)
     spans = run.read_spans(at, columns=["sample", "token_start", "token_end"])
     sizes = (spans["token_end"] - spans["token_start"]).to_numpy(np.int64)
     return compute_sample_means(centring.apply(run.read_vectors(at)), pd.factorize(spans["sample"])[0], sizes)
@@ -220,7 +219,7 @@ def _write(run: Run, table: pd.DataFrame, kept: np.ndarray, scores: np.ndarray, 
                 "kept_tokens": held[["token_start", "token_end"]].to_numpy().tolist(),
                 "meta": dict(own["meta"] or {}),
             }
-            file.write(json.dumps(compute_json_value(line), ensure_ascii=False) + "\n")
+            file.write(format_json(line, is_ascii=False) + "\n")
     return len(wanted)
 
 

@@ -13,6 +13,7 @@ The mathematics is in ``gsd_core.analysis.structure``.
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,12 +22,15 @@ import pandas as pd
 from gsd_core import __version__
 from gsd_core.console.output import format_table, format_text
 from gsd_core.console.progress import Progress
+from gsd_core.driver.run_sentences import read_question_embeddings_of
 from gsd_core.errors import UserError
 from gsd_core.methods.analyze_method import STRUCTURE
 from gsd_core.methods.structure_method import StressesOptions, TwinsOptions
 from gsd_core.stages.run_reading import (
     CONTROL_NAMES,
+    find_kept,
     get_checkpoint,
+    get_layers,
     read_controls,
     read_directions,
     report_step,
@@ -53,23 +57,18 @@ def store_structure(
     started = time.monotonic()
     spans = reader.read_spans(checkpoint, columns=["span", "sample", "index", "text"])
     same = {"seed": seed, "n_spans": len(spans), "gsd_version": __version__}
-    kept = run.results.info(STRUCTURE, checkpoint) if run.results.has(STRUCTURE, checkpoint) else {}
-    is_whole = all(key in kept for key in COUNTS)
-    if is_whole and not again and all(kept.get(key) == value for key, value in same.items()):
+    kept = find_kept(run, STRUCTURE, same, again, checkpoint)
+    if all(key in kept for key in COUNTS):
         return {**{key: kept[key] for key in COUNTS}, "seconds": 0.0}
 
     stage = progress.stage(f"structure {title}", unit="steps")
     # Only here: its compiled kernels cost seconds that a kept structure need not pay.
     from gsd_core.analysis.structure import STAGES, Corpus, analyze_structure
 
-    def report(step: str, done: int, total: int) -> None:
-        report_step(stage, STAGES, step, done, total)
-
     centring = load_centring(run, checkpoint)
     clusters = run.read_clusters(checkpoint)
     samples = spans["sample"].to_numpy(dtype=object)
     embeddings, source = read_semantics(run, list(pd.unique(samples)))
-    layers = (run.manifest.get("sketch") or {}).get("layers") or []
     corpus = Corpus(
         centring.center(read_directions(reader, checkpoint)),
         samples,
@@ -81,8 +80,8 @@ def store_structure(
     found = analyze_structure(
         corpus,
         seed,
-        report,
-        layer_slices=[(str(layer[0]), int(layer[1]), int(layer[2])) for layer in layers],
+        partial(report_step, stage, STAGES),
+        layer_slices=get_layers(run),
         names=dict(zip(clusters["cluster"].tolist(), clusters["label"].tolist(), strict=True)),
         null=run.read_arrays(checkpoint)["null"],
         controls={
@@ -192,15 +191,11 @@ def read_semantics(run: Run, samples: Sequence[str]) -> tuple[np.ndarray, str]:
     A question without an embedding takes the mean of its spans' embeddings, which are of the same encoder; a
     sample that has neither stays zero. ``"questions"``, ``"questions and spans"``, ``"spans"`` or ``"none"``.
     """
-    places = {sample: at for at, sample in enumerate(samples)}
-    out = np.zeros((len(samples), run.embedding_width), dtype=np.float32)
-    ids, vectors = run.read_question_embeddings()
-    for sample, vector in zip(ids, vectors, strict=True):
-        if sample in places:
-            out[places[sample]] = vector
+    out = read_question_embeddings_of(run, samples)
     is_missing: np.ndarray = ~np.any(out, axis=1)
     n_questions = int((~is_missing).sum())
     if is_missing.any():
+        places = {sample: at for at, sample in enumerate(samples)}
         spans, vectors = run.read_embeddings()
         owners = np.array([places.get(split_span(span)[0], -1) for span in spans], dtype=np.int64)
         wanted = np.flatnonzero(owners >= 0)
@@ -220,32 +215,24 @@ def describe_twins(result: dict[str, Any]) -> str:
     rows = [[each[key] for key in keys] for each in result["twins"]]
     names = ("rank", "a", "b", "structural", "semantic", "q", "aligned", "clusters")
     first = result["twins"][0]
-    return "\n".join(
-        [
-            format_table(names, rows, wide="clusters"),
-            f"{result['n_twins']:,} with q < 0.05 among {result['n_pairs_tested']:,} pairs tested; "
-            f"half of random pairs of questions lie above {result['semantic_median']:.3f}",
-            f"next: gsd compare {result['run']} {first['a']} {first['b']}",
-        ]
-    )
+    lines = [
+        format_table(names, rows, wide="clusters"),
+        f"{result['n_twins']:,} with q < 0.05 among {result['n_pairs_tested']:,} pairs tested; "
+        f"half of random pairs of questions lie above {result['semantic_median']:.3f}",
+        f"next: gsd compare {result['run']} {first['a']} {first['b']}",
+    ]
+    return "\n".join(lines)
 
 
 def describe_stresses(result: dict[str, Any]) -> str:
     """``gsd stresses``: a row a pattern."""
     if not result["stresses"]:
         return f"no pattern in {result['min_support']} samples or more at checkpoint {result['checkpoint']}"
+    keys = ("stress", "support", "lift", "q_value", "n_occurrences")
     rows = [
-        [
-            each["stress"],
-            each["support"],
-            each["lift"],
-            each["q_value"],
-            each["n_occurrences"],
-            " → ".join(format_text(label, 40) for label in each["labels"]),
-        ]
+        [*(each[key] for key in keys), " → ".join(format_text(label, 40) for label in each["labels"])]
         for each in result["stresses"]
     ]
-    return (
-        format_table(("", "samples", "lift", "q", "occurrences", "pattern"), rows, wide="pattern")
-        + f"\n{result['n_stresses']:,} with q < 0.05 (lift and q: against shuffled orders within each trace)"
-    )
+    table = format_table(("", "samples", "lift", "q", "occurrences", "pattern"), rows, wide="pattern")
+    end = "with q < 0.05 (lift and q: against shuffled orders within each trace)"
+    return f"{table}\n{result['n_stresses']:,} {end}"

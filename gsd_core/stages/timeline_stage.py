@@ -26,7 +26,7 @@ from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
 from gsd_core.methods.timeline_method import TIMELINE, TimelineOptions
 from gsd_core.stages.numba_threads import keep_threads, use_numba_cache
-from gsd_core.stages.run_reading import read_directions
+from gsd_core.stages.run_reading import find_kept, read_directions
 from gsd_core.store import load_centring
 
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ def run_timeline(workspace: Workspace, options: TimelineOptions, progress: Progr
         "asked": {"labels": wanted, "reference": reference},
         "source": _fingerprint(run, reader, names),
     }
-    kept = run.results.info(TIMELINE) if run.results.has(TIMELINE) else {}
-    if kept and not options.again and all(kept.get(key) == value for key, value in same.items()):
+    if kept := find_kept(run, TIMELINE, same, options.again):
         return _describe(run, kept, seconds=0.0)
 
     order, has_steps = _order(reader, names)
@@ -265,13 +264,8 @@ def _describe(run: Run, info: dict[str, Any], seconds: float) -> dict[str, Any]:
         columns = ["value", "ci_low", "ci_high", "n", "chance"]
         measures = part.set_index("measure")[columns].to_dict("index")
         checkpoints.append({"checkpoint": checkpoint, "step": int(step), "measures": measures})
-    keys = ("reference", "n_spans", "n_mapped", "labels")
-    return {
-        "run": run.name,
-        **{key: info[key] for key in keys},
-        "seconds": seconds,
-        "checkpoints": checkpoints,
-    }
+    told = {key: info[key] for key in ("reference", "n_spans", "n_mapped", "labels")}
+    return {"run": run.name, **told, "seconds": seconds, "checkpoints": checkpoints}
 
 
 def describe_timeline(result: dict[str, Any]) -> str:

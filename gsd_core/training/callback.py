@@ -122,18 +122,14 @@ class SpanGradientCallback(TrainerCallback):
         if self._is_due(first) or (self.at_start and first == 0):
             self._capture(first)
 
-    def on_step_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Decide whether the ride takes this step."""
         if self._ride is not None and self._is_tracking:
             self._ride.is_on = state.global_step % self.ride_every == 0
             self._ride_step = state.global_step if self._ride.is_on else None
             self._ridden = []
 
-    def on_substep_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_substep_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """A micro-batch of an accumulated step is over."""
         self._collect()
 
@@ -160,9 +156,7 @@ class SpanGradientCallback(TrainerCallback):
         if self._is_tracking and isinstance(logs, dict) and "train_runtime" in logs:
             logs["tracking_overhead"] = round(self._account.overhead().share, 4)
 
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Capture the end of a training that stopped early, and log the cost of tracking."""
         if not self._is_tracking:
             self.detach()

@@ -184,8 +184,8 @@ def compute_heldout_loss(
 @torch.no_grad()
 def compute_accuracy(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, samples: list[Sample], max_new_tokens: int
-) -> tuple[float, list[str]]:
-    """Share of greedy rollouts whose answer is right, and the rollouts. Prompts of one length run together."""
+) -> float:
+    """Share of greedy rollouts whose answer is right. Prompts of one length run together."""
     model.eval()
     prompts = [tokenizer(f"Question: {sample.question}\nReasoning:")["input_ids"] for sample in samples]
     by_length: dict[int, list[int]] = {}
@@ -205,7 +205,7 @@ def compute_accuracy(
             texts[i] = str(tokenizer.decode(produced, skip_special_tokens=True))
     model.train()
     right = [("Answer:" in text) and check_answer(sample, text) for sample, text in zip(samples, texts, strict=True)]
-    return float(np.mean(right)), texts
+    return float(np.mean(right))
 
 
 class _Log:
@@ -228,8 +228,7 @@ class _Log:
                 writer.writerow(["phase", "step", "train_loss"])
             writer.writerow([self.phase, step, f"{np.mean(self.recent):.4f}"])
         speed = self.tokens / (time.monotonic() - self.begun)
-        message = f"{self.phase} {step}/{self.steps} loss {np.mean(self.recent):.3f} {speed:.0f} loss tokens/s"
-        _say(message)
+        _say(f"{self.phase} {step}/{self.steps} loss {np.mean(self.recent):.3f} {speed:.0f} loss tokens/s")
         self.recent = []
 
 
@@ -327,7 +326,7 @@ def _evaluate_step(
     name = f"step-{step:05d}"
     model = LlamaForCausalLM.from_pretrained(work / name, dtype=torch.float32)
     _place(model)
-    accuracy, _ = compute_accuracy(model, tokenizer, heldout, recipe.max_new_tokens)
+    accuracy = compute_accuracy(model, tokenizer, heldout, recipe.max_new_tokens)
     entry = {
         "step": step,
         "path": name,

@@ -13,11 +13,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 PREDICT_AFTER = 6  # steps until the cost is predicted
 WARM_UP = 2  # first steps, which are slower and do not count
 
-Seconds = tuple[float, float]
-"""Wall clock and CPU time."""
+Seconds = np.ndarray
+"""(2,) wall clock and CPU time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +60,9 @@ class Account:
     def __init__(self, first_step: int, last_step: int, due: Sequence[int]) -> None:
         self._step, self._first, self._last, self._due = first_step, first_step, last_step, sorted(due)
         self._begun = _now()
-        self._spent: Seconds = (0.0, 0.0)
-        self._ridden: Seconds = (0.0, 0.0)
-        self._latest_capture: Seconds | None = None
+        self._spent = self._ridden = self._latest_capture = np.zeros(2)
         self._mark: Seconds | None = None
-        self._predicted: tuple[float, float] | None = None
+        self._predicted: list[float | None] = [None, None]
 
     @contextmanager
     def tracking(self, is_capture: bool = False) -> Iterator[None]:
@@ -71,49 +71,38 @@ class Account:
         try:
             yield
         finally:
-            took = _sum(_now(), begun, -1)
-            self._spent = _sum(self._spent, took)
+            took = _now() - begun
+            self._spent = self._spent + took
             if is_capture:
                 self._latest_capture = took
 
     def set_ridden(self, seconds: float, cpu_seconds: float) -> None:
         """Set the time in hooks so far."""
-        self._ridden = (seconds, cpu_seconds)
+        self._ridden = np.array([seconds, cpu_seconds])
 
     def end_step(self, step: int) -> None:
         """An optimizer step has ended and its ride is stored; after a few steps, predict the share."""
         self._step = step
         if step - self._first == WARM_UP:
-            self._mark = _sum(_now(), self._all_spent(), -1)
+            self._mark = _now() - self._spent - self._ridden
         elif step - self._first == PREDICT_AFTER and self._mark is not None:
             self._predict(self._mark)
 
     def _predict(self, mark: Seconds) -> None:
         """Share of tracking in the whole training, if steps and captures cost as much as so far."""
         n_captures = sum(1 for each in self._due if each >= self._step)
-        capture = self._latest_capture or (0.0, 0.0)
         n_ahead, n_seen = self._last - self._step, PREDICT_AFTER - WARM_UP
-        elapsed, spent = _sum(_now(), self._begun, -1), self._all_spent()
-        training = _sum(_sum(_now(), spent, -1), mark, -1)
-        shares = []
-        for kind in (0, 1):
-            ahead = capture[kind] * n_captures + self._ridden[kind] / (self._step - self._first) * n_ahead
-            whole = elapsed[kind] + ahead + training[kind] / n_seen * n_ahead
-            shares.append((spent[kind] + ahead) / whole if whole > 0 else 0.0)
-        self._predicted = (shares[0], shares[1])
-
-    def _all_spent(self) -> Seconds:
-        return _sum(self._spent, self._ridden)
+        now, spent = _now(), self._spent + self._ridden
+        ahead = self._latest_capture * n_captures + self._ridden / (self._step - self._first) * n_ahead
+        whole = now - self._begun + ahead + (now - spent - mark) / n_seen * n_ahead
+        pairs = zip((spent + ahead).tolist(), whole.tolist(), strict=True)
+        self._predicted = [part / total if total > 0 else 0.0 for part, total in pairs]
 
     def overhead(self) -> Overhead:
         """The cost so far."""
-        share, cpu_share = self._predicted or (None, None)
-        return Overhead(*_sum(_now(), self._begun, -1), *self._all_spent(), share, cpu_share)
+        seconds = np.concatenate([_now() - self._begun, self._spent + self._ridden])
+        return Overhead(*seconds.tolist(), *self._predicted)
 
 
 def _now() -> Seconds:
-    return time.perf_counter(), time.process_time()
-
-
-def _sum(a: Seconds, b: Seconds, sign: int = 1) -> Seconds:
-    return a[0] + sign * b[0], a[1] + sign * b[1]
+    return np.array([time.perf_counter(), time.process_time()])

@@ -103,22 +103,10 @@ def check_can_track(arguments: Any, model: nn.Module, rides: bool) -> None:
     if not rides:
         return
     refusals = (
-        (
-            getattr(arguments, "deepspeed", None),
-            "DeepSpeed runs the backward pass itself",
-            "train without it",
-        ),
+        (getattr(arguments, "deepspeed", None), "DeepSpeed runs the backward pass itself", "train without it"),
         (getattr(arguments, "n_gpu", 1) > 1, "DataParallel copies the model", "start one process a GPU"),
-        (
-            getattr(arguments, "fp16", False),
-            "float16 scales the loss by a factor of its own",
-            "use bf16=True",
-        ),
-        (
-            getattr(arguments, "torch_compile", False),
-            "a compiled model runs past the hooks",
-            "leave torch_compile out",
-        ),
+        (getattr(arguments, "fp16", False), "float16 scales the loss by a factor of its own", "use bf16=True"),
+        (getattr(arguments, "torch_compile", False), "a compiled model runs past the hooks", "leave torch_compile out"),
         (
             getattr(arguments, "remove_unused_columns", False),
             "the trainer drops the column gsd_row, which names the samples of a batch",

@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -86,13 +87,32 @@ class GradientRide:
         """Register the hooks on `model`, which is what the trainer calls (inside of any wrapper of its own)."""
         self.detach()
         handles: list[RemovableHandle] = []
-        me = weakref.ref(self)
+        me = weakref.ref(self)  # all that the hooks know of the ride
+
+        def begin(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+            ride = me()
+            if ride is not None and module.training:
+                ride.begin(kwargs)
+            else:
+                kwargs.pop(ROW, None)
+            return args, kwargs
+
+        def end(module: nn.Module, args: Any, kwargs: dict[str, Any], outputs: Any) -> None:
+            ride = me()
+            if ride is not None and module.training:
+                ride.end(outputs)
+
+        def watch(index: int, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            ride = me()
+            if ride is not None:
+                ride.watch(index, args[0], output)
+
         # Without a call of detach the hooks are removed with the ride.
         self._finalizer = weakref.finalize(self, _remove, handles)
-        handles.append(model.register_forward_pre_hook(_make_begin(me), with_kwargs=True))
-        handles.append(model.register_forward_hook(_make_end(me), with_kwargs=True))
+        handles.append(model.register_forward_pre_hook(begin, with_kwargs=True))
+        handles.append(model.register_forward_hook(end, with_kwargs=True))
         for index, captured in enumerate(self._selection.captured):
-            handles.append(captured.module.register_forward_hook(_make_watch(me, index)))
+            handles.append(captured.module.register_forward_hook(partial(watch, index)))
         self._handles = handles
 
     def detach(self) -> None:
@@ -168,10 +188,11 @@ class GradientRide:
         if not members:
             return None
         # Rows that are not captured count as samples without spans, so that row b of any tensor is row b here.
-        by_row = dict(zip((row for row, _ in members), zip(members, firsts, strict=True), strict=True))
-        empty = _without_spans(members[0][1])
-        placed = [by_row[row][0][1] if row in by_row else empty for row in range(len(rows))]
-        places = place_spans(placed, [by_row[row][1] if row in by_row else 0 for row in range(len(rows))], ids.device)
+        none = tokens[0, :0]
+        placed = [(TokenizedSample("", "", none, none, none, (), 0, 0), 0)] * len(rows)
+        for (row, sample), first in zip(members, firsts, strict=True):
+            placed[row] = (sample, first)
+        places = place_spans([sample for sample, _ in placed], [first for _, first in placed], ids.device)
         return _MicroBatch(members, firsts, len(rows), PositionSum(self._sketch, *places))
 
     def _sample(self, number: int) -> TokenizedSample:
@@ -305,11 +326,6 @@ def _in_backward() -> bool:
     return torch._C._current_graph_task_id() != -1
 
 
-def _without_spans(sample: TokenizedSample) -> TokenizedSample:
-    empty = sample.token_ids[:0]
-    return TokenizedSample("", "", empty, empty, empty, (), 0, 0)
-
-
 def _unknown_losses(sample: TokenizedSample) -> np.ndarray:
     return np.full(len(sample.token_ids), np.nan, dtype=np.float32)
 
@@ -336,33 +352,3 @@ def _remove(handles: list[RemovableHandle]) -> None:
     for handle in handles:
         handle.remove()
     handles.clear()
-
-
-def _make_begin(me: weakref.ref[GradientRide]) -> Callable[..., Any]:
-    def begin(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        ride = me()
-        if ride is not None and module.training:
-            ride.begin(kwargs)
-        else:
-            kwargs.pop(ROW, None)
-        return args, kwargs
-
-    return begin
-
-
-def _make_end(me: weakref.ref[GradientRide]) -> Callable[..., Any]:
-    def end(module: nn.Module, args: Any, kwargs: dict[str, Any], outputs: Any) -> None:
-        ride = me()
-        if ride is not None and module.training:
-            ride.end(outputs)
-
-    return end
-
-
-def _make_watch(me: weakref.ref[GradientRide], index: int) -> Callable[..., Any]:
-    def watch(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        ride = me()
-        if ride is not None:
-            ride.watch(index, args[0], output)
-
-    return watch
