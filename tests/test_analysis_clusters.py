@@ -64,7 +64,7 @@ def test_same_input_and_seed_give_the_same_bytes(planted, analysis):
     again = analyze_directions(vectors, samples, texts, seed=3)
     for name in ("layout", "clusters", "probabilities"):
         assert getattr(again, name).tobytes() == getattr(analysis, name).tobytes(), f"{name} does not repeat"
-    for name in ("mean", "top", "null"):
+    for name in ("mean", "null"):
         assert again.arrays()[name].tobytes() == analysis.arrays()[name].tobytes(), f"{name} does not repeat"
     assert (again.names, again.exemplars, again.info) == (analysis.names, analysis.exemplars, analysis.info)
 
@@ -112,7 +112,7 @@ def test_tables_carry_the_span_ids(analysis):
     first = clusters.iloc[0]
     assert (points.set_index("span").loc[first.exemplars, "cluster"] == 0).all()
     assert int((points.cluster == 0).sum()) == first["size"]
-    assert set(analysis.arrays()) == {"mean", "top", "null", "null_windows"}
+    assert set(analysis.arrays()) == {"mean", "null", "null_windows"}
     with pytest.raises(ValueError, match="600"):
         analysis.tabulate_points(ids[:-1])
 

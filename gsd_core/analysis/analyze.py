@@ -80,8 +80,8 @@ class Analysis:
         return pd.DataFrame(rows, columns=["cluster", "size", "label", "terms", "exemplars"])
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """``mean`` (P,), ``top`` (m, P), ``null`` and ``null_windows`` (N,) sorted, as the store keeps them."""
-        return {**self.centring._asdict(), "null": self.null, "null_windows": self.null_windows}
+        """``mean`` (P,), ``null`` and ``null_windows`` (N,) sorted, as the store keeps them."""
+        return {"mean": self.centring.mean, "null": self.null, "null_windows": self.null_windows}
 
 
 def analyze_directions(
@@ -153,7 +153,6 @@ def analyze_directions(
         "n_clusters": len(names),
         "noise_share": float(np.mean(clusters < 0)) if n else 0.0,
         "seed": seed,
-        "n_top": len(centring.top),
         "min_cluster_size": size,
         "mean_length": float(np.linalg.norm(centring.mean)),
         "null": describe_null(null),
