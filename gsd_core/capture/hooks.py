@@ -1,5 +1,6 @@
 """Hooks that watch a forward pass. They are removed afterwards, whatever happens.
 
+hooked        context: hooks stand while it lasts
 FrozenModel   context: parameters frozen, evaluation mode, graph begins at the embedding's output; all undone on exit
 ModuleTap     context: stores, for each call of a captured module, its projected input and its output's edge in the
 graph
@@ -17,7 +18,7 @@ No dense weight gradient is ever formed: parameters do not require gradients, so
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -32,6 +33,18 @@ from transformers import PreTrainedModel
 from gsd_core.capture.modules import ModuleSelection
 from gsd_core.capture.sketch import Sketch
 from gsd_core.errors import UserError
+
+
+@contextmanager
+def hooked(handles: Iterable[RemovableHandle]) -> Iterator[None]:
+    """Keep hooks, which `handles` may register only now, while the context lasts."""
+    kept: list[RemovableHandle] = []
+    try:
+        kept.extend(handles)
+        yield
+    finally:
+        for handle in kept:
+            handle.remove()
 
 
 class FrozenModel:
@@ -144,14 +157,12 @@ class ModuleTap:
 
             return call.edge.node.register_prehook(hook)
 
-        handles = [watch(call) for call in calls]
         self._is_off = True
         try:
-            yield
+            with hooked(map(watch, calls)):
+                yield
         finally:
             self._is_off = False
-            for handle in handles:
-                handle.remove()
 
     def _make_hook(self, index: int) -> Any:
         module_sketch = self._sketch.modules[index]
