@@ -20,8 +20,7 @@ from gsd_core.store.schema import captured_schema, records_schema
 from gsd_core.store.tables import from_matrix
 from gsd_core.types import SampleRecords, Skipped, SpanRecord, join_span
 
-_SPAN_FIELDS = {"index": "index", "token_start": "start", "token_end": "end"}
-_SPAN_FIELDS |= {name: name for name in ("char_start", "char_end", "text")}  # column → attribute of a span
+_SPAN_FIELDS = ("index", "token_start", "token_end", "char_start", "char_end", "text")
 _RECORD_FIELDS = ("loss", "norm", "coherence", "window_cosine", "spectral")
 
 
@@ -80,7 +79,7 @@ def _rows_of(batch: int, owned: list[tuple[str, SpanRecord]], width: int) -> pa.
         "batch": [batch] * len(records),
         "position": range(len(records)),
         "sample": owners,
-        **{name: [getattr(record.span, of_span) for record in records] for name, of_span in _SPAN_FIELDS.items()},
+        **{name: [getattr(each.span, name.removeprefix("token_")) for each in records] for name in _SPAN_FIELDS},
         **{name: [getattr(record, name) for record in records] for name in _RECORD_FIELDS},
         "grace": [None if record.grace is None or record.grace != record.grace else record.grace for record in records],
     }
