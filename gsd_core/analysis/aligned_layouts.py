@@ -14,17 +14,13 @@ import numpy as np
 
 from gsd_core.analysis.manifold import FEW, Knn, compute_knn, compute_principal, fit_umap
 
-N_EPOCHS = 200
+N_NEIGHBORS, N_EPOCHS = 15, 200
+# Wider apart than on the map of one checkpoint: a sample of a corpus has small clusters, which would shrink to a dot
+# each, and then nobody sees who leaves one.
+MIN_DIST, SPREAD = 0.8, 1.5
 
 
-def compute_aligned_layouts(
-    directions: np.ndarray,
-    start: np.ndarray,
-    seed: int = 0,
-    n_neighbors: int = 15,
-    min_dist: float = 0.8,
-    spread: float = 1.5,
-) -> np.ndarray:
+def compute_aligned_layouts(directions: np.ndarray, start: np.ndarray, seed: int = 0) -> np.ndarray:
     """Seeded, aligned UMAP coordinates under cosine. Source: methods §1.7, "ours".
 
     Parameters
@@ -33,9 +29,6 @@ def compute_aligned_layouts(
         (t, n, P) centred, unit norm: the same spans at t checkpoints in training order.
     start
         (n, 2) where the spans lie at first in every map: the layout of one checkpoint.
-    n_neighbors, min_dist, spread
-        UMAP's. Points lie wider apart than on the map of one checkpoint: a sample of a corpus has small clusters,
-        which would shrink to a dot each, and then nobody sees who leaves one.
 
     Returns
     -------
@@ -46,7 +39,7 @@ def compute_aligned_layouts(
     rows = np.ascontiguousarray(directions.reshape(moments * n, width), dtype=np.float32)
     if n < FEW:
         return compute_principal(rows, 2).reshape(moments, n, 2)
-    k = min(n_neighbors, n)
+    k = min(N_NEIGHBORS, n)
     ties = min(2, moments - 1)
     indices = np.empty((moments, n, k + ties), dtype=np.int32)
     distances = np.empty((moments, n, k + ties), dtype=np.float32)
@@ -65,8 +58,8 @@ def compute_aligned_layouts(
         rows,
         Knn(indices.reshape(moments * n, -1), distances.reshape(moments * n, -1)),
         seed,
-        min_dist=min_dist,
-        spread=spread,
+        min_dist=MIN_DIST,
+        spread=SPREAD,
         n_epochs=N_EPOCHS,
         init=begin * (10 / reach) if reach > 0 else "random",
     )
