@@ -161,9 +161,7 @@ def rank_by_hash(samples: Sequence[TokenizedSample], seed: int) -> list[str]:
 
 def choose_audited(samples: Sequence[TokenizedSample], share: float, seed: int) -> set[str]:
     """Ids of the ⌈share · n⌉ samples that come first by hash: the same set however the run is cut up."""
-    if share <= 0 or not samples:
-        return set()
-    return set(rank_by_hash(samples, seed)[: math.ceil(share * len(samples))])
+    return set(rank_by_hash(samples, seed)[: math.ceil(max(share, 0) * len(samples))])
 
 
 def is_out_of_memory(problem: BaseException) -> bool:

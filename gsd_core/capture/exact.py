@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +25,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 
 from gsd_core.capture.accumulate import token_losses_of
-from gsd_core.capture.hooks import FrozenModel, hooked
+from gsd_core.capture.hooks import FrozenModel, hook_captured
 from gsd_core.capture.modules import ModuleSelection
 from gsd_core.capture.position import forward_whole
 from gsd_core.errors import UserError
@@ -61,7 +60,7 @@ def compute_dense(
 
         return hook
 
-    with FrozenModel(model), _hook_all(selection, watch), torch.enable_grad():
+    with FrozenModel(model), hook_captured(selection, watch), torch.enable_grad():
         chunk, logits = forward_whole(model, [sample], pad_id)
         loss = token_losses_of(logits, chunk.targets)[0, span.start - 1 : span.end - 1].mean()
         deltas = torch.autograd.grad(loss, [output for _, _, output in calls], allow_unused=True)
@@ -106,7 +105,7 @@ def compute_products(
             FrozenModel(model),
             torch.no_grad(),
             fwd.dual_level(),
-            _hook_all(selection, push),
+            hook_captured(selection, push),
             sdpa_kernel(SDPBackend.MATH),  # fused attention has no forward-mode derivative
         ):
             chunk, logits = forward_whole(model, samples, pad_id)
@@ -127,8 +126,3 @@ def compute_products(
         own = tangents[row][chunk.valid[row]]
         found.append(torch.cat([own.new_zeros(1), own[: len(sample.token_ids) - 1]]))
     return found
-
-
-def _hook_all(selection: ModuleSelection, make: Any) -> AbstractContextManager[None]:
-    """Context: a forward hook on every captured module."""
-    return hooked(each.module.register_forward_hook(make(index)) for index, each in enumerate(selection.captured))

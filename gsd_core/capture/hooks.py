@@ -1,6 +1,6 @@
 """Hooks that watch a forward pass. They are removed afterwards, whatever happens.
 
-hooked        context: hooks stand while it lasts
+hooked, hook_captured   contexts: hooks, or one on every captured module, stand while it lasts
 FrozenModel   context: parameters frozen, evaluation mode, graph begins at the embedding's output; all undone on exit
 ModuleTap     context: stores, for each call of a captured module, its projected input and its output's edge in the
 graph
@@ -19,9 +19,8 @@ No dense weight gradient is ever formed: parameters do not require gradients, so
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -47,6 +46,11 @@ def hooked(handles: Iterable[RemovableHandle]) -> Iterator[None]:
             handle.remove()
 
 
+def hook_captured(selection: ModuleSelection, make: Callable[[int], Any]) -> AbstractContextManager[None]:
+    """Context: the forward hook that `make` gives for its index on every captured module."""
+    return hooked(each.module.register_forward_hook(make(index)) for index, each in enumerate(selection.captured))
+
+
 class FrozenModel:
     """Freeze `model` for capture and restore it exactly.
 
@@ -70,13 +74,11 @@ class FrozenModel:
             embedding = self.model.get_input_embeddings()
             self._handles.append(embedding.register_forward_hook(_root_the_graph))
         except BaseException:
-            self.__exit__(None, None, None)
+            self.__exit__()
             raise
         return self
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *details: object) -> None:
         for handle in self._handles:
             handle.remove()
         # By name: where weights are on a disk, a forward pass replaces the parameters.
@@ -116,24 +118,17 @@ class ModuleTap:
     def __init__(self, selection: ModuleSelection, sketch: Sketch) -> None:
         self._selection, self._sketch = selection, sketch
         self._calls: list[TappedCall] = []
-        self._handles: list[RemovableHandle] = []
+        self._hooks: AbstractContextManager[None] = nullcontext()
         self._is_off = False
 
     def __enter__(self) -> ModuleTap:
-        try:
-            for index, captured in enumerate(self._selection.captured):
-                self._handles.append(captured.module.register_forward_hook(self._make_hook(index)))
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
+        self._hooks = hook_captured(self._selection, self._make_hook)
+        self._hooks.__enter__()
         return self
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles, self._calls = [], []
+    def __exit__(self, *details: object) -> None:
+        self._hooks.__exit__(None, None, None)
+        self._calls = []
 
     def take(self) -> list[TappedCall]:
         """Hand over the calls since the last ``take``."""
