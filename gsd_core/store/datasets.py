@@ -26,8 +26,6 @@ from gsd_core.store.schema import DATASET_FILE, sample_schema
 from gsd_core.store.tables import Table
 from gsd_core.types import Rejection, Sample, name_is_valid
 
-_GIVEN = ("n_tokens", "data_hash", "format", "fields", "rejected", "source", "created")
-
 
 def utc_now() -> str:
     """The current time, ISO 8601, UTC."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 import uuid
 import weakref
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -65,9 +64,7 @@ class Run(RunReader):
     def __enter__(self) -> Run:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *details: object) -> None:
         self.close()
 
     # -- manifest -------------------------------------------------------------------------------------------------
