@@ -10,8 +10,7 @@ from gsd_core.analysis import manifold
 from gsd_core.analysis.analyze import STAGES, analyze_directions
 from gsd_core.analysis.cluster_names import compute_cluster_names, compute_exemplars
 from gsd_core.analysis.clusters import compute_clusters, confirm_clusters
-from gsd_core.analysis.layout import compute_layout
-from gsd_core.analysis.manifold import compute_knn
+from gsd_core.analysis.manifold import compute_knn, compute_manifold
 from gsd_core.comparison.centring import compute_directions
 
 WORDS = ["divide share", "add total", "percent discount", "convert minutes", "check result", "compare larger"]
@@ -64,7 +63,7 @@ def test_same_input_and_seed_give_the_same_bytes(planted, analysis):
     again = analyze_directions(vectors, samples, texts, seed=3)
     for name in ("layout", "clusters", "probabilities"):
         assert getattr(again, name).tobytes() == getattr(analysis, name).tobytes(), f"{name} does not repeat"
-    for name in ("mean", "top", "null"):
+    for name in ("mean", "null"):
         assert again.arrays()[name].tobytes() == analysis.arrays()[name].tobytes(), f"{name} does not repeat"
     assert (again.names, again.exemplars, again.info) == (analysis.names, analysis.exemplars, analysis.info)
 
@@ -112,7 +111,7 @@ def test_tables_carry_the_span_ids(analysis):
     first = clusters.iloc[0]
     assert (points.set_index("span").loc[first.exemplars, "cluster"] == 0).all()
     assert int((points.cluster == 0).sum()) == first["size"]
-    assert set(analysis.arrays()) == {"mean", "top", "null", "null_windows"}
+    assert set(analysis.arrays()) == {"mean", "null", "null_windows"}
     with pytest.raises(ValueError, match="600"):
         analysis.tabulate_points(ids[:-1])
 
@@ -156,7 +155,7 @@ def test_small_and_degenerate_corpora_work(n: int, kind: str):
 
 def test_identical_directions_coincide_and_are_one_cluster():
     vectors = np.repeat(np.eye(1, 8, dtype=np.float32), 30, axis=0)
-    assert np.ptp(compute_layout(vectors), axis=0).max() == 0
+    assert np.ptp(compute_manifold(vectors), axis=0).max() == 0
     labels, probabilities = compute_clusters(vectors)
     assert (labels == 0).all()
     assert (probabilities == 1).all()
@@ -165,7 +164,7 @@ def test_identical_directions_coincide_and_are_one_cluster():
 def test_zero_directions_lie_at_the_centre_and_are_noise(planted):
     directions = compute_directions(planted[0][:60])
     directions[[3, 8]] = 0
-    assert not compute_layout(directions)[[3, 8]].any()
+    assert not compute_manifold(directions)[[3, 8]].any()
     assert (compute_clusters(directions)[0][[3, 8]] == -1).all()
 
 
@@ -177,7 +176,7 @@ def test_a_broken_row_is_named_and_lengths_must_agree(planted):
     with pytest.raises(ValueError, match="row 11"):
         analyze_directions(vectors, ["s"] * 20, [""] * 20)
     with pytest.raises(ValueError, match="row 11"):
-        compute_layout(vectors)
+        compute_manifold(vectors)
 
 
 # The graph must be the true one: each row first in its own list, then by distance, in blocks as in one piece.

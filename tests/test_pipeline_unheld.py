@@ -20,7 +20,7 @@ from gsd_core.store import LazyVectors, Run, Workspace
 from tests.page_support import open_page, words
 from tests.synthetic import WIDTH, make_samples, write_run
 
-ARRAYS = ("mean", "top", "null")
+ARRAYS = ("mean", "null")
 
 
 def run_quietly(folder: Path, **options: object) -> dict[str, object]:

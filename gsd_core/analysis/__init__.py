@@ -2,7 +2,6 @@
 
 analyze          the map of one checkpoint: layout, clusters, their names, null
 manifold         nearest-neighbour graph and seeded UMAP coordinates of any dimension
-layout           2-D coordinates for the map
 placing          a corpus too big to be fitted: a sample, and the others beside it
 clusters         HDBSCAN in the directions; -1 is noise
 cluster_names    names (class-based TF-IDF) and exemplar spans of clusters
@@ -23,5 +22,5 @@ Shapes: n spans, P sketch width, m removed principal directions, k neighbours.
 
 umap-learn compiles with numba at its first import (about 20 s, then under 2 s from numba's cache). Nothing
 here sets a global: a program that wants the cache somewhere it survives sets ``NUMBA_CACHE_DIR`` *before* it
-imports ``layout``, ``clusters`` or ``analyze``. The other modules import no numba.
+imports ``manifold``, ``clusters`` or ``analyze``. The other modules import no numba.
 """

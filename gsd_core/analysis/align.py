@@ -26,7 +26,6 @@ import numpy as np
 
 from gsd_core.comparison.centring import Rows
 
-FEWEST = 2  # aligned spans that make a run
 SMALLEST_GAP = 0.01  # a null without spread must not make skipping free
 NORMAL_P95 = 1.645  # standard deviations from the median to the 95th percentile of a normal distribution
 _PAIRS_A_CALL = 20_000  # between two reports of progress

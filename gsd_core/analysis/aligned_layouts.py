@@ -10,24 +10,17 @@ five checkpoints, against 75 s and another 50 s of compiling in every process.
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
-import umap
 
-from gsd_core.analysis.manifold import FEW, compute_knn
+from gsd_core.analysis.manifold import FEW, Knn, compute_knn, compute_principal, fit_umap
 
-N_EPOCHS = 200
+N_NEIGHBORS, N_EPOCHS = 15, 200
+# Wider apart than on the map of one checkpoint: a sample of a corpus has small clusters, which would shrink to a dot
+# each, and then nobody sees who leaves one.
+MIN_DIST, SPREAD = 0.8, 1.5
 
 
-def compute_aligned_layouts(
-    directions: np.ndarray,
-    start: np.ndarray,
-    seed: int = 0,
-    n_neighbors: int = 15,
-    min_dist: float = 0.8,
-    spread: float = 1.5,
-) -> np.ndarray:
+def compute_aligned_layouts(directions: np.ndarray, start: np.ndarray, seed: int = 0) -> np.ndarray:
     """Seeded, aligned UMAP coordinates under cosine. Source: methods §1.7, "ours".
 
     Parameters
@@ -36,9 +29,6 @@ def compute_aligned_layouts(
         (t, n, P) centred, unit norm: the same spans at t checkpoints in training order.
     start
         (n, 2) where the spans lie at first in every map: the layout of one checkpoint.
-    n_neighbors, min_dist, spread
-        UMAP's. Points lie wider apart than on the map of one checkpoint: a sample of a corpus has small clusters,
-        which would shrink to a dot each, and then nobody sees who leaves one.
 
     Returns
     -------
@@ -48,8 +38,8 @@ def compute_aligned_layouts(
     moments, n, width = directions.shape
     rows = np.ascontiguousarray(directions.reshape(moments * n, width), dtype=np.float32)
     if n < FEW:
-        return _principal(rows).reshape(moments, n, 2)
-    k = min(n_neighbors, n)
+        return compute_principal(rows, 2).reshape(moments, n, 2)
+    k = min(N_NEIGHBORS, n)
     ties = min(2, moments - 1)
     indices = np.empty((moments, n, k + ties), dtype=np.int32)
     distances = np.empty((moments, n, k + ties), dtype=np.float32)
@@ -64,33 +54,13 @@ def compute_aligned_layouts(
         distances[at, :, k:] = near.distances[:, -1:]
     begin = np.tile(np.asarray(start, dtype=np.float32), (moments, 1))
     reach = np.abs(begin).max()
-    with warnings.catch_warnings():
-        # A given graph comes without a search index (we never transform): meant so.
-        warnings.filterwarnings("ignore", message="precomputed_knn")
-        warnings.filterwarnings("ignore", category=UserWarning, module=r"(umap|sklearn)\.")
-        model = umap.UMAP(
-            n_neighbors=k + ties,
-            min_dist=min_dist,
-            spread=spread,
-            metric="cosine",
-            n_epochs=N_EPOCHS,
-            init=begin * (10 / reach) if reach > 0 else "random",
-            random_state=seed,
-            n_jobs=1,
-            precomputed_knn=(indices.reshape(moments * n, -1), distances.reshape(moments * n, -1)),
-            force_approximation_algorithm=True,
-        )
-        found = np.asarray(model.fit_transform(rows), dtype=np.float32)
+    found = fit_umap(
+        rows,
+        Knn(indices.reshape(moments * n, -1), distances.reshape(moments * n, -1)),
+        seed,
+        min_dist=MIN_DIST,
+        spread=SPREAD,
+        n_epochs=N_EPOCHS,
+        init=begin * (10 / reach) if reach > 0 else "random",
+    )
     return (found - found.mean(axis=0)).reshape(moments, n, 2)
-
-
-def _principal(rows: np.ndarray) -> np.ndarray:
-    """(m, 2) coordinates of the rows along their two widest directions."""
-    out = np.zeros((len(rows), 2), dtype=np.float32)
-    if len(rows) > 1:
-        left, sizes, _ = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
-        found = (left * sizes)[:, :2]
-        out[:, : found.shape[1]] = found
-        # A singular vector's sign is arbitrary.
-        out *= np.where(out[np.abs(out).argmax(axis=0), [0, 1]] < 0, -1, 1)
-    return out

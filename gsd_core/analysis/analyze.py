@@ -20,8 +20,7 @@ import pandas as pd
 
 from gsd_core.analysis.cluster_names import compute_cluster_names, compute_exemplars
 from gsd_core.analysis.clusters import N_NEIGHBORS, compute_clusters, default_min_cluster_size
-from gsd_core.analysis.layout import compute_layout
-from gsd_core.analysis.manifold import FEW, Knn, compute_knn
+from gsd_core.analysis.manifold import FEW, Knn, compute_knn, compute_manifold
 from gsd_core.analysis.placing import PLACED_ABOVE, FittedSample, fit_sample
 from gsd_core.comparison.centring import Centring, Rows, Vectors, compute_centring, find_alive
 from gsd_core.comparison.nulls import N_PAIRS, compute_null_cosines, compute_window_null, describe_null
@@ -80,8 +79,8 @@ class Analysis:
         return pd.DataFrame(rows, columns=["cluster", "size", "label", "terms", "exemplars"])
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """``mean`` (P,), ``top`` (m, P), ``null`` and ``null_windows`` (N,) sorted, as the store keeps them."""
-        return {**self.centring._asdict(), "null": self.null, "null_windows": self.null_windows}
+        """``mean`` (P,), ``null`` and ``null_windows`` (N,) sorted, as the store keeps them."""
+        return {"mean": self.centring.mean, "null": self.null, "null_windows": self.null_windows}
 
 
 def analyze_directions(
@@ -134,7 +133,7 @@ def analyze_directions(
         knn, sample = _find_graph(directions, n_alive, placed_above, seed, report)
     with _reported(report, "layout"):
         rows, graph = (directions[:], knn) if sample is None else (sample.rows, sample.knn)
-        layout = compute_layout(rows, seed, LAYOUT_NEIGHBORS, knn=graph)
+        layout = compute_manifold(rows, 2, seed, LAYOUT_NEIGHBORS, knn=graph)
         layout = layout if sample is None else sample.placing.place(layout)
     with _reported(report, "clusters"):
         size = default_min_cluster_size(n)
@@ -153,7 +152,6 @@ def analyze_directions(
         "n_clusters": len(names),
         "noise_share": float(np.mean(clusters < 0)) if n else 0.0,
         "seed": seed,
-        "n_top": len(centring.top),
         "min_cluster_size": size,
         "mean_length": float(np.linalg.norm(centring.mean)),
         "null": describe_null(null),

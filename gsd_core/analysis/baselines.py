@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -93,13 +93,8 @@ def aggregate(representation: Representation, owners: np.ndarray, n_groups: int)
     """
     n = len(owners)
     gather = sp.csr_matrix((np.ones(n, np.float32), (owners, np.arange(n))), shape=(n_groups, n))
-    total = gather @ representation.rows
-    rows = normalize(total)
-    return Representation(
-        representation.name,
-        representation.kind,
-        rows.tocsr() if sp.issparse(rows) else np.asarray(rows, dtype=np.float32),
-    )
+    rows = normalize(gather @ representation.rows)
+    return replace(representation, rows=rows.tocsr() if sp.issparse(rows) else np.asarray(rows, dtype=np.float32))
 
 
 def _fit(vectorizer: TfidfVectorizer, documents: Sequence[str]) -> sp.csr_matrix:

@@ -25,7 +25,7 @@ from sklearn.metrics import adjusted_mutual_info_score
 from gsd_core.analysis.baselines import Representation
 
 BLOCK = 512
-N_RESAMPLES = 300
+N_RESAMPLES, N_AGREEMENT_RESAMPLES = 300, 40
 
 
 class Bound(NamedTuple):
@@ -135,9 +135,7 @@ def bootstrap_mean(
     return float(totals.sum() / counts.sum()), float(low), float(high)
 
 
-def bootstrap_pairs(
-    values: np.ndarray, pairs: np.ndarray, n_resamples: int = N_RESAMPLES, seed: int = 0
-) -> tuple[float, float, float]:
+def bootstrap_pairs(values: np.ndarray, pairs: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
     """Mean of ``values`` (m,) and its 95 % interval, for ``pairs`` (m, 2) of sample ids. NaN where empty.
 
     Samples are resampled, not pairs: pairs that share a sample rise and fall together. A pair counts as often as
@@ -148,7 +146,7 @@ def bootstrap_pairs(
     names, codes = np.unique(np.asarray(pairs).ravel(), return_inverse=True)
     left, right = codes.reshape(-1, 2).T
     random = np.random.default_rng(seed)
-    drawn = random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n_resamples)
+    drawn = random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=N_RESAMPLES)
     weights = drawn[:, left] * drawn[:, right]
     weights = weights[weights.any(axis=1)]
     means = weights @ np.asarray(values, dtype=np.float64) / weights.sum(axis=1)
@@ -157,7 +155,7 @@ def bootstrap_pairs(
 
 
 def compute_cluster_agreement(
-    clusters: np.ndarray, labels: np.ndarray, samples: np.ndarray, n_resamples: int = 40, seed: int = 0
+    clusters: np.ndarray, labels: np.ndarray, samples: np.ndarray, seed: int = 0
 ) -> tuple[float, float, float, int]:
     """Adjusted mutual information of clusters with labels over the spans in a cluster; value, interval, n."""
     inside = np.asarray(clusters) >= 0
@@ -168,7 +166,7 @@ def compute_cluster_agreement(
     rows_of = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
     random = np.random.default_rng(seed)
     scores = []
-    for _ in range(n_resamples):
+    for _ in range(N_AGREEMENT_RESAMPLES):
         rows = np.concatenate([rows_of[i] for i in random.integers(0, len(names), len(names))])
         scores.append(adjusted_mutual_info_score(true[rows], found[rows]))
     low, high = np.quantile(scores, [0.025, 0.975])

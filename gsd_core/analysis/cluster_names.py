@@ -19,7 +19,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 MAX_CHARS = 2_000  # of one span: a runaway span must not name a cluster
 MAX_TERM_CHARS = 24
 SEPARATOR = " · "
-EXTRA_TERMS = 3  # added at most to tell two clusters apart
+N_TERMS, EXTRA_TERMS = 4, 3  # of a name; added at most to tell two clusters apart
 
 # A word of letters, inner apostrophes kept; numbers are no words. An operator counts only between operands,
 # so that hyphens and bullets do not.
@@ -48,7 +48,7 @@ class ClusterName:
     terms: list[str]
 
 
-def compute_cluster_names(texts: Sequence[str], clusters: np.ndarray, n_terms: int = 4) -> dict[int, ClusterName]:
+def compute_cluster_names(texts: Sequence[str], clusters: np.ndarray) -> dict[int, ClusterName]:
     """Name each cluster by class-based TF-IDF (c-TF-IDF; Grootendorst 2022, BERTopic, arXiv 2203.05794).
 
     W(term, cluster) = share of the term in the cluster × log(1 + A / f), A the mean number of words in a
@@ -83,18 +83,14 @@ def compute_cluster_names(texts: Sequence[str], clusters: np.ndarray, n_terms: i
         # Function words and operators only where proper words are wanting.
         ranked = _without_inflections([*rankings[0][cluster], *rankings[2][cluster]])
         ranked = ranked or rankings[1][cluster] or ["no words"]
-        terms = ranked[:n_terms]
-        name = SEPARATOR.join(terms)
-        for more in range(n_terms + 1, min(n_terms + EXTRA_TERMS, len(ranked)) + 1):
-            if name not in taken:
-                break
-            terms = ranked[:more]
-            name = SEPARATOR.join(terms)
-        if name in taken:
-            terms = ranked[:n_terms]
-            base, count = SEPARATOR.join(terms), 2
-            while (name := f"{base} ({count})") in taken:
-                count += 1
+        sizes = range(N_TERMS, N_TERMS + EXTRA_TERMS + 1)
+        size = next((size for size in sizes if SEPARATOR.join(ranked[:size]) not in taken), N_TERMS)
+        terms = ranked[:size]
+        base, count = SEPARATOR.join(terms), 1
+        name = base
+        while name in taken:
+            count += 1
+            name = f"{base} ({count})"
         taken.add(name)
         named[cluster] = ClusterName(name, terms)
     return named
@@ -114,19 +110,12 @@ def compute_exemplars(
     for cluster in np.unique(clusters[clusters >= 0]):
         rows = np.flatnonzero(clusters == cluster)
         members = np.asarray(directions[rows], dtype=np.float32)
-        ranked = rows[np.argsort(-(members @ members.mean(axis=0)), kind="stable")]
-        picked: list[int] = []
-        seen: set[str] = set()
+        ranked: list[int] = rows[np.argsort(-(members @ members.mean(axis=0)), kind="stable")].tolist()
+        first_of: dict[str, int] = {}
         for row in ranked:
-            if len(picked) == n:
-                break
-            if samples is not None and str(samples[row]) in seen:
-                continue
-            picked.append(int(row))
-            if samples is not None:
-                seen.add(str(samples[row]))
-        spare = (int(row) for row in ranked if int(row) not in set(picked))
-        chosen[int(cluster)] = picked + [row for row, _ in zip(spare, range(n - len(picked)), strict=False)]
+            first_of.setdefault(str(row if samples is None else samples[row]), row)
+        picked = list(first_of.values())[:n]
+        chosen[int(cluster)] = [*picked, *(row for row in ranked if row not in picked)][:n]
     return chosen
 
 

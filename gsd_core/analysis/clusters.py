@@ -36,6 +36,7 @@ from gsd_core.comparison.centring import Rows, find_alive
 N_DIMS = 8
 SMALLEST = 5
 N_NEIGHBORS = 30
+MIN_SAMPLES = 10  # neighbours that make a dense point; more makes more noise
 BORNE_OUT = 4.0  # robust standard deviations above what spans outside the cluster have
 BATCH = 8192
 N_BACKGROUND = 20_000
@@ -52,8 +53,6 @@ def compute_clusters(
     directions: Rows,
     seed: int = 0,
     min_cluster_size: int | None = None,
-    min_samples: int = 10,
-    n_neighbors: int = N_NEIGHBORS,
     knn: Knn | None = None,
     sample: FittedSample | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -65,9 +64,7 @@ def compute_clusters(
         (n, P) float32, unit norm or zero; n may be 0. Zero rows have no direction and are noise.
     min_cluster_size
         None: `default_min_cluster_size`.
-    min_samples
-        Neighbours that make a dense point; more makes more noise. Cut to ``min_cluster_size``.
-    n_neighbors, knn
+    knn
         As in `compute_manifold`.
     sample
         Of `fit_sample`: groups are found in it, with a smallest size in proportion (at least 5), the other spans take
@@ -85,28 +82,23 @@ def compute_clusters(
     """
     size = default_min_cluster_size(len(directions)) if min_cluster_size is None else min_cluster_size
     if sample is None:
-        clusters, sureness = find_groups(directions[:], seed, size, min_samples, n_neighbors, knn)
+        clusters, sureness = find_groups(directions[:], seed, size, knn)
     else:
         share = len(sample.rows) / len(directions)
         part = max(SMALLEST, round(size * share))
-        found = find_groups(sample.rows, seed, part, min_samples, n_neighbors, sample.knn)
+        found = find_groups(sample.rows, seed, part, sample.knn)
         clusters, sureness = sample.placing.vote(*found)
     clusters = _by_size(confirm_clusters(directions, clusters, size, seed))
     return clusters, np.where(clusters >= 0, sureness, np.float32(0))
 
 
 def find_groups(
-    directions: np.ndarray,
-    seed: int,
-    min_cluster_size: int,
-    min_samples: int,
-    n_neighbors: int,
-    knn: Knn | None = None,
+    directions: np.ndarray, seed: int, min_cluster_size: int, knn: Knn | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Clusters (n,) int32 and probabilities (n,) float32 of `compute_clusters` before anything is confirmed."""
     n = len(directions)
     clusters, probabilities = np.full(n, -1, dtype=np.int32), np.zeros(n, dtype=np.float32)
-    coordinates = compute_manifold(directions, N_DIMS, seed, n_neighbors, 0.0, knn)
+    coordinates = compute_manifold(directions, N_DIMS, seed, N_NEIGHBORS, 0.0, knn)
     alive = np.flatnonzero(find_alive(directions))
     if len(alive) < min_cluster_size:
         return clusters, probabilities
@@ -114,7 +106,7 @@ def find_groups(
     if np.ptp(points, axis=0).max() < 1e-6:  # one direction for all: a cluster without doubt, which HDBSCAN cannot say
         clusters[alive], probabilities[alive] = 0, 1.0
         return clusters, probabilities
-    clusters[alive], sureness = _hdbscan(points, min_cluster_size, min(min_samples, min_cluster_size))
+    clusters[alive], sureness = _hdbscan(points, min_cluster_size, min(MIN_SAMPLES, min_cluster_size))
     probabilities[alive] = np.clip(np.nan_to_num(sureness), 0.0, 1.0)
     return clusters, probabilities
 

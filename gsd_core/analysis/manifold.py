@@ -3,8 +3,13 @@
 Knn                 neighbour graph: indices and cosine distances, self first
 compute_knn         exact for up to 20,000 directions, approximate (seeded) beyond
 compute_manifold    (n, d) UMAP coordinates; the map uses d = 2, the clusters d = 8
+fit_umap            UMAP of a given graph
+compute_principal   principal coordinates
 make_search_index   the approximate index behind it, for rows that are not in the graph
 EXACT_UP_TO         where the graph stops being exact
+
+The map is a picture: near points had near directions, far distances and areas mean nothing. Clusters are never found
+in it.
 
 Why the graph is computed here: umap-learn measures every pair below 4,096 points in a Python loop (3,000 ×
 1,024: 26 s; one matrix product: 0.3 s), and its approximate index costs every new process about 25 s of
@@ -15,7 +20,7 @@ coordinates.
 from __future__ import annotations
 
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pynndescent
@@ -55,11 +60,6 @@ def compute_knn(directions: np.ndarray, k: int = 15, seed: int = 0) -> Knn:
     k = min(k, n)
     if n > EXACT_UP_TO:
         return Knn.of(make_search_index(directions, k, seed))
-    return _exact_knn(directions, k)
-
-
-def _exact_knn(directions: np.ndarray, k: int) -> Knn:
-    n = len(directions)
     indices = np.empty((n, k), dtype=np.int32)
     distances = np.empty((n, k), dtype=np.float32)
     for start in range(0, n, BLOCK):
@@ -115,38 +115,39 @@ def compute_manifold(
     rows = directions if len(alive) == len(directions) else directions[alive]
     rows = np.ascontiguousarray(rows, dtype=np.float32)
     if len(rows) < FEW or np.ptp(rows, axis=0).max() < 1e-6:
-        coordinates = _principal_coordinates(rows, n_dims)
+        coordinates = compute_principal(rows, n_dims)
     else:
         k = min(n_neighbors, len(rows))
         graph = compute_knn(rows, k, seed) if knn is None else knn.head(k)
-        coordinates = _fit(rows, n_dims, seed, min_dist, graph)
-    coordinates = coordinates - coordinates.mean(axis=0)
-    out[alive] = coordinates
+        coordinates = fit_umap(rows, graph, seed, n_components=n_dims, min_dist=min_dist)
+    out[alive] = coordinates - coordinates.mean(axis=0)
     return out
 
 
-def _fit(rows: np.ndarray, n_dims: int, seed: int, min_dist: float, knn: Knn) -> np.ndarray:
+def fit_umap(rows: np.ndarray, knn: Knn, seed: int, **options: Any) -> np.ndarray:
+    """Seeded UMAP coordinates (n, d) float32 of ``rows`` (n, P) from their graph; ``options`` are UMAP's."""
     with warnings.catch_warnings():
         # A given graph comes without a search index (we never transform) and identical spans make components:
         # both are meant.
         warnings.filterwarnings("ignore", message="precomputed_knn")
         warnings.filterwarnings("ignore", category=UserWarning, module=r"(umap|sklearn)\.")
         model = umap.UMAP(
-            n_components=n_dims,
             n_neighbors=knn.indices.shape[1],
-            min_dist=min_dist,
             metric="cosine",
             random_state=seed,
             n_jobs=1,
             precomputed_knn=(knn.indices, knn.distances),
             force_approximation_algorithm=True,
+            **options,
         )
         return np.asarray(model.fit_transform(rows), dtype=np.float32)
 
 
-def _principal_coordinates(rows: np.ndarray, n_dims: int) -> np.ndarray:
+def compute_principal(rows: np.ndarray, n_dims: int) -> np.ndarray:
     """(n, n_dims) leading principal coordinates, zero-padded; identical rows coincide."""
     out = np.zeros((len(rows), n_dims), dtype=np.float32)
+    if not len(rows):
+        return out
     left, scale, _ = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
     kept = min(n_dims, len(scale))
     left = left[:, :kept] * np.where(scale[:kept] > 1e-5, scale[:kept], 0.0)

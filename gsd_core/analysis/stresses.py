@@ -26,6 +26,7 @@ import numpy as np
 from scipy.stats import binom, chi2
 
 from gsd_core.analysis.align import Traces
+from gsd_core.comparison.nulls import adjust_p_values
 
 LONGEST, SKIPPED = 6, 1
 SAME = 0.8  # Jaccard index of samples from which two overlapping patterns are one
@@ -132,7 +133,7 @@ def find_stresses(
     lengths = np.array([len(pattern) for pattern in patterns])
     for length in np.unique(lengths):
         mine = lengths == length
-        q_values[mine] = _adjust(p_values[mine], float(n_items) ** int(length))
+        q_values[mine] = adjust_p_values(p_values[mine], float(n_items) ** int(length))
     weight = supports * np.log(supports / expected)
     ranked = np.lexsort((np.arange(len(patterns)), -weight, q_values >= 0.05))[:MOST_WALKED]
     kept: list[_Kept] = []
@@ -144,15 +145,6 @@ def find_stresses(
         if len(kept) > top:
             break
     return [each.stress for each in kept[:top]], info
-
-
-def _adjust(p_values: np.ndarray, n_tests: float) -> np.ndarray:
-    """Benjamini and Hochberg's q where all other tests have p = 1."""
-    order = np.argsort(p_values, kind="stable")
-    scaled = p_values[order] * n_tests / np.arange(1, len(order) + 1)
-    q_values = np.empty(len(order))
-    q_values[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
-    return q_values
 
 
 def _mine(sequences: Sequences, least: int) -> tuple[list[tuple[int, ...]], np.ndarray, int, int]:

@@ -100,13 +100,7 @@ def compute_alignment(
     return Alignment(within, across)
 
 
-def compute_purity(
-    clusters: np.ndarray,
-    labels: np.ndarray,
-    samples: np.ndarray,
-    n_resamples: int = N_RESAMPLES,
-    seed: int = 0,
-) -> Mean:
+def compute_purity(clusters: np.ndarray, labels: np.ndarray, samples: np.ndarray, seed: int = 0) -> Mean:
     """Share of clustered spans that carry the commonest label of their cluster.
 
     ``clusters`` and ``labels`` (n,) int, −1 for none. Many small clusters are pure by themselves: ``chance`` is the
@@ -120,7 +114,7 @@ def compute_purity(
     is_hit = _mark_commonest(found, true)
     random = np.random.default_rng(seed)
     dealt = [_mark_commonest(found, true[random.permutation(len(true))]).mean() for _ in range(N_SHUFFLES)]
-    mean = bootstrap_mean(is_hit.astype(np.float64), np.asarray(samples)[used], n_resamples, seed)
+    mean = bootstrap_mean(is_hit.astype(np.float64), np.asarray(samples)[used], N_RESAMPLES, seed)
     return Mean(*mean, len(used), float(np.mean(dealt)))
 
 

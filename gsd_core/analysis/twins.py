@@ -32,7 +32,7 @@ from gsd_core.analysis.align import (
 )
 from gsd_core.analysis.manifold import compute_knn
 from gsd_core.comparison.centring import Rows
-from gsd_core.comparison.nulls import compute_q_values
+from gsd_core.comparison.nulls import compute_pair_cosines, compute_q_values
 from gsd_core.comparison.wording import Wording, make_wording
 
 PER_TRACE = 40  # candidates a trace brings from the index
@@ -44,7 +44,6 @@ N_RANDOM = 4_000
 PER_PATTERN = 10
 MOST_WALKED = 20_000  # pairs whose cluster pattern is looked at, best first
 _NULL_SIZE, _FEWEST_SHUFFLES, _MOST_SHUFFLES = 200_000, 5, 100
-_BLOCK = 50_000
 
 
 @dataclass(frozen=True)
@@ -228,7 +227,7 @@ def _score(
 ) -> tuple[ScoredPairs, np.ndarray]:
     """Both similarities of ``pairs`` (m, 2), and the structural one in shuffled orders (m, R)."""
     found, shuffled = compute_pair_scores(spans.directions, spans.traces, pairs, *scale, shuffles, on_progress)
-    return ScoredPairs(pairs, found, _pair_cosines(semantic, pairs)), shuffled
+    return ScoredPairs(pairs, found, compute_pair_cosines(semantic, pairs[:, 0], semantic, pairs[:, 1])), shuffled
 
 
 def _judge(tested: ScoredPairs, shuffled: np.ndarray, is_judged: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -336,14 +335,6 @@ def _draw_pairs(n: int, size: int, seed: int) -> np.ndarray:
     # More than wanted, since equal and repeated ones go; what is kept is a random part of the rest.
     drawn = _unique_pairs(random.integers(0, n, size=(3 * size, 2)))
     return drawn[np.sort(random.permutation(len(drawn))[:size])]
-
-
-def _pair_cosines(unit: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    out = np.empty(len(pairs), dtype=np.float32)
-    for start in range(0, len(pairs), _BLOCK):
-        part = pairs[start : start + _BLOCK]
-        out[start : start + _BLOCK] = np.einsum("me,me->m", unit[part[:, 0]], unit[part[:, 1]])
-    return out
 
 
 def _standardise(values: np.ndarray, reference: np.ndarray) -> np.ndarray:

@@ -128,10 +128,10 @@ def spread_losses(
     losses: torch.Tensor, positions: torch.Tensor, valid: torch.Tensor, samples: Sequence[TokenizedSample]
 ) -> list[np.ndarray]:
     """Losses (B, T) by column → (T_i,) by the token predicted; NaN for the first and for those without."""
-    values, at, real = losses.cpu().numpy(), positions.cpu().numpy(), valid.cpu().numpy()
+    values, at, real = losses.detach().cpu().numpy(), positions.cpu().numpy(), valid.cpu().numpy()
     spread = []
     for row, sample in enumerate(samples):
-        by_token = np.full(len(sample.token_ids), np.nan, dtype=np.float32)
+        by_token = np.full(len(sample.token_ids) + 1, np.nan, dtype=np.float32)  # the last token predicts none
         by_token[at[row][real[row]] + 1] = values[row][real[row]]
-        spread.append(by_token)
+        spread.append(by_token[:-1])
     return spread

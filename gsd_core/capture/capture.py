@@ -105,10 +105,10 @@ class Capturer:
         cosines: dict[str, np.ndarray] = {}
         measures: list[StepMeasures] | None = None
         with Pulse(self.model, self._count_passes(samples, window, to_audit), report):
-            batch = self._compute(samples, window)
+            batch = self.compute_gradients(samples, window)
             if to_audit:
                 own = {s.id: batch.gradients[i] for i, s in enumerate(samples)}
-                exact = self._compute(to_audit, None)
+                exact = self.compute_gradients(to_audit)
                 for sample, reference in zip(to_audit, exact.gradients, strict=True):
                     cosines[sample.id] = _row_cosines(own[sample.id], reference)
             if self.config.measures:
@@ -137,8 +137,9 @@ class Capturer:
         return results
 
     def compute_gradients(self, samples: Sequence[TokenizedSample], window: int | None = None) -> SpanBatch:
-        """Sketched gradients before normalisation, float32 (S_i, P) a sample: for tests and audits."""
-        return self._compute(samples, window)
+        """Sketched gradients before normalisation, float32 (S_i, P) a sample; window None: exact."""
+        with FrozenModel(self.model), self._layers:
+            return self.implementation(samples, window if self.tier.has_window else None)
 
     def _count_passes(
         self, samples: Sequence[TokenizedSample], window: int | None, to_audit: Sequence[TokenizedSample]
@@ -146,10 +147,6 @@ class Capturer:
         passes = self.implementation.count_passes(samples, window)
         passes += self.implementation.count_passes(to_audit, None) if to_audit else 0
         return passes + (count_padded(samples) if self.config.measures else 0)
-
-    def _compute(self, samples: Sequence[TokenizedSample], window: int | None) -> SpanBatch:
-        with FrozenModel(self.model), self._layers:
-            return self.implementation(samples, window if self.tier.has_window else None)
 
 
 def _row_cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -164,9 +161,7 @@ def rank_by_hash(samples: Sequence[TokenizedSample], seed: int) -> list[str]:
 
 def choose_audited(samples: Sequence[TokenizedSample], share: float, seed: int) -> set[str]:
     """Ids of the ⌈share · n⌉ samples that come first by hash: the same set however the run is cut up."""
-    if share <= 0 or not samples:
-        return set()
-    return set(rank_by_hash(samples, seed)[: math.ceil(share * len(samples))])
+    return set(rank_by_hash(samples, seed)[: math.ceil(max(share, 0) * len(samples))])
 
 
 def is_out_of_memory(problem: BaseException) -> bool:

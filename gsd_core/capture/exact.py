@@ -22,11 +22,10 @@ from typing import Any
 import torch
 import torch.autograd.forward_ad as fwd
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from gsd_core.capture.accumulate import token_losses_of
-from gsd_core.capture.hooks import FrozenModel
+from gsd_core.capture.hooks import FrozenModel, hook_captured
 from gsd_core.capture.modules import ModuleSelection
 from gsd_core.capture.position import forward_whole
 from gsd_core.errors import UserError
@@ -61,7 +60,7 @@ def compute_dense(
 
         return hook
 
-    with FrozenModel(model), _Hooks(selection, watch), torch.enable_grad():
+    with FrozenModel(model), hook_captured(selection, watch), torch.enable_grad():
         chunk, logits = forward_whole(model, [sample], pad_id)
         loss = token_losses_of(logits, chunk.targets)[0, span.start - 1 : span.end - 1].mean()
         deltas = torch.autograd.grad(loss, [output for _, _, output in calls], allow_unused=True)
@@ -106,7 +105,7 @@ def compute_products(
             FrozenModel(model),
             torch.no_grad(),
             fwd.dual_level(),
-            _Hooks(selection, push),
+            hook_captured(selection, push),
             sdpa_kernel(SDPBackend.MATH),  # fused attention has no forward-mode derivative
         ):
             chunk, logits = forward_whole(model, samples, pad_id)
@@ -127,19 +126,3 @@ def compute_products(
         own = tangents[row][chunk.valid[row]]
         found.append(torch.cat([own.new_zeros(1), own[: len(sample.token_ids) - 1]]))
     return found
-
-
-class _Hooks:
-    """Context: a forward hook on every captured module, removed afterwards."""
-
-    def __init__(self, selection: ModuleSelection, make: Any) -> None:
-        self._selection, self._make = selection, make
-        self._handles: list[RemovableHandle] = []
-
-    def __enter__(self) -> None:
-        for index, captured in enumerate(self._selection.captured):
-            self._handles.append(captured.module.register_forward_hook(self._make(index)))
-
-    def __exit__(self, *details: object) -> None:
-        for handle in self._handles:
-            handle.remove()

@@ -20,20 +20,20 @@ Shapes: B batch, T tokens, D model width, V vocabulary, S spans, n longest span,
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from gsd_core.capture.accumulate import token_losses_of
 from gsd_core.capture.batches import PaddedChunk, count_padded
 from gsd_core.capture.devices import input_device
+from gsd_core.capture.hooks import hooked
 from gsd_core.capture.modules import OUTPUT_HEAD, ModuleSelection
 from gsd_core.capture.position import forward_whole, gather_rows, make_span_batch, span_rows
-from gsd_core.capture.sketch import LayerBlock, compute_projection
+from gsd_core.capture.sketch import LayerBlock, compute_projection, make_module_sketch
 from gsd_core.capture.tier_capture import CaptureConfig, SpanBatch, get_pad_id
 from gsd_core.errors import UserError
 from gsd_core.types import TokenizedSample
@@ -43,8 +43,7 @@ class HiddenSketch:
     """Direction of tier ``hidden``: the D numbers, or a random projection onto `width` where D is larger."""
 
     def __init__(self, model_width: int, width: int, seed: int, device: torch.device | str = "cpu") -> None:
-        matrix = compute_projection(width, model_width, seed, "hidden")
-        self.matrix = None if matrix is None else matrix.to(device)
+        self.matrix = compute_projection(width, model_width, seed, "hidden", device)
         self.width = min(model_width, width)
         self.blocks = [LayerBlock("final hidden state", 0, self.width)]
 
@@ -62,53 +61,36 @@ class HeadSketch:
     ) -> None:
         q = min(model_width, max(1, math.isqrt(width)))
         p = min(vocabulary, max(1, width // q))
-        left = compute_projection(p, vocabulary, seed, "head:out")
-        right = compute_projection(q, model_width, seed, "head:in")
-        self.left = None if left is None else left.to(device)
-        self.right = None if right is None else right.to(device)
+        self.module = make_module_sketch("head", vocabulary, model_width, (p, q), seed, device)
         self.width = p * q
         self.blocks = [LayerBlock(OUTPUT_HEAD, 0, self.width)]
 
-    def project(self, deltas: torch.Tensor, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(…, V) and (…, D) → (…, p) and (…, q) float32."""
-        deltas, states = deltas.to(torch.float32), states.to(torch.float32)
-        return (
-            deltas if self.left is None else deltas @ self.left.T,
-            states if self.right is None else states @ self.right.T,
+
+def _run_head(
+    model: Any, samples: Sequence[TokenizedSample], pad_id: int, padding: str, with_graph: bool = True
+) -> tuple[PaddedChunk, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(chunk, token losses (B, T), the output head's input (B, T, D), its output); the graph begins at the input."""
+    head: nn.Module | None = model.get_output_embeddings()
+    if head is None:
+        raise UserError(
+            "it has no output head, so no token loss can be computed",
+            f"model {type(model).__name__}",
+            "load a causal language model",
         )
+    seen: dict[str, torch.Tensor] = {}
 
+    def cut(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        seen["input"] = args[0].detach().requires_grad_(True)
+        return (seen["input"], *args[1:])
 
-class _HeadInput:
-    """Context in which the graph begins at the output head's input; its input and output are stored."""
+    def keep(module: nn.Module, args: tuple[Any, ...], output: torch.Tensor) -> None:
+        seen["output"] = output
 
-    def __init__(self, model: Any) -> None:
-        self.head: nn.Module | None = model.get_output_embeddings()
-        if self.head is None:
-            raise UserError(
-                "it has no output head, so no token loss can be computed",
-                f"model {type(model).__name__}",
-                "load a causal language model",
-            )
-        self.tensor: torch.Tensor | None = None
-        self.output: torch.Tensor | None = None
-        self._handles: list[RemovableHandle] = []
-
-    def __enter__(self) -> _HeadInput:
-        assert self.head is not None
-        self._handles.append(self.head.register_forward_pre_hook(self._hook))
-        self._handles.append(self.head.register_forward_hook(self._keep_output))
-        return self
-
-    def __exit__(self, *details: object) -> None:
-        for handle in self._handles:
-            handle.remove()
-
-    def _hook(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        self.tensor = args[0].detach().requires_grad_(True)
-        return (self.tensor, *args[1:])
-
-    def _keep_output(self, module: nn.Module, args: tuple[Any, ...], output: torch.Tensor) -> None:
-        self.output = output
+    hooks = (head.register_forward_pre_hook(cut), head.register_forward_hook(keep))
+    with hooked(hooks), torch.set_grad_enabled(with_graph):
+        chunk, logits = forward_whole(model, samples, pad_id, padding)
+        losses = token_losses_of(logits, chunk.targets)
+    return chunk, losses, seen["input"], seen["output"]
 
 
 def compute_token_gradients(
@@ -118,12 +100,8 @@ def compute_token_gradients(
 
     Call it inside ``FrozenModel(model)``: with every parameter frozen, only the head is differentiated.
     """
-    with _HeadInput(model) as head:
-        with torch.enable_grad():
-            chunk, logits = forward_whole(model, samples, pad_id, padding)
-            losses = token_losses_of(logits, chunk.targets)
-        assert head.tensor is not None
-        (per_token,) = torch.autograd.grad(losses.sum(), [head.tensor])
+    chunk, losses, states, _ = _run_head(model, samples, pad_id, padding)
+    (per_token,) = torch.autograd.grad(losses.sum(), [states])
     return chunk, losses.detach(), per_token.to(chunk.ids.device, torch.float32)
 
 
@@ -154,17 +132,12 @@ def compute_head_batch(
 
     Call it inside ``FrozenModel(model)``: with every parameter frozen, only the head is differentiated.
     """
-    with _HeadInput(model) as head:
-        with torch.enable_grad():
-            chunk, logits = forward_whole(model, samples, pad_id, padding)
-            losses = token_losses_of(logits, chunk.targets)
-        assert head.tensor is not None
-        assert head.output is not None
-        (deltas,) = torch.autograd.grad(losses.sum(), [head.output])
-        left, right = sketch.project(deltas.to(chunk.ids.device), head.tensor.detach().to(chunk.ids.device))
+    chunk, losses, states, output = _run_head(model, samples, pad_id, padding)
+    (deltas,) = torch.autograd.grad(losses.sum(), [output])
     rows, real = span_rows(chunk, samples)
     batch, n_spans, _ = rows.shape
-    left, right = gather_rows(left, rows, real), gather_rows(right, rows, real)
+    left = gather_rows(sketch.module.project_output_gradient(deltas.to(rows.device)), rows, real)
+    right = gather_rows(sketch.module.project_input(states.detach().to(rows.device)), rows, real)
     n_tokens = real.sum(2).clamp_min(1)[..., None]
     total = (left.transpose(2, 3) @ right).view(batch, n_spans, -1)
     norms = (left.norm(dim=-1) * right.norm(dim=-1)).sum(2).clamp_min(1e-30)
@@ -182,14 +155,11 @@ def compute_state_batch(
 
     Coherence is ``‖Σ_t h_t‖ / Σ_t ‖h_t‖``.
     """
-    with _HeadInput(model) as head, torch.no_grad():
-        chunk, logits = forward_whole(model, samples, pad_id, padding)
-        losses = token_losses_of(logits, chunk.targets)
-    assert head.tensor is not None
+    chunk, losses, states, _ = _run_head(model, samples, pad_id, padding, with_graph=False)
     rows, real = span_rows(chunk, samples)
-    hidden = head.tensor.detach().to(rows.device, torch.float32)
-    states = gather_rows(hidden, rows + real.to(rows.dtype), real)
-    return _average_tokens(states, real, sketch, chunk, losses, samples)
+    hidden = states.detach().to(rows.device, torch.float32)
+    of_span = gather_rows(hidden, rows + real.to(rows.dtype), real)
+    return _average_tokens(of_span, real, sketch, chunk, losses, samples)
 
 
 def _average_tokens(
@@ -211,15 +181,18 @@ class HiddenTier:
     """Mean gradients at the final hidden state; a ``TierCapture``."""
 
     selection: ModuleSelection | None = None
-    _compute = staticmethod(compute_hidden_batch)
+    _compute: Callable[..., SpanBatch] = staticmethod(compute_hidden_batch)
 
     def __init__(self, model: PreTrainedModel, config: CaptureConfig) -> None:
-        text_config: Any = model.config.get_text_config()
         self.model, self.pad_id = model, get_pad_id(model)
-        self.sketch = HiddenSketch(text_config.hidden_size, config.sketch_width, config.seed, input_device(model))
+        self.sketch = self._make_sketch(model, config.sketch_width, config.seed, input_device(model))
+
+    @staticmethod
+    def _make_sketch(model: Any, width: int, seed: int, device: torch.device) -> Any:
+        return HiddenSketch(model.config.get_text_config().hidden_size, width, seed, device)
 
     def __call__(self, samples: Sequence[TokenizedSample], window: int | None = None) -> SpanBatch:
-        """See ``compute_hidden_batch`` and ``compute_state_batch``."""
+        """See ``compute_hidden_batch``, ``compute_state_batch`` and ``compute_head_batch``."""
         return self._compute(self.model, self.sketch, samples, self.pad_id)
 
     def count_passes(self, samples: Sequence[TokenizedSample], window: int | None = None) -> float:
@@ -233,22 +206,12 @@ class StateTier(HiddenTier):
     _compute = staticmethod(compute_state_batch)
 
 
-class HeadTier:
+class HeadTier(HiddenTier):
     """Gradients in the output head's weight; a ``TierCapture``."""
 
-    selection: ModuleSelection | None = None
+    _compute = staticmethod(compute_head_batch)
 
-    def __init__(self, model: PreTrainedModel, config: CaptureConfig) -> None:
-        self.model, self.pad_id = model, get_pad_id(model)
-        head: Any = model.get_output_embeddings()
-        self.sketch = HeadSketch(
-            head.out_features, head.in_features, config.sketch_width, config.seed, input_device(model)
-        )
-
-    def __call__(self, samples: Sequence[TokenizedSample], window: int | None = None) -> SpanBatch:
-        """See ``compute_head_batch``."""
-        return compute_head_batch(self.model, self.sketch, samples, self.pad_id)
-
-    def count_passes(self, samples: Sequence[TokenizedSample], window: int | None = None) -> float:
-        """One forward pass."""
-        return count_padded(samples)
+    @staticmethod
+    def _make_sketch(model: Any, width: int, seed: int, device: torch.device) -> Any:
+        head = model.get_output_embeddings()
+        return HeadSketch(head.out_features, head.in_features, width, seed, device)

@@ -1,5 +1,6 @@
 """Hooks that watch a forward pass. They are removed afterwards, whatever happens.
 
+hooked, hook_captured   contexts: hooks, or one on every captured module, stand while it lasts
 FrozenModel   context: parameters frozen, evaluation mode, graph begins at the embedding's output; all undone on exit
 ModuleTap     context: stores, for each call of a captured module, its projected input and its output's edge in the
 graph
@@ -17,10 +18,9 @@ No dense weight gradient is ever formed: parameters do not require gradients, so
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -32,6 +32,23 @@ from transformers import PreTrainedModel
 from gsd_core.capture.modules import ModuleSelection
 from gsd_core.capture.sketch import Sketch
 from gsd_core.errors import UserError
+
+
+@contextmanager
+def hooked(handles: Iterable[RemovableHandle]) -> Iterator[None]:
+    """Keep hooks, which `handles` may register only now, while the context lasts."""
+    kept: list[RemovableHandle] = []
+    try:
+        kept.extend(handles)
+        yield
+    finally:
+        for handle in kept:
+            handle.remove()
+
+
+def hook_captured(selection: ModuleSelection, make: Callable[[int], Any]) -> AbstractContextManager[None]:
+    """Context: the forward hook that `make` gives for its index on every captured module."""
+    return hooked(each.module.register_forward_hook(make(index)) for index, each in enumerate(selection.captured))
 
 
 class FrozenModel:
@@ -57,13 +74,11 @@ class FrozenModel:
             embedding = self.model.get_input_embeddings()
             self._handles.append(embedding.register_forward_hook(_root_the_graph))
         except BaseException:
-            self.__exit__(None, None, None)
+            self.__exit__()
             raise
         return self
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *details: object) -> None:
         for handle in self._handles:
             handle.remove()
         # By name: where weights are on a disk, a forward pass replaces the parameters.
@@ -103,24 +118,17 @@ class ModuleTap:
     def __init__(self, selection: ModuleSelection, sketch: Sketch) -> None:
         self._selection, self._sketch = selection, sketch
         self._calls: list[TappedCall] = []
-        self._handles: list[RemovableHandle] = []
+        self._hooks: AbstractContextManager[None] = nullcontext()
         self._is_off = False
 
     def __enter__(self) -> ModuleTap:
-        try:
-            for index, captured in enumerate(self._selection.captured):
-                self._handles.append(captured.module.register_forward_hook(self._make_hook(index)))
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
+        self._hooks = hook_captured(self._selection, self._make_hook)
+        self._hooks.__enter__()
         return self
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles, self._calls = [], []
+    def __exit__(self, *details: object) -> None:
+        self._hooks.__exit__(None, None, None)
+        self._calls = []
 
     def take(self) -> list[TappedCall]:
         """Hand over the calls since the last ``take``."""
@@ -144,14 +152,12 @@ class ModuleTap:
 
             return call.edge.node.register_prehook(hook)
 
-        handles = [watch(call) for call in calls]
         self._is_off = True
         try:
-            yield
+            with hooked(map(watch, calls)):
+                yield
         finally:
             self._is_off = False
-            for handle in handles:
-                handle.remove()
 
     def _make_hook(self, index: int) -> Any:
         module_sketch = self._sketch.modules[index]

@@ -49,12 +49,10 @@ def compute_measures(model: PreTrainedModel, samples: Sequence[TokenizedSample],
     return found
 
 
-def compute_spectral_strength(
-    gradients: torch.Tensor, bounds: Sequence[tuple[int, int]], energy: float = ENERGY
-) -> np.ndarray:
+def compute_spectral_strength(gradients: torch.Tensor, bounds: Sequence[tuple[int, int]]) -> np.ndarray:
     """Mean over a step of ``‖(U_{1:k})_t‖²``, where ``G = U S Vᵀ`` over the tokens of all steps.
 
-    Spectral strength (ICML 2026; ``methods`` §6): k is the smallest rank that holds `energy` of ``Σ s²``. The values of
+    Spectral strength (ICML 2026; ``methods`` §6): k is the smallest rank that holds `ENERGY` of ``Σ s²``. The values of
     all R tokens sum to k, so k/R is the value of a step without preference.
 
     Parameters
@@ -81,7 +79,7 @@ def compute_spectral_strength(
     total = squares.sum()
     if not total > 0:
         return np.zeros(len(bounds), dtype=np.float32)
-    rank = int((squares.cumsum(0) < energy * total).sum()) + 1
+    rank = int((squares.cumsum(0) < ENERGY * total).sum()) + 1
     per_token = left[:, :rank].square().sum(1).clamp(0, 1)
     return np.array([float(part.mean()) for part in per_token.split(sizes)], dtype=np.float32)
 

@@ -234,28 +234,22 @@ def _load_weights(
 ) -> PreTrainedModel:
     laid_out = {} if layout is None else {"device_map": layout}
     adapter = place / "adapter_config.json"
-    if adapter.is_file():
-        # peft is an extra second of import that only adapter users pay.
-        from peft import PeftModel  # noqa: PLC0415
-
-        base_name = json.loads(adapter.read_text("utf-8")).get("base_model_name_or_path") or ""
-        base_place = Path(base_name).expanduser()
+    is_adapter = adapter.is_file()
+    if is_adapter:
+        name = json.loads(adapter.read_text("utf-8")).get("base_model_name_or_path") or ""
+        base_place = Path(name).expanduser()
         if base_place.is_dir():
             _check_folder(base_place)
-        config = AutoConfig.from_pretrained(base_name, **options)
-        base = AutoModelForCausalLM.from_pretrained(
-            base_name, dtype=_pick_dtype(dtype, device, config), use_safetensors=True, **laid_out, **options
-        )
-        return PeftModel.from_pretrained(base, str(place), use_safetensors=True)  # type: ignore[return-value]
     config = AutoConfig.from_pretrained(name, **options)
-    return AutoModelForCausalLM.from_pretrained(
-        name,
-        config=config,
-        dtype=_pick_dtype(dtype, device, config),
-        use_safetensors=True,
-        **laid_out,
-        **options,
+    model = AutoModelForCausalLM.from_pretrained(
+        name, config=config, dtype=_pick_dtype(dtype, device, config), use_safetensors=True, **laid_out, **options
     )
+    if not is_adapter:
+        return model
+    # peft is an extra second of import that only adapter users pay.
+    from peft import PeftModel  # noqa: PLC0415
+
+    return PeftModel.from_pretrained(model, str(place), use_safetensors=True)  # type: ignore[return-value]
 
 
 def _load_tokenizer(

@@ -5,7 +5,6 @@ span_rows, place_spans, place_ranges   positions of every span in a padded batch
 gather_rows              values at these positions
 make_span_batch          padded vectors and coherence → one array a sample
 PositionSum              running ``Σ_t (P δ_t)(Q a_t)ᵀ`` of every span of a batch, module by module
-unpad_losses             losses of a padded batch → one array a sample
 PositionTier             the implementation of the tier
 compute_position_batch   a batch of samples → sketched shares of all their spans
 
@@ -20,12 +19,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from transformers import PreTrainedModel
 
 from gsd_core.capture.accumulate import token_losses_of
-from gsd_core.capture.batches import PaddedChunk, build_chunk, count_padded
+from gsd_core.capture.batches import PaddedChunk, build_chunk, count_padded, spread_losses
 from gsd_core.capture.devices import input_device
 from gsd_core.capture.hooks import ModuleTap, TappedCall
 from gsd_core.capture.sketch import Sketch
@@ -47,17 +45,6 @@ def forward_whole(
     if not getattr(model, "_is_stateful", False):
         arguments["position_ids"] = chunk.positions
     return chunk, model(**arguments).logits
-
-
-def unpad_losses(chunk: PaddedChunk, losses: torch.Tensor, samples: Sequence[TokenizedSample]) -> list[np.ndarray]:
-    """Losses (B, T) by input position → per sample (T_i,) by token, NaN for the first token."""
-    values, valid = losses.detach().cpu().numpy(), chunk.valid.cpu().numpy()
-    unpadded = []
-    for row, sample in enumerate(samples):
-        per_token = np.full(len(sample.token_ids), np.nan, dtype=np.float32)
-        per_token[1:] = values[row][valid[row]][:-1]
-        unpadded.append(per_token)
-    return unpadded
 
 
 def span_rows(chunk: PaddedChunk, samples: Sequence[TokenizedSample]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -121,7 +108,7 @@ def make_span_batch(
     return SpanBatch(
         [rows[i, : len(s.spans)] for i, s in enumerate(samples)],
         [shares[i, : len(s.spans)] for i, s in enumerate(samples)],
-        unpad_losses(chunk, losses, samples),
+        spread_losses(losses, chunk.positions, chunk.valid, samples),
     )
 
 

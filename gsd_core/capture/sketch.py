@@ -1,7 +1,7 @@
 """Random projection ("sketch") of per-module weight gradients.
 
 LayerBlock     the slice of a direction that belongs to one layer
-ModuleSketch   the two sides P, Q of one module's projection
+ModuleSketch, make_module_sketch   the two sides P, Q of one module's projection
 Sketch         all modules: projects inputs and output gradients, folds modules into layer blocks
 seeded_generator  a random generator that depends only on (seed, name)
 compute_projection  one seeded side of a two-sided projection
@@ -36,7 +36,9 @@ def seeded_generator(seed: int, name: str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
-def compute_projection(rows: int, columns: int, seed: int, name: str) -> torch.Tensor | None:
+def compute_projection(
+    rows: int, columns: int, seed: int, name: str, device: torch.device | str = "cpu"
+) -> torch.Tensor | None:
     """(rows, columns) float32 random projection with orthogonal rows of length √(columns/rows); None for the identity.
 
     Inner products are preserved on average, as with independent signs, but with (1 − rows/columns) of their variance,
@@ -48,7 +50,7 @@ def compute_projection(rows: int, columns: int, seed: int, name: str) -> torch.T
     orthonormal, triangle = torch.linalg.qr(gaussian)
     # The diagonal's signs make the factor unique, so that every LAPACK gives the same rows.
     unique = orthonormal * triangle.diagonal().sign()
-    return (unique.T * math.sqrt(columns / rows)).to(torch.float32).contiguous()
+    return (unique.T * math.sqrt(columns / rows)).to(torch.float32).contiguous().to(device)
 
 
 @dataclass(slots=True)
@@ -131,6 +133,15 @@ class ModuleSketch:
         return activation @ self.right.T
 
 
+def make_module_sketch(
+    name: str, d_out: int, d_in: int, ranks: tuple[int, int], seed: int, device: torch.device | str
+) -> ModuleSketch:
+    """The seeded projection of one module onto at most ``ranks`` (p, q)."""
+    p, q = min(ranks[0], d_out), min(ranks[1], d_in)
+    left = compute_projection(p, d_out, seed, f"{name}:out", device)
+    return ModuleSketch(name, left, compute_projection(q, d_in, seed, f"{name}:in", device), p, q)
+
+
 class Sketch:
     """Projection of all captured modules onto one vector of about `width` numbers.
 
@@ -156,20 +167,11 @@ class Sketch:
         device: torch.device | str = "cpu",
     ) -> None:
         self.rank, self.seed = rank, seed
-        self.modules: list[ModuleSketch] = []
+        self.modules = [
+            make_module_sketch(name, d_out, d_in, (rank, rank), seed, device) for name, _, d_out, d_in in modules
+        ]
         layers: dict[str, list[int]] = {}
-        for position, (name, layer, d_out, d_in) in enumerate(modules):
-            left = compute_projection(rank, d_out, seed, f"{name}:out")
-            right = compute_projection(rank, d_in, seed, f"{name}:in")
-            self.modules.append(
-                ModuleSketch(
-                    name=name,
-                    left=None if left is None else left.to(device),
-                    right=None if right is None else right.to(device),
-                    p=min(rank, d_out),
-                    q=min(rank, d_in),
-                )
-            )
+        for position, (_, layer, _, _) in enumerate(modules):
             layers.setdefault(layer, []).append(position)
         self._layers = layers
         self._folds: dict[str, SparseFold | None] = {}

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from gsd_core.capture.accumulate import token_losses_of
-from gsd_core.capture.batches import count_padded
+from gsd_core.capture.batches import count_padded, spread_losses
 from gsd_core.capture.hooks import ModuleTap
-from gsd_core.capture.position import forward_whole, unpad_losses
+from gsd_core.capture.position import forward_whole
 from gsd_core.capture.span import compute_span_batch
 from gsd_core.capture.tier_capture import ModuleTier, SpanBatch
 from gsd_core.capture.window import check_windows, compute_window_batch
@@ -71,7 +71,8 @@ class SpanTier(ModuleTier):
         """(T,) token losses of a plain forward pass, and how far another way of computing them may be off."""
         with torch.no_grad():
             chunk, logits = forward_whole(self.model, [sample], self.pad_id)
-            plain = unpad_losses(chunk, token_losses_of(logits, chunk.targets), [sample])[0]
+            losses = token_losses_of(logits, chunk.targets)
+        (plain,) = spread_losses(losses, chunk.positions, chunk.valid, [sample])
         tolerance = SELF_CHECK_TOLERANCE.get(next(self.model.parameters()).dtype, 0.25)
         return plain, tolerance * max(1.0, float(np.nanmax(np.abs(plain), initial=0.0)))
 

@@ -25,12 +25,12 @@ import torch
 from transformers import PreTrainedModel
 
 from gsd_core.capture.attention import UnfamiliarAttention, WindowedAttention
-from gsd_core.capture.batches import PaddedChunk, assign_spans, build_chunk, chunk_borders, spread_losses
+from gsd_core.capture.batches import PaddedChunk, assign_spans, build_chunk, chunk_borders
 from gsd_core.capture.cache import SpanCache
 from gsd_core.capture.deferred_head import DeferredHead
 from gsd_core.capture.devices import input_device
 from gsd_core.capture.hooks import ModuleTap
-from gsd_core.capture.position import PositionSum, place_ranges
+from gsd_core.capture.position import PositionSum, make_span_batch, place_ranges
 from gsd_core.capture.sketch import Sketch
 from gsd_core.capture.tier_capture import SpanBatch
 from gsd_core.types import TokenizedSample
@@ -94,12 +94,7 @@ def compute_window_batch(
             rest = losses.isnan() & (chunk.targets != -100)
             everything = torch.cat([each.detach() for each in states], dim=1)
             losses[rest] = head.read_losses(everything, chunk.targets, rest)
-    vectors, alike = gradients.cpu().numpy(), coherence.clamp(0, 1).cpu().numpy()
-    return SpanBatch(
-        [vectors[i, : len(s.spans)] for i, s in enumerate(samples)],
-        [alike[i, : len(s.spans)] for i, s in enumerate(samples)],
-        spread_losses(losses, chunk.positions, chunk.valid, samples),
-    )
+    return make_span_batch(gradients, coherence, chunk, losses, samples)
 
 
 def check_windows(

@@ -4,6 +4,7 @@ Directions           centred directions of a checkpoint with their null and, whe
 Neighbors            the best aligned spans of one span
 find_neighbors       Neighbors: the one answer of ``gsd neighbors`` and of the pages
 compute_neighbors    indices and cosines of the best aligned rows of an array
+rank_best            the rows with the largest cosines
 
 A cosine is no finding by itself: it stands beside its q.
 """
@@ -127,10 +128,14 @@ def compute_neighbors(
         part[...] = rows @ (vector / length)
         at_zero = np.flatnonzero(part == 0)  # a row without direction is one of these
         is_candidate[start + at_zero] &= find_alive(rows[at_zero])
-    indices = np.flatnonzero(is_candidate)
-    if top < len(indices):
-        # Everything as good as the last place first, so that ties are settled by row order and not by chance.
-        last = np.partition(cosines[indices], len(indices) - top)[len(indices) - top]
-        indices = indices[cosines[indices] >= last]
-    order = np.argsort(-cosines[indices], kind="stable")[:top]
-    return indices[order], np.clip(cosines[indices[order]], -1.0, 1.0)
+    indices = rank_best(cosines, np.flatnonzero(is_candidate), top)
+    return indices, np.clip(cosines[indices], -1.0, 1.0)
+
+
+def rank_best(cosines: np.ndarray, rows: np.ndarray, top: int) -> np.ndarray:
+    """The ``top`` of ``rows`` (m,) with the largest of the cosines (n,), best first, equal ones in the given order."""
+    if top < len(rows):
+        # Everything as good as the last place first, so that ties are settled by order and not by chance.
+        last = np.partition(cosines[rows], len(rows) - top)[len(rows) - top]
+        rows = rows[cosines[rows] >= last]
+    return rows[np.argsort(-cosines[rows], kind="stable")[:top]]

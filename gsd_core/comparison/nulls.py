@@ -3,6 +3,7 @@
 Null                    cosines of random pairs, and of pairs with windows at random places
 compute_null_cosines    cosines of random pairs of spans from different samples
 compute_window_null     cosines of spans with windows at random places of other samples ("shuffled spans")
+compute_pair_cosines    cosines of given pairs of rows
 compute_q_values        p against such a null, and Benjamini-Hochberg q
 compute_joint_q_values  q against whichever of several nulls is the stricter
 adjust_p_values         p → Benjamini-Hochberg q
@@ -95,13 +96,7 @@ def compute_null_cosines(directions: Rows, samples: np.ndarray, n_pairs: int = N
     left = random.choice(len(rows), size=n_pairs, p=others / others.sum())
     partner = (random.random(n_pairs) * others[left]).astype(np.int64)
     partner += np.where(partner >= first[owner[left]], sizes[owner[left]], 0)
-    cosines = np.empty(n_pairs, dtype=np.float32)
-    for start in range(0, n_pairs, BATCH):
-        pair = slice(start, start + BATCH)
-        a = np.asarray(directions[rows[left[pair]]], dtype=np.float32)
-        b = np.asarray(directions[rows[partner[pair]]], dtype=np.float32)
-        cosines[pair] = np.einsum("np,np->n", a, b)
-    return np.sort(cosines)
+    return np.sort(compute_pair_cosines(directions, rows[left], directions, rows[partner]))
 
 
 def compute_window_null(
@@ -132,12 +127,17 @@ def compute_window_null(
     random = np.random.default_rng(seed)
     left, right = random.choice(alive, n_pairs), random.choice(held, n_pairs)
     other = np.asarray(samples, dtype=object)[left] != np.asarray(window_samples, dtype=object)[right]
-    left, right = left[other], right[other]
+    return np.sort(compute_pair_cosines(directions, left[other], windows, right[other]))
+
+
+def compute_pair_cosines(a: Rows, left: np.ndarray, b: Rows, right: np.ndarray) -> np.ndarray:
+    """(m,) float32 cosines of the rows ``left`` (m,) of ``a`` with the rows ``right`` (m,) of ``b``, unit or zero."""
     cosines = np.empty(len(left), dtype=np.float32)
     for start in range(0, len(left), BATCH):
         pair = slice(start, start + BATCH)
-        cosines[pair] = np.einsum("np,np->n", directions[left[pair]], windows[right[pair]])
-    return np.sort(cosines)
+        one, other = np.asarray(a[left[pair]], np.float32), np.asarray(b[right[pair]], np.float32)
+        cosines[pair] = np.einsum("np,np->n", one, other)
+    return cosines
 
 
 def compute_joint_q_values(cosines: np.ndarray, nulls: Sequence[np.ndarray], n_tests: int | None = None) -> np.ndarray:

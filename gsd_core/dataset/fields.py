@@ -3,6 +3,7 @@
 Mapping          the columns of a data set's fields (from ``guess``)
 guess_mapping    a mapping guessed from a few rows (from ``guess``)
 ROLES            the fields that a mapping can name
+find_unknown     the first column of a mapping that no row has
 parse_map_flag   ``question=COL,reasoning=COL,answer=COL`` to a dict
 apply_map        a guessed mapping with a person's corrections
 row_to_sample    one row to a `Sample`, or to a `Rejection` with the reason
@@ -46,8 +47,7 @@ def parse_map_flag(text: str) -> dict[str, str]:
         role = match[1].lower()
         end = starts[index + 1].start() if index + 1 < len(starts) else len(text)
         column = text[match.end() : end].strip()
-        if role not in ROLES:
-            raise UserError(f"{role!r} is not a field that can be mapped", where, f"use {', '.join(ROLES)}")
+        _check_role(role, where)
         if role in chosen:
             raise UserError(f"{role!r} is mapped twice", where, "name it once; join columns with +")
         if not column and role in ("question", "reasoning"):
@@ -56,15 +56,27 @@ def parse_map_flag(text: str) -> dict[str, str]:
     return chosen
 
 
+def _check_role(role: str, where: str) -> None:
+    if role not in ROLES:
+        raise UserError(f"{role!r} is not a field that can be mapped", where, f"use {', '.join(ROLES)}")
+
+
+def find_unknown(column: str, rows: Sequence[dict[str, Any]]) -> str | None:
+    """The first of the columns that `column` names which none of the `rows` has; None where there is none."""
+    known: set[str] = set().union(*rows)
+    for name in split_columns(column, list(known)) if column else []:
+        if name not in known and all(get_value(row, name) is None for row in rows):
+            return name
+    return None
+
+
 def apply_map(guess: Mapping, chosen: dict[str, str], rows: Sequence[dict[str, Any]], where: str) -> Mapping:
     """The guess with a person's choices. Raises `UserError` with the names of all columns where one does not exist."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     for role, column in chosen.items():
-        if role not in ROLES:
-            raise UserError(f"{role!r} is not a field that can be mapped", "--map", f"use {', '.join(ROLES)}")
-        for name in split_columns(column, columns) if column else []:
-            if name in columns or any(get_value(row, name) is not None for row in rows):
-                continue
+        _check_role(role, "--map")
+        name = find_unknown(column, rows)
+        if name is not None:
             near = difflib.get_close_matches(name, columns, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise UserError(

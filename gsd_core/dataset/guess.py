@@ -7,13 +7,13 @@ guess_mapping  a mapping from a few rows: by the columns' names first, by their 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gsd_core.dataset.answers import find_answer, split_thinking
 from gsd_core.dataset.columns import ColumnStats, is_alternatives, is_steps
-from gsd_core.dataset.messages import is_chat, read_exchange
+from gsd_core.dataset.messages import Exchange, is_chat, read_exchange
 from gsd_core.dataset.names import (
     ANSWER_NAMES,
     ANSWER_WORDS,
@@ -60,7 +60,7 @@ def guess_mapping(rows: Sequence[dict[str, Any]]) -> Mapping:
     chat = _find_chat(columns)
     question = _find_question(columns)
     reasoning = _find_reasoning(columns, {question} if question else set())
-    if chat and (_chat_thinks(columns, chat) or not reasoning or not question):
+    if chat and (_chat_share(columns, chat, _thinks) > 0.2 or not reasoning or not question):
         return _chat_mapping(columns, chat, question)
     if question is None or reasoning is None:
         question, reasoning = _by_content(columns, question, reasoning)
@@ -84,37 +84,30 @@ def guess_mapping(rows: Sequence[dict[str, Any]]) -> Mapping:
 
 def _find_chat(columns: ColumnStats) -> str | None:
     def test(name: str) -> bool:
-        return columns.share(name, is_chat) > 0.5 and columns.share(name, _has_reply) > 0.5
+        is_often_chat = columns.share(name, is_chat) > 0.5  # else its values cannot be read as chats
+        return is_often_chat and _chat_share(columns, name, lambda each: bool(each.reply or each.reasoning)) > 0.5
 
     return columns.first(CHAT_NAMES, test, set()) or next(filter(test, columns.names), None)
 
 
-def _has_reply(value: Any) -> bool:
-    try:
-        return bool(read_exchange(value).reply or read_exchange(value).reasoning)
-    except BadValue:
-        return False
+def _chat_share(columns: ColumnStats, name: str, test: Callable[[Exchange], bool]) -> float:
+    """Share of the filled values that are chats for which `test` holds."""
 
-
-def _chat_thinks(columns: ColumnStats, chat: str) -> bool:
-    def test(value: Any) -> bool:
+    def is_fit(value: Any) -> bool:
         try:
-            exchange = read_exchange(value)
+            return test(read_exchange(value))
         except BadValue:
             return False
-        return bool(exchange.reasoning) or split_thinking(exchange.reply) is not None
 
-    return columns.share(chat, test) > 0.2
+    return columns.share(name, is_fit)
+
+
+def _thinks(exchange: Exchange) -> bool:
+    return bool(exchange.reasoning) or split_thinking(exchange.reply) is not None
 
 
 def _chat_mapping(columns: ColumnStats, chat: str, question: str | None) -> Mapping:
-    def has_user(value: Any) -> bool:
-        try:
-            return read_exchange(value).has_user
-        except BadValue:
-            return False
-
-    asks = chat if columns.share(chat, has_user) > 0.5 or not question else question
+    asks = chat if not question or _chat_share(columns, chat, lambda each: each.has_user) > 0.5 else question
     system = columns.first(SYSTEM_NAMES, columns.is_text, {chat})
     # A chat's reply is the answer unless a field is clearly the short answer.
     answer = columns.first(

@@ -100,17 +100,11 @@ def _import_libraries(hub_id: str) -> tuple[Any, Any]:
 
 
 def _iter_stream(stream: Any, hub_id: str) -> Iterator[Row]:
-    rows = iter(stream)
-    number = 0
-    while True:
-        try:
-            row = next(rows)
-        except StopIteration:
-            return
-        except Exception as error:
-            raise _hub_error(hub_id, error) from None
-        number += 1
-        yield number, dict(row)
+    try:
+        for number, row in enumerate(stream, start=1):
+            yield number, dict(row)
+    except Exception as error:
+        raise _hub_error(hub_id, error) from None
 
 
 def _hub_error(hub_id: str, error: BaseException) -> UserError:

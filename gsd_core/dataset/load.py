@@ -11,13 +11,11 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from itertools import chain
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from gsd_core.dataset.columns import get_value, split_columns
-from gsd_core.dataset.fields import Mapping, apply_map, guess_mapping, row_to_sample
+from gsd_core.dataset.fields import Mapping, apply_map, find_unknown, guess_mapping, row_to_sample
 from gsd_core.dataset.hub import iter_hub_rows, looks_like_hub_id
 from gsd_core.dataset.readers import RowSource, iter_rows
 from gsd_core.dataset.saved import is_saved_dataset, iter_saved_rows
@@ -117,7 +115,7 @@ def _read(
     is_hub = looks_like_hub_id(name)
     is_saved = not is_hub and is_saved_dataset(source)
     digest = hashlib.sha256() if is_hub or is_saved else None
-    with _open_rows(source, is_hub, is_saved) as rows:
+    with iter_hub_rows(name) if is_hub else iter_saved_rows(source) if is_saved else iter_rows(source) as rows:
         mapping = _choose_mapping(rows, chosen, name)
         reader = _Reader(mapping)
         for n_rows, (number, row) in enumerate(rows, start=1):
@@ -152,37 +150,19 @@ def _read(
         )
 
 
-def _open_rows(source: str | Path, is_hub: bool, is_saved: bool) -> RowSource:
-    if is_hub:
-        return iter_hub_rows(str(source))
-    return iter_saved_rows(source) if is_saved else iter_rows(source)
-
-
 def _choose_mapping(rows: RowSource, chosen: dict[str, str] | None, where: str) -> Mapping:
     head = _records(rows, GUESS_ROWS)
     chosen = chosen or {}
-    if any(not _is_present(column, head) for column in chosen.values()):
+    guess, n_rows = guess_mapping(head), GUESS_ROWS
+    if any(find_unknown(column, head) for column in chosen.values()):
         # A column may first appear late in the file; only the whole file shows that it does not exist.
-        all_rows = _records(rows, None)
-        return apply_map(guess_mapping(head), chosen, all_rows, where)
-    return apply_map(guess_mapping(head), chosen, head, where)
-
-
-def _records(rows: RowSource, n_rows: int | None) -> list[dict[str, Any]]:
-    if n_rows is None:
-        n_rows = GUESS_ROWS
         while len(rows.peek(n_rows)) == n_rows:
             n_rows *= 2
+    return apply_map(guess, chosen, _records(rows, n_rows), where)
+
+
+def _records(rows: RowSource, n_rows: int) -> list[dict[str, Any]]:
     return [row for _, row in rows.peek(n_rows) if isinstance(row, dict)]
-
-
-def _is_present(column: str, head: list[dict[str, Any]]) -> bool:
-    if not column:
-        return True
-    keys = list(dict.fromkeys(chain.from_iterable(head)))
-    return all(
-        name in keys or any(get_value(row, name) is not None for row in head) for name in split_columns(column, keys)
-    )
 
 
 def _id_notes(mapping: Mapping, columns: list[str]) -> list[str]:
@@ -235,9 +215,7 @@ class _Reader:
             if name not in self._seen:
                 break
         self._seen[name] = 1
-        meta = dict(sample.meta)
-        meta.setdefault("given_id", given)
-        return Sample(name, sample.question, sample.reasoning, sample.answer, sample.steps, meta)
+        return replace(sample, id=name, meta={**sample.meta, "given_id": sample.meta.get("given_id", given)})
 
     def notes(self) -> list[str]:
         notes = []

@@ -24,7 +24,6 @@ ROLES = {
     "reasoning": "Reasoning", "thinking": "Reasoning", "thought": "Reasoning", "thoughts": "Reasoning",
     "tool": "Tool", "function": "Tool", "observation": "Tool", "function_call": "Tool", "ipython": "Tool",
 }  # fmt: skip
-CHANNEL_KEYS = ("channel",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,6 @@ class Exchange:
     reasoning: str
     reply: str
     has_user: bool
-    n_turns: int
     trailing: tuple[str, ...] = ()
     extras: list[dict[str, Any]] = field(default_factory=list)
 
@@ -109,7 +107,6 @@ def read_exchange(value: Any, name: str = "the chat") -> Exchange:
         reasoning=reasoning,
         reply=turns[target].text,
         has_user=any(turn.role == "User" for turn in earlier),
-        n_turns=len(turns),
         trailing=tuple(f"{turn.role}: {turn.text}" for turn in turns[target + 1 :]),
         extras=extras if any(extras) else [],
     )
@@ -136,7 +133,7 @@ def _read_turn(message: Any, name: str) -> tuple[Turn, dict[str, Any]]:
     role = ROLES.get(str(given).strip().lower())
     if role is None:
         raise BadValue(f"{name} has the unknown role {str(given)[:40]!r}")
-    if role == "Assistant" and any(message.get(key) == "analysis" for key in CHANNEL_KEYS):
+    if role == "Assistant" and message.get("channel") == "analysis":
         role = "Reasoning"
     text, reasoning = _read_content(message[text_key] if text_key else None, name)
     used = {role_key, text_key}

@@ -10,6 +10,7 @@ placeholder, or up to the point where the model would start to write, and then w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,7 +152,8 @@ def _render_all(sample: Sample, placeholder: str, tokenizer: Any) -> _Rendered:
             return ""
 
     question = sample.question.strip()
-    for wrap in (_as_text, _as_parts):
+    wraps: tuple[Callable[[str], Any], ...] = (str, lambda text: [{"type": "text", "text": text}])
+    for wrap in wraps:
         user = {"role": "user", "content": wrap(sample.question)}
         thought = {"reasoning_content": placeholder, "reasoning": placeholder, "thinking": placeholder}
         head = attempt([user], add_generation_prompt=True)
@@ -170,14 +172,6 @@ def _render_all(sample: Sample, placeholder: str, tokenizer: Any) -> _Rendered:
         f"tokenizer {getattr(tokenizer, 'name_or_path', '')}",
         "fix or remove its chat template; without one the question and the reasoning are written as plain text",
     )
-
-
-def _as_text(text: str) -> str:
-    return text
-
-
-def _as_parts(text: str) -> list[dict[str, str]]:
-    return [{"type": "text", "text": text}]
 
 
 def _render(messages: list[dict[str, Any]], tokenizer: Any, *, add_generation_prompt: bool) -> str:

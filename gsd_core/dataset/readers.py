@@ -159,19 +159,13 @@ def _parquet_source(container: Container, format: str) -> RowSource:
 
 
 def _iter_parquet(file: pq.ParquetFile, damaged: UserError) -> Iterator[Row]:
-    number = 0
     with closing(file):
-        batches = file.iter_batches(batch_size=PARQUET_BATCH_ROWS)
-        while True:
-            try:
-                batch = next(batches, None)
-            except (pa.ArrowException, OSError, ValueError):  # ValueError: names that are not UTF-8
-                raise damaged from None
-            if batch is None:
-                return
-            for row in _batch_rows(batch):
-                number += 1
+        try:
+            rows = (row for batch in file.iter_batches(batch_size=PARQUET_BATCH_ROWS) for row in _batch_rows(batch))
+            for number, row in enumerate(rows, start=1):
                 yield number, Rejection(number, row) if isinstance(row, str) else row
+        except (pa.ArrowException, OSError, ValueError):  # ValueError: names that are not UTF-8
+            raise damaged from None
 
 
 def _batch_rows(batch: pa.RecordBatch) -> list[dict[str, Any] | str]:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from gsd_core.dataset.answers import Parts, split_text
+from gsd_core.dataset.answers import split_text
 from gsd_core.dataset.columns import get_value, is_alternatives, parse_cell, split_columns
 from gsd_core.dataset.messages import is_chat, read_exchange
 from gsd_core.dataset.names import STEP_TEXT_KEYS
@@ -63,8 +63,8 @@ class RowReader:
     def _chat_question(self, value: Any, name: str) -> str:
         try:
             return read_exchange(value, name).question
-        except BadValue:
-            if _has_assistant(value):
+        except BadValue as error:
+            if "no assistant turn" not in str(error):
                 raise
         # A prompt column holds a chat without reply; with an empty reply the whole prompt is the question.
         return read_exchange([*value, {"role": "assistant", "content": ""}], name).question
@@ -102,14 +102,11 @@ class RowReader:
         parts = split_text(text, wants_answer)
         for mark in parts.marks:
             counts[mark] += 1
-        self._keep_rest(parts)
-        return parts.reasoning, (), parts.answer or ""
-
-    def _keep_rest(self, parts: Parts) -> None:
         if parts.before.strip():
             self._derived["pre_reasoning"] = parts.before
         if parts.after.strip():
             self._derived["post_reasoning"] = parts.after
+        return parts.reasoning, (), parts.answer or ""
 
     def _chat_reply(self, value: Any, name: str, wants_answer: bool, counts: Counter[str]) -> Reasoning:
         exchange = read_exchange(value, name)
@@ -185,14 +182,6 @@ def _without(value: dict[str, Any], paths: list[str]) -> dict[str, Any]:
         deeper = [path[len(key) + 1 :] for path in paths if path.startswith(f"{key}.")]
         left[key] = _without(item, deeper) if deeper and isinstance(item, dict) else item
     return left
-
-
-def _has_assistant(value: Any) -> bool:
-    try:
-        read_exchange(value)
-    except BadValue as error:
-        return "no assistant turn" not in str(error)
-    return True
 
 
 def _option_lines(value: Any, name: str) -> str:

@@ -57,25 +57,22 @@ class SavedDataset:
             with self._open(file) as reader:
                 if reader.schema.names != self.schema.names:
                     raise self._damaged(file, "its columns differ from the first file's")
-                while True:
-                    try:
-                        batch = reader.read_next_batch()
-                        batch = batch.select(columns)
-                        batch.validate(full=True)  # else offsets out of range would read other memory
-                    except StopIteration:
-                        break
-                    except (pa.ArrowException, OSError, ValueError) as problem:
-                        raise self._damaged(file, str(problem)) from None
-                    yield batch
+                try:
+                    for batch in reader:
+                        wanted = batch.select(columns)
+                        wanted.validate(full=True)  # else offsets out of range would read other memory
+                        yield wanted
+                except (pa.ArrowException, OSError, ValueError) as problem:
+                    raise self._damaged(file, str(problem)) from None
 
     def iter_records(self, columns: list[str]) -> Iterator[Row]:
         """``(number from 1, record)``."""
-        number = 0
-        for batch in self.iter_batches(columns):
-            for start in range(0, batch.num_rows, ROWS_AT_ONCE):
-                for row in batch.slice(start, ROWS_AT_ONCE).to_pylist():
-                    number += 1
-                    yield number, row
+        parts = (
+            batch.slice(start, ROWS_AT_ONCE)
+            for batch in self.iter_batches(columns)
+            for start in range(0, batch.num_rows, ROWS_AT_ONCE)
+        )
+        yield from enumerate((row for part in parts for row in part.to_pylist()), start=1)
 
     def read_lists(self, column: str) -> list[np.ndarray]:
         """A column of lists of whole numbers, such as ``input_ids``: one (T,) int64 array a row."""

@@ -169,7 +169,7 @@ def open_container(path: str | Path, limits: Limits = DEFAULT_LIMITS) -> Contain
             magic = raw.read(4)
             compression = "gz" if magic[:2] == b"\x1f\x8b" else "zst" if magic == b"\x28\xb5\x2f\xfd" else ""
             raw.seek(0)
-            head = _read_up_to(_decompressed(raw, path, compression, limits), HEAD_BYTES)
+            head = _decompressed(raw, path, compression, limits).read(HEAD_BYTES)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(f"cannot be read: {reason}", where, "check the path and its permissions") from None
@@ -177,13 +177,6 @@ def open_container(path: str | Path, limits: Limits = DEFAULT_LIMITS) -> Contain
         raise UserError("the file holds nothing but white space", where, FORMAT_HELP)
     _refuse_foreign(head, where)
     return Container(path, compression, head, limits)
-
-
-def _read_up_to(stream: BinaryIO, n_bytes: int) -> bytes:
-    data = b""
-    while len(data) < n_bytes and (more := stream.read(n_bytes - len(data))):
-        data += more
-    return data
 
 
 def _refuse_foreign(head: bytes, where: str) -> None:
@@ -253,11 +246,8 @@ def detect_encoding(container: Container) -> tuple[str, str]:
 
 def compute_file_hash(path: str | Path) -> str:
     """SHA-256 of the file's bytes, hexadecimal."""
-    digest = hashlib.sha256()
     with open(path, "rb") as stream:
-        while chunk := stream.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def has_suffix(path: Path, *suffixes: str) -> bool:

@@ -153,7 +153,8 @@ def open_table(container: Container) -> Table:
     limit = container.limits.max_record_bytes
     csv.field_size_limit(limit)
     lines = _head_lines(container, encoding, errors)
-    dialect = detect_dialect(lines, prefer="\t" if has_suffix(container.path, ".tsv", ".tab") else ",")
+    usual = "\t" if has_suffix(container.path, ".tsv", ".tab") else ","
+    dialect = detect_dialect(lines, prefer=usual)
     where = str(container.path)
     try:
         header = next((cells for cells in dialect.reader(lines) if cells), [])
@@ -174,7 +175,6 @@ def open_table(container: Container) -> Table:
     else:
         table.columns = [f"column_{number}" for number in range(1, len(header) + 1)]
         table.notes.append("no header line was found; the columns are named column_1, column_2, …")
-    usual = "\t" if has_suffix(container.path, ".tsv", ".tab") else ","
     if dialect.delimiter != usual:
         table.notes.append(f"the delimiter is a {DELIMITERS[dialect.delimiter]}")
     return table

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,9 @@ from gsd_core.errors import UserError
 from gsd_core.store.schema import captured_schema, records_schema
 from gsd_core.store.tables import from_matrix
 from gsd_core.types import SampleRecords, Skipped, SpanRecord, join_span
+
+_SPAN_FIELDS = ("index", "token_start", "token_end", "char_start", "char_end", "text")
+_RECORD_FIELDS = ("loss", "norm", "coherence", "window_cosine", "spectral")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,47 +43,26 @@ def encode_batch(batch: int, results: Sequence[SampleRecords | Skipped], sketch_
     ValueError
         For a direction that is not (P,).
     """
-    marks, records, owners = _marks_of(batch, results)
-    return EncodedBatch(batch, marks, _rows_of(batch, records, owners, sketch_width) if records else None)
-
-
-def _marks_of(
-    batch: int, results: Sequence[SampleRecords | Skipped]
-) -> tuple[pa.RecordBatch, list[SpanRecord], list[str]]:
-    records: list[SpanRecord] = []
-    owners: list[str] = []
-    samples: list[str | None] = []
-    counts: list[int] = []
-    reasons: list[str | None] = []
-    losses: list[np.ndarray | None] = []
-    for result in results:
-        if isinstance(result, Skipped):
-            samples.append(result.sample)
-            counts.append(0)
-            reasons.append(result.reason)
-            losses.append(None)
-            continue
-        samples.append(result.tokenized.id)
-        counts.append(len(result.records))
-        reasons.append(None)
-        losses.append(np.asarray(result.token_losses, np.float32))
-        records.extend(result.records)
-        owners.extend([result.tokenized.id] * len(result.records))
-    if not samples:  # a batch without samples is finished too; it must not be captured again
-        samples, counts, reasons, losses = [None], [0], [None], [None]
-    schema = captured_schema()
-    columns = [
-        pa.array([batch] * len(samples), pa.int32()),
-        pa.array(range(len(samples)), pa.int32()),
-        pa.array(samples, pa.string()),
-        pa.array(counts, pa.int32()),
-        pa.array(reasons, pa.string()),
-        pa.array(losses, pa.list_(pa.float32())),
+    marks: list[tuple[Any, ...]] = [
+        (each.sample, 0, each.reason, None)
+        if isinstance(each, Skipped)
+        else (each.tokenized.id, len(each.records), None, np.asarray(each.token_losses, np.float32))
+        for each in results
     ]
-    return pa.RecordBatch.from_arrays(columns, schema=schema), records, owners
+    marks = marks or [(None, 0, None, None)]  # a batch without samples is finished too; it is not captured again
+    columns = [[batch] * len(marks), range(len(marks)), *zip(*marks, strict=True)]
+    schema = captured_schema()
+    arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
+    owned = [
+        (each.tokenized.id, record) for each in results if not isinstance(each, Skipped) for record in each.records
+    ]
+    rows = _rows_of(batch, owned, sketch_width) if owned else None
+    return EncodedBatch(batch, pa.RecordBatch.from_arrays(arrays, schema=schema), rows)
 
 
-def _rows_of(batch: int, records: list[SpanRecord], owners: list[str], width: int) -> pa.RecordBatch:
+def _rows_of(batch: int, owned: list[tuple[str, SpanRecord]], width: int) -> pa.RecordBatch:
+    """Rows of a batch's records; ``owned`` has the sample of each."""
+    owners, records = zip(*owned, strict=True)
     directions = np.stack([np.asarray(record.direction) for record in records])
     if directions.shape[1:] != (width,):
         raise ValueError(f"directions are {directions.shape[1:]}, the run stores ({width},)")
@@ -91,29 +74,14 @@ def _rows_of(batch: int, records: list[SpanRecord], owners: list[str], width: in
             f"span {join_span(owners[bad], records[bad].span.index)}",
             "capture with --dtype float32, or leave that sample out",
         )
-    spans = [record.span for record in records]
-    integers = {
-        "index": [span.index for span in spans],
-        "token_start": [span.start for span in spans],
-        "token_end": [span.end for span in spans],
-        "char_start": [span.char_start for span in spans],
-        "char_end": [span.char_end for span in spans],
-    }
-    numbers = {
-        "loss": [record.loss for record in records],
-        "norm": [record.norm for record in records],
-        "coherence": [record.coherence for record in records],
-        "window_cosine": [record.window_cosine for record in records],
-        "spectral": [record.spectral for record in records],
+    schema = records_schema(width)
+    values = {
+        "batch": [batch] * len(records),
+        "position": range(len(records)),
+        "sample": owners,
+        **{name: [getattr(each.span, name.removeprefix("token_")) for each in records] for name in _SPAN_FIELDS},
+        **{name: [getattr(record, name) for record in records] for name in _RECORD_FIELDS},
         "grace": [None if record.grace is None or record.grace != record.grace else record.grace for record in records],
     }
-    columns = [
-        pa.array([batch] * len(records), pa.int32()),
-        pa.array(range(len(records)), pa.int32()),
-        pa.array(owners, pa.string()),
-        *(pa.array(values, pa.int32()) for values in integers.values()),
-        pa.array([span.text for span in spans], pa.string()),
-        *(pa.array(values, pa.float32()) for values in numbers.values()),
-        from_matrix(directions),
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=records_schema(width))
+    columns = [pa.array(each, schema.field(name).type) for name, each in values.items()]
+    return pa.RecordBatch.from_arrays([*columns, from_matrix(directions)], schema=schema)

@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-import pyarrow as pa
 
 from gsd_core.errors import UserError
 from gsd_core.store.files import Folder
@@ -28,8 +26,6 @@ from gsd_core.store.schema import DATASET_FILE, sample_schema
 from gsd_core.store.tables import Table
 from gsd_core.types import Rejection, Sample, name_is_valid
 
-_GIVEN = ("n_tokens", "data_hash", "format", "fields", "rejected", "source", "created")
-
 
 def utc_now() -> str:
     """The current time, ISO 8601, UTC."""
@@ -38,10 +34,6 @@ def utc_now() -> str:
 
 def _table(folder: Folder) -> Table:
     return Table(folder.child("samples.lance").uri, sample_schema())
-
-
-def _count_words(sample: Sample) -> int:
-    return sum(len(text.split()) for text in (sample.question, sample.reasoning, sample.answer))
 
 
 def _make_info(name: str, samples: Sequence[Sample], given: dict[str, Any]) -> DatasetInfo:
@@ -55,7 +47,7 @@ def _make_info(name: str, samples: Sequence[Sample], given: dict[str, Any]) -> D
         n_samples=len(samples),
         n_rejected=len(rejected) if given.get("n_rejected") is None else int(given["n_rejected"]),
         n_tokens=given.get("n_tokens"),
-        n_words=sum(_count_words(sample) for sample in samples),
+        n_words=sum(len(text.split()) for each in samples for text in (each.question, each.reasoning, each.answer)),
         data_hash=str(given.get("data_hash") or ""),
         format=str(given.get("format") or ""),
         fields=dict(given.get("fields") or {}),
@@ -92,11 +84,12 @@ def _load(folder: Folder, name: str) -> dict[str, Any]:
     try:
         return folder.read_json(DATASET_FILE)
     except (ValueError, OSError) as error:
-        raise UserError(
-            f"the data set's description cannot be read ({error})",
-            f"{folder.uri}/{DATASET_FILE}",
-            f"remove the data set and add it again: gsd datasets remove {name}",
-        ) from error
+        raise _make_error(folder, name, f"cannot be read ({error})") from error
+
+
+def _make_error(folder: Folder, name: str, problem: str) -> UserError:
+    remedy = f"remove the data set and add it again: gsd datasets remove {name}"
+    return UserError(f"the data set's description {problem}", f"{folder.uri}/{DATASET_FILE}", remedy)
 
 
 def load_info(folder: Folder, name: str) -> DatasetInfo:
@@ -105,25 +98,17 @@ def load_info(folder: Folder, name: str) -> DatasetInfo:
     try:
         info = {field.name: document[field.name] for field in dataclasses.fields(DatasetInfo)}
     except KeyError as error:
-        raise UserError(
-            f"the data set's description lacks {error}",
-            f"{folder.uri}/{DATASET_FILE}",
-            f"remove the data set and add it again: gsd datasets remove {name}",
-        ) from error
+        raise _make_error(folder, name, f"lacks {error}") from error
     return DatasetInfo(**{**info, "name": name})
-
-
-def _iter_rows(folder: Folder, name: str, head: int | None) -> Iterator[pa.RecordBatch]:
-    table = _table(folder).open(int(_load(folder, name).get("table_version", 0)))
-    if table is not None:
-        yield from table.scanner(limit=head, scan_in_order=True).to_batches()
 
 
 def read_samples(folder: Folder, name: str, head: int | None) -> list[Sample]:
     """The samples in file order, or the first ``head`` of them."""
     if head is not None and head <= 0:
         return []
-    return [to_sample(row) for batch in _iter_rows(folder, name, head) for row in batch.to_pylist()]
+    table = _table(folder).open(int(_load(folder, name).get("table_version", 0)))
+    batches = () if table is None else table.scanner(limit=head, scan_in_order=True).to_batches()
+    return [to_sample(row) for batch in batches for row in batch.to_pylist()]
 
 
 def list_infos(home: Folder) -> list[DatasetInfo]:

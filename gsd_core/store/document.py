@@ -53,8 +53,7 @@ class RunDocument:
             ) from error
         section = self._cached.get(STORE_KEY)
         version = section.get("version") if isinstance(section, dict) else None
-        newest = max(step.number for step in migrations.RUN_MIGRATIONS)
-        migrations.check_version(version, newest, "run", f"run {self.name}")
+        migrations.check_version(version, migrations.RUN_MIGRATIONS[-1].number, "run", f"run {self.name}")
         return self._cached
 
     def store(self) -> dict[str, Any]:
@@ -76,40 +75,25 @@ class RunDocument:
 
     def migrate(self) -> None:
         """Bring an older run to the current layout, step by step."""
-        newest = max(step.number for step in migrations.RUN_MIGRATIONS)
-        if int(self.store()["version"]) == newest:
+        if int(self.store()["version"]) == migrations.RUN_MIGRATIONS[-1].number:
             return
         with document_lock(self.folder.path, self.folder.is_local):
             self._cached = None
-            migrations.run_migrations(
-                self.folder, copy.deepcopy(self.read()), migrations.RUN_MIGRATIONS, _version, self._save
-            )
+            self._migrate(copy.deepcopy(self.read()))
             self._cached = None
 
-    def _save(self, document: dict[str, Any], version: int) -> dict[str, Any]:
-        document = {**document, STORE_KEY: {**document[STORE_KEY], "version": version}}
-        self.folder.write_json(RUN_FILE, document)
-        return document
-
-    def create(self, manifest: dict[str, Any], sketch_width: int, embedding_width: int) -> None:
-        """Write the first document; the run exists from then on."""
-        section = {
-            "version": 0,
-            "sketch_width": sketch_width,
-            "embedding_width": embedding_width,
-            "checkpoints": [],
-        }
-        document = {**manifest, STORE_KEY: section}
-        last = max(migrations.RUN_MIGRATIONS, key=lambda step: step.number).number
-
-        def keep(changed: dict[str, Any], version: int) -> dict[str, Any]:
+    def _migrate(self, document: dict[str, Any], is_new: bool = False) -> None:
+        def save(changed: dict[str, Any], version: int) -> dict[str, Any]:
             changed = {**changed, STORE_KEY: {**changed[STORE_KEY], "version": version}}
-            if version == last:  # a new run appears in its final layout
+            if not is_new or version == steps[-1].number:  # a new run appears in its final layout
                 self.folder.write_json(RUN_FILE, changed)
             return changed
 
-        migrations.run_migrations(self.folder, document, migrations.RUN_MIGRATIONS, _version, keep)
+        steps = migrations.RUN_MIGRATIONS
+        migrations.run_migrations(self.folder, document, steps, int(document[STORE_KEY]["version"]), save)
 
-
-def _version(document: dict[str, Any]) -> int:
-    return int(document[STORE_KEY]["version"])
+    def create(self, manifest: dict[str, Any], sketch_width: int, embedding_width: int) -> None:
+        """Write the first document; the run exists from then on."""
+        widths = {"sketch_width": sketch_width, "embedding_width": embedding_width}
+        section = {"version": 0, **widths, "checkpoints": []}
+        self._migrate({**manifest, STORE_KEY: section}, is_new=True)

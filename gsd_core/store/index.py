@@ -56,7 +56,7 @@ def has_index(rows: Any) -> bool:
     return any("direction" in each["fields"] for each in rows.list_indices())
 
 
-def build_index(records: Table, width: int, seed: int = 0) -> dict[str, Any]:
+def build_index(records: Table, width: int) -> dict[str, Any]:
     """Index the directions of a records table. Returns ``{n_rows, factor, recall, recall_at, seconds}``.
 
     Recall is measured with searches like those of pages: 40 seeded stored directions, centred, without their own
@@ -69,7 +69,7 @@ def build_index(records: Table, width: int, seed: int = 0) -> dict[str, Any]:
     rows.create_index("direction", "IVF_RQ", metric="dot", num_partitions=PARTITIONS, num_bits=BITS, replace=True)
     rows = records.open()
     centring = Centring(compute_mean((stored for stored, _ in _iter_rows(rows, width)), width))
-    queries, owners = _draw_queries(rows, width, seed)
+    queries, owners = _draw_queries(rows, width)
     wanted = _find_last(rows, width, queries, owners, centring)
     factor, recall = FACTORS[0], 1.0
     for factor in FACTORS:
@@ -132,10 +132,10 @@ def _iter_rows(rows: Any, width: int) -> Iterator[tuple[np.ndarray, pa.Array]]:
         yield to_matrix(piece.column("direction"), width), piece.column("sample")
 
 
-def _draw_queries(rows: Any, width: int, seed: int) -> tuple[np.ndarray, list[str]]:
+def _draw_queries(rows: Any, width: int) -> tuple[np.ndarray, list[str]]:
     """(q, P) float32 stored directions except zeros, and their samples."""
     n_rows = rows.count_rows()
-    drawn = np.random.default_rng(seed).choice(n_rows, size=min(4 * _QUERIES, n_rows), replace=False)
+    drawn = np.random.default_rng(0).choice(n_rows, size=min(4 * _QUERIES, n_rows), replace=False)
     taken = rows.take(drawn, columns=["sample", "direction"])
     stored = to_matrix(taken.column("direction"), width).astype(np.float32)
     held = np.flatnonzero(stored.any(axis=1))[:_QUERIES]

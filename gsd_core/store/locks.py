@@ -79,23 +79,17 @@ def acquire_writer(path: str, owner: object, name: str, takeover: bool = False) 
     _held[path] = _Held(lock, weakref.ref(owner), os.getpid())
 
 
-def is_writer(path: str, owner: object) -> bool:
-    """Whether ``owner`` is the writer of the run at ``path``; False after another took over."""
+def is_writer(path: str, owner: object | None) -> bool:
+    """Whether ``owner`` (None: a deleted one) is the writer of the run at ``path``; False after another took over."""
     mine = _held.get(path)
     return mine is not None and mine.pid == os.getpid() and mine.owner() is owner
 
 
 def release_writer(path: str, owner: object | None = None) -> None:
     """Release the lock if ``owner`` holds it. None: if its owner was deleted."""
-    mine = _held.get(path)
-    if mine is None or mine.pid != os.getpid():
+    if not is_writer(path, owner):  # a deleted owner must not release the lock of its successor
         return
-    holder = mine.owner()
-    if owner is None and holder is not None:
-        return  # a deleted owner must not release the lock of its successor
-    if owner is not None and holder is not owner:
-        return
-    del _held[path]
+    mine = _held.pop(path)
     with suppress(OSError):
         Path(path, _HOLDER_FILE).unlink()
     mine.lock.release()

@@ -3,7 +3,7 @@
 Migration            one step
 WORKSPACE_MIGRATIONS, RUN_MIGRATIONS   all steps, oldest first; only ever append, never edit a released one
 check_version        refuse a layout of a newer program
-run_migrations       apply the missing steps and store the version after each
+run_migrations       apply the missing steps and save after each
 
 A new workspace or run starts at version 0 and takes every step, so old and new ones end in the same layout. A step
 must be safe to repeat: a kill can come before its version is stored.
@@ -107,12 +107,11 @@ def run_migrations(
     folder: Folder,
     document: dict[str, Any],
     migrations: Sequence[Migration],
-    read_version: Callable[[dict[str, Any]], int],
+    version: int,
     save: Callable[[dict[str, Any], int], dict[str, Any]],
 ) -> dict[str, Any]:
-    """Apply every newer migration in order; ``save`` stores the document with its new version."""
-    version = read_version(document)
-    for step in sorted(migrations, key=lambda each: each.number):
+    """Apply every migration after ``version`` in order; ``save`` stores the document with its new version."""
+    for step in migrations:
         if step.number > version:
             document = save(step.apply(folder, document), step.number)
     return document

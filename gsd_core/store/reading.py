@@ -249,7 +249,7 @@ class RunReader:
             For an unknown column.
         """
         wanted = list(RUN_SAMPLE_COLUMNS if columns is None else columns)
-        rows = self._take_samples(self._samples_table().open(), ids, list_stored_columns(wanted))
+        rows = self._take_samples(ids, list_stored_columns(wanted))
         return make_sample_frame(rows, wanted)
 
     def read_tokens(self, sample: str, checkpoint: str | None = None) -> pd.DataFrame:
@@ -257,7 +257,7 @@ class RunReader:
 
         ``loss`` is NaN if unknown, as for a sample that is not captured yet.
         """
-        row = self._take_samples(self._samples_table().open(), [sample], None).to_pylist()[0]
+        row = self._take_samples([sample], None).to_pylist()[0]
         view = self._view(checkpoint)
         return compute_tokens(row, view.read_losses(sample) if view is not None else None)
 
@@ -367,8 +367,8 @@ class RunReader:
         entry = self._entry(checkpoint)
         return self._view_in(entry["folder"]) if entry else None
 
-    def _take_samples(self, table: Any, ids: Sequence[str] | None, columns: list[str] | None) -> pa.Table:
-        schema = run_sample_schema(self.embedding_width)
+    def _take_samples(self, ids: Sequence[str] | None, columns: list[str] | None) -> pa.Table:
+        schema, table = run_sample_schema(self.embedding_width), self._samples_table().open()
         if ids is None and table is not None:
             return table.to_table(columns=columns, scan_in_order=True)
         if table is None or not ids:

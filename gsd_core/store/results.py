@@ -233,7 +233,7 @@ class ResultWriter:
             acquire_writer(self._lock, self, f"{kind.name} of a run")
         self._schemas = {name: _make_schema(kind, name, with_batch=True) for name in kind.tables}
         tables = {name: _table(folder, name, schema) for name, schema in self._schemas.items()}
-        self._writer = BatchWriter(tables, _marks_table(folder))
+        self._writer = BatchWriter(tables, _table(folder, "finished", _MARKS))
         self._writer.repair()
 
     @property
@@ -275,7 +275,7 @@ class ResultWriter:
     def __enter__(self) -> ResultWriter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+    def __exit__(self, *details: object) -> None:
         try:
             self.flush()
         finally:
@@ -323,10 +323,6 @@ def _table(folder: Folder, name: str, schema: pa.Schema) -> Table:
     return Table(folder.child(f"{name}.lance").uri, schema)
 
 
-def _marks_table(folder: Folder) -> Table:
-    return _table(folder, "finished", _MARKS)
-
-
 def _to_arrow(frame: pd.DataFrame, kind: ResultKind, table: str) -> pa.Table:
     if table not in kind.tables:
         raise ValueError(f"{kind.name} declares no table {table!r}; it has {', '.join(kind.tables)}")
@@ -364,7 +360,9 @@ def _read_whole(folder: Folder, kind: ResultKind, table: str) -> pd.DataFrame:
 
 
 def _read_growing(folder: Folder, kind: ResultKind, table: str) -> pd.DataFrame:
-    marks = _marks_table(folder).open()  # before the rows, so that every batch named here is whole in them
+    marks = _table(
+        folder, "finished", _MARKS
+    ).open()  # before the rows, so that every batch named here is whole in them
     found = _table(folder, table, pa.schema([])).open()
     if marks is None or found is None:
         return _to_frame(_make_schema(kind, table).empty_table(), kind, table)

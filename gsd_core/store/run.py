@@ -1,7 +1,6 @@
 """Writing a run: manifest, captured batches, analysis.
 
 Run        a run of the workspace; ``RunReader`` has the reads
-RunSample  one sample of a run (see ``infos``)
 
 A capture (``write_samples``, ``append_batch`` …) holds the run's writer lock from its first write until ``close()`` or
 the end of its process; on object storage it holds the lease of ``lease``. An analysis needs no lock: it writes a new
@@ -13,7 +12,6 @@ from __future__ import annotations
 import uuid
 import weakref
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -31,7 +29,7 @@ from gsd_core.store.lease import check_lease, claim_lease, release_lease
 from gsd_core.store.locks import acquire_writer, is_writer, release_writer
 from gsd_core.store.reading import RunReader
 from gsd_core.store.results import pack_arrays, take_out
-from gsd_core.store.samples import check_ids, iter_run_sample_batches
+from gsd_core.store.samples import check_ids, iter_sample_batches
 from gsd_core.store.schema import (
     GROWING_KEY,
     RECORDS_TABLE,
@@ -44,8 +42,6 @@ from gsd_core.store.schema import (
 from gsd_core.store.tables import from_matrix
 from gsd_core.store.writer import BatchWriter
 from gsd_core.types import SampleRecords, Skipped
-
-__all__ = ["Run", "RunSample"]
 
 
 class Run(RunReader):
@@ -62,14 +58,13 @@ class Run(RunReader):
         self._writers: dict[str, BatchWriter] = {}
         self._is_writing = False
         self._lease_owner = uuid.uuid4().hex
-        weakref.finalize(self, _release, folder.path, folder.is_local)
+        if folder.is_local:  # a deleted run releases its lock, unless another object took over
+            weakref.finalize(self, release_writer, folder.path)
 
     def __enter__(self) -> Run:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *details: object) -> None:
         self.close()
 
     # -- manifest -------------------------------------------------------------------------------------------------
@@ -87,7 +82,7 @@ class Run(RunReader):
         self._become_writer()
         check_ids([row.sample.id for row in rows], f"run {self.name}")
         schema = run_sample_schema(self.embedding_width)
-        self._samples_table().overwrite(iter_run_sample_batches(rows, schema))
+        self._samples_table().overwrite(iter_sample_batches(rows, schema))
         if skipped or self._table("skipped", skipped_schema()).open() is not None:
             left_out = [{"sample": each.sample, "reason": each.reason} for each in skipped]
             table = pa.Table.from_pylist(left_out, schema=skipped_schema())
@@ -289,9 +284,6 @@ class Run(RunReader):
             return 0
         self._is_writing = True
         self._writers = {}
-        return self._repair()
-
-    def _repair(self) -> int:
         return sum(self._open_writer(each["folder"]).repair() for each in self._document.store()["checkpoints"])
 
     def _open_writer(self, folder: str) -> BatchWriter:
@@ -315,25 +307,9 @@ class Run(RunReader):
 
             def enter(document: dict[str, Any]) -> None:
                 entries = document[STORE_KEY]["checkpoints"]
-                # A checkpoint may have any name; a folder may not.
-                entries.append(
-                    {
-                        "name": checkpoint,
-                        "step": None if step is None else int(step),
-                        "folder": f"{len(entries):04d}",
-                    }
-                )
+                place = f"{len(entries):04d}"  # a checkpoint may have any name; a folder may not
+                entries.append({"name": checkpoint, "step": None if step is None else int(step), "folder": place})
 
             self._document.change(enter)
-        folder = self._folder_of(checkpoint)
-        if folder is None:  # only if the document was edited by hand
-            raise UserError("the checkpoint is missing in the run's document", f"run {self.name}", "start again")
-        writer = self._open_writer(folder)
-        self._writers[checkpoint] = writer
+        writer = self._writers[checkpoint] = self._open_writer(str(self._folder_of(checkpoint)))
         return writer
-
-
-def _release(path: str, is_local: bool) -> None:
-    """Release the lock of a deleted run object, unless another object took over."""
-    if is_local:
-        release_writer(path, None)

@@ -1,7 +1,6 @@
 """Samples as rows, of data sets and of runs.
 
-iter_sample_batches       samples → record batches of ``schema.sample_schema``
-iter_run_sample_batches   run samples → record batches of ``schema.run_sample_schema``
+iter_sample_batches       samples → record batches of ``schema.sample_schema`` or ``run_sample_schema``
 RUN_SAMPLE_COLUMNS        columns of ``RunReader.read_samples``
 list_stored_columns, make_sample_frame   those columns from stored rows
 check_ids                 refuse repeated ids
@@ -12,6 +11,7 @@ compute_tokens            row of a run (and losses) → frame of its tokens
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -44,6 +44,7 @@ _STORED_AS = {
     "n_tokens": ("token_ids",),
 }  # others are stored under their name
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _ROWS = 512  # samples in a record batch; limits memory
 
 
@@ -87,20 +88,11 @@ def _to_batch(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
     except UnicodeEncodeError:
         for row in rows:
             for name, value in row.items():
-                _check_text(value, f"sample {row['sample']!a}, field {name}")
+                if isinstance(value, str) and _SURROGATE.search(value):
+                    what = "the text holds half of a character (an unpaired surrogate)"
+                    where = f"sample {row['sample']!a}, field {name}"
+                    raise UserError(what, where, "repair that row of the source") from None
         raise
-
-
-def _check_text(value: Any, where: str) -> None:
-    if isinstance(value, str):
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError:
-            raise UserError(
-                "the text holds half of a character (an unpaired surrogate)",
-                where,
-                "repair that row of the source",
-            ) from None
 
 
 def check_ids(ids: Sequence[str], where: str) -> None:
@@ -112,16 +104,12 @@ def check_ids(ids: Sequence[str], where: str) -> None:
         seen.add(each)
 
 
-def iter_sample_batches(samples: Sequence[Sample], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Record batches of ``schema.sample_schema``, in order."""
+def iter_sample_batches(samples: Sequence[Sample | RunSample], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Record batches of ``schema.sample_schema``, or of ``run_sample_schema`` for samples of a run, in order."""
     for start in range(0, len(samples), _ROWS):
-        yield _to_batch([_sample_row(sample) for sample in samples[start : start + _ROWS]], schema)
-
-
-def iter_run_sample_batches(rows: Sequence[RunSample], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Record batches of ``schema.run_sample_schema``, in order."""
-    for start in range(0, len(rows), _ROWS):
-        yield _to_batch([_run_sample_row(row) for row in rows[start : start + _ROWS]], schema)
+        part = samples[start : start + _ROWS]
+        rows = [_run_sample_row(each) if isinstance(each, RunSample) else _sample_row(each) for each in part]
+        yield _to_batch(rows, schema)
 
 
 def to_sample(row: dict[str, Any]) -> Sample:

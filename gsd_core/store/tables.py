@@ -146,7 +146,7 @@ class Table:
             if new:
                 table.add_columns(pa.schema(new))
 
-    def compact(self, from_fragments: int = 2, keep_s: float = 3600.0) -> None:
+    def compact(self, from_fragments: int = 2) -> None:
         """Join fragments if there are at least ``from_fragments``, then ``forget`` old versions.
 
         Rows and their order do not change.
@@ -155,7 +155,7 @@ class Table:
         if table is None or len(table.get_fragments()) < from_fragments:
             return
         table.optimize.compact_files()
-        self.forget(keep_s)
+        self.forget()
 
     def forget(self, keep_s: float = 3600.0) -> None:
         """Delete versions older than ``keep_s`` seconds, which no reader should use any more."""

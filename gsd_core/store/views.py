@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gsd_core.comparison.centring import Centring
+from gsd_core.comparison.nearest import rank_best
 from gsd_core.store.index import find_nearest, has_index
 from gsd_core.store.tables import Table, to_matrix
 
@@ -133,10 +134,7 @@ class CheckpointView:
         if exclude_sample is not None:
             # Not by NumPy, which ignores zero characters at the end of a text.
             rows = rows[pc.not_equal(self._owners.column("sample"), exclude_sample).to_numpy()]
-        if top < len(rows):  # all that equal the last one, so that ties stay in order
-            threshold = np.partition(cosines[rows], len(rows) - top)[len(rows) - top]
-            rows = rows[cosines[rows] >= threshold]
-        rows = rows[np.argsort(-cosines[rows], kind="stable")][:top]
+        rows = rank_best(cosines, rows, top)
         return rows, self._owners.take(pa.array(rows)), cosines[rows]
 
     @cached_property

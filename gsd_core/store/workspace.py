@@ -97,17 +97,15 @@ class Workspace:
 
     def open_dataset(self, name: str) -> DatasetInfo:
         """The description of a data set. Raises ``UserError`` with similar names for an unknown one."""
-        self._check_known(name, self._datasets, DATASET_FILE, "data set", "gsd datasets add FILE")
-        return datasets.load_info(self._datasets.child(name), name)
+        return datasets.load_info(self._find_dataset(name), name)
 
     def read_samples(self, name: str, head: int | None = None) -> list[Sample]:
         """The samples of a data set in file order, or the first ``head``."""
-        self._check_known(name, self._datasets, DATASET_FILE, "data set", "gsd datasets add FILE")
-        return datasets.read_samples(self._datasets.child(name), name, head)
+        return datasets.read_samples(self._find_dataset(name), name, head)
 
     def remove_dataset(self, name: str) -> None:
         """Remove a data set. Its runs keep their own copy of the samples."""
-        self._check_known(name, self._datasets, DATASET_FILE, "data set", "gsd datasets list")
+        self._find_dataset(name, "gsd datasets list")
         self._datasets.remove_folder(name, DATASET_FILE)
 
     # -- runs -----------------------------------------------------------------------------------------------------
@@ -149,14 +147,13 @@ class Workspace:
 
     def open_run(self, name: str) -> Run:
         """A run. Raises ``UserError`` for an unknown run (with similar names), a newer layout or an unreadable run."""
-        self._check_known(name, self._runs, RUN_FILE, "run", "gsd capture …")
-        RunDocument(self._runs.child(name), name).migrate()
-        return Run(self._runs.child(name), name)
+        folder = self._find_run(name)
+        RunDocument(folder, name).migrate()
+        return Run(folder, name)
 
     def remove_run(self, name: str) -> None:
         """Remove a run. Raises ``UserError`` while another process writes it."""
-        self._check_known(name, self._runs, RUN_FILE, "run", "gsd capture …")
-        path = self._runs.child(name).path
+        path = self._find_run(name).path
         if self.is_local:
             acquire_writer(path, self, f"run {name}", takeover=True)
         try:
@@ -167,9 +164,16 @@ class Workspace:
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
-    def _check_known(self, name: str, home: Folder, document: str, what: str, remedy: str) -> None:
+    def _find_dataset(self, name: str, remedy: str = "gsd datasets add FILE") -> Folder:
+        return self._find(name, self._datasets, DATASET_FILE, "data set", remedy)
+
+    def _find_run(self, name: str) -> Folder:
+        return self._find(name, self._runs, RUN_FILE, "run", "gsd capture …")
+
+    def _find(self, name: str, home: Folder, document: str, what: str, remedy: str) -> Folder:
+        """The folder of a data set or run. Raises ``UserError`` with similar names for an unknown one."""
         if name_is_valid(name) and home.child(name).has(document):
-            return
+            return home.child(name)
         known = [each for each in home.list_names() if name_is_valid(each) and home.child(each).has(document)]
         near = get_close_matches(name, known, 3, 0.4)
         if near:
@@ -199,16 +203,8 @@ class Workspace:
             )
         except Exception as error:  # a broken run must not hide the others
             problem = error.one_line() if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            return RunInfo(
-                name,
-                "broken",
-                {**manifest, "reason": problem},
-                0,
-                0,
-                [],
-                str(manifest.get("created", "")),
-                problem,
-            )
+            created = str(manifest.get("created", ""))
+            return RunInfo(name, "broken", {**manifest, "reason": problem}, 0, 0, [], created, problem)
 
 
 def _status(manifest: dict[str, Any], results: dict[str, Any]) -> str:
@@ -230,7 +226,7 @@ def _check_name(name: str, what: str, flag: str) -> None:
 def _open_document(folder: Folder, create: bool) -> int:
     """Read, create or migrate ``workspace.json``; the version."""
     steps = migrations.WORKSPACE_MIGRATIONS
-    newest = max(step.number for step in steps)
+    newest = steps[-1].number
 
     def version_of(document: dict[str, Any]) -> int:
         return migrations.check_version(document.get("version"), newest, "workspace", folder.uri)
@@ -269,7 +265,6 @@ def _open_document(folder: Folder, create: bool) -> int:
             )
     with document_lock(folder.path, folder.is_local):
         document = load()  # another process may have created it meanwhile
-        document = migrations.run_migrations(
-            folder, {"version": 0} if document is None else document, steps, version_of, save
-        )
+        document = {"version": 0} if document is None else document
+        document = migrations.run_migrations(folder, document, steps, version_of(document), save)
     return version_of(document)
