@@ -36,7 +36,7 @@ class Analysis:
     ``layout`` (n, 2) float32; ``clusters`` (n,) int32, -1 is noise; ``probabilities`` (n,) float32; ``names``
     cluster → (name, terms); ``exemplars`` cluster → row numbers; ``centring`` of the directions;
     ``null`` sorted cross-sample cosines float32, ``null_windows`` the same of spans with
-    windows at random places (empty where there are none); ``info`` plain numbers for the
+    windows at random positions (empty where there are none); ``info`` plain numbers for the
     manifest.
     """
 
@@ -113,7 +113,7 @@ def analyze_directions(
         With more directions than this, layout and clusters are fitted on a seeded sample of so many, and every other
         span is placed among its nearest fitted ones (`placing`); names and exemplars are then of the sample.
     windows
-        Directions (m, P) as captured and sample ids (m,) of windows at random places: a second null.
+        Directions (m, P) as captured and sample ids (m,) of windows at random positions: a second null.
 
     Raises
     ------

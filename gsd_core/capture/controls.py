@@ -3,7 +3,7 @@
 CONTROL_KINDS         "windows" and "tokens"
 Control               one captured control
 choose_controls       the seeded share of samples that get controls
-cut_windows           a sample cut into windows of its spans' lengths at random places (the "shuffled spans")
+cut_windows           a sample cut into windows of its spans' lengths at random positions (the "shuffled spans")
 cut_tokens            a sample with a few single tokens as spans
 iter_controls         captured controls of all chosen samples, a batch at a time
 

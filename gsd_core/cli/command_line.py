@@ -22,8 +22,8 @@ from typing import TextIO
 
 from gsd_core.cli.command_context import Context
 from gsd_core.cli.command_parser import make_parser, parse_arguments
-from gsd_core.console.place import choose_workspace
 from gsd_core.console.threads import let_threads_yield
+from gsd_core.console.workspace_choice import choose_workspace
 from gsd_core.errors import Interrupted, UserError
 from gsd_core.registry.catalog import load
 

@@ -135,7 +135,7 @@ def compute_neighbors(
 def rank_best(cosines: np.ndarray, rows: np.ndarray, top: int) -> np.ndarray:
     """The ``top`` of ``rows`` (m,) with the largest of the cosines (n,), best first, equal ones in the given order."""
     if top < len(rows):
-        # Everything as good as the last place first, so that ties are settled by order and not by chance.
+        # Everything as good as the last chosen row first, so that ties are settled by order and not by chance.
         last = np.partition(cosines[rows], len(rows) - top)[len(rows) - top]
         rows = rows[cosines[rows] >= last]
     return rows[np.argsort(-cosines[rows], kind="stable")[:top]]

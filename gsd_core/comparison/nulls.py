@@ -1,8 +1,8 @@
 """What a cosine looks like by chance.
 
-Null                    cosines of random pairs, and of pairs with windows at random places
+Null                    cosines of random pairs, and of pairs with windows at random positions
 compute_null_cosines    cosines of random pairs of spans from different samples
-compute_window_null     cosines of spans with windows at random places of other samples ("shuffled spans")
+compute_window_null     cosines of spans with windows at random positions of other samples ("shuffled spans")
 compute_pair_cosines    cosines of given pairs of rows
 compute_q_values        p against such a null, and Benjamini-Hochberg q
 compute_joint_q_values  q against whichever of several nulls is the stricter
@@ -11,8 +11,8 @@ describe_null           mean, spread and percentiles of a null
 
 Methods §1.4 asks for two nulls. Permuted sample labels are the random cross-sample pair. It contains whatever alignment
 the corpus truly has, so its percentiles are careful rather than sharp; p-values of cosines can take its upper tail from
-the lower one. Shuffled spans are windows of the spans' lengths that were captured at random places: they tell whether
-cutting at steps matters.
+the lower one. Shuffled spans are windows of the spans' lengths, captured at random positions: they tell whether cutting
+at steps matters.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ BATCH = 8192
 @dataclass(frozen=True)
 class Null:
     """``values`` (N,) float32, sorted: cosines of random pairs of spans from different samples. ``windows`` (W,)
-    float32, sorted: cosines of spans with windows at random places of other samples; empty without controls."""
+    float32, sorted: cosines of spans with windows at random positions of other samples; empty without controls."""
 
     values: np.ndarray
     windows: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))

@@ -84,6 +84,6 @@ def read_question_embeddings_of(run: Run, samples: Iterable[str]) -> np.ndarray:
 
 
 def _take(ids: list[str], rows: np.ndarray, wanted: Iterable[str]) -> np.ndarray:
-    place = {each: at for at, each in enumerate(ids)}
+    row_of = {each: at for at, each in enumerate(ids)}
     padded = np.concatenate([rows, np.zeros((1, rows.shape[1]), np.float32)])
-    return padded[[place.get(each, -1) for each in wanted]]
+    return padded[[row_of.get(each, -1) for each in wanted]]

@@ -16,8 +16,8 @@ from typing import Any
 
 from gsd_core.capture.models import max_positions
 from gsd_core.capture.tier_capture import SKETCH_RANK
-from gsd_core.console.place import choose_workspace
 from gsd_core.console.progress import Progress
+from gsd_core.console.workspace_choice import choose_workspace
 from gsd_core.dataset.segmenters import make_segmenter
 from gsd_core.driver.capture_plan import CaptureOptions
 from gsd_core.driver.capture_run import make_config, tokenize_samples

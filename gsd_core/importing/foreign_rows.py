@@ -133,15 +133,15 @@ class DirectionLayout:
         share = max_width // len(columns)
         self._folds = {}
         self.blocks: list[LayerBlock] = []
-        place = 0
+        start = 0
         for layer, parts in columns.items():
             rows = sum(part.stop - part.start for part in parts)
             fold = compute_fold(rows, share, seed, f"import:{layer}:fold", "cpu") if self.is_folded else None
             self._folds[layer] = fold
-            stop = place + (rows if fold is None else share)
-            self.blocks.append(LayerBlock(layer, place, stop))
-            place = stop
-        self.width = place
+            stop = start + (rows if fold is None else share)
+            self.blocks.append(LayerBlock(layer, start, stop))
+            start = stop
+        self.width = start
 
     def apply(self, rows: torch.Tensor) -> Directions:
         """(N, D) float32 → directions.

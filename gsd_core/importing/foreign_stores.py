@@ -36,15 +36,15 @@ def open_store(path: str | Path, format: str = "auto") -> ForeignStore:
     UserError
         No store of that format is there, or it is damaged, unfinished or unsafe.
     """
-    place = Path(path).expanduser()
-    if not place.exists():
+    source = Path(path).expanduser()
+    if not source.exists():
         raise UserError("there is no such file or folder", str(path), "check the path")
-    if format in ("auto", "bergson") and place.is_dir() and is_bergson(place):
-        return BergsonStore(place)
-    found = find_less(place) if format in ("auto", "less") else None
+    if format in ("auto", "bergson") and source.is_dir() and is_bergson(source):
+        return BergsonStore(source)
+    found = find_less(source) if format in ("auto", "less") else None
     if found is not None:
         return LessStore(found)
-    below = sorted(each.name for each in (place.iterdir() if place.is_dir() else ()) if is_bergson(each))
+    below = sorted(each.name for each in (source.iterdir() if source.is_dir() else ()) if is_bergson(each))
     if below and format != "less":
         more = " …" if len(below) > SHOWN_FOLDERS else ""
         raise UserError(

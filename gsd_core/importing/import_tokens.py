@@ -72,11 +72,11 @@ def load_tokenizer(source: str) -> Any:
     # Only stores by token need it, and its import is slow.
     from transformers import AutoTokenizer
 
-    place = demo_folder() if source == "demo" else Path(source).expanduser()
+    path = demo_folder() if source == "demo" else Path(source).expanduser()
     where = f"--tokenizer {source}"
-    if not place.exists() and (not HUB_ID.fullmatch(source) or source.startswith(".")):
+    if not path.exists() and (not HUB_ID.fullmatch(source) or source.startswith(".")):
         raise UserError("neither a folder nor a hub id", where, "check the path")
-    name, _, revision = (str(place), "", "") if place.exists() else source.partition("@")
+    name, _, revision = (str(path), "", "") if path.exists() else source.partition("@")
     more = {"revision": revision} if revision else {}
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **more)

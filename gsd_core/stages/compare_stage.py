@@ -45,9 +45,9 @@ def run_compare(workspace: Workspace, options: CompareOptions, progress: Progres
         raise UserError("these are one sample", f"run {name}, {a}", "name two different samples")
     reader = run.snapshot()
     spans = reader.read_spans(at, columns=["span", "sample", "index", "text"])
-    places = [_find_spans(run, spans, each, at) for each in (a, b)]
+    found_rows = [_find_spans(run, spans, each, at) for each in (a, b)]
     found = load_directions(reader, at, spans["sample"].to_numpy(dtype=object), seed=seed, hold=False)
-    rows_a, rows_b = (found.rows[rows] for rows in places)
+    rows_a, rows_b = (found.rows[rows] for rows in found_rows)
     use_numba_cache()
     # Only here: compiled kernels cost seconds that a mistyped name need not wait for.
     from gsd_core.analysis.align import compute_match_scale, compute_pair_scores, group_traces, make_shuffles
@@ -76,10 +76,10 @@ def run_compare(workspace: Workspace, options: CompareOptions, progress: Progres
         "threshold": threshold,
         "gap": gap,
         "matrix": (rows_a @ rows_b.T).tolist(),
-        "spans_a": [{"span": ids[row], "text": texts[row]} for row in places[0]],
-        "spans_b": [{"span": ids[row], "text": texts[row]} for row in places[1]],
+        "spans_a": [{"span": ids[row], "text": texts[row]} for row in found_rows[0]],
+        "spans_b": [{"span": ids[row], "text": texts[row]} for row in found_rows[1]],
         "aligned": [
-            {"a": ids[places[0][i]], "b": ids[places[1][j]], "cosine": cosine}
+            {"a": ids[found_rows[0][i]], "b": ids[found_rows[1][j]], "cosine": cosine}
             for i, j, cosine in align_pair(directions, traces, 0, 1, threshold, gap)
         ],
     }

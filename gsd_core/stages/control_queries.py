@@ -69,7 +69,7 @@ def _find_homes(controls: pd.DataFrame, chosen: pd.DataFrame) -> np.ndarray:
     for row, (sample, start, end) in enumerate(zip(*columns, strict=True)):
         spans.setdefault(sample, []).append((start, end, row))
     homes = np.full(len(controls), -1, dtype=np.int64)
-    places = zip(controls["sample"], (controls["token_start"] + controls["token_end"] - 1) // 2, strict=True)
-    for at, (sample, middle) in enumerate(places):
+    middles = zip(controls["sample"], (controls["token_start"] + controls["token_end"] - 1) // 2, strict=True)
+    for at, (sample, middle) in enumerate(middles):
         homes[at] = next((row for start, end, row in spans.get(sample, ()) if start <= middle < end), -1)
     return homes

@@ -220,7 +220,7 @@ def _summarize(precision: Precision, bench: _Bench, seed: int) -> dict[str, Any]
 def _ask_controls(
     controls: list[ControlQueries], own: Representation, pool: Pool, level: str
 ) -> Iterator[tuple[str, str, Precision]]:
-    """(name, kind, precision) of each kind of control, and of the spans (or samples) in whose place it asks."""
+    """(name, kind, precision) of each kind of control, and of the spans (or samples) that it replaces."""
     for each in controls:
         (asked,) = compute_precision([own], pool, k=K, queries=each.units, asked=each.rows)
         yield f"{each.name} ({own.name})", "baseline", asked

@@ -64,8 +64,8 @@ def rank_exactly(run: Run, result: dict[str, Any], top: int, progress: Progress)
             assert capturer.selection is not None
             (tokens,) = compute_products(capturer.model, capturer.selection, [tokenized], query, capturer.pad_id)
             for each in rows["span"]:
-                place = _find(tokenized, each)
-                product = float(tokens[place.start : place.end].mean())
+                at = _find(tokenized, each)
+                product = float(tokens[at.start : at.end].mean())
                 products[each] = (product, _compute_dense(capturer, tokenized, each).norm)
                 stage.advance()
     others = candidates["span"].tolist()

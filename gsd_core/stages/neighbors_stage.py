@@ -132,5 +132,5 @@ def describe_neighbors(result: dict[str, Any]) -> str:
     if result["null_p95"] is not None:
         lines.append(f"95 % of random pairs of different samples lie below {result['null_p95']:.3f}")
     if result["windows_p95"] is not None:
-        lines.append(f"95 % of spans with windows at random places lie below {result['windows_p95']:.3f}")
+        lines.append(f"95 % of spans with windows at random positions lie below {result['windows_p95']:.3f}")
     return "\n".join(lines)

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gsd_core.console.place import choose_workspace
+from gsd_core.console.workspace_choice import choose_workspace
 from gsd_core.stages.run_reading import get_checkpoint
 from gsd_core.stages.run_tables import compute_span_table
 from gsd_core.store import LazyVectors, Workspace

@@ -118,8 +118,8 @@ def _describe_gradient(run: Run) -> str:
 
 def _take(run: Run, checkpoint: str, spans: list[str]) -> np.ndarray:
     ids = run.read_spans(checkpoint, columns=["span"])["span"].tolist()
-    place = {span: i for i, span in enumerate(ids)}
-    return np.asarray(run.read_vectors(checkpoint))[[place[span] for span in spans]]
+    row_of = {span: i for i, span in enumerate(ids)}
+    return np.asarray(run.read_vectors(checkpoint))[[row_of[span] for span in spans]]
 
 
 def read_question_rows(run: Run, samples: list[str]) -> np.ndarray:

@@ -1,6 +1,6 @@
 """The tables of a run that others may rely on.
 
-compute_span_table     one row a span, with cluster, place on the map and the sample's ``meta.*`` fields
+compute_span_table     one row a span, with cluster, coordinates on the map and the sample's ``meta.*`` fields
 compute_exported_spans  the same as a file has it
 compute_cluster_table  one row a cluster
 compute_token_table    one row a token of one sample's input

@@ -195,9 +195,9 @@ def read_semantics(run: Run, samples: Sequence[str]) -> tuple[np.ndarray, str]:
     is_missing: np.ndarray = ~np.any(out, axis=1)
     n_questions = int((~is_missing).sum())
     if is_missing.any():
-        places = {sample: at for at, sample in enumerate(samples)}
+        row_of = {sample: at for at, sample in enumerate(samples)}
         spans, vectors = run.read_embeddings()
-        owners = np.array([places.get(split_span(span)[0], -1) for span in spans], dtype=np.int64)
+        owners = np.array([row_of.get(split_span(span)[0], -1) for span in spans], dtype=np.int64)
         wanted = np.flatnonzero(owners >= 0)
         wanted = wanted[is_missing[owners[wanted]]]
         # The direction is all that counts: a sum is as good as a mean.

@@ -125,7 +125,7 @@ def _compute_tables(
         seed,
         keep,
     )
-    # A span without direction somewhere has no neighbours there: it has no place on a map that all share.
+    # A span without direction somewhere has no neighbours there: it has no coordinates on a map that all share.
     alive = np.all([np.any(each != 0, axis=1) for each in mapped], axis=0)
     rows = rows[alive]
     start = points[["x", "y"]].to_numpy(dtype=np.float32)[rows]
@@ -178,10 +178,10 @@ def _fingerprint(run: Run, reader: RunReader, names: list[str]) -> str:
 
 
 def _order(reader: RunReader, names: list[str]) -> tuple[dict[str, int], bool]:
-    """Checkpoint → step, in training order; where a step is unknown, the place in capture order stands for it."""
+    """Checkpoint → step, in training order; where a step is unknown, its position in capture order stands for it."""
     steps = {each: reader.read_spans(each, columns=["step"])["step"].iloc[0] for each in names}
     if any(pd.isna(step) for step in steps.values()):
-        return {each: place for place, each in enumerate(names)}, False
+        return {each: position for position, each in enumerate(names)}, False
     return {each: int(steps[each]) for each in sorted(names, key=lambda each: steps[each])}, True
 
 

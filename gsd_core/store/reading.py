@@ -332,15 +332,15 @@ class RunReader:
         return self._table("samples", run_sample_schema(self.embedding_width))
 
     def _checkpoint_tables(self, folder: str) -> tuple[Table, Table]:
-        place = self._folder.child(CHECKPOINTS_FOLDER, folder)
+        child = self._folder.child(CHECKPOINTS_FOLDER, folder)
         return (
-            Table(place.child(RECORDS_TABLE).uri, records_schema(self.sketch_width)),
-            Table(place.child(CAPTURED_TABLE).uri, captured_schema()),
+            Table(child.child(RECORDS_TABLE).uri, records_schema(self.sketch_width)),
+            Table(child.child(CAPTURED_TABLE).uri, captured_schema()),
         )
 
     def _controls_table(self, folder: str) -> Table:
-        place = self._folder.child(CHECKPOINTS_FOLDER, folder, CONTROLS_TABLE)
-        return Table(place.uri, controls_schema(self.sketch_width))
+        child = self._folder.child(CHECKPOINTS_FOLDER, folder, CONTROLS_TABLE)
+        return Table(child.uri, controls_schema(self.sketch_width))
 
     def _view_in(self, folder: str) -> CheckpointView:
         known = self._views.get(folder)

@@ -256,8 +256,8 @@ class Run(RunReader):
         ``points``: ``span, x, y, cluster, probability``, a row for each span, stored in capture order. ``clusters``:
         ``cluster, size, label, terms, exemplars``. ``arrays``: booleans or numbers by name.
         """
-        place = {span: at for at, span in enumerate(self.read_spans(checkpoint, ["span"])["span"])}
-        ranks = points["span"].map(place)
+        row_of = {span: at for at, span in enumerate(self.read_spans(checkpoint, ["span"])["span"])}
+        ranks = points["span"].map(row_of)
         if ranks.isna().any() or ranks.duplicated().any():
             raise ValueError("every point must be another captured span")
         points = points.iloc[np.argsort(ranks.to_numpy(), kind="stable")]
@@ -307,8 +307,8 @@ class Run(RunReader):
 
             def enter(document: dict[str, Any]) -> None:
                 entries = document[STORE_KEY]["checkpoints"]
-                place = f"{len(entries):04d}"  # a checkpoint may have any name; a folder may not
-                entries.append({"name": checkpoint, "step": None if step is None else int(step), "folder": place})
+                name = f"{len(entries):04d}"  # a checkpoint may have any name; a folder may not
+                entries.append({"name": checkpoint, "step": None if step is None else int(step), "folder": name})
 
             self._document.change(enter)
         writer = self._writers[checkpoint] = self._open_writer(str(self._folder_of(checkpoint)))

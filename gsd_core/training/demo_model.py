@@ -305,14 +305,14 @@ def run_training(data_dir: Path, out_dir: Path, recipe: Recipe) -> list[dict[str
 
 def _save_step(model: LlamaForCausalLM, work: Path, step: int) -> None:
     """Save weights in half precision, under a partial name first."""
-    place = work / f"step-{step:05d}"
-    if place.exists():
+    folder = work / f"step-{step:05d}"
+    if folder.exists():
         return
-    part = place.with_name(place.name + ".part")
+    part = folder.with_name(folder.name + ".part")
     half = LlamaForCausalLM(model.config)
     half.load_state_dict(model.state_dict())
     half.half().save_pretrained(part)
-    os.replace(part, place)
+    os.replace(part, folder)
 
 
 def _evaluate_step(

@@ -192,8 +192,8 @@ class GradientRide:
         placed = [(TokenizedSample("", "", none, none, none, (), 0, 0), 0)] * len(rows)
         for (row, sample), first in zip(members, firsts, strict=True):
             placed[row] = (sample, first)
-        places = place_spans([sample for sample, _ in placed], [first for _, first in placed], ids.device)
-        return _MicroBatch(members, firsts, len(rows), PositionSum(self._sketch, *places))
+        positions = place_spans([sample for sample, _ in placed], [first for _, first in placed], ids.device)
+        return _MicroBatch(members, firsts, len(rows), PositionSum(self._sketch, *positions))
 
     def _sample(self, number: int) -> TokenizedSample:
         if not 0 <= number < len(self._samples):
@@ -334,14 +334,14 @@ def _read_losses(outputs: Any, row: int, first: int, sample: TokenizedSample) ->
     """(T,) float32 nats of the tokens from the first span to the last, NaN elsewhere and where outputs hold none."""
     losses = _unknown_losses(sample)
     start, end = sample.spans[0].start, sample.spans[-1].end
-    places = slice(first + start - 1, first + end - 1)
+    positions = slice(first + start - 1, first + end - 1)
     logits, log_probs = getattr(outputs, "logits", None), getattr(outputs, "log_probs", None)
-    if isinstance(logits, torch.Tensor) and logits.ndim == 3 and logits.shape[1] >= places.stop:
+    if isinstance(logits, torch.Tensor) and logits.ndim == 3 and logits.shape[1] >= positions.stop:
         targets = torch.from_numpy(sample.token_ids[start:end].astype("int64")).to(logits.device)
-        own = logits[row, places].to(torch.float32)
+        own = logits[row, positions].to(torch.float32)
         found = torch.nn.functional.cross_entropy(own, targets, reduction="none")
-    elif isinstance(log_probs, torch.Tensor) and log_probs.ndim == 2 and log_probs.shape[1] >= places.stop:
-        found = -log_probs[row, places].to(torch.float32)  # a fused loss gives log-probabilities instead of logits
+    elif isinstance(log_probs, torch.Tensor) and log_probs.ndim == 2 and log_probs.shape[1] >= positions.stop:
+        found = -log_probs[row, positions].to(torch.float32)  # a fused loss gives log-probabilities instead of logits
     else:
         return losses
     losses[start:end] = found.cpu().numpy()

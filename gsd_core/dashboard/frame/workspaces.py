@@ -16,7 +16,7 @@ import os
 
 import streamlit as st
 
-from gsd_core.console.place import choose_workspace
+from gsd_core.console.workspace_choice import choose_workspace
 from gsd_core.dashboard.frame.page_text import show_error
 from gsd_core.dashboard.frame.sign_in import find_group
 from gsd_core.errors import UserError
