@@ -3,6 +3,6 @@
 output     numbers, tables and JSON values
 progress   a bar in the terminal, a file for the pages
 files      a file that is written whole or not at all
-place      the default workspace
+workspace_choice   the default workspace
 threads    how the threads of numeric libraries wait
 """
