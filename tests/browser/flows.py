@@ -28,6 +28,11 @@ IDLE = "document.querySelector('[data-testid=\"stApp\"]')?.dataset.testScriptSta
 # The page framework fades what a script has not drawn again yet, and fades it back in after the script's end.
 OPAQUE = """!document.querySelector('[data-stale="true"]')
     && !document.getAnimations().some(each => each instanceof CSSTransition)"""
+# A component that has just loaded may ask for another run, so one idle frame is not enough.
+IDLE_LONG = f"""() => {{
+    window.idleFrames = ({IDLE} && {OPAQUE}) ? (window.idleFrames ?? 0) + 1 : 0;
+    return window.idleFrames >= 15;
+}}"""
 SETTLED = f"""() => {IDLE}
     && !!document.querySelector('.js-plotly-plot')?._fullLayout?.xaxis?.l2p"""
 # A place counts once two looks in a row agree: pages still grow above the chart while they load.
@@ -79,7 +84,8 @@ def query_of(page) -> dict[str, str]:
 
 def wait_until_idle(page) -> None:
     page.wait_for_selector("h1")
-    page.wait_for_function(f"() => {IDLE} && {OPAQUE}")
+    page.evaluate("window.idleFrames = 0")
+    page.wait_for_function(IDLE_LONG)
 
 
 def wait_until_settled(page) -> None:

@@ -24,6 +24,11 @@ def url(dashboard, tmp_path_factory) -> str:
     return dashboard(folder)
 
 
+def _run(axe, page) -> list[dict]:
+    result = axe.run(page, context={"exclude": [[each] for each in NOT_OURS]})
+    return [each for each in result.response["violations"] if each["impact"] in ("serious", "critical")]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(page, url, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
@@ -32,9 +37,11 @@ def test_axe_finds_nothing_serious(page, url, scheme):
     for name in PAGES:
         page.goto(f"{url}/{name}?run=planted&checkpoint=step-20&span=sum-3%231")
         wait_until_idle(page)
-        result = axe.run(page, context={"exclude": [[each] for each in NOT_OURS]})
-        for violation in result.response["violations"]:
-            if violation["impact"] in ("serious", "critical"):
-                places = [node["html"][:160] for node in violation["nodes"][:3]]
-                found.append(f"{name or 'overview'}: {violation['id']} ({len(violation['nodes'])}): {places}")
+        serious = _run(axe, page)
+        if serious:  # colours that fade in while axe looks are not those that people read
+            wait_until_idle(page)
+            serious = _run(axe, page)
+        for violation in serious:
+            seen = [f"{node['failureSummary']} {node['html'][:160]}" for node in violation["nodes"][:3]]
+            found.append(f"{name or 'overview'}: {violation['id']} ({len(violation['nodes'])}): {seen}")
     assert not found, "\n".join(found)
