@@ -39,7 +39,7 @@ SHOTS = {
     "overview": Shot("", "text=Data sets", 800),
     "map": Shot(f"map?run=demo&span={SPAN}&words=other", "text=random pairs"),
     "trace": Shot(f"trace?run=demo&sample={SAMPLE}&span={SPAN}", "text=random pairs"),
-    "alignment": Shot("alignment?run=demo", "text=In which layers"),
+    "alignment": Shot("alignment?run=demo", "text=Layer by layer"),
     "stresses": Shot("stresses?run=demo", ".js-plotly-plot"),
     "twins": Shot("twins?run=demo&words=other", ".js-plotly-plot", 1420),
     "timeline": Shot("timeline?run=demo", ".js-plotly-plot"),
