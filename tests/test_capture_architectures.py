@@ -93,7 +93,8 @@ def test_a_model_whose_chunks_differ_from_the_whole_is_refused() -> None:
 
 
 def test_skipped_modules_are_listed_with_reasons() -> None:
-    skipped = Capturer(make_model("gpt2"), CaptureConfig(sketch_width=100, with_head=False)).skipped_modules
+    capturer = Capturer(make_model("gpt2"), CaptureConfig(sketch_width=100, with_head=False))
+    skipped = capturer.selection.skipped
     assert skipped["lm_head"] == "output head (left out by --no-head)"
     assert "transformer.wte" in skipped
     assert "transformer.h.0.ln_1" in skipped

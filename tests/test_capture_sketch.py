@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from gsd_core.capture.capture import CaptureConfig, Capturer
-from gsd_core.capture.models import load_model
 from gsd_core.capture.sketch import Sketch, compute_fold, compute_projection
 from gsd_core.dataset.demo import generate_corpus
 from gsd_core.dataset.segmenters import make_segmenter
 from gsd_core.dataset.tokenization import tokenize_sample
+from gsd_core.models.loading import load_model
 from tests.tiny_models import dense_gradients, token_losses, untie_head
 
 BOUND = 0.05  # methods §1.3, read as root mean square over pairs: no width that fits a store bounds every single pair

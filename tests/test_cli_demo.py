@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gsd_core.capture.models import resolve_checkpoints
+from gsd_core.models.sources import resolve_checkpoints
 from gsd_core.stages.demo_stage import DEMO_NAME
 from gsd_core.store import Workspace
 from tests.cli_support import make_rows, run_gsd_json, write_rows, write_run

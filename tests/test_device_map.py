@@ -15,10 +15,10 @@ import pytest
 import torch
 
 from gsd_core.capture.capture import CaptureConfig, Capturer
-from gsd_core.capture.devices import describe_device, input_device, parse_device_map
 from gsd_core.capture.hooks import FrozenModel
-from gsd_core.capture.models import compute_model_hash, load_model
 from gsd_core.errors import UserError
+from gsd_core.models.devices import describe_device, input_device, parse_device_map
+from gsd_core.models.loading import compute_model_hash, load_model
 from tests.cli_support import make_rows, run_gsd, run_gsd_json, save_tiny_model, write_rows
 from tests.tiny_models import make_samples
 

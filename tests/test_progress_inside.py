@@ -19,12 +19,12 @@ import torch
 
 from gsd_core.capture.capture import CaptureConfig, Capturer, capture_batch
 from gsd_core.capture.controls import iter_controls
-from gsd_core.capture.models import compute_model_hash
 from gsd_core.capture.modules import get_sizes
 from gsd_core.capture.pulse import Pulse
 from gsd_core.console.progress import BEAT_INTERVAL_S, LINE_INTERVAL_S, Progress, Stage
 from gsd_core.driver.capture_plan import CaptureOptions
 from gsd_core.execution import LocalExecutor, RayExecutor, ray_executor
+from gsd_core.models.loading import compute_model_hash
 from gsd_core.stages.capture_stage import run_capture
 from gsd_core.store import Workspace
 from gsd_core.tiers import TIERS

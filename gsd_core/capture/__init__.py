@@ -17,6 +17,5 @@ batches        padded chunks, planned by token count
 measures       spectral strength and the GRACE-like score of steps
 controls       random windows and single tokens, to compare alignment with
 exact          gradients without a sketch, for a few spans
-models, devices   load a model, list checkpoints, lay a model over devices
 embeddings     sentence embeddings of questions and spans
 """

@@ -30,14 +30,15 @@ from transformers import PreTrainedModel
 from gsd_core.capture.accumulate import make_record
 from gsd_core.capture.batches import count_padded, plan_batches
 from gsd_core.capture.checkpointing import CheckpointedLayers
-from gsd_core.capture.devices import input_device
 from gsd_core.capture.hooks import FrozenModel
 from gsd_core.capture.measures import StepMeasures, compute_measures
-from gsd_core.capture.modules import ModuleSelection
-from gsd_core.capture.pulse import Pulse, Report, ignore, report_part
+from gsd_core.capture.modules import ModuleSelection, compute_coverage
+from gsd_core.capture.pulse import Pulse
 from gsd_core.capture.sketch import LayerBlock
 from gsd_core.capture.tier_capture import CaptureConfig, SpanBatch, get_pad_id, make_tier
+from gsd_core.console.report import Report, ignore, report_part
 from gsd_core.errors import UserError
+from gsd_core.models.devices import input_device
 from gsd_core.tiers import TIERS, get_tier, join_tiers
 from gsd_core.types import SampleRecords, Skipped, TokenizedSample
 
@@ -88,9 +89,9 @@ class Capturer:
         return list(self.sketch.blocks)
 
     @property
-    def skipped_modules(self) -> dict[str, str]:
-        """Modules that are not captured, with the reason."""
-        return self.selection.skipped if self.selection else {}
+    def coverage(self) -> dict[str, Any] | None:
+        """How much of the model is captured (``compute_coverage``); None for tiers that read a layer's output."""
+        return compute_coverage(self.model, self.selection) if self.selection else None
 
     def capture(
         self, samples: Sequence[TokenizedSample], audited: Collection[str] = (), report: Report = ignore

@@ -23,8 +23,8 @@ from gsd_core.capture.batches import PaddedChunk, build_chunk
 from gsd_core.capture.cache import SpanCache, compute_chunk_mask
 from gsd_core.capture.chunks import ChunkPlan
 from gsd_core.capture.deferred_head import DeferredHead
-from gsd_core.capture.devices import input_device
 from gsd_core.capture.hooks import ModuleTap, TappedCall
+from gsd_core.models.devices import input_device
 from gsd_core.types import TokenizedSample
 
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from gsd_core.capture.batches import count_padded, plan_batches
 from gsd_core.capture.capture import Capturer, capture_batch
-from gsd_core.capture.pulse import Report, ignore, report_part
+from gsd_core.console.report import Report, ignore, report_part
 from gsd_core.types import SampleRecords, TokenizedSample, TokenSpan
 
 CONTROL_KINDS = ("windows", "tokens")

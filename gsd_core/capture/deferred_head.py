@@ -24,10 +24,10 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from gsd_core.capture.accumulate import token_losses_of
-from gsd_core.capture.devices import input_device
 from gsd_core.capture.hooks import ModuleTap
 from gsd_core.capture.sketch import Sketch
 from gsd_core.errors import UserError
+from gsd_core.models.devices import input_device
 
 BLOCK_LOGITS = {"cpu": 2**24, "cuda": 2**28}
 """Logits (n, V) of a block; float32 copies come on top."""

@@ -29,13 +29,13 @@ from transformers import PreTrainedModel
 
 from gsd_core.capture.accumulate import token_losses_of
 from gsd_core.capture.batches import PaddedChunk, count_padded
-from gsd_core.capture.devices import input_device
 from gsd_core.capture.hooks import hooked
 from gsd_core.capture.modules import OUTPUT_HEAD, ModuleSelection
 from gsd_core.capture.position import forward_whole, gather_rows, make_span_batch, span_rows
 from gsd_core.capture.sketch import LayerBlock, compute_projection, make_module_sketch
 from gsd_core.capture.tier_capture import CaptureConfig, SpanBatch, get_pad_id
 from gsd_core.errors import UserError
+from gsd_core.models.devices import input_device
 from gsd_core.types import TokenizedSample
 
 

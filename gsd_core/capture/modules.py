@@ -3,6 +3,9 @@
 CapturedModule     one linear module: name, layer, sizes
 ModuleSelection    the captured modules, and those left out with the reason
 select_modules     the selection for a model
+compute_coverage   how many of a model's parameters the selection holds, and what it leaves out
+describe_coverage  the same as one line
+check_coverage     refuses a selection that holds too few
 OUTPUT_HEAD        name of the output head's layer
 LAYER_INDEX        pattern of a layer's name at the start of a module's
 get_sizes          sizes of a linear module
@@ -18,6 +21,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -28,6 +32,8 @@ from gsd_core.errors import UserError
 OUTPUT_HEAD = "output head"
 LORA_LEAF = re.compile(r"\.lora_[AB]\.")
 LORA_ANY = re.compile(r"\.lora_")
+NO_HEAD = "output head (left out by --no-head)"
+FROZEN = "base weight under adapters (choose --lora base to capture it)"
 LAYER_INDEX = re.compile(r"^(.*?\.\d+)\.")
 
 
@@ -89,11 +95,11 @@ def select_modules(model: PreTrainedModel, lora: str = "adapters", with_head: bo
         sizes = get_sizes(module)
         dotted = name + "."
         if module is head and not with_head:
-            skipped[name] = "output head (left out by --no-head)"
+            skipped[name] = NO_HEAD
         elif sizes is None:
             skipped[name] = f"{type(module).__name__} has no weight matrix that acts on each token"
         elif has_lora and lora == "adapters" and not LORA_LEAF.search(dotted):
-            skipped[name] = "base weight under adapters (choose --lora base to capture it)"
+            skipped[name] = FROZEN
         elif has_lora and lora == "base" and LORA_ANY.search(dotted):
             skipped[name] = "adapter weight (choose --lora adapters to capture it)"
         else:
@@ -109,6 +115,65 @@ def select_modules(model: PreTrainedModel, lora: str = "adapters", with_head: bo
             "use --tier hidden, which needs the output head only",
         )
     return ModuleSelection(tuple(captured), skipped)
+
+
+def compute_coverage(model: PreTrainedModel, selection: ModuleSelection) -> dict[str, Any]:
+    """How much of `model` the directions hold, as JSON.
+
+    Returns ``n_captured`` and ``n_parameters`` (each parameter once, also where modules share it); ``share``, of the
+    parameters outside the token embedding, the frozen weights under adapters and a head that was left out on purpose;
+    ``left_out: [{reason, n_modules, n_parameters, example}]``, most parameters first.
+    """
+    weights: list[Any] = [each.module.weight for each in selection.captured]
+    captured = {id(each): int(each.numel()) for each in weights}
+    embedding = model.get_input_embeddings()
+    is_adapted = FROZEN in selection.skipped.values()
+    groups: dict[str, list[Any]] = {}
+    seen, expected = set(captured), sum(captured.values())
+    for name, reason in selection.skipped.items():
+        owner: Any = model.get_submodule(name.removesuffix(".bias") if reason == "bias" else name)
+        own = [owner.bias] if reason == "bias" else owner.parameters(recurse=False)
+        new = [p for p in own if id(p) not in seen]
+        seen.update(id(p) for p in new)
+        size = sum(p.numel() for p in new)
+        is_trained = not is_adapted or LORA_ANY.search(name)
+        if is_trained and owner is not embedding and reason != NO_HEAD:
+            expected += size
+        if new:
+            group = groups.setdefault(reason, [0, 0, name])
+            group[0], group[1] = group[0] + 1, group[1] + size
+    n_captured = sum(captured.values())
+    left_out = [
+        {"reason": reason, "n_modules": n_modules, "n_parameters": size, "example": name}
+        for reason, (n_modules, size, name) in groups.items()
+    ]
+    return {
+        "n_captured": n_captured,
+        "n_parameters": n_captured + sum(each["n_parameters"] for each in left_out),
+        "share": n_captured / expected,
+        "left_out": sorted(left_out, key=lambda each: -each["n_parameters"]),
+    }
+
+
+def describe_coverage(coverage: dict[str, Any]) -> str:
+    """The result of ``compute_coverage`` as one line."""
+    n_captured, n_parameters = coverage["n_captured"], coverage["n_parameters"]
+    parts = [
+        f"{each['reason']} ({each['n_modules']}, {each['n_parameters'] / n_parameters:.2%})"
+        for each in coverage["left_out"]
+    ]
+    rest = f"; left out: {'; '.join(parts)}" if parts else ""
+    return f"{n_captured:,} of {n_parameters:,} parameters are captured ({n_captured / n_parameters:.1%}){rest}"
+
+
+def check_coverage(coverage: dict[str, Any], least: float) -> None:
+    """Raises ``UserError`` where the share of captured parameters is below `least` (0 … 1)."""
+    if coverage["share"] < least:
+        raise UserError(
+            f"only {coverage['share']:.0%} of the trained parameters would be captured: {describe_coverage(coverage)}",
+            f"--min-coverage {least:g}",
+            "use --tier hidden, or accept it with a lower --min-coverage",
+        )
 
 
 def find_fused_experts(model: PreTrainedModel) -> str:

@@ -24,10 +24,10 @@ from transformers import PreTrainedModel
 
 from gsd_core.capture.accumulate import token_losses_of
 from gsd_core.capture.batches import PaddedChunk, build_chunk, count_padded, spread_losses
-from gsd_core.capture.devices import input_device
 from gsd_core.capture.hooks import ModuleTap, TappedCall
 from gsd_core.capture.sketch import Sketch
 from gsd_core.capture.tier_capture import ModuleTier, SpanBatch
+from gsd_core.models.devices import input_device
 from gsd_core.types import TokenizedSample
 
 MAX_WAITING = 2**23  # numbers (32 MiB) that a ``PositionSum`` collects before it multiplies them

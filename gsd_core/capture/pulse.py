@@ -1,9 +1,6 @@
 """How much of a batch is done, while it is computed.
 
-Pulse        context that reports at intervals which share of a work is done
-Report       a function that gets the share, 0 … 1
-ignore       a ``Report`` that does nothing
-report_part  a ``Report`` for one part of a work
+Pulse   context that reports at intervals which share of a work is done
 
 A batch of a big model takes minutes. To show progress inside it, for any tier, the model's linear modules are watched:
 each call adds the columns that went through the module, weighted by the module's size, and each gradient that comes
@@ -21,18 +18,9 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from gsd_core.capture.modules import get_sizes
+from gsd_core.console.report import Report, ignore
 
-Report = Callable[[float], None]
 INTERVAL_S = 1.0
-
-
-def ignore(share: float) -> None:
-    """Do nothing with the share."""
-
-
-def report_part(report: Report, start: float, stop: float) -> Report:
-    """`report` for the part ``[start, stop)`` of a work, whose own share goes from 0 to 1."""
-    return lambda share: report(start + share * (stop - start))
 
 
 class Pulse:

@@ -26,11 +26,11 @@ from gsd_core.capture.cache import SpanCache
 from gsd_core.capture.chunked_forward import Chunk, ChunkedForward
 from gsd_core.capture.chunks import ChunkPlan, cut_at_spans, plan_chunks
 from gsd_core.capture.deferred_head import DeferredHead
-from gsd_core.capture.devices import input_device
 from gsd_core.capture.hooks import ModuleTap
 from gsd_core.capture.sketch import Sketch
 from gsd_core.capture.tier_capture import SpanBatch
 from gsd_core.errors import UserError
+from gsd_core.models.devices import input_device
 from gsd_core.types import TokenizedSample
 
 

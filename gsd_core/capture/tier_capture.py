@@ -24,10 +24,10 @@ import numpy as np
 from torch import nn
 from transformers import PreTrainedModel
 
-from gsd_core.capture.devices import input_device
 from gsd_core.capture.modules import ModuleSelection, find_fused_experts, select_modules
 from gsd_core.capture.sketch import Sketch
 from gsd_core.errors import UserError
+from gsd_core.models.devices import input_device
 from gsd_core.tiers import DEFAULT_TIER, NEEDS, TIERS, Tier, join_tiers
 from gsd_core.types import TokenizedSample
 

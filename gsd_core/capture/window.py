@@ -28,11 +28,11 @@ from gsd_core.capture.attention import UnfamiliarAttention, WindowedAttention
 from gsd_core.capture.batches import PaddedChunk, assign_spans, build_chunk, chunk_borders
 from gsd_core.capture.cache import SpanCache
 from gsd_core.capture.deferred_head import DeferredHead
-from gsd_core.capture.devices import input_device
 from gsd_core.capture.hooks import ModuleTap
 from gsd_core.capture.position import PositionSum, make_span_batch, place_ranges
 from gsd_core.capture.sketch import Sketch
 from gsd_core.capture.tier_capture import SpanBatch
+from gsd_core.models.devices import input_device
 from gsd_core.types import TokenizedSample
 
 PAST_SHARE = 0.05  # a separate forward pass for fewer positions costs more than it saves

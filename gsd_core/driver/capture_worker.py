@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import resource
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -27,9 +27,9 @@ from transformers import PreTrainedModel
 
 from gsd_core.capture.capture import CaptureConfig, Capturer, capture_batch
 from gsd_core.capture.controls import Control, iter_controls
-from gsd_core.capture.devices import describe_device
-from gsd_core.capture.models import compute_model_hash, load_model, max_positions
-from gsd_core.capture.pulse import Report, ignore
+from gsd_core.console.report import Report, ignore
+from gsd_core.models.devices import describe_device
+from gsd_core.models.loading import LoadedModel, compute_model_hash, max_positions, open_model
 from gsd_core.store import FragmentWriter, WrittenBatch
 from gsd_core.types import SampleRecords, Skipped, TokenizedSample
 
@@ -47,8 +47,9 @@ class Job(Protocol[AnswerT]):
 class CaptureWorker:
     """A loaded model; calling it does a job."""
 
-    def __init__(self, model: PreTrainedModel, tokenizer: Any) -> None:
-        self.model, self.tokenizer = model, tokenizer
+    def __init__(self, loaded: LoadedModel) -> None:
+        self.loaded = loaded
+        self.model, self.tokenizer = loaded.model, loaded.tokenizer
         self._capturer: Capturer | None = None
 
     def __call__(self, job: Job[AnswerT], report: Report) -> AnswerT:
@@ -62,8 +63,8 @@ class CaptureWorker:
 
 
 def load_worker(source: str, **choices: Any) -> CaptureWorker:
-    """The worker of a model; arguments and errors are those of ``load_model``."""
-    return CaptureWorker(*load_model(source, **choices))
+    """The worker of a model; arguments and errors are those of ``open_model``."""
+    return CaptureWorker(open_model(source, **choices))
 
 
 def describe_model(model: PreTrainedModel, report: Report = ignore) -> dict[str, Any]:
@@ -90,7 +91,7 @@ def describe_sketch(capturer: Capturer) -> dict[str, Any]:
         "seed": capturer.config.seed,
         "layers": [[b.layer, b.start, b.stop] for b in capturer.blocks],
         "modules": [m.name for m in selection.captured] if selection else [],
-        "skipped_modules": capturer.skipped_modules,
+        "coverage": capturer.coverage,
     }
 
 
@@ -112,7 +113,12 @@ class DescribeModel:
     def run(self, worker: CaptureWorker, report: Report) -> ModelFacts:
         """Also hashes all weights: a resumed run must have the same."""
         tokenizer = worker.tokenizer if self.with_tokenizer else None
-        return ModelFacts(tokenizer, max_positions(worker.model), describe_model(worker.model, report))
+        origin = worker.loaded.origin
+        description = describe_model(worker.model, report) | {
+            "dequantised_from": asdict(origin) if origin else None,
+            "notes": list(worker.loaded.notes),
+        }
+        return ModelFacts(tokenizer, max_positions(worker.model), description)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gsd_core.capture.models import max_positions
 from gsd_core.capture.tier_capture import SKETCH_RANK
 from gsd_core.console.progress import Progress
 from gsd_core.console.workspace_choice import choose_workspace
@@ -24,6 +23,7 @@ from gsd_core.driver.capture_run import make_config, tokenize_samples
 from gsd_core.driver.stored_data import check_name, resolve_dataset
 from gsd_core.driver.tracked_run import TrackedRun
 from gsd_core.errors import UserError
+from gsd_core.models.loading import max_positions
 from gsd_core.store import Workspace
 from gsd_core.tiers import RIDE_TIER
 

@@ -121,7 +121,7 @@ def make_import_manifest(
             "seed": layout.seed if layout.is_folded else None,
             "layers": [[block.layer, block.start, block.stop] for block in layout.blocks],
             "modules": [module.name for module in first.modules],
-            "skipped_modules": {},
+            "coverage": None,
         },
         encoder=encoder,
     )

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from gsd_core.capture.models import HUB_ID, demo_folder
 from gsd_core.dataset.prompts import ModelInput
 from gsd_core.dataset.saved import SavedDataset
 from gsd_core.dataset.segmenters import Segmenter
@@ -22,6 +21,7 @@ from gsd_core.dataset.tokenization import check_tokenizer, tokenize_sample
 from gsd_core.errors import UserError
 from gsd_core.importing.foreign_bergson import get_loss_reduction
 from gsd_core.importing.foreign_rows import ForeignStore
+from gsd_core.models.sources import HUB_ID, demo_folder
 from gsd_core.types import Sample, Skipped, TokenizedSample, TokenSpan
 
 NO_LABEL = -100  # torch's cross-entropy ignores it

@@ -32,8 +32,8 @@ class CaptureOptions:
 
     dataset: str = option(metavar="NAME|FILE")
     """A stored data set, or a file, which is stored first."""
-    model: str = option(metavar="demo|PATH|HUB_ID")
-    """The bundled model, a folder, or the id of a model on a hub."""
+    model: str = option(metavar="demo|smollm2|PATH|HUB_ID")
+    """The bundled model, SmolLM2-135M-Instruct, a folder, a GGUF file, or the id of a model on a hub."""
     checkpoints: list[str] = option([], metavar="PATH")
     """Checkpoints of one fine-tune: folders, or names inside the model, or all. Default: the model itself."""
     tier: str | None = option(None, check="tier")
@@ -72,6 +72,8 @@ class CaptureOptions:
     """Sentence encoder of questions and spans, a sentence-transformers model."""
     lora: str = option("adapters", choices=("adapters", "base"))
     """Which weights of a LoRA model are captured."""
+    min_coverage: float = option(0.5, metavar="SHARE")
+    """Refuse a model of which fewer parameters can be captured; embedding and frozen weights are not counted."""
     no_head: bool = False
     """Leave the output head's weight out of directions."""
     no_measures: bool = False

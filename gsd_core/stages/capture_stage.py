@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from gsd_core.capture.embeddings import SentenceEncoder, load_sentence_encoder
-from gsd_core.capture.models import pick_device, resolve_checkpoints
+from gsd_core.capture.modules import check_coverage, describe_coverage
 from gsd_core.console.output import format_bytes, format_count, format_seconds
 from gsd_core.console.progress import Progress
 from gsd_core.dataset.segmenters import make_segmenter
@@ -35,6 +35,8 @@ from gsd_core.driver.capture_work import Crew, Work, capture_checkpoints, make_e
 from gsd_core.driver.capture_worker import DescribeModel, DescribeSketch, ModelFacts
 from gsd_core.driver.stored_data import resolve_dataset
 from gsd_core.errors import Interrupted, UserError
+from gsd_core.models.loading import pick_device
+from gsd_core.models.sources import resolve_checkpoints
 from gsd_core.store import Run, Workspace
 
 
@@ -42,11 +44,13 @@ def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progres
     """Capture span gradients of a data set under one or more checkpoints of a model.
 
     Returns ``run, model, tier, window, window_cosine, n_samples, n_spans, n_skipped, skipped, sketch_width, seconds,
-    tokens_per_s, peak_memory_bytes, checkpoints, skipped_modules``. Raises ``UserError`` for an unknown data set or
+    tokens_per_s, peak_memory_bytes, checkpoints, coverage, notes``. Raises ``UserError`` for an unknown data set or
     model, a tier that cannot serve the architecture, an existing run, and nothing to capture; ``Interrupted`` where a
     signal stops it: finished batches are stored, and the exception carries the line that goes on.
     """
     started = time.monotonic()
+    if not 0 <= options.min_coverage <= 1:
+        raise UserError(f"{options.min_coverage} is no share", "--min-coverage", "give a number from 0 to 1")
     segmenter = make_segmenter(options.segmenter)
     checkpoints = resolve_checkpoints(options.model, options.checkpoints)
     dataset = resolve_dataset(workspace, options.dataset, map_flag=options.map, progress=progress)
@@ -62,10 +66,15 @@ def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progres
         crew = Crew(executor, options)
         with progress.stage("loading model", 100, "%") as stage:
             model = crew.ask(checkpoints[0], DescribeModel(), stage)
+        for note in model.description["notes"]:
+            progress.note(note)
         samples = tokenize_samples(stored, model.tokenizer, segmenter, model.max_tokens, options, progress)
         config = make_config(options, samples.tokenized)
         with progress.stage("preparing directions", 100, "%") as stage:
             sketch = crew.ask(checkpoints[0], DescribeSketch(config), stage)
+        if sketch["coverage"]:
+            check_coverage(sketch["coverage"], options.min_coverage)
+            progress.note(describe_coverage(sketch["coverage"]))
         with progress.stage("loading sentence encoder", 1, "model"):
             encoder = load_sentence_encoder(options.encoder, device=_encoder_device(options, model))
         manifest = make_manifest(
@@ -86,7 +95,7 @@ def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progres
             except KeyboardInterrupt:
                 run.flush()
                 raise Interrupted(resume_line) from None
-            return _finish(work, started, sketch, progress)
+            return _finish(work, started, sketch)
 
 
 def _encoder_device(options: CaptureOptions, model: ModelFacts) -> str:
@@ -118,7 +127,7 @@ def _open_run(
     return create_run(workspace, name, manifest, encoder, replace(samples, skipped=[]), progress)
 
 
-def _finish(work: Work, started: float, sketch: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def _finish(work: Work, started: float, sketch: dict[str, Any]) -> dict[str, Any]:
     run = work.run
     window_cosine, n_audited = measure_window_cosine(run, work.config)
     timing = {
@@ -128,9 +137,6 @@ def _finish(work: Work, started: float, sketch: dict[str, Any], progress: Progre
         "peak_memory_bytes": work.peak_memory_bytes,
     }
     run.update_manifest(status="captured", window_cosine=window_cosine, timing=timing)
-    if sketch["skipped_modules"]:
-        kinds = sorted({reason.split(" (")[0] for reason in sketch["skipped_modules"].values()})
-        progress.note(f"{len(sketch['skipped_modules'])} parameters are not captured: {'; '.join(kinds)}")
     return {
         "run": run.name,
         "model": run.manifest["model"]["source"],
@@ -143,7 +149,8 @@ def _finish(work: Work, started: float, sketch: dict[str, Any], progress: Progre
         "n_spans": run.count_spans(run.default_checkpoint),
         **list_skipped(run),
         "sketch_width": sketch["width"],
-        "skipped_modules": sketch["skipped_modules"],
+        "coverage": sketch["coverage"],
+        "notes": run.manifest["model"].get("notes", []),
         **{key: timing[key] for key in ("seconds", "tokens_per_s", "peak_memory_bytes")},
     }
 

@@ -47,7 +47,7 @@ def run_demo(workspace: Workspace, options: DemoOptions, progress: Progress) -> 
     where somebody's own data set or run has the demo's name; an interruption keeps what was finished.
     """
     # Torch is loaded here, not with the command line.
-    from gsd_core.capture.models import resolve_checkpoints
+    from gsd_core.models.sources import resolve_checkpoints
     from gsd_core.stages.capture_stage import run_capture
 
     started = time.monotonic()

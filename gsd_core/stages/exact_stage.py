@@ -16,10 +16,11 @@ import pandas as pd
 
 from gsd_core.capture.capture import CaptureConfig, Capturer
 from gsd_core.capture.exact import DenseGradient, compute_dense, compute_products
-from gsd_core.capture.models import compute_model_hash, load_model, resolve_checkpoints
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
 from gsd_core.methods.neighbors_method import EXACT
+from gsd_core.models.loading import compute_model_hash, load_model
+from gsd_core.models.sources import resolve_checkpoints
 from gsd_core.stages.run_reading import find_entry
 from gsd_core.store import load_centring
 from gsd_core.tiers import TIERS, find_tier, join_tiers

@@ -23,11 +23,12 @@ from transformers.utils.logging import disable_progress_bar
 
 from gsd_core.capture.capture import CaptureConfig, Capturer, iter_captured
 from gsd_core.capture.exact import compute_dense
-from gsd_core.capture.models import load_model, resolve_checkpoints
 from gsd_core.comparison.centring import compute_directions
 from gsd_core.dataset.demo import generate_corpus
 from gsd_core.dataset.segmenters import make_segmenter
 from gsd_core.dataset.tokenization import tokenize_sample
+from gsd_core.models.loading import load_model
+from gsd_core.models.sources import resolve_checkpoints
 from gsd_core.types import SampleRecords, TokenizedSample
 
 N_DENSE, N_NEAREST = 12, 10

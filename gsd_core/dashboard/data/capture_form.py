@@ -24,8 +24,8 @@ from gsd_core.tiers import TIERS
 from gsd_core.types import name_is_valid
 
 LARGEST_WITHOUT_LIMIT = 300
-WINDOWS = ("all", "0", "1", "2", "4")
-DEMO_MODEL = "The bundled demo model"
+WINDOWS = ("by cost", "all", "0", "1", "2", "4")
+MODELS = {"The bundled demo model": "demo", "SmolLM2-135M-Instruct": "smollm2", "My own model": ""}
 
 
 def show_settings(
@@ -38,14 +38,13 @@ def show_settings(
     with first:
         name = st.text_input("Data set name", dataset, disabled=file is None, key=f"set_dataset_{key}")
         run = st.text_input("Run name", _free_run_name(dataset), key=f"set_run_{key}")
-        source = st.radio("Model", [DEMO_MODEL, "My own model"], key=f"set_source_{key}")
-        own = source != DEMO_MODEL
-        model = st.text_input(
-            "Folder or hub id",
+        known = MODELS[st.radio("Model", list(MODELS), key=f"set_source_{key}")]
+        given = st.text_input(
+            "Folder, GGUF file or hub id",
             placeholder="/models/my-model or owner/name",
-            disabled=not own,
+            disabled=bool(known),
             key=f"set_model_{key}",
-            help="A causal language model in Hugging Face format. Code from the hub is never run.",
+            help="A causal language model in Hugging Face format, or a GGUF file. Code from the hub is never run.",
         )
         everything = st.toggle("All samples", value=False, key=f"set_all_{key}")
         most = max(n_samples or 1_000_000, 1)
@@ -66,7 +65,8 @@ def show_settings(
             WINDOWS,
             disabled=not TIERS[tier].has_window,
             key=f"set_window_{key}",
-            help="all is exact. The cost of a small window does not grow with the number of spans; it is audited.",
+            help="all is exact. The cost of a small window does not grow with the number of spans; it is audited. "
+            "By cost: all where that is affordable, else 1.",
         )
         names = list(SEGMENTERS)
         default = names.index("steps" if has_steps or file is None else "sentences")
@@ -75,9 +75,9 @@ def show_settings(
     if st.button("Capture and analyse", type="primary", icon=":material/play_arrow:", key=f"start_{key}"):
         options = CaptureOptions(
             dataset=name,
-            model=model.strip() if own else "demo",
+            model=known or given.strip(),
             tier=tier,
-            window=window if TIERS[tier].has_window else None,
+            window=window if TIERS[tier].has_window and window != WINDOWS[0] else None,
             segmenter=segmenter,
             run=run,
             limit=None if everything else int(limit),
