@@ -114,7 +114,7 @@ def test_head_tier_is_the_output_heads_weight_gradient(kind: str) -> None:
         for k, span in enumerate(sample.spans):
             loss = token_losses(model, sample)[span.start - 1 : span.end - 1].mean()
             (dense,) = torch.autograd.grad(loss, [head.weight])
-            expected = (sketch.module.left @ dense @ sketch.module.right.T).flatten().numpy()
+            expected = (sketch.modules[0].left @ dense @ sketch.modules[0].right.T).flatten().numpy()
             assert relative_error(batch.gradients[i][k], expected) <= 1e-5
             assert 0 < batch.coherence[i][k] <= 1
 

@@ -62,15 +62,25 @@ def test_grace_is_one_where_everything_points_one_way_and_knows_what_it_lacks() 
 def test_measures_are_those_of_each_sample_alone_whatever_the_tier() -> None:
     model, samples = make_model("llama"), make_samples()
     with FrozenModel(model):
-        together = compute_measures(model, samples)
-        for sample, found in zip(samples, together, strict=True):
+        together = []
+        for sample in samples:
             _, _, gradients = compute_token_gradients(model, [sample])
+            (found,) = compute_measures(list(gradients), [sample])
+            together.append(found)
             bounds = [(s.start - 1, s.end - 1) for s in sample.spans]
             answer = (bounds[-1][1], len(sample.token_ids) - 1)
             np.testing.assert_allclose(found.spectral, compute_spectral_strength(gradients[0], bounds), atol=1e-4)
             np.testing.assert_allclose(found.grace, compute_grace(gradients[0], bounds, answer), atol=1e-4)
-    for tier in ("span", "position", "hidden", "state"):
-        captured = Capturer(model, CaptureConfig(tier=tier, sketch_width=64, measures=True)).capture(samples)
+    for tier, window in (
+        ("span", None),
+        ("span", 1),
+        ("position", None),
+        ("hidden", None),
+        ("head", None),
+        ("state", None),
+    ):
+        config = CaptureConfig(tier=tier, window=window, sketch_width=64, measures=True, all_token_losses=False)
+        captured = Capturer(model, config).capture(samples)
         for result, expected in zip(captured, together, strict=True):
             assert isinstance(result, SampleRecords)
             assert [r.spectral for r in result.records] == pytest.approx(expected.spectral.tolist(), abs=1e-4)

@@ -32,6 +32,7 @@ from tests.cli_support import make_rows, save_tiny_model, write_rows
 from tests.tiny_models import make_model, make_samples
 
 PATIENCE_S = 10.0
+N_ROWS = 160  # tokens of ``make_samples``, padding included
 
 
 class Clock:
@@ -48,12 +49,13 @@ class Clock:
 
 
 def make_slow(model: torch.nn.Module, clock: Clock, seconds: float) -> None:
-    """Let every call of a linear module, and every gradient that passes one, take so long."""
+    """Let `N_ROWS` tokens take so long in every linear module, and as long on their way back."""
 
     def take_time(module: torch.nn.Module, args: Any, output: torch.Tensor) -> None:
-        clock.wait(seconds)
+        taken = seconds * output[..., 0].numel() / N_ROWS
+        clock.wait(taken)
         if output.requires_grad:
-            output.register_hook(lambda _: clock.wait(seconds))
+            output.register_hook(lambda _: clock.wait(taken))
 
     for module in model.modules():
         if get_sizes(module):
@@ -82,7 +84,7 @@ def test_a_slow_batch_reports_within_ten_seconds(tier: str, more: dict[str, Any]
     model, heard = make_model(kind), []
     capturer = Capturer(model, CaptureConfig(tier=tier, sketch_width=64, **more))
     capture_batch(capturer, make_samples())  # checks of the model come once and are not what is looked at
-    make_slow(model, clock, 3.0)
+    make_slow(model, clock, 5.0)
     begun = clock.now
     capture_batch(capturer, make_samples(), {"b"}, lambda share: heard.append((clock.now, share)))
     times = [begun, *(when for when, _ in heard), clock.now]

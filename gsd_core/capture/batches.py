@@ -6,7 +6,9 @@ chunk_borders     where one sample's forward pass is cut: at its span borders
 PaddedChunk       one round of chunks of a batch: ids, positions, targets, validity
 build_chunk       borders → padded round
 assign_spans      which span each column of padded rounds predicts, and how much its loss counts
+mark_answers      which columns predict a token after the last span
 spread_losses     losses by column → losses by token
+spread_slopes     gradients of a weighted loss by column → each token's own gradient
 
 Shapes: B batch, t padded chunk length, T columns of all chunks. Input position ``t`` predicts token ``t + 1``; the
 chunk of span ``[a, b)`` therefore holds the positions ``[a - 1, b - 1)``, and tokens between two spans belong to the
@@ -122,6 +124,33 @@ def assign_spans(
         owner[row] = np.where(real, span_of[at], -1)
         weights[row] = np.where(real, weight_of[at], 0.0)
     return owner, weights
+
+
+def mark_answers(samples: Sequence[TokenizedSample], positions: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    """(B, T) bool: columns that predict a token after the sample's last span; arguments as of ``assign_spans``."""
+    stops = torch.tensor([[s.spans[-1].end - 1, len(s.token_ids) - 1] for s in samples], device=positions.device)
+    return valid & (positions >= stops[:, :1]) & (positions < stops[:, 1:])
+
+
+def spread_slopes(
+    slopes: torch.Tensor,
+    weights: torch.Tensor,
+    positions: torch.Tensor,
+    valid: torch.Tensor,
+    samples: Sequence[TokenizedSample],
+) -> list[torch.Tensor]:
+    """Gradients (B, T, D) of ``Σ weights · losses`` by column → (T_i - 1, D) float32 of each token's own loss.
+
+    Row t predicts token t + 1; it is zero where the weight is.
+    """
+    spread = []
+    own = slopes.to(valid.device, torch.float32) / weights.to(valid.device).clamp_min(1e-30)[..., None]
+    for row, sample in enumerate(samples):
+        by_token = own.new_zeros(len(sample.token_ids), own.shape[-1])
+        known = valid[row] & (weights[row] > 0)
+        by_token[positions[row][known]] = own[row][known]
+        spread.append(by_token[:-1])
+    return spread
 
 
 def spread_losses(

@@ -17,10 +17,12 @@ rank_by_hash        sample ids in a seeded order that does not depend on how a r
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +30,7 @@ import torch
 from transformers import PreTrainedModel
 
 from gsd_core.capture.accumulate import make_record
-from gsd_core.capture.batches import count_padded, plan_batches
+from gsd_core.capture.batches import plan_batches
 from gsd_core.capture.checkpointing import CheckpointedLayers
 from gsd_core.capture.hooks import FrozenModel
 from gsd_core.capture.measures import StepMeasures, compute_measures
@@ -112,9 +114,8 @@ class Capturer:
                 exact = self.compute_gradients(to_audit)
                 for sample, reference in zip(to_audit, exact.gradients, strict=True):
                     cosines[sample.id] = _row_cosines(own[sample.id], reference)
-            if self.config.measures:
-                with FrozenModel(self.model):
-                    measures = compute_measures(self.model, samples, self.pad_id)
+            if batch.token_gradients is not None:
+                measures = compute_measures(batch.token_gradients, samples)
         results: list[SampleRecords | Skipped] = []
         for i, sample in enumerate(samples):
             if not np.isfinite(batch.gradients[i]).all():
@@ -137,6 +138,14 @@ class Capturer:
             results.append(SampleRecords(sample, records, losses))
         return results
 
+    def only_directions(self) -> Capturer:
+        """The same model and sketch without measures and without losses of tokens outside spans, which cost passes."""
+        light = copy.copy(self)
+        light.config = replace(self.config, measures=False, all_token_losses=False)
+        light.implementation = copy.copy(self.implementation)
+        light.implementation.config = light.config
+        return light
+
     def compute_gradients(self, samples: Sequence[TokenizedSample], window: int | None = None) -> SpanBatch:
         """Sketched gradients before normalisation, float32 (S_i, P) a sample; window None: exact."""
         with FrozenModel(self.model), self._layers:
@@ -146,8 +155,7 @@ class Capturer:
         self, samples: Sequence[TokenizedSample], window: int | None, to_audit: Sequence[TokenizedSample]
     ) -> float:
         passes = self.implementation.count_passes(samples, window)
-        passes += self.implementation.count_passes(to_audit, None) if to_audit else 0
-        return passes + (count_padded(samples) if self.config.measures else 0)
+        return passes + (self.implementation.count_passes(to_audit, None) if to_audit else 0)
 
 
 def _row_cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:

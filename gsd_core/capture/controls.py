@@ -87,9 +87,10 @@ def iter_controls(capturer: Capturer, samples: Sequence[TokenizedSample], report
         plan = plan_batches(cut, capturer.config.batch_tokens)
         batches += [(kind, [cut[i] for i in members]) for members in plan]
     total, done = sum(count_padded(batch) for _, batch in batches), 0
+    light = capturer.only_directions()
     for kind, batch in batches:
         start, done = done, done + count_padded(batch)
-        for result in capture_batch(capturer, batch, (), report_part(report, start / total, done / total)):
+        for result in capture_batch(light, batch, (), report_part(report, start / total, done / total)):
             if isinstance(result, SampleRecords):
                 for record in result.records:
                     if record.span.index != FILLER:

@@ -25,7 +25,6 @@ from transformers import PreTrainedModel
 
 from gsd_core.capture.accumulate import token_losses_of
 from gsd_core.capture.hooks import ModuleTap
-from gsd_core.capture.sketch import Sketch
 from gsd_core.errors import UserError
 from gsd_core.models.devices import input_device
 
@@ -103,17 +102,20 @@ class DeferredHead:
         states: torch.Tensor,
         targets: torch.Tensor,
         weights: torch.Tensor,
-        tap: ModuleTap,
-        sketch: Sketch,
+        tap: ModuleTap | None = None,
+        sketch: Any = None,
     ) -> HeadLosses:
-        """Gradient of ``Σ weights · losses`` at the head's input `states` (B, T, D); rows of weight 0 are left out."""
+        """Gradient of ``Σ weights · losses`` at the head's input `states` (B, T, D); rows of weight 0 are left out.
+
+        Calls of modules that `tap` watches are projected by ``sketch.modules``.
+        """
         flat, goals, loads = states.detach().flatten(0, 1), targets.flatten(), weights.flatten()
         losses, slopes = torch.full_like(loads, torch.nan), torch.zeros_like(flat)
         calls: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         for rows in self._iter_blocks(weights != 0):
             at = rows.to(flat.device)  # the states may lie on another device than targets and logits
             block, logits = self._run(flat.index_select(0, at), with_graph=True)
-            found = tap.take()
+            found = tap.take() if tap else []
             with torch.enable_grad():
                 lost = token_losses_of(logits, goals[None, rows])[0]
                 total = (lost * loads[rows]).sum()
@@ -144,6 +146,11 @@ class DeferredHead:
             for rows in self._iter_blocks(wanted)
         ]
         return torch.cat(blocks) if blocks else torch.zeros(0, device=targets.device)
+
+    def read_rest(self, states: torch.Tensor, targets: torch.Tensor, losses: torch.Tensor) -> None:
+        """Write the losses that are NaN in `losses` (B, T) and have a target."""
+        rest = losses.isnan() & (targets != -100)
+        losses[rest] = self.read_losses(states, targets, rest)
 
     def _iter_blocks(self, wanted: torch.Tensor) -> Sequence[torch.Tensor]:
         """Flat indices of the `wanted` (B, T), cut so that a block's logits stay within the limit."""

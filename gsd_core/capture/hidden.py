@@ -21,20 +21,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from gsd_core.capture.accumulate import token_losses_of
-from gsd_core.capture.batches import PaddedChunk, count_padded
-from gsd_core.capture.hooks import hooked
-from gsd_core.capture.modules import OUTPUT_HEAD, ModuleSelection
+from gsd_core.capture.batches import PaddedChunk, assign_spans, count_padded, mark_answers, spread_slopes
+from gsd_core.capture.deferred_head import DeferredHead, HeadLosses
+from gsd_core.capture.hooks import ModuleTap
+from gsd_core.capture.modules import OUTPUT_HEAD, CapturedModule, ModuleSelection
 from gsd_core.capture.position import forward_whole, gather_rows, make_span_batch, span_rows
 from gsd_core.capture.sketch import LayerBlock, compute_projection, make_module_sketch
-from gsd_core.capture.tier_capture import CaptureConfig, SpanBatch, get_pad_id
-from gsd_core.errors import UserError
+from gsd_core.capture.tier_capture import ALL_LOSSES, CaptureConfig, SpanBatch, Wanted, get_pad_id
 from gsd_core.models.devices import input_device
 from gsd_core.types import TokenizedSample
 
@@ -61,36 +61,40 @@ class HeadSketch:
     ) -> None:
         q = min(model_width, max(1, math.isqrt(width)))
         p = min(vocabulary, max(1, width // q))
-        self.module = make_module_sketch("head", vocabulary, model_width, (p, q), seed, device)
+        self.modules = [make_module_sketch("head", vocabulary, model_width, (p, q), seed, device)]
         self.width = p * q
         self.blocks = [LayerBlock(OUTPUT_HEAD, 0, self.width)]
 
 
-def _run_head(
-    model: Any, samples: Sequence[TokenizedSample], pad_id: int, padding: str, with_graph: bool = True
-) -> tuple[PaddedChunk, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(chunk, token losses (B, T), the output head's input (B, T, D), its output); the graph begins at the input."""
-    head: nn.Module | None = model.get_output_embeddings()
-    if head is None:
-        raise UserError(
-            "it has no output head, so no token loss can be computed",
-            f"model {type(model).__name__}",
-            "load a causal language model",
-        )
-    seen: dict[str, torch.Tensor] = {}
+@torch.no_grad()
+def _run_decoder(
+    model: Any, head: DeferredHead, samples: Sequence[TokenizedSample], pad_id: int, padding: str
+) -> tuple[PaddedChunk, torch.Tensor]:
+    """(chunk, the output head's input (B, T, D)), without a graph."""
+    chunk, _ = forward_whole(model, samples, pad_id, padding)
+    return chunk, head.take_states()
 
-    def cut(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        seen["input"] = args[0].detach().requires_grad_(True)
-        return (seen["input"], *args[1:])
 
-    def keep(module: nn.Module, args: tuple[Any, ...], output: torch.Tensor) -> None:
-        seen["output"] = output
-
-    hooks = (head.register_forward_pre_hook(cut), head.register_forward_hook(keep))
-    with hooked(hooks), torch.set_grad_enabled(with_graph):
-        chunk, logits = forward_whole(model, samples, pad_id, padding)
-        losses = token_losses_of(logits, chunk.targets)
-    return chunk, losses, seen["input"], seen["output"]
+def _differentiate(
+    head: DeferredHead,
+    states: torch.Tensor,
+    chunk: PaddedChunk,
+    samples: Sequence[TokenizedSample],
+    wanted: Wanted,
+    tap: ModuleTap | None = None,
+    sketch: HeadSketch | None = None,
+) -> tuple[HeadLosses, list[torch.Tensor] | None]:
+    """Gradients of the losses of spans' tokens, and what else is `wanted`, at `states`; gradients by token."""
+    needed = torch.from_numpy(assign_spans(samples, chunk.positions, chunk.valid)[0] >= 0).to(chunk.ids.device)
+    if wanted.token_gradients:
+        needed |= mark_answers(samples, chunk.positions, chunk.valid)
+    found = head.differentiate(states, chunk.targets, needed.to(torch.float32), tap, sketch)
+    if wanted.all_token_losses:
+        head.read_rest(states, chunk.targets, found.losses)
+    by_token = None
+    if wanted.token_gradients:
+        by_token = spread_slopes(found.slopes, needed.to(torch.float32), chunk.positions, chunk.valid, samples)
+    return found, by_token
 
 
 def compute_token_gradients(
@@ -100,9 +104,10 @@ def compute_token_gradients(
 
     Call it inside ``FrozenModel(model)``: with every parameter frozen, only the head is differentiated.
     """
-    chunk, losses, states, _ = _run_head(model, samples, pad_id, padding)
-    (per_token,) = torch.autograd.grad(losses.sum(), [states])
-    return chunk, losses.detach(), per_token.to(chunk.ids.device, torch.float32)
+    with DeferredHead(model) as head:
+        chunk, states = _run_decoder(model, head, samples, pad_id, padding)
+        found = head.differentiate(states, chunk.targets, (chunk.targets != -100).to(torch.float32))
+    return chunk, found.losses, found.slopes.to(chunk.ids.device, torch.float32)
 
 
 def compute_hidden_batch(
@@ -111,14 +116,18 @@ def compute_hidden_batch(
     samples: Sequence[TokenizedSample],
     pad_id: int = 0,
     padding: str = "right",
+    wanted: Wanted = ALL_LOSSES,
 ) -> SpanBatch:
     """Mean hidden-state gradient of every span's tokens; coherence over the tokens' exact gradients.
 
     Call it inside ``FrozenModel(model)``.
     """
-    chunk, losses, per_token = compute_token_gradients(model, samples, pad_id, padding)
+    with DeferredHead(model) as head:
+        chunk, states = _run_decoder(model, head, samples, pad_id, padding)
+        found, by_token = _differentiate(head, states, chunk, samples, wanted)
     rows, real = span_rows(chunk, samples)
-    return _average_tokens(gather_rows(per_token, rows, real), real, sketch, chunk, losses, samples)
+    of_span = gather_rows(found.slopes.to(rows.device, torch.float32), rows, real)
+    return replace(_average_tokens(of_span, real, sketch, chunk, found.losses, samples), token_gradients=by_token)
 
 
 def compute_head_batch(
@@ -127,21 +136,27 @@ def compute_head_batch(
     samples: Sequence[TokenizedSample],
     pad_id: int = 0,
     padding: str = "right",
+    wanted: Wanted = ALL_LOSSES,
 ) -> SpanBatch:
     """Sketched gradient of every span's mean loss in the output head's weight; coherence over the tokens' sketches.
 
     Call it inside ``FrozenModel(model)``: with every parameter frozen, only the head is differentiated.
     """
-    chunk, losses, states, output = _run_head(model, samples, pad_id, padding)
-    (deltas,) = torch.autograd.grad(losses.sum(), [output])
+    module: nn.Linear = model.get_output_embeddings()
+    only_head = ModuleSelection(
+        (CapturedModule(OUTPUT_HEAD, OUTPUT_HEAD, module, module.out_features, module.in_features),), {}
+    )
+    with DeferredHead(model) as head, ModuleTap(only_head, sketch) as tap:
+        chunk, states = _run_decoder(model, head, samples, pad_id, padding)
+        found, by_token = _differentiate(head, states, chunk, samples, wanted, tap, sketch)
+    ((_, inputs, deltas),) = found.calls
     rows, real = span_rows(chunk, samples)
-    batch, n_spans, _ = rows.shape
-    left = gather_rows(sketch.module.project_output_gradient(deltas.to(rows.device)), rows, real)
-    right = gather_rows(sketch.module.project_input(states.detach().to(rows.device)), rows, real)
+    n_rows, n_spans, _ = rows.shape
+    left, right = (gather_rows(each.to(rows.device), rows, real) for each in (deltas, inputs))
     n_tokens = real.sum(2).clamp_min(1)[..., None]
-    total = (left.transpose(2, 3) @ right).view(batch, n_spans, -1)
+    total = (left.transpose(2, 3) @ right).view(n_rows, n_spans, -1)
     norms = (left.norm(dim=-1) * right.norm(dim=-1)).sum(2).clamp_min(1e-30)
-    return make_span_batch(total / n_tokens, total.norm(dim=-1) / norms, chunk, losses, samples)
+    return make_span_batch(total / n_tokens, total.norm(dim=-1) / norms, chunk, found.losses, samples, by_token)
 
 
 def compute_state_batch(
@@ -150,16 +165,26 @@ def compute_state_batch(
     samples: Sequence[TokenizedSample],
     pad_id: int = 0,
     padding: str = "right",
+    wanted: Wanted = ALL_LOSSES,
 ) -> SpanBatch:
     """Mean final normed hidden state at every span's own tokens: the baseline of gradients (``methods`` §5).
 
     Coherence is ``‖Σ_t h_t‖ / Σ_t ‖h_t‖``.
     """
-    chunk, losses, states, _ = _run_head(model, samples, pad_id, padding, with_graph=False)
+    with DeferredHead(model) as head:
+        chunk, states = _run_decoder(model, head, samples, pad_id, padding)
+        if wanted.token_gradients:
+            found, by_token = _differentiate(head, states, chunk, samples, wanted)
+            losses = found.losses
+        else:
+            by_token, losses = None, torch.full(chunk.targets.shape, torch.nan, device=chunk.targets.device)
+            needed = assign_spans(samples, chunk.positions, chunk.valid)[0] >= 0
+            rest = (chunk.targets != -100) if wanted.all_token_losses else torch.from_numpy(needed).to(losses.device)
+            losses[rest] = head.read_losses(states, chunk.targets, rest)
     rows, real = span_rows(chunk, samples)
-    hidden = states.detach().to(rows.device, torch.float32)
+    hidden = states.to(rows.device, torch.float32)
     of_span = gather_rows(hidden, rows + real.to(rows.dtype), real)
-    return _average_tokens(of_span, real, sketch, chunk, losses, samples)
+    return replace(_average_tokens(of_span, real, sketch, chunk, losses, samples), token_gradients=by_token)
 
 
 def _average_tokens(
@@ -184,7 +209,7 @@ class HiddenTier:
     _compute: Callable[..., SpanBatch] = staticmethod(compute_hidden_batch)
 
     def __init__(self, model: PreTrainedModel, config: CaptureConfig) -> None:
-        self.model, self.pad_id = model, get_pad_id(model)
+        self.model, self.config, self.pad_id = model, config, get_pad_id(model)
         self.sketch = self._make_sketch(model, config.sketch_width, config.seed, input_device(model))
 
     @staticmethod
@@ -193,7 +218,7 @@ class HiddenTier:
 
     def __call__(self, samples: Sequence[TokenizedSample], window: int | None = None) -> SpanBatch:
         """See ``compute_hidden_batch``, ``compute_state_batch`` and ``compute_head_batch``."""
-        return self._compute(self.model, self.sketch, samples, self.pad_id)
+        return self._compute(self.model, self.sketch, samples, self.pad_id, wanted=self.config.wanted)
 
     def count_passes(self, samples: Sequence[TokenizedSample], window: int | None = None) -> float:
         """One forward pass."""

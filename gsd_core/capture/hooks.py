@@ -30,7 +30,6 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from gsd_core.capture.modules import ModuleSelection
-from gsd_core.capture.sketch import Sketch
 from gsd_core.errors import UserError
 
 
@@ -113,9 +112,12 @@ class TappedCall:
 
 
 class ModuleTap:
-    """Collect projected inputs and outputs of the captured modules while gradients are enabled."""
+    """Collect projected inputs and outputs of the captured modules while gradients are enabled.
 
-    def __init__(self, selection: ModuleSelection, sketch: Sketch) -> None:
+    `sketch` is a ``Sketch``, or anything whose ``modules`` are the projections of the captured modules, in order.
+    """
+
+    def __init__(self, selection: ModuleSelection, sketch: Any) -> None:
         self._selection, self._sketch = selection, sketch
         self._calls: list[TappedCall] = []
         self._hooks: AbstractContextManager[None] = nullcontext()

@@ -1,7 +1,7 @@
 """Measures of steps from token-level hidden gradients, which related papers use.
 
 StepMeasures             spectral strength and GRACE-like score of every span of one sample
-compute_measures         a batch of samples → their measures, from one forward pass
+compute_measures         a batch of samples → their measures, from their tokens' gradients
 compute_spectral_strength  share of the trace's dominant gradient subspace in a step's tokens
 compute_grace            a step's alignment with the answer's gradient and with the trace before it
 
@@ -19,9 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
 
-from gsd_core.capture.hidden import compute_token_gradients
 from gsd_core.types import TokenizedSample
 
 ENERGY = 0.95
@@ -35,12 +33,10 @@ class StepMeasures:
     grace: np.ndarray
 
 
-def compute_measures(model: PreTrainedModel, samples: Sequence[TokenizedSample], pad_id: int = 0) -> list[StepMeasures]:
-    """Measures of every span. Call it inside ``FrozenModel(model)``: only the output head is differentiated."""
-    chunk, _, per_token = compute_token_gradients(model, samples, pad_id)
+def compute_measures(token_gradients: Sequence[torch.Tensor], samples: Sequence[TokenizedSample]) -> list[StepMeasures]:
+    """Measures of every span; `token_gradients` are those of a ``SpanBatch``."""
     found = []
-    for row, sample in enumerate(samples):
-        gradients = per_token[row][chunk.valid[row]]  # row t predicts token t + 1
+    for gradients, sample in zip(token_gradients, samples, strict=True):
         bounds = [(span.start - 1, span.end - 1) for span in sample.spans]
         answer = (bounds[-1][1], len(sample.token_ids) - 1)
         found.append(

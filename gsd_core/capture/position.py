@@ -22,11 +22,11 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel
 
-from gsd_core.capture.accumulate import token_losses_of
-from gsd_core.capture.batches import PaddedChunk, build_chunk, count_padded, spread_losses
+from gsd_core.capture.batches import PaddedChunk, build_chunk, count_padded, spread_losses, spread_slopes
+from gsd_core.capture.deferred_head import DeferredHead
 from gsd_core.capture.hooks import ModuleTap, TappedCall
 from gsd_core.capture.sketch import Sketch
-from gsd_core.capture.tier_capture import ModuleTier, SpanBatch
+from gsd_core.capture.tier_capture import ALL_LOSSES, ModuleTier, SpanBatch, Wanted
 from gsd_core.models.devices import input_device
 from gsd_core.types import TokenizedSample
 
@@ -102,6 +102,7 @@ def make_span_batch(
     chunk: PaddedChunk,
     losses: torch.Tensor,
     samples: Sequence[TokenizedSample],
+    token_gradients: list[torch.Tensor] | None = None,
 ) -> SpanBatch:
     """Vectors (B, S, P) and coherence (B, S), padded over spans, and losses (B, T) → each sample's own arrays."""
     rows, shares = vectors.cpu().numpy(), coherence.clamp(0, 1).cpu().numpy()
@@ -109,6 +110,7 @@ def make_span_batch(
         [rows[i, : len(s.spans)] for i, s in enumerate(samples)],
         [shares[i, : len(s.spans)] for i, s in enumerate(samples)],
         spread_losses(losses, chunk.positions, chunk.valid, samples),
+        token_gradients,
     )
 
 
@@ -184,21 +186,31 @@ def compute_position_batch(
     samples: Sequence[TokenizedSample],
     pad_id: int = 0,
     padding: str = "right",
+    wanted: Wanted = ALL_LOSSES,
 ) -> SpanBatch:
     """Sketched shares of every span in its sample's training gradient.
 
     Call it inside ``FrozenModel(model)`` and ``tap``. Coherence is taken over the span's positions, as in tier span.
     """
-    chunk, logits = forward_whole(model, samples, pad_id, padding)
-    calls = tap.take()
-    losses = token_losses_of(logits, chunk.targets)
-    prompt = torch.tensor([s.prompt_tokens for s in samples], device=losses.device)
-    is_target = (chunk.targets != -100) & (chunk.positions + 1 >= prompt[:, None])
-    loss = ((losses * is_target).sum(1) / is_target.sum(1).clamp_min(1)).sum()
-    total = PositionSum(sketch, *span_rows(chunk, samples))
-    with tap.watching(calls, total.receive):
-        loss.backward()  # parameters are frozen: only the embeddings' output gets a gradient
-    return make_span_batch(*total.finish(), chunk, losses, samples)
+    with DeferredHead(model) as head:
+        chunk, _ = forward_whole(model, samples, pad_id, padding)
+        states, calls = head.take_states(), tap.take()
+        prompt = torch.tensor([s.prompt_tokens for s in samples], device=chunk.ids.device)
+        is_target = (chunk.targets != -100) & (chunk.positions + 1 >= prompt[:, None])
+        weights = is_target / is_target.sum(1, keepdim=True).clamp_min(1)
+        found = head.differentiate(states, chunk.targets, weights, tap, sketch)
+        total = PositionSum(sketch, *span_rows(chunk, samples))
+        for each in found.calls:
+            total.add(*each)
+        with tap.watching(calls, total.receive):
+            states.backward(found.slopes)  # parameters are frozen: only the embeddings' output gets a gradient
+        losses = found.losses
+        if wanted.all_token_losses:
+            head.read_rest(states, chunk.targets, losses)
+    by_token = None
+    if wanted.token_gradients:
+        by_token = spread_slopes(found.slopes, weights, chunk.positions, chunk.valid, samples)
+    return make_span_batch(*total.finish(), chunk, losses, samples, by_token)
 
 
 class PositionTier(ModuleTier):
@@ -207,7 +219,7 @@ class PositionTier(ModuleTier):
     def __call__(self, samples: Sequence[TokenizedSample], window: int | None = None) -> SpanBatch:
         """See ``compute_position_batch``."""
         with ModuleTap(self.selection, self.sketch) as tap:
-            return compute_position_batch(self.model, tap, self.sketch, samples, self.pad_id)
+            return compute_position_batch(self.model, tap, self.sketch, samples, self.pad_id, wanted=self.config.wanted)
 
     def count_passes(self, samples: Sequence[TokenizedSample], window: int | None = None) -> float:
         """One forward and one backward pass."""

@@ -14,6 +14,7 @@ Shapes: B batch, t chunk length, T columns of all chunks, D model width, S spans
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,14 +22,14 @@ from torch.autograd.graph import get_gradient_edge
 from transformers import PreTrainedModel
 
 from gsd_core.capture.accumulate import GradientSum
-from gsd_core.capture.batches import assign_spans, spread_losses
+from gsd_core.capture.batches import assign_spans, mark_answers, spread_losses, spread_slopes
 from gsd_core.capture.cache import SpanCache
 from gsd_core.capture.chunked_forward import Chunk, ChunkedForward
 from gsd_core.capture.chunks import ChunkPlan, cut_at_spans, plan_chunks
 from gsd_core.capture.deferred_head import DeferredHead
 from gsd_core.capture.hooks import ModuleTap
 from gsd_core.capture.sketch import Sketch
-from gsd_core.capture.tier_capture import SpanBatch
+from gsd_core.capture.tier_capture import ALL_LOSSES, SpanBatch, Wanted
 from gsd_core.errors import UserError
 from gsd_core.models.devices import input_device
 from gsd_core.types import TokenizedSample
@@ -41,24 +42,23 @@ def compute_span_batch(
     samples: Sequence[TokenizedSample],
     window: int | None,
     pad_id: int = 0,
-    all_token_losses: bool = True,
+    wanted: Wanted = ALL_LOSSES,
 ) -> SpanBatch:
     """Sketched gradients of every span's mean loss, for a batch of samples.
 
-    Call it inside ``FrozenModel(model)`` and ``tap``. `window` is W, None for the exact gradient. With
-    `all_token_losses` the tokens outside spans get a loss too.
+    Call it inside ``FrozenModel(model)`` and ``tap``. `window` is W, None for the exact gradient.
     """
     if window is None:
         plans = plan_chunks(samples, input_device(model).type)
     else:  # a window ends at chunk borders
         plans = [ChunkPlan(list(range(len(samples))), cut_at_spans(samples))]
-    found: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+    found: dict[int, tuple[Any, ...]] = {}
     for plan in plans:
         members = [samples[i] for i in plan.members]
-        together = _compute_plan(model, tap, sketch, members, plan, window, pad_id, all_token_losses)
+        together = _compute_plan(model, tap, sketch, members, plan, window, pad_id, wanted)
         found.update(zip(plan.members, together, strict=True))
-    gradients, coherence, losses = zip(*(found[i] for i in range(len(samples))), strict=True)
-    return SpanBatch(list(gradients), list(coherence), list(losses))
+    gradients, coherence, losses, *of_tokens = zip(*(found[i] for i in range(len(samples))), strict=True)
+    return SpanBatch(list(gradients), list(coherence), list(losses), *map(list, of_tokens))
 
 
 def _compute_plan(
@@ -69,22 +69,23 @@ def _compute_plan(
     plan: ChunkPlan,
     window: int | None,
     pad_id: int,
-    all_token_losses: bool,
-) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Gradients (S_i, P), coherence (S_i,) and token losses (T_i,) of every sample of a plan."""
-    forward = ChunkedForward(model, samples, plan, all_token_losses, pad_id)
+    wanted: Wanted,
+) -> list[tuple[Any, ...]]:
+    """Gradients (S_i, P), coherence (S_i,), token losses (T_i,) and what else is `wanted` of every sample of a plan."""
+    forward = ChunkedForward(model, samples, plan, wanted.after_spans, pad_id)
     total = GradientSum(sketch, len(samples), forward.positions.shape[1], forward.device)
     with DeferredHead(model) as head:
         chunks = forward.run(head, tap, total)
         owner, weights = assign_spans(samples, forward.positions, forward.valid)
         states = torch.cat([chunk.states.detach() for chunk in chunks], dim=1)
         loads = torch.from_numpy(weights).to(forward.device)
+        if wanted.token_gradients:
+            loads[mark_answers(samples, forward.positions, forward.valid)] = 1.0  # of no span: `owner` is -1 there
         of_head = head.differentiate(states, forward.targets, loads, tap, sketch)
         head_slots = total.keep([(module, inputs) for module, inputs, _ in of_head.calls], 0)
         losses = of_head.losses
-        if all_token_losses:
-            rest = losses.isnan() & (forward.targets != -100)
-            losses[rest] = head.read_losses(states, forward.targets, rest)
+        if wanted.all_token_losses:
+            head.read_rest(states, forward.targets, losses)
     gradients = [np.zeros((len(s.spans), sketch.width), dtype=np.float32) for s in samples]
     coherence = [np.zeros(len(s.spans), dtype=np.float32) for s in samples]
     for turn in range(max(len(s.spans) for s in samples)):
@@ -108,8 +109,10 @@ def _compute_plan(
         for row, k in enumerate(numbers):
             if k >= 0:
                 gradients[row][k], coherence[row][k] = vectors[row], shares[row]
-    by_token = spread_losses(losses, forward.positions, forward.valid, samples)
-    return list(zip(gradients, coherence, by_token, strict=True))
+    found: list[list[Any]] = [gradients, coherence, spread_losses(losses, forward.positions, forward.valid, samples)]
+    if wanted.token_gradients:
+        found.append(spread_slopes(of_head.slopes, loads, forward.positions, forward.valid, samples))
+    return list(zip(*found, strict=True))
 
 
 def _walk_back(

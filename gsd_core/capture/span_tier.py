@@ -37,10 +37,12 @@ class SpanTier(ModuleTier):
 
     def __call__(self, samples: Sequence[TokenizedSample], window: int | None) -> SpanBatch:
         """Raises ``UserError`` where the model's forward pass in chunks differs from the plain one."""
-        everywhere, checkpointed = self.config.all_token_losses, self.config.gradient_checkpointing
+        checkpointed = self.config.gradient_checkpointing
         with ModuleTap(self.selection, self.sketch) as tap:
             if (checkpointed or window is not None) and self._can_share_passes(tap, samples[0]):
-                return compute_window_batch(self.model, tap, self.sketch, samples, window, self.pad_id, everywhere)
+                return compute_window_batch(
+                    self.model, tap, self.sketch, samples, window, self.pad_id, self.config.wanted
+                )
             if checkpointed:
                 raise UserError(
                     "its attention is not ordinary, so spans are captured in chunks, whose layers cannot be "
@@ -49,7 +51,7 @@ class SpanTier(ModuleTier):
                     "leave out --gradient-checkpointing; a smaller --batch-tokens needs less memory too",
                 )
             self._check_chunked_forward(tap, samples[0])
-            return compute_span_batch(self.model, tap, self.sketch, samples, window, self.pad_id, everywhere)
+            return compute_span_batch(self.model, tap, self.sketch, samples, window, self.pad_id, self.config.wanted)
 
     def count_passes(self, samples: Sequence[TokenizedSample], window: int | None) -> float:
         """A forward pass and, for each span or for each of the passes that windows share, one back."""

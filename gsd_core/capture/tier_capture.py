@@ -2,6 +2,8 @@
 
 CaptureConfig   how to capture
 SKETCH_RANK     rank of a module's projection where none is given
+Wanted          what is computed beside the vectors of spans
+ALL_LOSSES      losses of all tokens, and no more
 SpanBatch       the vectors of a batch of samples
 TierCapture     protocol: a tier made ready for one model
 ModuleTier      base of implementations that project the gradients of modules
@@ -21,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -33,6 +36,22 @@ from gsd_core.types import TokenizedSample
 
 SKETCH_RANK = 32
 SUPPORTED_ATTENTION = {"full_attention", "sliding_attention"}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is computed beside the vectors of spans: losses of tokens outside them, and gradients by token."""
+
+    all_token_losses: bool = True
+    token_gradients: bool = False
+
+    @property
+    def after_spans(self) -> bool:
+        """Whether the forward pass goes on after the last span."""
+        return self.all_token_losses or self.token_gradients
+
+
+ALL_LOSSES = Wanted()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +78,30 @@ class CaptureConfig:
     with_head: bool = True
     """Tiers with an optional head: the output head's weight gradient is a block of its own in every direction."""
     measures: bool = False
-    """Also take spectral strength and the GRACE-like score of every span (one forward pass more)."""
+    """Also take spectral strength and the GRACE-like score of every span, from the gradients at the head's input."""
     all_token_losses: bool = True
     """Also compute losses of tokens outside spans (one forward pass more over the text after the last span)."""
     gradient_checkpointing: bool = False
     """Compute every layer again in each backward pass instead of keeping its graph, where the tier has such passes."""
 
+    @property
+    def wanted(self) -> Wanted:
+        """What is computed beside the vectors of spans."""
+        return Wanted(self.all_token_losses, self.measures)
+
 
 @dataclass(frozen=True, slots=True)
 class SpanBatch:
-    """``gradients[i]`` (S_i, P) float32, ``coherence[i]`` (S_i,), ``token_losses[i]`` (T_i,) float32 nats."""
+    """``gradients[i]`` (S_i, P) float32, ``coherence[i]`` (S_i,), ``token_losses[i]`` (T_i,) float32 nats.
+
+    With ``CaptureConfig.measures`` also ``token_gradients[i]`` (T_i - 1, D) float32: row t is the gradient of token
+    t + 1's own loss at the head's input, at least for tokens of spans and after the last one.
+    """
 
     gradients: list[np.ndarray]
     coherence: list[np.ndarray]
     token_losses: list[np.ndarray]
+    token_gradients: list[torch.Tensor] | None = None
 
 
 class TierCapture(Protocol):
@@ -81,6 +110,8 @@ class TierCapture(Protocol):
     ``sketch`` has the ``width`` P of its vectors and their ``blocks``, a ``LayerBlock`` for each layer; ``selection``
     are the modules whose gradients they hold, None where no module's are.
     """
+
+    config: CaptureConfig
 
     @property
     def sketch(self) -> Any: ...

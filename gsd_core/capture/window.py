@@ -25,13 +25,13 @@ import torch
 from transformers import PreTrainedModel
 
 from gsd_core.capture.attention import UnfamiliarAttention, WindowedAttention
-from gsd_core.capture.batches import PaddedChunk, assign_spans, build_chunk, chunk_borders
+from gsd_core.capture.batches import PaddedChunk, assign_spans, build_chunk, chunk_borders, mark_answers, spread_slopes
 from gsd_core.capture.cache import SpanCache
 from gsd_core.capture.deferred_head import DeferredHead
 from gsd_core.capture.hooks import ModuleTap
 from gsd_core.capture.position import PositionSum, make_span_batch, place_ranges
 from gsd_core.capture.sketch import Sketch
-from gsd_core.capture.tier_capture import SpanBatch
+from gsd_core.capture.tier_capture import ALL_LOSSES, SpanBatch, Wanted
 from gsd_core.models.devices import input_device
 from gsd_core.types import TokenizedSample
 
@@ -45,15 +45,14 @@ def compute_window_batch(
     samples: Sequence[TokenizedSample],
     window: int | None,
     pad_id: int = 0,
-    all_token_losses: bool = True,
+    wanted: Wanted = ALL_LOSSES,
 ) -> SpanBatch:
     """Sketched gradients of every span's mean loss through `window` (None: all), for a batch of samples.
 
-    Call it inside ``FrozenModel(model)`` and ``tap``, for a model that has passed ``check_windows``. With
-    `all_token_losses` tokens outside the spans get a loss too.
+    Call it inside ``FrozenModel(model)`` and ``tap``, for a model that has passed ``check_windows``.
     """
     device = input_device(model)
-    ends = [len(s.token_ids) - 1 if all_token_losses else s.spans[-1].end - 1 for s in samples]
+    ends = [len(s.token_ids) - 1 if wanted.after_spans else s.spans[-1].end - 1 for s in samples]
     chunk = build_chunk(samples, [(0, end) for end in ends], pad_id, device)
     assert chunk is not None, "a batch without tokens was planned"
     n_spans = max(len(s.spans) for s in samples)
@@ -65,6 +64,8 @@ def compute_window_batch(
     owner, weights = (
         torch.from_numpy(each[:, past:]).to(device) for each in assign_spans(samples, chunk.positions, chunk.valid)
     )
+    if wanted.token_gradients:
+        weights[mark_answers(samples, chunk.positions, chunk.valid)[:, past:]] = 1.0  # of no span: `owner` is -1 there
     rows = place_ranges(parts, device)
     gradients = torch.zeros(len(samples), n_spans, sketch.width, device=device)
     coherence = torch.zeros(len(samples), n_spans, device=device)
@@ -90,11 +91,11 @@ def compute_window_batch(
                 coherence[:, last - n_before] = together[:, last]
         losses = torch.full(chunk.ids.shape, torch.nan, device=device)
         losses[:, past:] = found.losses
-        if all_token_losses:
-            rest = losses.isnan() & (chunk.targets != -100)
-            everything = torch.cat([each.detach() for each in states], dim=1)
-            losses[rest] = head.read_losses(everything, chunk.targets, rest)
-    return make_span_batch(gradients, coherence, chunk, losses, samples)
+        if wanted.all_token_losses:
+            head.read_rest(torch.cat([each.detach() for each in states], dim=1), chunk.targets, losses)
+    live = (chunk.positions[:, past:], chunk.valid[:, past:])
+    by_token = spread_slopes(found.slopes, weights, *live, samples) if wanted.token_gradients else None
+    return make_span_batch(gradients, coherence, chunk, losses, samples, by_token)
 
 
 def check_windows(
