@@ -13,6 +13,7 @@ modules        which modules are captured
 sketch         random projection of weight gradients
 hooks          how a forward pass is watched
 pulse          how much of a batch is done, while it is computed
+memory         what a batch needs, and the largest that fits
 batches        padded chunks, planned by token count
 measures       spectral strength and the GRACE-like score of steps
 controls       random windows and single tokens, to compare alignment with

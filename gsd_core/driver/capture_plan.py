@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gsd_core.store import DatasetInfo
 
 DEFAULT_SKETCH_WIDTH = 2048
+MOST_BATCH_TOKENS = 4096  # where no number is given; more would be hardly faster
 AFFORDABLE_FORWARDS = 8.0  # where exact costs more forward passes, the default is window 1
 CHECKPOINTED_SPAN = 2.0  # forward passes: a whole forward and a whole backward pass a span
 MUST_MATCH = (

@@ -24,7 +24,7 @@ from gsd_core.console.output import SHOWN_ROWS, format_table
 from gsd_core.console.progress import Progress
 from gsd_core.dataset.segmenters import Segmenter
 from gsd_core.dataset.tokenization import check_tokenizer, tokenize_sample
-from gsd_core.driver.capture_plan import DEFAULT_SKETCH_WIDTH, CaptureOptions, resolve_tier
+from gsd_core.driver.capture_plan import DEFAULT_SKETCH_WIDTH, MOST_BATCH_TOKENS, CaptureOptions, resolve_tier
 from gsd_core.driver.run_sentences import embed_texts, read_known_vectors
 from gsd_core.errors import UserError
 from gsd_core.store import Run, RunSample, Workspace
@@ -86,7 +86,7 @@ def make_config(options: CaptureOptions, tokenized: Sequence[TokenizedSample]) -
         window=window,
         sketch_width=options.sketch_width or DEFAULT_SKETCH_WIDTH,
         seed=options.seed,
-        batch_tokens=options.batch_tokens,
+        batch_tokens=options.batch_tokens or MOST_BATCH_TOKENS,
         lora=options.lora,
         with_head=not options.no_head,
         measures=not options.no_measures,

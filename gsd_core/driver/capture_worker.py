@@ -6,6 +6,7 @@ Job              protocol: something that a worker does
 ModelFacts, Captured   answers of jobs
 DescribeModel    job → ``ModelFacts``: tokenizer, context length, the model's part of the manifest
 DescribeSketch   job → the directions' part of the manifest
+EstimateNeed     job → the memory that batches need
 CaptureSamples   job → ``Captured``: one batch, as results or, with a writer, as what was written
 CaptureControls  job → the controls of a few samples
 describe_model, describe_sketch   their parts of the manifest
@@ -22,11 +23,13 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, TypeVar
 
+import psutil
 import torch
 from transformers import PreTrainedModel
 
 from gsd_core.capture.capture import CaptureConfig, Capturer, capture_batch
 from gsd_core.capture.controls import Control, iter_controls
+from gsd_core.capture.memory import Need, estimate_need
 from gsd_core.console.report import Report, ignore
 from gsd_core.models.devices import describe_device
 from gsd_core.models.loading import LoadedModel, compute_model_hash, max_positions, open_model
@@ -130,6 +133,19 @@ class DescribeSketch:
     def run(self, worker: CaptureWorker, report: Report) -> dict[str, Any]:
         """Raises as ``Capturer``, where the tier cannot serve the architecture."""
         return describe_sketch(worker.make_ready(self.config))
+
+
+@dataclass(frozen=True, slots=True)
+class EstimateNeed:
+    """What batches of a configuration need; ``sample`` is a typical one."""
+
+    config: CaptureConfig
+    sample: TokenizedSample
+
+    def run(self, worker: CaptureWorker, report: Report) -> tuple[Need, int]:
+        """The need, and the bytes that the process has resident."""
+        need = estimate_need(worker.make_ready(self.config), self.sample)
+        return need, psutil.Process().memory_info().rss
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from gsd_core.capture.tier_capture import SKETCH_RANK
 from gsd_core.console.progress import Progress
 from gsd_core.console.workspace_choice import choose_workspace
 from gsd_core.dataset.segmenters import make_segmenter
-from gsd_core.driver.capture_plan import CaptureOptions
+from gsd_core.driver.capture_plan import MOST_BATCH_TOKENS, CaptureOptions
 from gsd_core.driver.capture_run import make_config, tokenize_samples
 from gsd_core.driver.stored_data import check_name, resolve_dataset
 from gsd_core.driver.tracked_run import TrackedRun
@@ -123,7 +123,7 @@ def _open(
         run=run,
         no_head=not with_head,
         **gradient,
-        **{**choices, "map": None},
+        **{"batch_tokens": MOST_BATCH_TOKENS, **choices, "map": None},
     )
     samples = tokenize_samples(
         store.read_samples(options.dataset, head=options.limit),

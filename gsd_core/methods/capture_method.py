@@ -50,8 +50,8 @@ class CaptureOptions:
     """Where the model runs: auto|cpu|cuda|cuda:N|mps."""
     device_map: str | None = option(None, metavar="auto|FILE.json")
     """Spread a model that does not fit on one device over several."""
-    batch_tokens: int = option(4096, metavar="N", check="positive")
-    """Tokens in a batch, padding included."""
+    batch_tokens: int | None = option(None, metavar="N", check="positive")
+    """Tokens in a batch, padding included. Default: 4,096, or fewer where less memory is free."""
     gradient_checkpointing: bool = False
     """Recompute layers in each backward pass: less memory for long traces, more time."""
     executor: str = option("local", choices=("local", "ray"))

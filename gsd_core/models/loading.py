@@ -34,6 +34,7 @@ from gsd_core.errors import UserError
 from gsd_core.models.checks import WRAPPERS, check_causal, check_keys, check_tokenizer
 from gsd_core.models.devices import parse_device_map, read_state_tensor
 from gsd_core.models.gguf_files import Origin
+from gsd_core.models.memory import check_weights
 from gsd_core.models.sources import Checkpoint, Source, check_folder, find_hub_gguf, find_source, resolve_checkpoints
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -182,6 +183,8 @@ def _load_weights(
     else:
         adapter = None
     config = AutoConfig.from_pretrained(name, **options)
+    if layout is None and Path(name).expanduser().is_dir():
+        check_weights(Path(name).expanduser(), _pick_dtype(dtype, device, config), device)
     wrapped = _find_wrappers(Path(name).expanduser())
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         name,

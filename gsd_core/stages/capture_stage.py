@@ -15,6 +15,7 @@ from gsd_core.capture.modules import check_coverage, describe_coverage
 from gsd_core.console.output import format_bytes, format_count, format_seconds
 from gsd_core.console.progress import Progress
 from gsd_core.dataset.segmenters import make_segmenter
+from gsd_core.driver.capture_memory import fit_memory, leave_out_longest
 from gsd_core.driver.capture_plan import (
     CaptureOptions,
     check_resumable,
@@ -44,9 +45,10 @@ def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progres
     """Capture span gradients of a data set under one or more checkpoints of a model.
 
     Returns ``run, model, tier, window, window_cosine, n_samples, n_spans, n_skipped, skipped, sketch_width, seconds,
-    tokens_per_s, peak_memory_bytes, checkpoints, coverage, notes``. Raises ``UserError`` for an unknown data set or
-    model, a tier that cannot serve the architecture, an existing run, and nothing to capture; ``Interrupted`` where a
-    signal stops it: finished batches are stored, and the exception carries the line that goes on.
+    tokens_per_s, peak_memory_bytes, estimated_memory_bytes, checkpoints, coverage, notes``. Raises ``UserError`` for an
+    unknown data set or model, a tier that cannot serve the architecture, an existing run, and nothing to capture;
+    ``Interrupted`` where a signal stops it: finished batches are stored, and the exception carries the line that goes
+    on.
     """
     started = time.monotonic()
     if not 0 <= options.min_coverage <= 1:
@@ -77,6 +79,11 @@ def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progres
             progress.note(describe_coverage(sketch["coverage"]))
         with progress.stage("loading sentence encoder", 1, "model"):
             encoder = load_sentence_encoder(options.encoder, device=_encoder_device(options, model))
+        kept = workspace.open_run(name).manifest if exists else None
+        memory = fit_memory(crew, checkpoints[0], config, options, samples, kept, progress)
+        samples = leave_out_longest(samples, memory)
+        config = replace(config, batch_tokens=memory["batch_tokens"])
+        options = replace(options, batch_tokens=memory["batch_tokens"])
         manifest = make_manifest(
             options,
             dataset=info,
@@ -87,6 +94,7 @@ def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progres
             sketch=sketch,
             encoder=encoder,
         )
+        manifest["memory"] = memory
         with _open_run(workspace, name, manifest, encoder, samples, exists, progress) as run:
             resume_line = make_resume_line(workspace.uri, options, name)
             work = Work(run, crew, config, samples, model.description["hash"])
@@ -150,6 +158,7 @@ def _finish(work: Work, started: float, sketch: dict[str, Any]) -> dict[str, Any
         **list_skipped(run),
         "sketch_width": sketch["width"],
         "coverage": sketch["coverage"],
+        "estimated_memory_bytes": run.manifest.get("memory", {}).get("estimated_bytes"),
         "notes": run.manifest["model"].get("notes", []),
         **{key: timing[key] for key in ("seconds", "tokens_per_s", "peak_memory_bytes")},
     }
