@@ -2,6 +2,7 @@
 
 Need             memory of a batch: a fixed part and one by token
 estimate_need    the need of a capturer's batches, measured on one sample
+count_held       how many tokens of a batch are held at once
 fit_tokens       the largest batch, in padded tokens, that fits into what is free
 FREE_SHARE       share of the free memory that a batch may take
 
@@ -11,16 +12,21 @@ graph is added by size: projected inputs and gradients, the widest layer's tempo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from gsd_core.capture.capture import Capturer
+from gsd_core.capture.batches import count_padded
+from gsd_core.capture.capture import CaptureConfig, Capturer
+from gsd_core.capture.chunks import plan_chunks
 from gsd_core.capture.deferred_head import BLOCK_LOGITS
 from gsd_core.capture.modules import get_sizes
 from gsd_core.models.memory import find_free_bytes
+from gsd_core.tiers import get_tier
 from gsd_core.types import TokenizedSample
 
 FREE_SHARE = 0.8
@@ -106,6 +112,18 @@ def estimate_need(capturer: Capturer, sample: TokenizedSample) -> Need:
     limit = BLOCK_LOGITS.get(capturer.device.type, BLOCK_LOGITS["cuda"])
     block = BLOCK_COPIES * max(limit, config.vocab_size)
     return Need(FLOAT * block, watch.peak / len(sample.token_ids) + FLOAT * rows, free)
+
+
+def count_held(samples: Sequence[TokenizedSample], config: CaptureConfig, device: str) -> int:
+    """Padded tokens of a batch that the graph holds at once, for a kind of device (``cpu``, ``cuda``).
+
+    Exact spans are captured in parts of the batch (``chunks.py``), everything else as a whole.
+    """
+    is_exact = config.window is None and get_tier(config.tier).has_window and not config.gradient_checkpointing
+    if not is_exact:
+        return count_padded(samples)
+    plans = plan_chunks(samples, device)
+    return max(len(plan.members) * int(np.diff(plan.borders, axis=1).max(0).sum()) for plan in plans)
 
 
 def fit_tokens(need: Need, n_workers: int = 1) -> int:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from gsd_core.capture.batches import count_padded, plan_batches
 from gsd_core.capture.capture import CaptureConfig
-from gsd_core.capture.memory import fit_tokens
+from gsd_core.capture.memory import STEP, count_held, fit_tokens
 from gsd_core.console.output import format_bytes
 from gsd_core.console.progress import Progress
 from gsd_core.driver.capture_plan import CaptureOptions
@@ -19,12 +20,15 @@ from gsd_core.driver.capture_work import Crew
 from gsd_core.driver.capture_worker import EstimateNeed
 from gsd_core.errors import UserError
 from gsd_core.models.sources import Checkpoint
-from gsd_core.types import Skipped
+from gsd_core.types import Skipped, TokenizedSample
+
+LOOKED_AT = 3  # batches; planning exact ones takes time
 
 
 def fit_memory(
     crew: Crew,
     checkpoint: Checkpoint,
+    device: str,
     config: CaptureConfig,
     options: CaptureOptions,
     samples: RunSamples,
@@ -55,15 +59,24 @@ def fit_memory(
             f"model {options.model}, tier {config.tier}",
             "free memory, use --tier hidden or --gradient-checkpointing, or try anyway with --batch-tokens",
         )
-    batch_tokens = min(config.batch_tokens, most)
-    planned = max(batch_tokens, min(most, len(by_length[-1].token_ids)))
-    estimated = resident + need.total(planned)
+    fitting = [each for each in by_length if len(each.token_ids) <= most]
+    batch_tokens = config.batch_tokens
+    while (held := _count_most_held(fitting, batch_tokens, config, device)) > most and batch_tokens > STEP:
+        batch_tokens = max(STEP, min(batch_tokens - STEP, batch_tokens * most // held // STEP * STEP))
     if batch_tokens < config.batch_tokens:
         progress.note(
             f"batches of {batch_tokens:,} tokens, because {format_bytes(need.free)} of memory are free; "
-            f"a batch needs {format_bytes(need.total(batch_tokens))}"
+            f"a batch needs {format_bytes(need.total(held))}"
         )
-    return {"batch_tokens": batch_tokens, "most_tokens": most, "estimated_bytes": int(estimated)}
+    estimated = int(resident + need.total(held))
+    return {"batch_tokens": batch_tokens, "most_tokens": most, "estimated_bytes": estimated}
+
+
+def _count_most_held(samples: list[TokenizedSample], batch_tokens: int, config: CaptureConfig, device: str) -> int:
+    """The most tokens that the graph of a planned batch holds, by its largest batches."""
+    batches = [[samples[i] for i in members] for members in plan_batches(samples, batch_tokens)]
+    largest = sorted(batches, key=count_padded)[-LOOKED_AT:]
+    return max(count_held(each, config, device) for each in largest)
 
 
 def leave_out_longest(samples: RunSamples, memory: dict[str, Any]) -> RunSamples:

@@ -77,7 +77,7 @@ class CaptureOptions:
     no_head: bool = False
     """Leave the output head's weight out of directions."""
     no_measures: bool = False
-    """Leave out spectral strength and the GRACE-like score; saves a forward pass."""
+    """Leave out spectral strength and the GRACE-like score."""
     no_controls: bool = False
     """Leave out the controls: random windows and single tokens."""
     baseline_of: str | None = option(None, metavar="RUN")

@@ -80,7 +80,8 @@ def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progres
         with progress.stage("loading sentence encoder", 1, "model"):
             encoder = load_sentence_encoder(options.encoder, device=_encoder_device(options, model))
         kept = workspace.open_run(name).manifest if exists else None
-        memory = fit_memory(crew, checkpoints[0], config, options, samples, kept, progress)
+        kind = model.description["device"].split(":")[0]
+        memory = fit_memory(crew, checkpoints[0], kind, config, options, samples, kept, progress)
         samples = leave_out_longest(samples, memory)
         config = replace(config, batch_tokens=memory["batch_tokens"])
         options = replace(options, batch_tokens=memory["batch_tokens"])
