@@ -13,8 +13,14 @@ import torch
 from gsd_core.capture import memory as capture_memory
 from gsd_core.capture.capture import CaptureConfig, Capturer
 from gsd_core.capture.memory import Need, _GraphWatch, estimate_need, fit_tokens
+from gsd_core.console.progress import Progress
+from gsd_core.driver.capture_memory import fit_memory, leave_out_longest
+from gsd_core.driver.capture_run import RunSamples
+from gsd_core.errors import UserError
+from gsd_core.methods.capture_method import CaptureOptions
 from gsd_core.models import memory as model_memory
 from gsd_core.models.memory import find_free_bytes
+from gsd_core.models.sources import Checkpoint
 from tests.cli_support import make_rows, run_gsd, run_gsd_json, save_tiny_model, write_rows
 from tests.tiny_models import make_model, make_samples
 
@@ -144,6 +150,28 @@ def test_a_sample_that_does_not_fit_alone_is_skipped_and_named(
     monkeypatch.undo()
     again = run_gsd_json(*mine, "--run", "r", "--resume", workspace=tmp_path / "w")
     assert again["n_samples"] == 3, "a run that goes on keeps its plan"
+
+
+def test_on_a_gpu_which_tells_that_memory_runs_out_nothing_is_refused_on_an_estimate() -> None:
+    samples = RunSamples([], make_samples())
+    longest = max(len(each.token_ids) for each in samples.tokenized)
+
+    class Crew:
+        def ask(self, *_: object) -> tuple[Need, int]:
+            return Need(fixed=6 * GIB, by_token=1e6, free=4 * GIB), 0
+
+    def fit(device: str) -> dict:
+        options = CaptureOptions(dataset="d", model="m")
+        config = CaptureConfig(window=1)
+        checkpoint = Checkpoint("m", None, "m")
+        return fit_memory(Crew(), checkpoint, device, config, options, samples, None, Progress(quiet=True))
+
+    with pytest.raises(UserError, match="not one sample fits"):
+        fit("cpu")
+    found = fit("cuda")
+    assert found["batch_tokens"] < 4096
+    assert found["most_tokens"] == longest
+    assert leave_out_longest(samples, found).tokenized == samples.tokenized
 
 
 def test_where_nothing_fits_the_capture_is_refused(

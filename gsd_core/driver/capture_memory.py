@@ -52,6 +52,9 @@ def fit_memory(
         job = EstimateNeed(config, by_length[len(by_length) // 2])
         need, resident = crew.ask(checkpoint, job, stage)
     most = fit_tokens(need, options.workers)
+    if device == "cuda":
+        # A GPU tells that memory runs out, and the batch is halved then: nothing is refused or skipped on an estimate.
+        most = max(most, len(by_length[-1].token_ids))
     if most < len(by_length[0].token_ids):
         raise UserError(
             f"not one sample fits into memory: {len(by_length[0].token_ids)} tokens need "
