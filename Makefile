@@ -1,11 +1,16 @@
-# `make demo` to look, `make test` to check, `make bench` to measure. Each makes .venv by itself and is safe to repeat.
+# `make demo` to look, `make test` to check, `make bench` to measure, `make bundle` to make the bundled run again (hours).
+# Each makes .venv by itself and is safe to repeat.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Flags of tests/benchmarks/races.py, such as --quick.
 BENCH ?= --publish
 
-.PHONY: demo test bench
+# The folder with gsm8k_train.jsonl and gsm8k_test_socratic.jsonl, and one for the fine-tune.
+DATA ?= ../shared/data
+WORK ?= build/bundle
+
+.PHONY: demo test bench bundle
 
 demo: $(VENV)/.runs
 	$(BIN)/gsd demo
@@ -21,6 +26,9 @@ test: $(VENV)/.tests
 
 bench: $(VENV)/.tests
 	$(BIN)/python -m tests.benchmarks.races $(BENCH)
+
+bundle: $(VENV)/.runs
+	$(BIN)/python -m gsd_core.stages.bundled_run --data $(DATA) --work $(WORK)
 
 # A stamp is written last: an installation that was cut off is done again.
 $(VENV)/.runs: requirements.txt requirements-models.txt pyproject.toml

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gsd_core.cli import demo_command
+from gsd_core.methods.analyze_method import MAP
 from gsd_core.models.sources import resolve_checkpoints
+from gsd_core.stages import bundled_run, demo_stage
 from gsd_core.stages.demo_stage import DEMO_NAME
 from gsd_core.store import Workspace
+from gsd_core.store.archive import pack_run
 from tests.cli_support import make_rows, run_gsd_json, write_rows, write_run
 
 SAMPLES = 8
@@ -65,3 +70,74 @@ def test_a_run_or_data_set_of_the_user_called_demo_is_kept(tmp_path: Path) -> No
     assert "your own" in run_gsd_json(*words, workspace=tmp_path / "a", code=2)["error"]
     write_run(tmp_path / "b", "demo")
     assert "your own" in run_gsd_json(*words, workspace=tmp_path / "b", code=2)["error"]
+
+
+class Server:
+    """A dashboard that is up and ends at once."""
+
+    url = "http://127.0.0.1:1"
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def wait(self) -> int:
+        return 0
+
+
+@pytest.fixture
+def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """An installation with a bundled run, whose server ends at once; the commands of the jobs that were started."""
+    write_run(tmp_path / "made", bundled_run.BUNDLED)
+    pack_run(Workspace.open(tmp_path / "made"), bundled_run.BUNDLED, tmp_path / "bundled.zip")
+    monkeypatch.setattr(bundled_run, "ARCHIVE", tmp_path / "bundled.zip")
+    monkeypatch.setattr(demo_command, "start_server", lambda *_, **__: Server())
+    started: list[list[str]] = []
+    monkeypatch.setattr(demo_command, "start_job", lambda _uri, _title, commands, *_: started.append(commands[0]))
+    return started
+
+
+def test_the_bundled_run_is_there_at_once_and_a_job_captures_the_corpus(look: list[list[str]], tmp_path: Path) -> None:
+    result = run_gsd_json("demo", "--samples", SAMPLES, workspace=tmp_path / "w")
+    assert result["url"] == f"{Server.url}/map?run={bundled_run.BUNDLED}"
+    assert [run.name for run in Workspace.open(tmp_path / "w").list_runs()] == [bundled_run.BUNDLED]
+    assert len(look) == 1
+    assert look[0][-4:] == ["demo", "--no-serve", "--samples", str(SAMPLES)]
+
+
+def test_a_corpus_that_is_there_is_not_captured_again(look: list[list[str]], tmp_path: Path) -> None:
+    make_demo(tmp_path / "w")
+    last = resolve_checkpoints("demo")[-1].name
+    result = run_gsd_json("demo", "--samples", SAMPLES, "--checkpoints", last, workspace=tmp_path / "w")
+    assert not result["is_capturing"]
+    assert not look
+
+
+def test_a_run_of_the_bundled_name_stays(look: list[list[str]], tmp_path: Path) -> None:
+    write_run(tmp_path / "w", bundled_run.BUNDLED, n_samples=3)
+    run_gsd_json("demo", "--samples", SAMPLES, workspace=tmp_path / "w")
+    assert len(Workspace.open(tmp_path / "w").open_run(bundled_run.BUNDLED).read_samples()) == 3
+
+
+def test_the_first_checkpoint_can_be_looked_at_before_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captured: list[list[str]] = []
+    real = demo_stage._capture
+
+    def note(workspace: Workspace, name: str, checkpoints: list[str], *rest: Any) -> None:
+        if name == DEMO_NAME and captured:
+            run = workspace.open_run(DEMO_NAME)
+            assert run.results.has(MAP, demo_stage.FIRST), "the first checkpoint is not analysed yet"
+        captured.append(checkpoints)
+        real(workspace, name, checkpoints, *rest)
+
+    monkeypatch.setattr(demo_stage, "_capture", note)
+    run_gsd_json(
+        *("demo", "--no-serve", "--samples", SAMPLES, "--checkpoints", "step-00000", demo_stage.FIRST),
+        workspace=tmp_path / "w",
+    )
+    assert captured[0] == [demo_stage.FIRST]
+    assert Workspace.open(tmp_path / "w").open_run(DEMO_NAME).checkpoints == ["step-00000", demo_stage.FIRST]

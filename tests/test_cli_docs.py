@@ -187,7 +187,7 @@ def test_examples_run_in_order(
             words[words.index("--limit") + 1] = str(N_PROOFS)
         _run_example(page, words, tmp_path)
         if "--out" in words:
-            assert (tmp_path / words[words.index("--out") + 1]).is_file()
+            assert (tmp_path / words[words.index("--out") + 1]).exists()
 
 
 def test_the_tutorials_labels_equal_those_of_the_real_data(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
@@ -162,6 +163,16 @@ def _positive(text: str) -> int:
     return number
 
 
+def _above_zero(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return number
+
+
 def _port(text: str) -> int:
     number = _positive(text)
     if number > 65535:
@@ -179,4 +190,9 @@ _CHOICES: dict[str, Callable[[], tuple[str, ...]]] = {
     "export": lambda: tuple(list_exports()),
     "tier": lambda: (*TIERS, *ALIASES),
 }
-_CHECKS: dict[str, Callable[[str], Any]] = {"positive": _positive, "port": _port, "window": _window}
+_CHECKS: dict[str, Callable[[str], Any]] = {
+    "positive": _positive,
+    "above zero": _above_zero,
+    "port": _port,
+    "window": _window,
+}

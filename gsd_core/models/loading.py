@@ -34,8 +34,8 @@ from gsd_core.errors import UserError
 from gsd_core.models.checks import WRAPPERS, check_causal, check_keys, check_tokenizer
 from gsd_core.models.devices import parse_device_map, read_state_tensor
 from gsd_core.models.gguf_files import Origin
-from gsd_core.models.memory import check_weights
-from gsd_core.models.sources import Checkpoint, Source, check_folder, find_hub_gguf, find_source, resolve_checkpoints
+from gsd_core.models.memory import check_weights, keep_freed
+from gsd_core.models.sources import Checkpoint, Source, find_hub_gguf, find_source, resolve_checkpoints
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 PROBLEMS = (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError, SafetensorError)
@@ -125,6 +125,8 @@ def open_model(
         )
     found = find_source(source, chosen.source)
     target = torch.device(pick_device(device))
+    if target.type == "cpu":
+        keep_freed()
     layout = None if device_map is None else parse_device_map(device_map)
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     try:
@@ -177,9 +179,8 @@ def _load_weights(
     adapter = source.folder / "adapter_config.json" if source.folder else None
     name = source.name
     if adapter and adapter.is_file():
-        name = json.loads(adapter.read_text("utf-8")).get("base_model_name_or_path") or ""
-        if Path(name).expanduser().is_dir():
-            check_folder(Path(name).expanduser())
+        given = json.loads(adapter.read_text("utf-8")).get("base_model_name_or_path") or ""
+        name = find_source(given, given).name
     else:
         adapter = None
     config = AutoConfig.from_pretrained(name, **options)

@@ -2,12 +2,17 @@
 
 find_free_bytes  memory that is free: of the control group, the machine or the GPU
 check_weights    refuses weights that do not fit, before they are loaded
+keep_freed       lets this process use freed memory again without asking the system for it
 """
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import json
 import math
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -20,6 +25,24 @@ CGROUPS = (  # limit, use, statistics and the name of what can be given back, by
     ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
 )
 CGROUP_ROOT = Path("/sys/fs/cgroup")
+# Parameters of glibc's mallopt: take all blocks from the heap, do not give its end back, let it grow in large steps.
+MALLOC_SETTINGS = ((-4, 0), (-1, 2**31 - 1), (-2, 256 * 2**20))
+
+
+@functools.cache
+def keep_freed() -> bool:
+    """Let the C library keep what is freed, once a process; whether it does so.
+
+    On a CPU every large tensor is otherwise mapped anew, and the system fills its pages with zeros first: a fine-tuning
+    step of SmolLM2 takes a quarter more time. The peak of a process hardly changes, but it stays at its peak until it
+    ends. Only with glibc. Source: ours, mallopt(3).
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        return all(mallopt(name, value) == 1 for name, value in MALLOC_SETTINGS)
+    return False
 
 
 def find_free_bytes(device: torch.device) -> float:

@@ -1,7 +1,9 @@
 """``gsd demo``: the whole path on the bundled model and corpus.
 
 run_demo       corpus → data set → capture of every checkpoint → analysis → evidence
+is_demo_there  whether a finished demo with these settings is there
 describe_demo  the result as text
+describe_look  what there is to see while the demo is captured in the background
 DEMO_NAME      the name of its data set and run
 STATE_NAME     the name of the run that holds the baseline, the mean hidden states
 
@@ -15,8 +17,10 @@ import hashlib
 import json
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import gsd_core
 from gsd_core import __version__
 from gsd_core.console.output import format_seconds
 from gsd_core.console.progress import Progress
@@ -24,7 +28,7 @@ from gsd_core.dataset.demo import generate_corpus
 from gsd_core.errors import Interrupted, UserError
 from gsd_core.methods.analyze_method import AnalyzeOptions
 from gsd_core.methods.capture_method import CaptureOptions
-from gsd_core.methods.demo_method import DemoOptions
+from gsd_core.methods.demo_method import DEMO_SOURCE, DemoOptions
 from gsd_core.methods.evaluate_method import EVIDENCE, EvaluateOptions
 from gsd_core.stages.analyze_stage import run_analyze
 from gsd_core.types import Sample
@@ -33,10 +37,10 @@ if TYPE_CHECKING:
     from gsd_core.store import RunInfo, Workspace
 
 DEMO_NAME, STATE_NAME = "demo", "demo-state"
-DEMO_SOURCE = "generated: gsd_core.dataset.demo"
 SEED = 0
 # Window 1 lets five checkpoints be captured within minutes on two cores; the audit reports what it costs.
 TIER, WINDOW = "span", "1"
+FIRST = "step-03600"  # the checkpoint with most clusters and twins (docs/structure-benchmark.md)
 
 
 def run_demo(workspace: Workspace, options: DemoOptions, progress: Progress) -> dict[str, Any]:
@@ -48,38 +52,21 @@ def run_demo(workspace: Workspace, options: DemoOptions, progress: Progress) -> 
     """
     # Torch is loaded here, not with the command line.
     from gsd_core.models.sources import resolve_checkpoints
-    from gsd_core.stages.capture_stage import run_capture
 
     started = time.monotonic()
     progress.stage("demo corpus", options.samples, "samples")
     samples = generate_corpus(n_samples=options.samples, seed=SEED)
     info = _store_corpus(workspace, samples)
     wanted = [each.name for each in resolve_checkpoints("demo", options.checkpoints)]
-    known = {run.name: run for run in workspace.list_runs()}
-    states = {}
-    for name, tier, window in ((DEMO_NAME, TIER, WINDOW), (STATE_NAME, "state", None)):
-        states[name] = state = _get_state(known.get(name), info["data_hash"], wanted)
-        if state == "other":
-            progress.note(f"run {name} was made with other settings or by another version; making it anew")
-            workspace.remove_run(name)
-        if state == "complete":
-            continue
-        asked = CaptureOptions(
-            dataset=DEMO_NAME,
-            model="demo",
-            checkpoints=options.checkpoints,
-            tier=tier,
-            window=window,
-            run=name,
-            resume=state == "started",
-            seed=SEED,
-            baseline_of=None if name == DEMO_NAME else DEMO_NAME,
-        )
-        try:
-            run_capture(workspace, asked, progress)
-        except Interrupted:
-            # The demo itself is what goes on from here, not the capture's own line.
-            raise KeyboardInterrupt from None
+    # The checkpoint with most to see comes first, so that its map can be looked at while the others are captured.
+    ordered = sorted(wanted, key=lambda name: name != FIRST)
+    state = _prepare(workspace, DEMO_NAME, info["data_hash"], wanted, progress)
+    if state != "complete":
+        _capture(workspace, DEMO_NAME, ordered[:1], options, progress)
+        run_analyze(workspace, AnalyzeOptions(DEMO_NAME, checkpoint=ordered[0], seed=SEED), progress)
+        _capture(workspace, DEMO_NAME, ordered, options, progress)
+    if _prepare(workspace, STATE_NAME, info["data_hash"], wanted, progress) != "complete":
+        _capture(workspace, STATE_NAME, ordered, options, progress)
     analysis = run_analyze(workspace, AnalyzeOptions(DEMO_NAME, seed=SEED), progress)
     _add_evidence(workspace, wanted, progress)
     return {
@@ -89,9 +76,52 @@ def run_demo(workspace: Workspace, options: DemoOptions, progress: Progress) -> 
         **{key: analysis[key] for key in ("n_spans", "n_clusters", "n_twins")},
         "seconds": time.monotonic() - started,
         "checkpoints": wanted,
-        "was_complete": states[DEMO_NAME] == "complete",
+        "was_complete": state == "complete",
         "url": None,
     }
+
+
+def is_demo_there(workspace: Workspace, options: DemoOptions) -> bool:
+    """Whether both runs of the demo are there with these settings. Raises ``UserError`` as ``run_demo``."""
+    known = {run.name: run for run in workspace.list_runs()}
+    data_hash = _describe_corpus(generate_corpus(n_samples=options.samples, seed=SEED))["data_hash"]
+    wanted = options.checkpoints
+    if wanted == ["all"]:  # resolve_checkpoints would load torch
+        wanted = sorted(each.name for each in (Path(gsd_core.__file__).parent / "assets/demo_model").glob("step-*"))
+    return all(_get_state(known.get(name), data_hash, wanted) == "complete" for name in (DEMO_NAME, STATE_NAME))
+
+
+def _prepare(workspace: Workspace, name: str, data_hash: str, checkpoints: list[str], progress: Progress) -> str:
+    """What is there of a run, as ``_get_state``; one that was made in another way is removed."""
+    known = {run.name: run for run in workspace.list_runs()}
+    state = _get_state(known.get(name), data_hash, checkpoints)
+    if state == "other":
+        progress.note(f"run {name} was made with other settings or by another version; making it anew")
+        workspace.remove_run(name)
+        return "missing"
+    return state
+
+
+def _capture(workspace: Workspace, name: str, checkpoints: list[str], options: DemoOptions, progress: Progress) -> None:
+    """Capture what is missing of these checkpoints. An interruption is the demo's, not the capture's own."""
+    from gsd_core.stages.capture_stage import run_capture
+
+    tier, window = (TIER, WINDOW) if name == DEMO_NAME else ("state", None)
+    asked = CaptureOptions(
+        dataset=DEMO_NAME,
+        model="demo",
+        checkpoints=checkpoints,
+        tier=tier,
+        window=window,
+        run=name,
+        resume=any(run.name == name for run in workspace.list_runs()),
+        seed=SEED,
+        baseline_of=None if name == DEMO_NAME else DEMO_NAME,
+    )
+    try:
+        run_capture(workspace, asked, progress)
+    except Interrupted:
+        raise KeyboardInterrupt from None
 
 
 def _add_evidence(workspace: Workspace, checkpoints: list[str], progress: Progress) -> None:
@@ -128,12 +158,12 @@ def _get_state(info: RunInfo | None, data_hash: str, checkpoints: list[str]) -> 
     if info.status != "broken" and source not in (None, DEMO_SOURCE):
         raise UserError(f"a run of your own is called {info.name}", f"its data is {source}", "use another --workspace")
     # Checkpoints enter the manifest as their turn comes: an interrupted run has the first of them.
-    begun = [each["name"] for each in manifest.get("checkpoints") or []]
-    is_started = info.status == "capturing"
+    begun = {each["name"] for each in manifest.get("checkpoints") or []}
+    is_started = info.status == "capturing" or begun < set(checkpoints)
     is_same = (
         info.status != "broken"
         and (manifest.get("dataset") or {}).get("data_hash") == data_hash
-        and begun == (checkpoints[: len(begun)] if is_started else checkpoints)
+        and begun <= set(checkpoints)
         and (manifest.get("gsd_version") or __version__) == __version__
     )
     if not is_same:
@@ -141,9 +171,10 @@ def _get_state(info: RunInfo | None, data_hash: str, checkpoints: list[str]) -> 
     return "started" if is_started else "complete"
 
 
-def _store_corpus(workspace: Workspace, samples: list[Sample]) -> dict[str, Any]:
+def _describe_corpus(samples: list[Sample]) -> dict[str, Any]:
+    """What the data set's description says."""
     text = "\n".join(json.dumps(asdict(sample), sort_keys=True, ensure_ascii=True) for sample in samples)
-    info = {
+    return {
         "format": "generated",
         "fields": {"layout": "generated"},
         "columns": [],
@@ -152,6 +183,10 @@ def _store_corpus(workspace: Workspace, samples: list[Sample]) -> dict[str, Any]
         "n_rejected": 0,
         "rejected": [],
     }
+
+
+def _store_corpus(workspace: Workspace, samples: list[Sample]) -> dict[str, Any]:
+    info = _describe_corpus(samples)
     old = next((each for each in workspace.list_datasets() if each.name == DEMO_NAME), None)
     if old is not None:
         if old.source != DEMO_SOURCE:
@@ -171,3 +206,17 @@ def describe_demo(result: dict[str, Any]) -> str:
         f"{result['n_twins']:,} twins, {len(result['checkpoints'])} checkpoints in "
         f"{format_seconds(result['seconds'])}\n{shown}"
     )
+
+
+def describe_look(result: dict[str, Any]) -> str:
+    """``gsd demo``: the run that is there at once, and what is captured meanwhile."""
+    lines = [
+        f"open {result['url']}  (Ctrl-C ends the dashboard)",
+        f"run {result['run']}: {result['n_spans']:,} spans of {result['n_samples']:,} test problems of GSM8K under "
+        f"SmolLM2-135M at {len(result['checkpoints'])} steps of a fine-tune",
+    ]
+    if result["is_capturing"]:
+        lines.append(
+            "meanwhile this machine captures the planted corpus; the page Overview shows how far it is, and can stop it"
+        )
+    return "\n".join(lines)

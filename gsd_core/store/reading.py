@@ -84,8 +84,12 @@ class RunReader:
 
     @property
     def checkpoints(self) -> list[str]:
-        """Checkpoints with captured batches: those of the manifest in its order, then others in capture order."""
-        stored = [entry["name"] for entry in self._document.store()["checkpoints"]]
+        """Checkpoints with captured batches, in the order of training where the step of each is known; else those of
+        the manifest in its order, then others in capture order."""
+        entries = self._document.store()["checkpoints"]
+        if all(entry.get("step") is not None for entry in entries):
+            return [entry["name"] for entry in sorted(entries, key=lambda entry: int(entry["step"]))]
+        stored = [entry["name"] for entry in entries]
         planned = [entry.get("name") for entry in self.manifest.get("checkpoints") or []]
         first = [name for name in planned if name in stored]
         return first + [name for name in stored if name not in first]

@@ -6,6 +6,7 @@ get_view           spans, samples and clusters
 get_directions     centred directions
 get_wording        how alike the texts of its spans are
 get_neighbors      the spans best aligned with one span
+get_opening        the span that a map opens with
 get_structure      stresses and twins
 get_occurrences    where a stress occurs
 get_pair           two traces compared
@@ -28,7 +29,7 @@ from gsd_core.comparison.nearest import Directions
 from gsd_core.comparison.wording import Wording
 from gsd_core.dashboard.frame.address import address_of
 from gsd_core.dashboard.frame.workspaces import open_workspace, workspace_uri
-from gsd_core.dashboard.reading.cosine_queries import compute_neighbors, load_wording
+from gsd_core.dashboard.reading.cosine_queries import MOST_OPENED, choose_opening, compute_neighbors, load_wording
 from gsd_core.dashboard.reading.run_view import RunView, load_run_view, stamp_of
 from gsd_core.dashboard.reading.structure_queries import (
     PairView,
@@ -100,6 +101,15 @@ def get_neighbors(chosen: Chosen, span: str, top: int, is_worded: bool) -> pd.Da
     """
     wording = get_wording(chosen) if is_worded else None
     return compute_neighbors(get_view(chosen), get_directions(chosen), span, top, wording)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False, hash_funcs=BY_RUN)
+def get_opening(chosen: Chosen) -> str:
+    """``choose_opening`` of the chosen run."""
+    view = get_view(chosen)
+    if len(view.spans) > MOST_OPENED:
+        return ""  # before directions are read
+    return choose_opening(view, get_directions(chosen), get_wording(chosen))
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the structure …", hash_funcs=BY_RUN)

@@ -16,6 +16,7 @@ import streamlit as st
 from gsd_core.dashboard.frame import address, workspaces
 from gsd_core.dashboard.frame.page_text import escape
 from gsd_core.dashboard.frame.run_cache import Chosen
+from gsd_core.methods.demo_method import DEMO_SOURCE
 from gsd_core.store import RunInfo
 from gsd_core.tiers import find_tier
 
@@ -57,10 +58,15 @@ def _is_gradient(info: RunInfo) -> bool:
     return tier is None or tier.is_gradient
 
 
+def _is_planted(info: RunInfo) -> bool:
+    return (info.manifest.get("dataset") or {}).get("source") == DEMO_SOURCE
+
+
 def pick_run(infos: Sequence[RunInfo], needs: Sequence[str] = ()) -> str:
     """The newest run with all results that a page ``needs``, else the newest with spans, else the newest. ``infos`` are
-    newest first; baselines are left out where they can be."""
+    newest first; baselines are left out where they can be, and the planted corpus comes after real data."""
     owners = find_owners(infos)
+    infos = sorted(infos, key=_is_planted)
     own = [info for info in infos if info.name not in owners] or list(infos)
     ready = [info for info in own if info.n_spans and all(info.results.get(each) for each in needs)]
     return next(iter(ready or [info for info in own if info.n_spans] or own)).name

@@ -36,7 +36,11 @@ def _cluster_rows(view: RunView) -> list[ClusterRow]:
 def show_clusters(chosen: Chosen, view: RunView, on_open: Callable[[str], None]) -> None:
     """Clusters by size. A row opens a cluster; an exemplar opens its span."""
     if view.clusters.empty:
-        st.info("No clusters: every span counts as noise. More spans usually help.", icon=":material/info:")
+        st.info(
+            "No clusters: nowhere on this map is a group of spans so much denser than its surroundings that it can be "
+            "told from chance. Single spans can still be aligned: click a point to see which.",
+            icon=":material/info:",
+        )
         return
     opened = plot_clusters(
         _cluster_rows(view),

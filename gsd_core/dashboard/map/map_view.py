@@ -36,6 +36,10 @@ RINGED_NEIGHBORS = 5
 TABS = ("Span", "Clusters", "Selection")
 _SELECTION, _TAB = "map_selection", "map_tab"
 _PANEL = "map_panel"
+_OPENING = (
+    "A place to begin: the span of this map whose aligned spans in other words are clearest. The red ring is the span; "
+    "the other rings are spans of other samples whose gradients point the same way, listed below. Click any point."
+)
 
 
 def _known_span(view: RunView) -> str:
@@ -176,7 +180,8 @@ def _caption(view: RunView, mask: np.ndarray) -> None:
 def _panel(chosen: Chosen) -> None:
     view = run_cache.get_view(chosen)
     take_picks(_PANEL, partial(_take_row, view))
-    span = _known_span(view)
+    own = _known_span(view)
+    span = own or run_cache.get_opening(chosen)
     # Set in every run: Streamlit would not tell the browser of a tab that a component's callback has set.
     st.session_state[_TAB] = st.session_state.get(_TAB) or TABS[0 if span else 1]
     tab = st.segmented_control("Panel", TABS, key=_TAB, label_visibility="collapsed", required=True, width="stretch")
@@ -187,6 +192,8 @@ def _panel(chosen: Chosen) -> None:
         elif tab == TABS[2]:
             show_selection(chosen, view, _read_selection(chosen, view), _open_span)
         elif span:
+            if not own:
+                st.info(_OPENING, icon=":material/explore:")
             show_span(chosen, view, span, _open_span)
         else:
             st.info(
