@@ -254,8 +254,8 @@ def _pad(rows: list[dict[str, Any]]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _compute_tail_loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None) -> Any:
-    """Cross entropy of (B, K, V) last logits with the last K of (B, T) labels, summed over the step's tokens and divided
-    by their number."""
+    """Cross entropy of (B, K, V) last logits with the last K of (B, T) labels: sum over the tokens of the whole step,
+    divided by their number."""
     logits = outputs["logits"][:, :-1].float()
     targets = labels[:, -logits.shape[1] :].to(logits.device)
     total = torch.nn.functional.cross_entropy(
