@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from gsd_core.comparison.nearest import Directions
+from gsd_core.comparison.nulls import Null
+from gsd_core.comparison.wording import make_wording
 from gsd_core.dashboard.frame.page_text import escape
+from gsd_core.dashboard.frame.run_choice import pick_run
 from gsd_core.dashboard.frame.snippets import MEASURES
 from gsd_core.dashboard.help import help_view
+from gsd_core.dashboard.reading.cosine_queries import choose_opening
+from gsd_core.methods.demo_method import DEMO_SOURCE
 from gsd_core.store import Workspace
+from tests.cli_support import write_run
 from tests.page_support import check, list_loaded, open_page, words
 from tests.synthetic import build_workspace
 
+WORDS = "barn candle drum elbow ferry glove harp island jacket kettle lemon mirror".split()
 PAGES = ("overview", "map", "trace", "alignment", "stresses", "twins", "timeline", "evidence", "data", "help")
 
 
@@ -69,6 +80,47 @@ def test_a_link_opens_its_span(workspace, monkeypatch):
     at = check(open_page(workspace, "map", monkeypatch, run="planted", span="sum-3#1"))
     assert "Aligned spans of other samples" in words(at)
     assert "random pairs" in words(at), "a cosine without its null beside it says nothing"
+
+
+def test_a_map_without_a_choice_opens_with_a_span_and_its_neighbours(workspace, monkeypatch):
+    at = check(open_page(workspace, "map", monkeypatch, run="planted"))
+    assert "A place to begin" in words(at)
+    assert "Aligned spans of other samples" in words(at)
+    assert "span" not in at.query_params, "a span that the page chose must not travel in a copied link"
+    at = check(open_page(workspace, "map", monkeypatch, run="planted", span="sum-3#1"))
+    assert "A place to begin" not in words(at)
+
+
+def test_the_opening_span_is_the_clearest_in_other_words():
+    rng = np.random.default_rng(1)
+    rows = rng.standard_normal((60, 16)).astype(np.float32)
+    # Spans 0 to 5 are close and say the same words; spans 10 to 15 are less close and say it differently.
+    rows[:6] = rows[0] + 0.05 * rng.standard_normal((6, 16))
+    rows[10:16] = rows[10] + 0.3 * rng.standard_normal((6, 16))
+    texts = [" ".join(rng.permutation(WORDS)[:6]) for _ in range(60)]
+    texts[:6] = ["six apples lie beside seven pears"] * 6
+    spans = pd.DataFrame(
+        {"span": [f"s{i}#0" for i in range(60)], "sample": [f"s{i}" for i in range(60)], "text": texts}
+    )
+    view = SimpleNamespace(spans=spans, row_of=SimpleNamespace(codes=np.arange(60)))
+    directions = Directions(rows / np.linalg.norm(rows, axis=1, keepdims=True), Null.of(np.linspace(-0.2, 0.2, 99)))
+    wording = make_wording(texts, spans["sample"].to_numpy(dtype=object))
+    assert choose_opening(view, directions, None) in [f"s{i}#0" for i in range(6)]  # type: ignore[arg-type]
+    assert choose_opening(view, directions, wording) in [f"s{i}#0" for i in range(10, 16)]  # type: ignore[arg-type]
+    view.row_of.codes = np.array([0] * 6 + list(range(1, 55)))
+    found = choose_opening(view, directions, None)  # type: ignore[arg-type]
+    assert found in [f"s{i}#0" for i in range(10, 16)], "spans of one sample count"
+
+
+def test_pages_begin_with_real_data_before_the_planted_corpus(tmp_path):
+    write_run(tmp_path, "mine")
+    write_run(tmp_path, "planted")
+    run = Workspace.open(tmp_path).open_run("planted")
+    run.update_manifest(created="2026-02-01T00:00:00+00:00", dataset={"name": "demo", "source": DEMO_SOURCE})
+    infos = Workspace.open(tmp_path).list_runs()
+    assert [info.name for info in infos] == ["planted", "mine"]
+    assert pick_run(infos) == "mine"
+    assert pick_run(infos[:1]) == "planted"
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ BUNDLED, DATASET, STATE = "gsm8k", "gsm8k-test", "gsm8k-state"
 ARCHIVE = ASSETS / f"{BUNDLED}.zip"
 TUNED = "smollm2-gsm8k"  # folder of the fine-tune, and what the run calls its model
 TRAIN_FILE, TEST_FILE = "gsm8k_train.jsonl", "gsm8k_test_socratic.jsonl"
-N_TRAINED, N_PROBLEMS, WIDTH, SEED, RATE = 4000, 500, 1024, 0, 1e-4
+N_PROBLEMS, WIDTH, SEED, RATE = 500, 1024, 0, 1e-4
 
 
 def install_bundled(workspace: Workspace) -> bool:
@@ -72,7 +72,6 @@ def make_bundled(data: Path, work: Path, progress: Progress) -> dict[str, Any]:
                 "smollm2",
                 str(tuned),
                 rate=RATE,
-                limit=N_TRAINED,
                 eval=DATASET,
                 eval_limit=100,
                 seed=SEED,

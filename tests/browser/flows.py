@@ -134,6 +134,7 @@ def click_lonely_point(page) -> None:
 def follow_aligned_span(page, url: str, query: str) -> None:
     open_map(page, url, query)
     click_lonely_point(page)
+    page.wait_for_url(re.compile("span="))
     page.wait_for_selector("text=Aligned spans of other samples")
     page.wait_for_selector("text=null 95 %")
     chosen = query_of(page)["span"]
