@@ -23,7 +23,7 @@ from tests.cli_support import write_run
 from tests.page_support import check, list_loaded, open_page, words
 from tests.synthetic import build_workspace
 
-WORDS = "barn candle drum elbow ferry glove harp island jacket kettle lemon mirror".split()
+WORDS = ["barn", "candle", "drum", "elbow", "ferry", "glove", "harp", "island", "jacket", "kettle", "lemon", "mirror"]
 PAGES = ("overview", "map", "trace", "alignment", "stresses", "twins", "timeline", "evidence", "data", "help")
 
 
