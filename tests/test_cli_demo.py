@@ -91,8 +91,8 @@ class Server:
 def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """An installation with a bundled run, whose server ends at once; the commands of the jobs that were started."""
     write_run(tmp_path / "made", bundled_run.BUNDLED)
-    pack_run(Workspace.open(tmp_path / "made"), bundled_run.BUNDLED, tmp_path / "bundled.zip")
-    monkeypatch.setattr(bundled_run, "ARCHIVE", tmp_path / "bundled.zip")
+    pack_run(Workspace.open(tmp_path / "made"), bundled_run.BUNDLED, tmp_path / "assets")
+    monkeypatch.setattr(bundled_run, "ASSETS", tmp_path / "assets")
     monkeypatch.setattr(demo_command, "start_server", lambda *_, **__: Server())
     started: list[list[str]] = []
     monkeypatch.setattr(demo_command, "start_job", lambda _uri, _title, commands, *_: started.append(commands[0]))

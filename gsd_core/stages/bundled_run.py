@@ -3,7 +3,7 @@
 install_bundled  put run and data set into a workspace
 make_bundled     fine-tune, capture, analyse, evaluate and pack it; every step continues where it was stopped
 main             the command line of ``make bundle``
-BUNDLED, ARCHIVE  the run's name; the packed file
+BUNDLED, ASSETS  the run's name; the folder with its packed files
 
 It is what a newcomer sees first: a real model and real text, at once. ``tests/test_bundled_run.py`` captures some of
 its samples again and compares.
@@ -25,7 +25,6 @@ from gsd_core.store.archive import pack_run, unpack_run
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets" / "bundled_run"
 BUNDLED, DATASET, STATE = "gsm8k", "gsm8k-test", "gsm8k-state"
-ARCHIVE = ASSETS / f"{BUNDLED}.zip"
 TUNED = "smollm2-gsm8k"  # folder of the fine-tune, and what the run calls its model
 TRAIN_FILE, TEST_FILE = "gsm8k_train.jsonl", "gsm8k_test_socratic.jsonl"
 N_PROBLEMS, WIDTH, SEED, RATE = 500, 1024, 0, 1e-4
@@ -37,17 +36,17 @@ def install_bundled(workspace: Workspace) -> bool:
     False where the installation comes without the file, and for a workspace on object storage. Raises ``UserError`` for
     a damaged file.
     """
-    if not ARCHIVE.is_file() or not workspace.is_local:
+    if not any(ASSETS.glob(f"{BUNDLED}.*.zip")) or not workspace.is_local:
         return False
     if all(info.name != BUNDLED for info in workspace.list_runs()):
-        unpack_run(workspace, ARCHIVE)
+        unpack_run(workspace, BUNDLED, ASSETS)
     return True
 
 
 def make_bundled(data: Path, work: Path, progress: Progress) -> dict[str, Any]:
     """Make the run from the two files of GSM8K in `data`, working in `work`, and pack it.
 
-    Returns ``file, bytes, n_spans, checkpoints``. Raises ``UserError`` as the stages do.
+    Returns ``bytes`` (of each file), ``n_spans`` and ``checkpoints``. Raises ``UserError`` as the stages do.
     """
     # Torch is loaded here: installing the run needs none.
     from gsd_core.driver.stored_data import add_dataset
@@ -104,12 +103,13 @@ def make_bundled(data: Path, work: Path, progress: Progress) -> dict[str, Any]:
         EvaluateOptions(BUNDLED, label="meta.step_ops", checkpoint="all", against=[STATE], seed=SEED),
         progress,
     )
-    size = pack_run(workspace, BUNDLED, ARCHIVE, lambda document: _clean(document, data, tuned))
+    files = pack_run(workspace, BUNDLED, ASSETS, lambda document: _clean(document, data, tuned))
     shutil.copy(tuned / LOG, ASSETS / LOG)
     record = _clean(json.loads((tuned / RECORD).read_text("utf-8")), data, tuned)
     (ASSETS / RECORD).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
     checkpoints = [each["checkpoint"] for each in analysis["checkpoints"]]
-    return {"file": str(ARCHIVE), "bytes": size, "n_spans": analysis["n_spans"], "checkpoints": checkpoints}
+    sizes = {file.name: file.stat().st_size for file in files}
+    return {"bytes": sizes, "n_spans": analysis["n_spans"], "checkpoints": checkpoints}
 
 
 def _is_trained(record: Path) -> bool:

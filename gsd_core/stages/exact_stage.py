@@ -86,7 +86,12 @@ def _load(run: Run, checkpoint: str, progress: Progress) -> Capturer:
     """The run's model at the checkpoint, refused where its weights have changed."""
     flags = run.manifest.get("flags") or {}
     source = str((run.manifest.get("model") or {}).get("source"))
-    named = {c.name: c for c in resolve_checkpoints(source, flags.get("checkpoints") or [])}
+    try:
+        named = {c.name: c for c in resolve_checkpoints(source, flags.get("checkpoints") or [])}
+    except UserError as problem:
+        raise UserError(
+            "the run's model is not on this machine", f"model {source}", "put its folder there, or capture again"
+        ) from problem
     if checkpoint not in named:
         raise UserError(
             f"its checkpoint {checkpoint} is not among those of the model", f"model {source}", "put it back"
