@@ -16,7 +16,9 @@ from gsd_core.dashboard.frame.page_text import escape
 from gsd_core.dashboard.frame.run_choice import pick_run
 from gsd_core.dashboard.frame.snippets import MEASURES
 from gsd_core.dashboard.help import help_view
+from gsd_core.dashboard.map.map_figures import pick_color
 from gsd_core.dashboard.reading.cosine_queries import choose_opening
+from gsd_core.dashboard.reading.labels import LabelColumn
 from gsd_core.methods.demo_method import DEMO_SOURCE
 from gsd_core.store import Workspace
 from tests.cli_support import write_run
@@ -110,6 +112,18 @@ def test_the_opening_span_is_the_clearest_in_other_words():
     view.row_of.codes = np.array([0] * 6 + list(range(1, 55)))
     found = choose_opening(view, directions, None)  # type: ignore[arg-type]
     assert found in [f"s{i}#0" for i in range(10, 16)], "spans of one sample count"
+
+
+def test_a_map_without_clusters_begins_with_a_label_of_steps_else_with_the_position():
+    choices = {name: None for name in ("cluster", "meta.author", "meta.op", "position")}
+    spans = pd.DataFrame({"sample": ["a", "a", "b"], "meta.author": ["x", "x", "y"], "meta.op": ["add", "mul", "add"]})
+    labels = [LabelColumn("meta.author", "category"), LabelColumn("meta.op", "category")]
+    view = SimpleNamespace(clusters=[], labels=labels, spans=spans)
+    assert pick_color(view, choices) == "meta.op"  # type: ignore[arg-type]
+    view.labels = labels[:1]
+    assert pick_color(view, choices) == "position"  # type: ignore[arg-type]
+    view.clusters = [0]
+    assert pick_color(view, choices) == "cluster"  # type: ignore[arg-type]
 
 
 def test_pages_begin_with_real_data_before_the_planted_corpus(tmp_path):

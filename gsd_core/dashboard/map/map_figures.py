@@ -2,6 +2,7 @@
 
 ColorBy             what the points of a map are coloured by
 list_color_choices  the choices for a run
+pick_color          the choice that a map begins with
 plot_map            the layout of span directions
 make_map_table      the same spans as a table to save
 
@@ -23,6 +24,7 @@ from gsd_core.dashboard.look.plot_text import keep_apart, name_in_plot, plain, s
 from gsd_core.dashboard.reading.run_view import RunView
 
 MAX_NAMED = 24  # categories with a colour of their own; the rest share grey
+MOST_BEGUN = 60  # values of a label that a map begins with
 MAX_LABELS_ON_MAP = 14
 LABEL_AREA = (640.0, 420.0)  # pixels that the map has at least, legend aside
 MAX_IN_LEGEND = 18
@@ -60,6 +62,19 @@ def list_color_choices(view: RunView) -> dict[str, ColorBy]:
     ]
     choices.append(ColorBy("sample", "sample", "category", "Sample"))
     return {choice.name: choice for choice in choices}
+
+
+def pick_color(view: RunView, choices: dict[str, ColorBy]) -> str:
+    """The choice that a map begins with: clusters; without any a label of steps, else the position in the trace, as the
+    map would be all grey."""
+    if len(view.clusters) or "position" not in choices:
+        return next(iter(choices))
+    for label in view.labels:
+        values = view.spans[label.name]
+        is_short = label.kind == "category" and values.nunique() <= MOST_BEGUN
+        if is_short and values.groupby(view.spans["sample"]).nunique().max() > 1:
+            return label.name
+    return "position"
 
 
 class _Look(NamedTuple):

@@ -111,8 +111,7 @@ def _figure(chosen: Chosen) -> None:
             "Colour by",
             "color",
             list(choices),
-            # Without clusters the map would be all grey; the position in the trace is always known.
-            default="position" if not len(view.clusters) and "position" in choices else next(iter(choices)),
+            default=map_figures.pick_color(view, choices),
             format_func=lambda name: choices[name].title,
         )
     with middle:
