@@ -5,6 +5,7 @@ wait_until_idle      no script runs, nothing fades
 wait_until_settled   the same, and the first chart has its axes
 click_point          click where an expression says a point of the chart lies
 open_map             go to the map and wait until it is drawn
+open_clusters        go to the list of clusters beside it
 click_lonely_point   click the span farthest from all others, so that the click hits it
 big_map_pixels       where the points of a big map lie in its field
 save_figure          a file that a figure's menu makes
@@ -127,14 +128,22 @@ def open_map(page, url: str, query: str = "run=planted") -> None:
     wait_until_settled(page)
 
 
+def open_clusters(page) -> None:
+    """Go to the list of clusters beside the map."""
+    page.get_by_text("Clusters", exact=True).first.click()
+    page.wait_for_selector(".gsd-clusters tbody button")
+    wait_until_settled(page)
+
+
 def click_lonely_point(page) -> None:
+    """Choose a point of the map; the panel then shows it."""
     click_point(page, PLACE_OF, page.evaluate(LONELY_POINT))
+    page.wait_for_url(re.compile("span="))
 
 
 def follow_aligned_span(page, url: str, query: str) -> None:
     open_map(page, url, query)
     click_lonely_point(page)
-    page.wait_for_url(re.compile("span="))
     page.wait_for_selector("text=Aligned spans of other samples")
     page.wait_for_selector("text=null 95 %")
     chosen = query_of(page)["span"]

@@ -14,6 +14,7 @@ from tests.browser.flows import (
     PLACE_OF,
     click_lonely_point,
     follow_aligned_span,
+    open_clusters,
     open_map,
     query_of,
 )
@@ -227,6 +228,7 @@ def test_a_failed_job_says_why_and_outlives_a_reload(page, dashboard, tmp_path):
 
 def test_clusters_open_from_their_list_by_mouse_and_keyboard_in_any_order(page, url):
     open_map(page, url)
+    open_clusters(page)
     names = page.locator(".gsd-clusters tbody button")
     first, second = names.nth(0).inner_text(), names.nth(1).inner_text()
     page.wait_for_selector(f'[data-testid="stHtml"]:has-text("{first}")')
@@ -246,6 +248,7 @@ def test_clusters_open_from_their_list_by_mouse_and_keyboard_in_any_order(page, 
 
 def test_filters_narrow_the_map_and_live_in_the_address(page, url):
     open_map(page, url)
+    open_clusters(page)
     page.get_by_role("button", name="Show only this cluster").click()
     page.wait_for_function("location.search.includes('cluster=')")
     link = page.url
