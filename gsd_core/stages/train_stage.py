@@ -219,7 +219,8 @@ def _write_record(plan: _Plan) -> None:
 
 def _train(plan: _Plan) -> tuple[int, float | None, str | None]:
     """Train. Returns the step it began at, the last loss, and the run that a probe has written."""
-    options, recipe, loss = plan.options, plan.recipe, [None]
+    options, recipe = plan.options, plan.recipe
+    loss: list[float | None] = [None]
     model = plan.loaded.model
     if options.lora:
         # The name that was given travels; the folder of a packaged model is this machine's own.
@@ -240,11 +241,12 @@ def _train(plan: _Plan) -> tuple[int, float | None, str | None]:
         callbacks.append(SpanGradientCallback(probe, steps=recipe.keep, at_start=0 in recipe.keep, at_end=False))
     stage = plan.progress.stage("training", recipe.steps, "steps")
 
-    def show_step(step: int, found: float) -> None:
-        loss[0] = found  # type: ignore[call-overload]
-        if stage.done == 0 and step > 1:
-            stage.skip(step - 1)
-        stage.advance(1, loss=f"{found:.3f}")
+    def show_step(step: int, found: float | None) -> None:
+        loss[0] = found
+        if found is None:
+            stage.skip(step)
+        else:
+            stage.advance(1, loss=f"{found:.3f}")
 
     begun = finetune.fine_tune(
         model,

@@ -171,15 +171,15 @@ def fine_tune(
     recipe: Recipe,
     folder: Path,
     *,
-    on_step: Callable[[int, float], None],
+    on_step: Callable[[int, float | None], None],
     on_kept: Callable[[int], None],
     callbacks: Sequence[TrainerCallback] = (),
 ) -> int:
     """Train `model` in place; the weights of kept steps go into ``folder/step-00050`` and the log beside them.
 
-    A state in the folder is continued from. ``on_step(step, loss)`` follows each step, ``on_kept(step)`` each kept one,
-    `callbacks` come after them. Returns the step at which this attempt began. Raises ``UserError`` for a loss that is
-    no number.
+    A state in the folder is continued from. ``on_step(step, loss)`` follows each step, and with loss None the beginning
+    at a later one; ``on_kept(step)`` follows each kept one, `callbacks` come after them. Returns the step at which this
+    attempt began. Raises ``UserError`` for a loss that is no number.
     """
     states = folder / STATES
     last = _find_last_state(states)
@@ -286,7 +286,7 @@ class _Keeper(TrainerCallback):
         folder: Path,
         recipe: Recipe,
         counts: tuple[int, np.ndarray],
-        on_step: Callable[[int, float], None],
+        on_step: Callable[[int, float | None], None],
         on_kept: Callable[[int], None],
     ) -> None:
         self.folder, self.recipe = folder, recipe
@@ -299,6 +299,8 @@ class _Keeper(TrainerCallback):
     ) -> None:
         """Forget lines of the log that this attempt repeats; keep step 0."""
         cut_log(self.folder / LOG, state.global_step)
+        if state.global_step:
+            self.report_step(state.global_step, None)
         self.saved = self.begun = time.monotonic()
         if state.global_step == 0:
             self._keep(0, kwargs["model"])

@@ -149,6 +149,7 @@ def follow_aligned_span(page, url: str, query: str) -> None:
     chosen = query_of(page)["span"]
     page.wait_for_selector(f'.gsd-trace [data-span="{chosen}"].chosen')
     page.wait_for_selector(".gsd-rings-overlay circle")
+    wait_until_settled(page)  # the list below the trace is drawn last
     linked = page.locator(".gsd-aligned a").first
     target = parse_qs(urlparse(linked.get_attribute("href")).query)["span"][0]
     assert target.split("#")[0] != chosen.split("#")[0], "the first aligned span belongs to the same sample"
