@@ -22,6 +22,7 @@ from gsd_core.dataset.columns import get_value, is_steps, split_columns
 from gsd_core.dataset.guess import Mapping, guess_mapping
 from gsd_core.dataset.messages import is_chat
 from gsd_core.dataset.row_reader import RowReader
+from gsd_core.dataset.thoughts import trim_turn
 from gsd_core.dataset.values import BadValue, to_text
 from gsd_core.errors import UserError
 from gsd_core.types import Rejection, Sample
@@ -118,21 +119,21 @@ def row_to_sample(
         return Rejection(row_number, str(error))
 
 
-def _to_sample(row: dict[str, Any], number: int, mapping: Mapping, counts: Counter[str]) -> Sample:
+def _to_sample(row: dict[str, Any], number: int, mapping: Mapping, split_counts: Counter[str]) -> Sample:
     for role in ("question", "reasoning"):
         if getattr(mapping, role) is None:
             raise BadValue(f"no {role} was found among the columns; name it with --map {role}=COLUMN")
     assert mapping.question is not None  # for the type checker, like the next line
     assert mapping.reasoning is not None
+    has_own = mapping.answer is not None and mapping.answer != mapping.reasoning
     reader = RowReader(row)
-    question = reader.question(mapping.question)
-    own_answer = mapping.answer is not None and mapping.answer != mapping.reasoning
-    reasoning, steps, answer = reader.reasoning(mapping.reasoning, wants_answer=not own_answer, counts=counts)
-    if own_answer:
+    if has_own:
         assert mapping.answer is not None
-        answer = "\n\n".join(
-            text for name in reader.columns(mapping.answer) if (text := to_text(reader.take(name), f"column {name!r}"))
-        )
+        texts = [to_text(reader.take(name), f"column {name!r}") for name in reader.columns(mapping.answer)]
+        reader.own_answer = trim_turn("\n\n".join(filter(None, texts)))[0]
+    question = reader.question(mapping.question)
+    reasoning, steps, answer = reader.reasoning(mapping.reasoning, split_counts)
+    answer = answer if reader.own_answer is None else reader.own_answer
     if not question.strip():
         raise BadValue(f"the question is empty (column {mapping.question!r})")
     if not reasoning.strip():

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gsd_core.dataset.answers import find_answer, split_thinking
+from gsd_core.dataset.answers import find_answer
 from gsd_core.dataset.columns import ColumnStats, is_alternatives, is_steps
 from gsd_core.dataset.messages import Exchange, is_chat, read_exchange
 from gsd_core.dataset.names import (
@@ -28,6 +28,7 @@ from gsd_core.dataset.names import (
     SYSTEM_NAMES,
     normal_name,
 )
+from gsd_core.dataset.thoughts import split_thinking
 from gsd_core.dataset.values import BadValue
 
 MAX_ANSWER_WORDS = 12.0  # most mean words of a column that counts as answers by its content alone
