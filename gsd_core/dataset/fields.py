@@ -23,7 +23,7 @@ from gsd_core.dataset.guess import Mapping, guess_mapping
 from gsd_core.dataset.messages import is_chat
 from gsd_core.dataset.row_reader import RowReader
 from gsd_core.dataset.thoughts import trim_turn
-from gsd_core.dataset.values import BadValue, to_text
+from gsd_core.dataset.values import BadValue, is_missing
 from gsd_core.errors import UserError
 from gsd_core.types import Rejection, Sample
 
@@ -86,6 +86,8 @@ def apply_map(guess: Mapping, chosen: dict[str, str], rows: Sequence[dict[str, A
                 f"{hint}the columns are {', '.join(columns)}",
             )
     changes: dict[str, Any] = {role: column or None for role, column in chosen.items()}
+    if "reasoning" in chosen:
+        changes["runner_up"] = None
     # A column that a person chose for one field is not guessed for another.
     for role in ("answer", "id"):
         if role not in chosen and getattr(guess, role) in chosen.values():
@@ -129,9 +131,12 @@ def _to_sample(row: dict[str, Any], number: int, mapping: Mapping, split_counts:
     reader = RowReader(row)
     if has_own:
         assert mapping.answer is not None
-        texts = [to_text(reader.take(name), f"column {name!r}") for name in reader.columns(mapping.answer)]
+        texts = [reader.text(reader.take(name), name, split_counts) for name in reader.columns(mapping.answer)]
         reader.own_answer = trim_turn("\n\n".join(filter(None, texts)))[0]
     question = reader.question(mapping.question)
+    if is_missing(question):
+        split_counts[f"{question.strip()!r} taken as empty"] += 1
+        question = ""
     reasoning, steps, answer = reader.reasoning(mapping.reasoning, split_counts)
     answer = answer if reader.own_answer is None else reader.own_answer
     if not question.strip():

@@ -97,8 +97,7 @@ def _iter_lines(container: Container) -> Iterator[tuple[int, str | BadValue]]:
                     data = stream.readline(max_bytes)
                 yield number, BadValue(f"the line is longer than {max_bytes >> 20} MiB")
                 continue
-            if number == 1:
-                data = data.removeprefix(codecs.BOM_UTF8)
+            data = data.removeprefix(codecs.BOM_UTF8)  # of any line: files that were joined have one in the middle
             try:
                 yield number, data.decode("utf-8")
             except UnicodeDecodeError as error:

@@ -34,7 +34,8 @@ class LoadedDataset:
     """The samples of a source, and how it was understood.
 
     ``fields`` says which column became question, reasoning, answer and id ("" for none), the ``layout``, and under
-    ``split`` the marks that split texts, with the number of rows. It has ``encoding`` where that is not UTF-8.
+    ``split`` the marks that split texts, with the number of rows. It has ``runner_up``, the column that comes next as
+    reasoning, where there is one, and ``encoding`` where that is not UTF-8.
     ``notes`` are sentences to show before the samples are used. ``data_hash`` is the SHA-256 of the file's bytes; of a
     hub data set or a saved one, of the rows as JSON.
     """
@@ -134,6 +135,8 @@ def _read(
         if not mapping.answer and any(sample.answer for sample in reader.samples):
             fields["answer"] = mapping.reasoning or ""
         fields["layout"] = mapping.layout
+        if mapping.runner_up and mapping.runner_up not in fields.values():
+            fields["runner_up"] = mapping.runner_up
         if reader.split_counts:
             fields["split"] = "; ".join(f"{mark} in {n} rows" for mark, n in reader.split_counts.most_common())
         if rows.encoding.removesuffix("-sig") != "utf-8":

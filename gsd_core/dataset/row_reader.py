@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from gsd_core.dataset.answers import split_text
-from gsd_core.dataset.columns import get_value, is_alternatives, parse_cell, split_columns
+from gsd_core.dataset.columns import explain_cell, get_value, is_alternatives, number_steps, parse_cell, split_columns
 from gsd_core.dataset.messages import is_chat, read_exchange
 from gsd_core.dataset.names import STEP_TEXT_KEYS
 from gsd_core.dataset.thoughts import trim_turn
-from gsd_core.dataset.values import BadValue, to_plain, to_text
+from gsd_core.dataset.values import BadValue, is_missing, to_plain, to_text
 
 MAX_ID_CHARS = 200
 Reasoning = tuple[str, tuple[tuple[int, int], ...], str]  # text, ranges of its steps, answer found with it
@@ -30,6 +30,7 @@ class RowReader:
         self.row, self.own_answer = row, own_answer
         self._taken: set[str] = set()
         self._derived: dict[str, Any] = {}
+        self._dropped: tuple[int, set[int]] = (0, set())  # how many steps there were, and which are missing
 
     def columns(self, column: str) -> list[str]:
         """The row's columns that a mapped column names."""
@@ -81,6 +82,7 @@ class RowReader:
         value = parse_cell(self.take(name))
         if is_chat(value):
             return self._chat_reply(value, name, counts)
+        value = number_steps(value)
         if isinstance(value, list | tuple):
             if is_alternatives(name, value, self.row):
                 texts = [item for item in value if isinstance(item, str)]
@@ -98,7 +100,16 @@ class RowReader:
             raise BadValue(
                 f"column {name!r} is an object, not text; name a part of it, e.g. --map reasoning={name}.KEY"
             )
-        return self._split(to_text(value, f"column {name!r}"), counts)
+        if cause := explain_cell(value):
+            raise BadValue(f"column {name!r}: {cause}")
+        return self._split(self.text(value, name, counts), counts)
+
+    def text(self, value: Any, name: str, counts: Counter[str]) -> str:
+        """A value as text; the name of a missing value, as "nan", is empty, and counted."""
+        if isinstance(value, str) and is_missing(value):
+            counts[f"{value.strip()!r} taken as empty"] += 1
+            return ""
+        return to_text(value, f"column {name!r}")
 
     def _split(self, text: str, counts: Counter[str]) -> Reasoning:
         parts = split_text(text, self.own_answer is None, self.own_answer or "")
@@ -114,6 +125,11 @@ class RowReader:
 
     def _chat_reply(self, value: Any, name: str, counts: Counter[str]) -> Reasoning:
         exchange = read_exchange(value, name)
+        if exchange.is_earlier:
+            counts["thought of an earlier turn"] += 1
+        if not exchange.reasoning.strip() and not exchange.reply.strip():
+            called = any("tool_calls" in each or "content_blocks" in each for each in exchange.extras[-1:])
+            raise BadValue(f"the last assistant turn of {name!r} has no text" + (", only a call" if called else ""))
         if exchange.trailing:
             self._derived["later_turns"] = list(exchange.trailing)
         if exchange.extras:
@@ -130,7 +146,12 @@ class RowReader:
         """Steps joined by newlines, with their ranges; other fields of the steps become lists in meta."""
         texts: list[str] = []
         extras: list[dict[str, Any]] = []
+        missing = [index for index, step in enumerate(value) if step is None]
+        if missing:
+            self._dropped = (len(value), set(missing))
         for index, step in enumerate(value, start=1):
+            if step is None:
+                continue
             where = f"step {index} of {name!r}"
             if isinstance(step, dict):
                 key = _step_key(step)
@@ -165,6 +186,9 @@ class RowReader:
                 value = _without(value, [name[len(key) + 1 :] for name in inner_taken])
                 if not value:
                     continue
+            n_steps, missing = self._dropped
+            if missing and isinstance(value, list) and len(value) == n_steps:  # it labels the steps
+                value = [each for index, each in enumerate(value) if index not in missing]
             # Tables have the fields of meta as columns such as "meta.topic".
             _put(meta, key.removeprefix("meta.") or key, to_plain(value, f"column {key!r}"))
         for key, value in self._derived.items():

@@ -3,6 +3,7 @@
 BadValue      a value that cannot be kept; its text is the reason for the rejection
 to_text       a scalar, list or object as the text of a field
 to_plain      a value as plain JSON data for ``Sample.meta``
+is_missing    whether a value stands for none: None, NaN, or their names as text
 check_text    refuses text that neither a tokenizer nor the database can hold
 parse_json    strict JSON of one record: no repeated keys, no endless nesting
 DECODER       the decoder behind it
@@ -20,6 +21,15 @@ from typing import Any
 
 MAX_DEPTH = 64  # levels of lists and objects in one record
 SHOWN_CHARS = 60
+# What programs write for a missing value when they turn a table into text.
+MISSING_WORDS = frozenset(("nan", "NaN", "NAN", "None", "NULL", "null", "<NA>", "NaT"))
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value stands for none: None, NaN, or one of ``MISSING_WORDS`` alone."""
+    if isinstance(value, str):
+        return len(value) <= 8 and value.strip() in MISSING_WORDS
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 class BadValue(ValueError):
