@@ -144,4 +144,4 @@ def _to_sample(row: dict[str, Any], number: int, mapping: Mapping, split_counts:
     if not reasoning.strip():
         raise BadValue(f"the reasoning is empty (column {mapping.reasoning!r})")
     sample_id = reader.id(mapping.id) or f"row-{number}"
-    return Sample(sample_id, question, reasoning, answer, steps, reader.meta())
+    return Sample(sample_id, question, reasoning, answer, steps, reader.meta(split_counts))

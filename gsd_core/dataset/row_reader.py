@@ -172,8 +172,8 @@ class RowReader:
             position += len(text) + 1
         return "\n".join(texts), tuple(ranges)
 
-    def meta(self) -> dict[str, Any]:
-        """All values that were not taken, as plain JSON data."""
+    def meta(self, counts: Counter[str]) -> dict[str, Any]:
+        """All values that were not taken, as plain JSON data; ``counts`` gets columns that cannot be written so."""
         meta: dict[str, Any] = {}
         incoming = parse_cell(self.row.get("meta"), lambda value: isinstance(value, dict))
         if isinstance(incoming, dict) and "meta" not in self._taken:
@@ -189,8 +189,13 @@ class RowReader:
             n_steps, missing = self._dropped
             if missing and isinstance(value, list) and len(value) == n_steps:  # it labels the steps
                 value = [each for index, each in enumerate(value) if index not in missing]
+            try:
+                plain = to_plain(value, f"column {key!r}")
+            except BadValue:  # pictures, sounds: no column of no concern costs a row
+                counts[f"column {key!r} left out"] += 1
+                continue
             # Tables have the fields of meta as columns such as "meta.topic".
-            _put(meta, key.removeprefix("meta.") or key, to_plain(value, f"column {key!r}"))
+            _put(meta, key.removeprefix("meta.") or key, plain)
         for key, value in self._derived.items():
             _put(meta, key, to_plain(value, key))
         return meta

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from gsd_core.console.output import SHOWN_ROWS, format_table, format_text
 from gsd_core.console.progress import Progress
 from gsd_core.dataset.fields import parse_map_flag
-from gsd_core.dataset.load import preview_dataset
+from gsd_core.dataset.load import Choices, preview_dataset
 from gsd_core.driver.stored_data import add_dataset, describe_loaded
 from gsd_core.methods.datasets_method import (
     DatasetsAddOptions,
@@ -46,6 +46,7 @@ def run_datasets_add(workspace: Workspace, options: DatasetsAddOptions, progress
         map_flag=options.map,
         strict=options.strict,
         replace=options.replace,
+        choices=Choices(options.split, options.turns),
         progress=progress,
     )
     told = {"dataset": dataset, "n_samples": len(loaded.samples), "warnings": loaded.notes}
@@ -59,7 +60,8 @@ def run_datasets_preview(workspace: None, options: DatasetsPreviewOptions, progr
     rows read.
     """
     mapping = parse_map_flag(options.map) if options.map else None
-    loaded = preview_dataset(options.file, head=options.head, map=mapping)
+    choices = Choices(options.split, options.turns)
+    loaded = preview_dataset(options.file, head=options.head, map=mapping, choices=choices)
     warnings = list(loaded.notes)
     if not loaded.samples:
         warnings.append(f"none of the first {options.head} rows can be used; name the columns with --map")
