@@ -186,7 +186,7 @@ REJECTED = {
     "no reply": ({"messages": [user("Q?"), user("Hello?")]}, "no assistant turn"),
     "strange role": ({"messages": [{"role": "wizard", "content": "Q?"}, assistant("So.")]}, "unknown role 'wizard'"),
     "object": ({"messages": [user("Q?"), assistant({"a": 1})]}, "without text"),
-    "empty": ({"messages": [user("Q?"), assistant("")]}, "reasoning is empty"),
+    "empty": ({"messages": [user("Q?"), assistant("")]}, "has no text"),
 }  # fmt: skip
 
 

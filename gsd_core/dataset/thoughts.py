@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,19 +256,34 @@ def _clean(text: str, block: _Block) -> tuple[str, list[str]]:
         pieces.append(text[at : tag.start])
         at = tag.end
     thought = "".join([*pieces, text[at : block.content_end]])
-    tools = [match[0] for match in _TOOLS.finditer(thought)]
-    return (re.sub(r"\n{3,}", "\n\n", _TOOLS.sub("\n", thought)) if tools else thought), tools
+    tools = list(_TOOLS.finditer(thought))
+    if not tools:
+        return thought, []
+    starts, ends = [0, *(tool.end() for tool in tools)], [*(tool.start() for tool in tools), len(thought)]
+    said = [thought[start:end].strip() for start, end in zip(starts, ends, strict=True)]
+    return "\n".join(filter(None, said)), [tool[0] for tool in tools]
 
 
 def _split_channels(text: str) -> Parts | None:
     """Harmony: the channel analysis is thought, final is the reply, all else is kept apart."""
     if "<|channel|>" not in text or "<|message|>" not in text:
         return None
+    matches = list(_CHANNEL.finditer(text))
     found = [
-        (match["channel"].split()[:1] or [""], (match["role"] or "assistant").strip(), match["text"].strip())
-        for match in _CHANNEL.finditer(text)
+        ((match["channel"].split() or [""])[0], (match["role"] or "assistant").strip(), match["text"].strip())
+        for match in matches
     ]
-    return _join_channels([(channel[0], role, said) for channel, role, said in found], "<|channel|>analysis<|message|>")
+    parts = _join_channels(found, "<|channel|>analysis<|message|>")
+    if parts is None:
+        return None
+    gaps = [text[one.end() : other.start()].strip() for one, other in pairwise(matches)]
+    before, after = text[: matches[0].start()].strip(), text[matches[-1].end() :].strip()
+    return replace(
+        parts,
+        before=before,
+        after="\n\n".join(filter(None, (parts.after, after))),
+        between=(*parts.between, *filter(None, gaps)),
+    )
 
 
 def _split_bare_channels(text: str) -> Parts | None:
