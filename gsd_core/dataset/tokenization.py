@@ -148,7 +148,7 @@ def _tokenize(text: str, tokenizer: Any, *, add_special_tokens: bool) -> _Tokens
     ids = np.asarray(encoded["input_ids"], dtype=np.int32)
     is_added = np.asarray(encoded["special_tokens_mask"], dtype=bool) & (starts == ends)
     owners = _compute_owners(text, starts, ends, is_added)
-    is_special = is_added | np.isin(ids, np.asarray(tokenizer.all_special_ids, dtype=np.int32))
+    is_special = is_added | np.isin(ids, np.asarray(getattr(tokenizer, "all_special_ids", []), dtype=np.int32))
     return _Tokens(ids, starts, ends, owners, is_special)
 
 
