@@ -256,8 +256,6 @@ def test_internal_failure_is_exit_1(workspace: Path, monkeypatch: pytest.MonkeyP
 
 
 FULL = "LanceError(IO): Error writing file: No space left on device (os error 28), /home/builder/x.rs:1"
-    "LanceError(IO): Execution error: Error writing file: No space left on device (os error 28), /home/builder/x.rs:1"
-)
 
 
 @pytest.mark.parametrize(

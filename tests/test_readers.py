@@ -543,3 +543,14 @@ def test_null_of_a_database_is_empty(tmp_path: Path) -> None:
     loaded = load_dataset(tmp_path / "x.csv")
     assert [(each.question, each.answer) for each in loaded.samples] == [('A "b"?', "")]
     assert "reasoning is empty" in loaded.rejected[0].reason
+
+
+def test_every_guess_is_told_with_its_rows_and_an_example_and_can_be_undone(tmp_path: Path) -> None:
+    rows = [{"question": "How many?", "response": f"<think>One and {n}.</think>So {n}."} for n in range(3)]
+    rows.append({"question": "How many?", "response": "No thought here."})
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    loaded = load_dataset(tmp_path / "x.jsonl")
+    assert loaded.guesses == [{"what": "<think>", "rows": 3, "row": 1, "example": "One and 0. → So 0."}]
+    whole = load_dataset(tmp_path / "x.jsonl", choices=Choices(marks="ignore"))
+    assert whole.guesses == []
+    assert whole.samples[0].reasoning == rows[0]["response"]

@@ -105,7 +105,12 @@ def apply_map(guess: Mapping, chosen: dict[str, str], rows: Sequence[dict[str, A
 
 
 def row_to_sample(
-    row: dict[str, Any], row_number: int, mapping: Mapping, split_counts: Counter[str] | None = None
+    row: dict[str, Any],
+    row_number: int,
+    mapping: Mapping,
+    split_counts: Counter[str] | None = None,
+    *,
+    has_marks: bool = True,
 ) -> Sample | Rejection:
     """One row to a sample by `mapping`.
 
@@ -113,22 +118,24 @@ def row_to_sample(
     the reasoning's, the answer is searched in the reasoning text (`answers.split_text`); `split_counts` counts the
     marks that were found. Every value that is not part of question, reasoning, answer or id goes into ``meta``: the
     fields of a ``meta`` object, other columns under their names, and the text around thinking tags as
-    ``pre_reasoning`` and ``post_reasoning``.
+    ``pre_reasoning`` and ``post_reasoning``. Without ``has_marks`` every text stays whole.
     """
     try:
-        return _to_sample(row, row_number, mapping, Counter() if split_counts is None else split_counts)
+        return _to_sample(row, row_number, mapping, Counter() if split_counts is None else split_counts, has_marks)
     except BadValue as error:
         return Rejection(row_number, str(error))
 
 
-def _to_sample(row: dict[str, Any], number: int, mapping: Mapping, split_counts: Counter[str]) -> Sample:
+def _to_sample(
+    row: dict[str, Any], number: int, mapping: Mapping, split_counts: Counter[str], has_marks: bool
+) -> Sample:
     for role in ("question", "reasoning"):
         if getattr(mapping, role) is None:
             raise BadValue(f"no {role} was found among the columns; name it with --map {role}=COLUMN")
     assert mapping.question is not None  # for the type checker, like the next line
     assert mapping.reasoning is not None
     has_own = mapping.answer is not None and mapping.answer != mapping.reasoning
-    reader = RowReader(row)
+    reader = RowReader(row, has_marks=has_marks)
     if has_own:
         assert mapping.answer is not None
         texts = [reader.text(reader.take(name), name, split_counts) for name in reader.columns(mapping.answer)]

@@ -31,15 +31,20 @@ from gsd_core.types import Rejection, Sample
 GUESS_ROWS = 200  # rows from which the mapping is guessed
 PROGRESS_ROWS = 1000  # rows between two calls of `on_progress`
 SHOWN_REASONS = 3
+SHOWN_CHARS = 80  # of a reasoning, in an example
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What a source that holds several things gives: ``split``, and ``turns`` of a chat: "last" that has a thought, or
-    "all", each a sample."""
+    """What a source that holds several things gives.
+
+    ``split``; ``turns`` of a chat: "last" that has a thought, or "all", each a sample; ``marks``: "read", or "ignore",
+    which leaves every text whole.
+    """
 
     split: str | None = None
     turns: str = "last"
+    marks: str = "read"
 
 
 @dataclass(slots=True)
@@ -48,9 +53,10 @@ class LoadedDataset:
 
     ``fields`` says which column became question, reasoning, answer and id ("" for none), the ``layout``, and under
     ``split`` the marks that split texts, with the number of rows. It has ``runner_up``, the column that comes next as
-    reasoning, where there is one, and ``encoding`` where that is not UTF-8.
-    ``notes`` are sentences to show before the samples are used. ``data_hash`` is the SHA-256 of the file's bytes; of a
-    hub data set or a saved one, of the rows as JSON.
+    reasoning, where there is one, and ``encoding`` where that is not UTF-8. ``guesses`` are what the reader has decided
+    in rows: ``{what, rows, row, example}``, the last two of the first such row. ``notes`` are sentences to show before
+    the samples are used. ``data_hash`` is the SHA-256 of the file's bytes; of a hub data set, a folder or a saved one,
+    of the rows as JSON.
     """
 
     samples: list[Sample]
@@ -61,6 +67,7 @@ class LoadedDataset:
     data_hash: str
     source: str
     notes: list[str] = field(default_factory=list)
+    guesses: list[dict[str, Any]] = field(default_factory=list)
 
 
 def load_dataset(
@@ -187,6 +194,10 @@ def _read(
             data_hash=digest.hexdigest() if digest is not None else compute_file_hash(source),
             source=name,
             notes=[*rows.notes, *reader.notes(), *_id_notes(mapping, rows.columns)],
+            guesses=[
+                {"what": mark, "rows": n, **reader.examples.get(mark, {})}
+                for mark, n in reader.split_counts.most_common()
+            ],
         )
 
 
@@ -219,6 +230,14 @@ def _row_bytes(row: dict[str, Any]) -> bytes:
         return repr(sorted(row)).encode() + b"\n"
 
 
+def _show(result: Sample | Rejection) -> str:
+    """A sample in a line: the beginning of its reasoning, and its answer."""
+    if isinstance(result, Rejection):
+        return result.reason
+    start = " ".join(result.reasoning[:SHOWN_CHARS].split())
+    return f"{start}{' …' if len(result.reasoning) > SHOWN_CHARS else ''} → {result.answer[:40] or 'no answer'}"
+
+
 class _Reader:
     """Collects samples and rejections, and makes ids distinct."""
 
@@ -228,6 +247,7 @@ class _Reader:
         self.samples: list[Sample] = []
         self.rejected: list[Rejection] = []
         self.split_counts: Counter[str] = Counter()
+        self.examples: dict[str, dict[str, Any]] = {}
         self.n_rows = 0
         self._seen: dict[str, int] = {}
         self._repeated: list[int] = []
@@ -243,7 +263,11 @@ class _Reader:
             if self.choices.split not in (None, row["split"]):
                 return
         for turn, part in enumerate(self._list_turns(row), start=1):
-            result = row_to_sample(part, number, self.mapping, self.split_counts)
+            result = row_to_sample(
+                part, number, self.mapping, self.split_counts, has_marks=self.choices.marks == "read"
+            )
+            for mark in self.split_counts.keys() - self.examples.keys():
+                self.examples[mark] = {"row": number, "example": _show(result)}
             if not isinstance(result, Rejection) and turn > 1:
                 result = replace(result, id=f"{result.id}/{turn}")
             self._keep(number, result)

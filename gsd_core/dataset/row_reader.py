@@ -25,9 +25,10 @@ Reasoning = tuple[str, tuple[tuple[int, int], ...], str]  # text, ranges of its 
 class RowReader:
     """Reads the fields of a row and remembers which columns it used; all other values become meta."""
 
-    def __init__(self, row: dict[str, Any], own_answer: str | None = None):
-        """`own_answer` is the answer that a column of its own holds; None: it is to be found in the reasoning."""
-        self.row, self.own_answer = row, own_answer
+    def __init__(self, row: dict[str, Any], own_answer: str | None = None, has_marks: bool = True):
+        """`own_answer` is the answer that a column of its own holds; None: it is to be found in the reasoning. Without
+        `has_marks` every text stays whole."""
+        self.row, self.own_answer, self.has_marks = row, own_answer, has_marks
         self._taken: set[str] = set()
         self._derived: dict[str, Any] = {}
         self._dropped: tuple[int, set[int]] = (0, set())  # how many steps there were, and which are missing
@@ -112,6 +113,8 @@ class RowReader:
         return to_text(value, f"column {name!r}")
 
     def _split(self, text: str, counts: Counter[str]) -> Reasoning:
+        if not self.has_marks:
+            return text, (), ""
         parts = split_text(text, self.own_answer is None, self.own_answer or "")
         for mark in parts.marks:
             counts[mark] += 1

@@ -102,6 +102,7 @@ class Table:
     has_header: bool
     notes: list[str] = field(default_factory=list)
     n_skipped: int = 0
+    is_drawn: bool = False  # with a rule below the header; its cells are padded
 
     def iter_rows(self) -> Iterator[Row]:
         """``(number, record | Rejection)``; the header and blank lines do not count."""
@@ -153,7 +154,7 @@ class Table:
                 f"line {lines.first}: {len(cells)} cells where the table has {len(self.columns)} columns; "
                 "a delimiter inside a cell needs quotes around the cell",
             )
-        if self.dialect.delimiter == "|":  # drawn tables pad their cells
+        if self.is_drawn:
             cells = [cell.strip() for cell in cells]
         return dict(zip(self.columns, cells, strict=True))
 
@@ -228,6 +229,7 @@ def open_table(container: Container) -> Table:
             "give JSON Lines, or CSV with a header line",
         )
     table = Table(container, dialect, encoding, errors, header, _is_header(header), n_skipped=int(bool(named)))
+    table.is_drawn = dialect.delimiter == "|" and any(_RULE.fullmatch(line.strip()) for line in lines[:4])
     if dialect.escape:
         table.notes.append(ESCAPES[dialect.escape])
     if encoding not in ("utf-8", "utf-8-sig"):

@@ -30,6 +30,8 @@ class DatasetsAddOptions:
     """Which split to read where the source holds several. Default: train."""
     turns: str = option("last", choices=("last", "all"))
     """Which turns of a chat are samples: the last that has a thought, or all that have one."""
+    marks: str = option("read", choices=("read", "ignore"))
+    """Whether tags of thinking and marks of answers divide a text; ignore leaves every text whole."""
     strict: bool = False
     """Stop at the first row that cannot be used."""
     replace: bool = False
@@ -50,6 +52,8 @@ class DatasetsPreviewOptions:
     """Which split to read where the source holds several. Default: train."""
     turns: str = option("last", choices=("last", "all"))
     """Which turns of a chat are samples: the last that has a thought, or all that have one."""
+    marks: str = option("read", choices=("read", "ignore"))
+    """Whether tags of thinking and marks of answers divide a text; ignore leaves every text whole."""
 
 
 @dataclass(frozen=True, slots=True)
