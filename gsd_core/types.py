@@ -113,6 +113,7 @@ class TokenizedSample:
     reasoning_start: int
     n_spans_cut: int = 0  # spans lost when the sample was cut to the context on request
     skipped_spans: tuple[tuple[int, str], ...] = ()  # (index, reason): spans without tokens
+    n_control: int = 0  # control tokens that the reasoning spells out
 
     def span_of_token(self) -> np.ndarray:
         """(T,) int32: K of each token's span, -1 outside spans."""

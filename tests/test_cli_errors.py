@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
 import pytest
 
-from tests.cli_support import make_rows, run_gsd, save_tiny_model, write_rows, write_run
+from gsd_core.store import Workspace
+from tests.cli_support import make_rows, run_gsd, run_gsd_json, save_tiny_model, write_rows, write_run
 
 
 def check_error(*words: object, workspace: Path, says: tuple[str, ...], code: int = 2) -> None:
@@ -251,3 +253,49 @@ def test_internal_failure_is_exit_1(workspace: Path, monkeypatch: pytest.MonkeyP
     workspace.mkdir()
     (workspace / "workspace.json").write_text(json.dumps({"version": 1}))
     check_error("datasets", "list", workspace=workspace, says=("first line second line", "--debug"), code=1)
+
+
+FULL = "LanceError(IO): Error writing file: No space left on device (os error 28), /home/builder/x.rs:1"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
+        (OSError(FULL), "the disk is full"),
+        (RuntimeError(FULL), "the disk is full"),
+        (OSError(errno.EROFS, "Read-only file system", "/mnt/x"), "read-only"),
+        (PermissionError(errno.EACCES, "Permission denied", "/mnt/x"), "permission denied"),
+    ],
+    ids=str,
+)
+def test_errors_of_storage_are_the_users_to_act_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    file = write_rows(tmp_path / "x.jsonl", make_rows(2))
+    monkeypatch.setattr(Workspace, "write_dataset", fail)
+    outcome = run_gsd("datasets", "add", file, workspace=tmp_path / "w")
+    assert outcome.code == 2
+    assert told in outcome.err
+    assert "builder" not in outcome.err, "a path of the machine where a library was built helps nobody"
+
+
+def test_a_workspace_that_cannot_be_written_is_told_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_rows(tmp_path / "x.jsonl", make_rows(2))
+    run_gsd_json("datasets", "add", file, workspace=tmp_path / "w")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("gsd_core.store.workspace.tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("gsd_core.models.loading.open_model", lambda *_, **__: pytest.fail("a model was loaded"))
+    outcome = run_gsd("capture", "--dataset", "x", "--model", "demo", workspace=tmp_path / "w")
+    assert outcome.code == 2
+    assert "cannot be written" in outcome.err
+    checks = {each["name"]: each for each in run_gsd_json("doctor", workspace=tmp_path / "w", code=1)["checks"]}
+    assert not checks["workspace"]["ok"]

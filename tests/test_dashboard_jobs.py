@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from gsd_core.dashboard.data.capture_form import make_steps
+from gsd_core.dashboard.data.uploads import Corrections
 from gsd_core.dashboard.frame.address import PAGES
 from gsd_core.dashboard.jobs import job_output, job_store, supervisor
 from gsd_core.dashboard.jobs.job_steps import Step, make_argv, make_title
@@ -229,7 +230,7 @@ def test_log_tail_loses_terminal_control_and_overdrawn_bars(tmp_path):
 
 def test_capture_commands_follow_the_command_line_contract(tmp_path):
     options = CaptureOptions("d", "demo", run="r", window="all", limit=10)
-    steps = make_steps(options, tmp_path / "x.jsonl", {"question": "q"})
+    steps = make_steps(options, tmp_path / "x.jsonl", Corrections((("question", "q"),)))
     add, capture, analyze = (make_argv(tmp_path, step) for step in steps)
     assert add[-6:] == ["add", str(tmp_path / "x.jsonl"), "--name", "d", "--map", "question=q"]
     assert capture[capture.index("--limit") + 1] == "10"
@@ -240,4 +241,4 @@ def test_capture_commands_follow_the_command_line_contract(tmp_path):
 @pytest.mark.parametrize("broken", [{"run": "a/b"}, {"dataset": ""}, {"model": "--help"}, {"model": " "}])
 def test_names_that_the_command_line_would_misread_are_refused(tmp_path, broken):
     with pytest.raises(UserError):
-        make_steps(CaptureOptions(**{"dataset": "d", "model": "demo", "run": "r", **broken}), None, {})
+        make_steps(CaptureOptions(**{"dataset": "d", "model": "demo", "run": "r", **broken}), None, Corrections())

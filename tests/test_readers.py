@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gsd_core.dataset.load import load_dataset, preview_dataset
+from gsd_core.dataset.load import Choices, load_dataset, preview_dataset
 from gsd_core.dataset.readers import Limits, iter_rows
 from gsd_core.errors import UserError
 from gsd_core.types import Rejection
@@ -257,7 +257,6 @@ BAD_LINES = {
     "escaped NUL": (GOOD.replace("eggs,", "eggs\\u0000,"), "NUL character"),
     "half surrogate": (GOOD.replace("eggs,", "eggs\\ud83d,"), "half of a surrogate pair"),
     "bottomless": (GOOD[:-1] + ', "x": ' + "[" * 9000 + "]" * 9000 + "}", "nested too deeply"),
-    "deep": (GOOD[:-1] + ', "x": ' + "[" * 70 + "]" * 70 + "}", "levels deep"),
     "endless number": (GOOD[:-1] + ', "x": ' + "9" * 5000 + "}", "4300 digits"),
     "doubled key": (GOOD[:-1] + ', "answer": "8"}', "appears twice"),
     "no question": ('{"id": "q", "reasoning": "So it is."}', "question is empty"),
@@ -432,3 +431,126 @@ def test_limit_head_progress_and_hash(tmp_path: Path) -> None:
         load_dataset(path, limit=0)
     preview = preview_dataset(path, head=5)
     assert (len(preview.samples), preview.data_hash) == (5, loaded.data_hash)
+
+
+def test_a_column_of_no_concern_never_costs_a_row(tmp_path: Path) -> None:
+    deep = GOOD[:-1] + ', "x": ' + "[" * 70 + "]" * 70 + "}"
+    (tmp_path / "x.jsonl").write_text(f"{deep}\n", encoding="utf-8")
+    loaded = load_dataset(tmp_path / "x.jsonl")
+    assert len(loaded.samples) == 1
+    assert "x" not in loaded.samples[0].meta
+    assert "column 'x' left out in 1 rows" in loaded.fields["split"]
+
+
+def _shards(folder: Path, names: list[str]) -> Path:
+    folder.mkdir(parents=True)
+    for number, name in enumerate(names):
+        row = {"id": f"r{number}", "question": "How many?", "reasoning": f"So {number} and one.", "answer": str(number)}
+        (folder / name).write_text(json.dumps(row) + "\n", encoding="utf-8")
+    return folder
+
+
+def test_a_folder_of_shards_is_one_data_set_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    folder = _shards(tmp_path / "a", ["part10.jsonl", "part2.jsonl", "part1.jsonl"])
+    (folder / "README.md").write_text("about")
+    loaded = load_dataset(folder)
+    assert [each.id for each in loaded.samples] == ["r2", "r1", "r0"]
+    assert any("3 files" in note for note in loaded.notes)
+    assert load_dataset(folder).data_hash == loaded.data_hash
+
+
+def test_a_split_of_a_folder_is_chosen_and_the_others_are_named(tmp_path: Path) -> None:
+    folder = _shards(tmp_path / "a" / "data", ["test-0.jsonl", "train-0.jsonl", "train-1.jsonl"]).parent
+    loaded = load_dataset(folder)
+    assert [each.id for each in loaded.samples] == ["r1", "r2"]
+    assert any("--split chooses another: test" in note for note in loaded.notes)
+    assert [each.id for each in load_dataset(folder, choices=Choices("test")).samples] == ["r0"]
+    with pytest.raises(UserError, match="it has test, train"):
+        load_dataset(folder, choices=Choices("dev"))
+    _shards(tmp_path / "b", ["dev.jsonl", "test.jsonl"])
+    with pytest.raises(UserError, match="--split"):
+        load_dataset(tmp_path / "b")
+
+
+def test_folders_that_are_no_data_set_are_refused(tmp_path: Path) -> None:
+    _shards(tmp_path / "mixed", ["a.jsonl", "b.json"])
+    with pytest.raises(UserError, match="several kinds"):
+        load_dataset(tmp_path / "mixed")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError):
+        load_dataset(tmp_path / "empty")
+    _shards(tmp_path / "dict", ["x.jsonl"])
+    (tmp_path / "dict" / "dataset_dict.json").write_text('{"splits": ["../../etc"]}')
+    with pytest.raises(UserError, match="does not name the splits"):
+        load_dataset(tmp_path / "dict")
+
+
+def test_a_split_of_a_document_is_chosen(tmp_path: Path) -> None:
+    rows = [{"question": "How many?", "reasoning": "One and one.", "answer": "2"}]
+    (tmp_path / "x.json").write_text(json.dumps({"data": {"train": rows * 2, "test": rows}}))
+    assert len(load_dataset(tmp_path / "x.json").samples) == 3
+    assert len(load_dataset(tmp_path / "x.json", choices=Choices("test")).samples) == 1
+    with pytest.raises(UserError, match="it has train, test"):
+        load_dataset(tmp_path / "x.json", choices=Choices("dev"))
+
+
+def test_every_turn_with_a_thought_can_be_a_sample(tmp_path: Path) -> None:
+    turns = [
+        ("user", "One and one?"),
+        ("assistant", "<think>One.\nTwo.</think>2"),
+        ("user", "And three?"),
+        ("assistant", "<think>Two and one.</think>3"),
+        ("user", "Thanks"),
+        ("assistant", "You are welcome."),
+    ]
+    messages = [{"role": role, "content": text} for role, text in turns]
+    (tmp_path / "x.jsonl").write_text(json.dumps({"id": "c", "messages": messages}) + "\n")
+    last = load_dataset(tmp_path / "x.jsonl")
+    assert [(each.id, each.reasoning, each.answer) for each in last.samples] == [("c", "Two and one.", "3")]
+    assert "thought of an earlier turn in 1 rows" in last.fields["split"]
+    every = load_dataset(tmp_path / "x.jsonl", choices=Choices(turns="all"))
+    assert [(each.id, each.reasoning, each.answer) for each in every.samples] == [
+        ("c", "One.\nTwo.", "2"),
+        ("c/2", "Two and one.", "3"),
+    ]
+
+
+ROW = 'Let "f" be $\\frac{1}{2}$, ok?', 'By "AM-GM", $x\\ge 1$,\nso \\boxed{1}.', "C:\\dir\\"
+
+
+@pytest.mark.parametrize("way", ["doubled", "escaped", "quotes only"])
+def test_latex_and_quotes_survive_every_way_of_escaping(tmp_path: Path, way: str) -> None:
+    text = "question,reasoning,answer\n"
+    for number in range(3):
+        cells = [f"{cell} {number}" for cell in ROW]
+        if way == "doubled":
+            written = [cell.replace('"', '""') for cell in cells]
+        elif way == "escaped":
+            written = [cell.replace("\\", "\\\\").replace('"', '\\"') for cell in cells]
+        else:
+            written = [cell.replace('"', '\\"') for cell in cells]
+        text += ",".join(f'"{cell}"' for cell in written) + "\n"
+    (tmp_path / "x.csv").write_text(text, newline="")
+    loaded = load_dataset(tmp_path / "x.csv")
+    assert [(each.question, each.reasoning, each.answer) for each in loaded.samples] == [
+        tuple(f"{cell} {number}" for cell in ROW) for number in range(3)
+    ]
+
+
+def test_null_of_a_database_is_empty(tmp_path: Path) -> None:
+    text = 'question,reasoning,answer\n"A \\"b\\"?","One and two.",\\N\n"C?",\\N,"3"\n'
+    (tmp_path / "x.csv").write_text(text)
+    loaded = load_dataset(tmp_path / "x.csv")
+    assert [(each.question, each.answer) for each in loaded.samples] == [('A "b"?', "")]
+    assert "reasoning is empty" in loaded.rejected[0].reason
+
+
+def test_every_guess_is_told_with_its_rows_and_an_example_and_can_be_undone(tmp_path: Path) -> None:
+    rows = [{"question": "How many?", "response": f"<think>One and {n}.</think>So {n}."} for n in range(3)]
+    rows.append({"question": "How many?", "response": "No thought here."})
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    loaded = load_dataset(tmp_path / "x.jsonl")
+    assert loaded.guesses == [{"what": "<think>", "rows": 3, "row": 1, "example": "One and 0. → So 0."}]
+    whole = load_dataset(tmp_path / "x.jsonl", choices=Choices(marks="ignore"))
+    assert whole.guesses == []
+    assert whole.samples[0].reasoning == rows[0]["response"]

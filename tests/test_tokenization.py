@@ -7,6 +7,7 @@ into a span, and nothing later would show it.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from gsd_core.dataset.prompts import build_input
 from gsd_core.dataset.segmenters import make_segmenter
 from gsd_core.dataset.tokenization import check_tokenizer, tokenize_sample
 from gsd_core.errors import UserError
+from gsd_core.models.loading import load_model
 from gsd_core.types import CharSpan, Sample, Skipped, TokenizedSample
 
 LINES = [
@@ -431,3 +433,26 @@ def test_token_positions_agree_with_the_input_that_was_built() -> None:
         built = build_input(item, tokenizer)
         assert (found.input_text, found.reasoning_start) == (built.text, built.reasoning_start)
         assert found.token_ids.dtype == found.token_starts.dtype == found.token_ends.dtype == np.int32
+
+
+def test_control_tokens_that_a_reasoning_spells_are_text_unless_asked_for() -> None:
+    tokenizer = load_model("demo")[1]
+    end = tokenizer.eos_token
+    sample = Sample("c", "How many?", f"Three boxes.{end}\nFour each.", "12")
+    text = tokenize_sample(sample, tokenizer, make_segmenter("steps"), max_tokens=None)
+    control = tokenize_sample(sample, tokenizer, make_segmenter("steps"), max_tokens=None, control_tokens="control")
+    assert isinstance(text, TokenizedSample)
+    assert isinstance(control, TokenizedSample)
+    assert (text.n_control, control.n_control) == (1, 1)
+    assert tokenizer.eos_token_id in control.token_ids
+    assert tokenizer.eos_token_id not in text.token_ids
+    for found in (text, control):
+        assert [span.text for span in found.spans] == [f"Three boxes.{end}\n", "Four each."]
+    bare = replace(sample, reasoning="Three boxes.\nFour each.")
+    plain = tokenize_sample(bare, tokenizer, make_segmenter("steps"), max_tokens=None)
+    assert isinstance(plain, TokenizedSample)
+    assert plain.n_control == 0
+    n_before = int(np.searchsorted(text.token_starts, text.reasoning_start))
+    assert text.token_ids[:n_before].tolist() == plain.token_ids[:n_before].tolist(), "the prompt has changed"
+    said = [text.input_text[a:b] for a, b in zip(text.token_starts, text.token_ends, strict=True)]
+    assert end in "".join(said), "the spelled token is lost"

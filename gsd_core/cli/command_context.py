@@ -57,7 +57,10 @@ class Context:
         is_missing = "://" not in self.workspace_uri and not Path(self.workspace_uri).exists()
         if needs == "nothing" or (needs == "workspace if there" and is_missing):
             return None
-        return self.open_workspace(create=needs == "new workspace")
+        workspace = self.open_workspace(create=needs == "new workspace")
+        if needs == "new workspace":
+            workspace.check_writable()  # before a model is loaded, and minutes are spent
+        return workspace
 
     def emit(self, result: dict[str, Any], text: Callable[[], str] | str = "") -> None:
         """Print the command's one result: JSON with ``--json``, else ``text``."""

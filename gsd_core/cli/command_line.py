@@ -24,7 +24,7 @@ from gsd_core.cli.command_context import Context
 from gsd_core.cli.command_parser import make_parser, parse_arguments
 from gsd_core.console.threads import let_threads_yield
 from gsd_core.console.workspace_choice import choose_workspace
-from gsd_core.errors import Interrupted, UserError
+from gsd_core.errors import Interrupted, UserError, explain_storage
 from gsd_core.registry.catalog import load
 
 
@@ -55,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             fix = "try --limit, a smaller --batch-tokens or fewer checkpoints"
             return _fail(context, f"out of memory, this process, {fix}", 1)
         except Exception as error:
+            if storage := explain_storage(error):
+                return _fail(context, storage.one_line(), 2)
             text = f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
             where = f"{_command_line(words)}, --debug shows the traceback"
             return _fail(context, f"internal failure ({text}), {where}", 1)

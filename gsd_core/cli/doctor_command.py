@@ -141,6 +141,7 @@ def _check_workspace(uri: str) -> list[dict[str, Any]]:
 
     def look() -> str:
         workspace = Workspace.open(uri, create=False)
+        workspace.check_writable()
         opened.append(workspace)
         return f"{workspace.uri}, version {workspace.version}, {len(workspace.list_datasets())} data sets"
 

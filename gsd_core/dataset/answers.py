@@ -1,43 +1,36 @@
 """Marks inside one text that separate reasoning from answer.
 
-Parts           a text split into reasoning, answer and rest, with the marks that split it
 split_text      splits a solution text: by thinking tags first, then by answer marks
-split_thinking  the text inside thinking tags, and the text before and after them
 find_answer     the final answer that a text marks: ``####``, ``<answer>``, ``\\boxed{}``, "the answer is"
 find_boxed      content of the last ``\\boxed{}``, braces balanced
+is_reply        whether a text may be the answer beside an answer that is known
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import replace
 
-# Tags around reasoning. A closing tag alone counts too: chat templates often supply the opening one.
-THINKING_TAGS = (
-    ("<think>", "</think>"),
-    ("<thinking>", "</thinking>"),
-    ("<thought>", "</thought>"),
-    ("<thoughts>", "</thoughts>"),
-    ("<reasoning>", "</reasoning>"),
-    ("<scratchpad>", "</scratchpad>"),
-    ("<seed:think>", "</seed:think>"),
-    ("[think]", "[/think]"),
-    ("◁think▷", "◁/think▷"),
-    ("<|begin_of_thought|>", "<|end_of_thought|>"),
-    ("<|channel|>analysis<|message|>", "<|end|>"),
-)
+from gsd_core.dataset.thoughts import Parts, find_tag, split_thinking, trim_turn
+
 # Tags around the text after the reasoning; they are removed.
 REPLY_TAGS = (
     ("<|begin_of_solution|>", "<|end_of_solution|>"),
-    ("<|start|>assistant<|channel|>final<|message|>", "<|return|>"),
+    ("<|start_response|>", "<|end_response|>"),
     ("<answer>", "</answer>"),
     ("<output>", "</output>"),
     ("<solution>", "</solution>"),
     ("<response>", "</response>"),
 )
+MAX_ANSWER_WORDS = 12  # of a text that counts as an answer by its length alone
 MAX_MARKED_CHARS = 200  # a longer "#### …" is a heading of a document, not an answer
 ANSWER_TAG = re.compile(r"<answer>(.*?)</answer>", re.IGNORECASE | re.DOTALL)
-BOXED = re.compile(r"\\(?:boxed|fbox)\s*(\{|[^\s{}$\\.,;])")
+BOXED = re.compile(r"\\(?:boxed|fbox)\s*(\{|[^\s{}$\\,;]+)")
+ANSWER_FIRST = re.compile(
+    r"\A\s*(?:final\s+)?answer\s*[:=]\s*(?P<answer>[^\n]{1,200})\n+\s*"
+    r"(?:explanation|reasoning|rationale|justification|solution|because)\s*:\s*",
+    re.IGNORECASE,
+)
 ANSWER_IS = re.compile(
     r"(?:^|[\s*_(])(?:the\s+|my\s+)?(?:final\s+|correct\s+|best\s+|right\s+)?answer\s*(?:is\s*:?|:|=)\s*"
     r"(?P<answer>\S.*?)\s*$",
@@ -45,52 +38,70 @@ ANSWER_IS = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """A text that was split. ``answer`` is None where none is marked.
-
-    ``before`` and ``after`` are the texts before the opening and after the closing tag, "" where there is none.
-    ``marks`` names the marks that split it, for example ("<think>", "\\\\boxed{}").
-    """
-
-    reasoning: str
-    answer: str | None = None
-    before: str = ""
-    after: str = ""
-    marks: tuple[str, ...] = ()
-
-
-def split_text(text: str, wants_answer: bool = True) -> Parts:
+def split_text(text: str, wants_answer: bool = True, own_answer: str = "") -> Parts:
     """Split a text that may hold reasoning and answer.
 
-    The text inside thinking tags is the reasoning. The text after them is the reply: its marked answer is the answer,
-    else the whole reply. Without tags, ``####`` and ``<answer>`` end the reasoning and start the answer; ``\\boxed{}``
-    and "the answer is" give the answer and stay in the reasoning, because they are part of a sentence there.
-    Where ``wants_answer`` is False only thinking tags count, and a text without them stays whole.
+    What thinking tags mark is the reasoning. The text after them is the reply: its marked answer is the answer, else
+    the whole reply; without a reply the text before them. Without tags, ``####`` and ``<answer>`` end the reasoning and
+    start the answer; ``\\boxed{}`` and "the answer is" give the answer and stay in the reasoning, because they are
+    part of a sentence there. Where ``wants_answer`` is False, as a column of its own has ``own_answer``, only thinking
+    tags count, and a text without them stays whole. Control tokens of a turn are cut from both ends.
     """
-    thinking = split_thinking(text)
-    if thinking is not None:
-        reply, wrapper = _unwrap(thinking.after)
-        if thinking.reasoning.strip():
-            if not wants_answer:
-                return thinking
-            found = find_answer(reply)
-            if found is None:
-                # Unlike a marked answer inside a reply, the reply itself needs no second copy in `after`.
-                return Parts(thinking.reasoning, reply or None, thinking.before, "", thinking.marks)
-            after = thinking.after if found[0] != reply else ""
-            return Parts(thinking.reasoning, found[0], thinking.before, after, (*thinking.marks, found[1]))
-        # The model was told not to think: its reply is the only reasoning there is.
-        inner = split_text(reply, wants_answer) if not wrapper or wrapper != "<answer>" else Parts(reply)
-        return Parts(
-            inner.reasoning,
-            inner.answer,
-            "\n".join(filter(None, (thinking.before, inner.before))),  # the reply may hold tags of its own
-            inner.after,
-            (f"empty {thinking.marks[0]}", *inner.marks),
-        )
-    if not wants_answer:
-        return Parts(text)
+    text, was_trimmed = trim_turn(text)
+    parts = _split(text, wants_answer, own_answer)
+    return replace(parts, marks=(*parts.marks, "control tokens cut off")) if was_trimmed else parts
+
+
+def _split(text: str, wants_answer: bool, own_answer: str) -> Parts:
+    thinking = split_thinking(text, None if wants_answer else lambda rest: is_reply(rest, own_answer))
+    if thinking is None:
+        name = find_tag(text)
+        parts = _split_by_answer(text) if wants_answer else Parts(text)
+        return replace(parts, marks=(*parts.marks, f"{name} left alone")) if name else parts
+    reply, wrapper = _unwrap(thinking.after)
+    if thinking.reasoning.strip():
+        if not wants_answer:
+            return thinking
+        return _add_answer(thinking, reply)
+    # The model was told not to think: its reply is the only reasoning there is.
+    reply = "\n\n".join(filter(None, (*thinking.between, reply)))
+    inner = Parts(reply) if wrapper == "<answer>" else _split(reply, wants_answer, own_answer)
+    return Parts(
+        inner.reasoning,
+        inner.answer,
+        "\n".join(filter(None, (thinking.before, inner.before))),  # the reply may hold tags of its own
+        inner.after,
+        (f"empty {thinking.marks[0]}", *inner.marks),
+        inner.between,
+    )
+
+
+def _add_answer(thinking: Parts, reply: str) -> Parts:
+    """The answer to a thought: in the reply after it, else in the text before it, else at the end of a cut thought."""
+    found = find_answer(reply)
+    if found is not None:
+        after = thinking.after if found[0] != reply else ""
+        return replace(thinking, answer=found[0], after=after, marks=(*thinking.marks, found[1]))
+    if reply:
+        return replace(thinking, answer=reply, after="")  # it needs no second copy in `after`
+    before, _ = _unwrap(thinking.before)
+    found = find_answer(before)
+    if found is None and 0 < len(before.split()) <= MAX_ANSWER_WORDS:
+        found = before, "answer before the thought"
+    if found is not None:
+        left = thinking.before if found[0] != before else ""
+        return replace(thinking, answer=found[0], before=left, marks=(*thinking.marks, found[1]))
+    tags = list(ANSWER_TAG.finditer(thinking.reasoning))
+    if tags and not thinking.reasoning[tags[-1].end() :].strip():  # the thought was never closed
+        head = thinking.reasoning[: tags[-1].start()].rstrip()
+        return replace(thinking, reasoning=head, answer=tags[-1][1].strip(), marks=(*thinking.marks, "<answer>"))
+    return thinking
+
+
+def _split_by_answer(text: str) -> Parts:
+    first = ANSWER_FIRST.match(text)
+    if first is not None:
+        return Parts(text[first.end() :].strip(), first["answer"].strip(), marks=("answer before the reasoning",))
     found = find_answer(text)
     if found is None:
         return Parts(text)
@@ -107,29 +118,13 @@ def split_text(text: str, wants_answer: bool = True) -> Parts:
     return Parts(text, answer, marks=(mark,))
 
 
-def split_thinking(text: str) -> Parts | None:
-    """The text inside thinking tags (trimmed), before and after them; None where there are no tags.
-
-    Several blocks count as one, from the first opening to the last closing tag. A block without closing tag runs to
-    the end, as the trace was cut. A closing tag without opening tag ends a block that began with the text.
-    """
-    low = text.lower()
-    if len(low) != len(text):  # some letters (Turkish) have a longer lower case, which would shift positions
-        low = text
-    for opening, closing in THINKING_TAGS:
-        start, end = low.find(opening), low.rfind(closing)
-        if start < 0 and (end < 0 or closing == "<|end|>"):
-            continue
-        if start < 0:
-            return Parts(text[:end].strip(), None, "", text[end + len(closing) :].strip(), (closing,))
-        body = start + len(opening)
-        before = text[:start].strip()
-        if end < body:
-            return Parts(text[body:].strip(), None, before, "", (f"{opening} never closed",))
-        n_blocks = low.count(opening)
-        mark = opening if n_blocks == 1 else f"{opening} several times"
-        return Parts(text[body:end].strip(), None, before, text[end + len(closing) :].strip(), (mark,))
-    return None
+def is_reply(text: str, own_answer: str) -> bool:
+    """Whether `text` may be the answer whose short form a column of its own has: empty, short, marked or with it."""
+    reply, _ = _unwrap(text)
+    if not reply or find_answer(reply) is not None or len(reply.split()) <= MAX_ANSWER_WORDS:
+        return True
+    own = own_answer.strip()
+    return bool(own) and re.search(rf"(?<!\w){re.escape(own)}(?!\w)", reply) is not None
 
 
 def _unwrap(reply: str) -> tuple[str, str]:
@@ -180,7 +175,7 @@ def find_boxed(text: str) -> str | None:
     """
     for match in reversed(list(BOXED.finditer(text))):
         if match[1] != "{":
-            return match[1]
+            return match[1].rstrip(".")
         depth, position = 1, match.end()
         while position < len(text) and depth:
             if text[position] == "\\":

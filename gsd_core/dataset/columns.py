@@ -3,19 +3,24 @@
 get_value      a row's value under a key or a dotted path
 split_columns  the columns of a list joined by "+"
 is_steps       whether a value is a list of steps
-is_structured, parse_cell   lists that a table stores as JSON texts
+number_steps   steps that an object numbers, as a list
+is_structured, parse_cell, explain_cell   lists and chats that a table stores as texts
 is_alternatives  whether a column's list holds several whole answers
 ColumnStats    what a few rows show about their columns
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from gsd_core.dataset.messages import is_chat
+from gsd_core.dataset.literals import looks_literal, parse_literal
+from gsd_core.dataset.messages import is_chat, read_transcript
 from gsd_core.dataset.names import ALTERNATIVE_NAMES, STEP_TEXT_KEYS, normal_name
-from gsd_core.dataset.values import BadValue, parse_json
+from gsd_core.dataset.values import BadValue, is_missing, parse_json
+
+_CATEGORY = re.compile(r"(?=.{1,24}\Z)[^\W\d]+(?:[ /-][^\W\d]+){0,2}")
 
 
 def get_value(row: dict[str, Any], column: str) -> Any:
@@ -40,8 +45,15 @@ def split_columns(column: str, columns: Sequence[str]) -> list[str]:
 
 
 def is_steps(value: Any) -> bool:
-    """Whether `value` is a list of texts, or of objects that each hold a step's text."""
-    if not isinstance(value, list | tuple) or not value:
+    """Whether `value` is a list of texts, or of objects that each hold a step's text; entries may be missing.
+
+    An object whose keys are the numbers of its texts counts too.
+    """
+    value = number_steps(value)
+    if not isinstance(value, list | tuple):
+        return False
+    value = [step for step in value if step is not None]
+    if not value:
         return False
     if all(isinstance(step, str) for step in value):
         return True
@@ -49,6 +61,15 @@ def is_steps(value: Any) -> bool:
         all(isinstance(step, dict) for step in value)
         and any(isinstance(step.get(key), str) for key in STEP_TEXT_KEYS for step in value)
     ) or all(isinstance(step, dict) and isinstance(step.get("completions"), list) for step in value)
+
+
+def number_steps(value: Any) -> Any:
+    """``{"1": "…", "2": "…"}`` as the list of its texts by number; other values unchanged."""
+    if not isinstance(value, dict) or not value:
+        return value
+    if all(str(key).isdecimal() and isinstance(step, str) for key, step in value.items()):
+        return [value[key] for key in sorted(value, key=lambda key: int(key))]
+    return value
 
 
 def is_alternatives(column: str, value: Any, row: dict[str, Any]) -> bool:
@@ -69,14 +90,31 @@ def is_structured(value: Any) -> bool:
 
 
 def parse_cell(value: Any, wanted: Callable[[Any], bool] = is_structured) -> Any:
-    """The parsed value of a text that is JSON of something `wanted`, as tables store it; other values unchanged."""
-    if not isinstance(value, str) or value[:1] not in ("[", "{") or value.rstrip()[-1:] not in ("]", "}"):
+    """The parsed value of a text that holds something `wanted`, as tables store it; other values unchanged.
+
+    Read are JSON, literals of Python, numpy and pandas, and transcripts with a chat template's marks.
+    """
+    if not isinstance(value, str):
         return value
+    for parse in (parse_json, parse_literal) if looks_literal(value) else (read_transcript,):
+        try:
+            parsed = parse(value)
+        except BadValue:
+            continue
+        if wanted(parsed):
+            return parsed
+    return value
+
+
+def explain_cell(value: Any) -> str:
+    """Why a text that looks like a list or an object could not be read as one; "" where it does not look so."""
+    if not isinstance(value, str) or not looks_literal(value):
+        return ""
     try:
-        parsed = parse_json(value)
-    except BadValue:
-        return value
-    return parsed if wanted(parsed) else value
+        parse_literal(value)
+    except BadValue as error:
+        return str(error)
+    return ""
 
 
 class ColumnStats:
@@ -97,7 +135,8 @@ class ColumnStats:
         self.names = list(names)
         self.values = {name: [parse_cell(get_value(row, name)) for row in rows] for name in self.names}
         self.filled = {
-            name: [value for value in values if value not in (None, "", [], {})] for name, values in self.values.items()
+            name: [value for value in values if value not in ("", [], {}) and not is_missing(value)]
+            for name, values in self.values.items()
         }
 
     def is_filled(self, name: str) -> bool:
@@ -117,6 +156,17 @@ class ColumnStats:
         """Mean words of the texts; 0 where there are none."""
         texts = [value for value in self.filled[name] if isinstance(value, str)]
         return sum(len(text.split()) for text in texts) / len(texts) if texts else 0.0
+
+    def has_sentence(self, name: str) -> bool:
+        """Whether any value is a list of steps, or a text of three words or more."""
+        return any(
+            len(value.split()) >= 3 if isinstance(value, str) else is_steps(value) for value in self.filled[name]
+        )
+
+    def is_category(self, name: str) -> bool:
+        """Whether the column labels its rows: a word or two, no sentence, sum or number, as "on", "long", "n/a"."""
+        texts = [value for value in self.filled[name] if isinstance(value, str)]
+        return bool(texts) and all(_CATEGORY.fullmatch(text.strip()) for text in texts)
 
     def is_varied(self, name: str) -> bool:
         """Whether the texts differ from row to row, as questions do; a source or a licence repeats."""

@@ -22,7 +22,8 @@ from gsd_core.dataset.columns import get_value, is_steps, split_columns
 from gsd_core.dataset.guess import Mapping, guess_mapping
 from gsd_core.dataset.messages import is_chat
 from gsd_core.dataset.row_reader import RowReader
-from gsd_core.dataset.values import BadValue, to_text
+from gsd_core.dataset.thoughts import trim_turn
+from gsd_core.dataset.values import BadValue, is_missing
 from gsd_core.errors import UserError
 from gsd_core.types import Rejection, Sample
 
@@ -85,6 +86,8 @@ def apply_map(guess: Mapping, chosen: dict[str, str], rows: Sequence[dict[str, A
                 f"{hint}the columns are {', '.join(columns)}",
             )
     changes: dict[str, Any] = {role: column or None for role, column in chosen.items()}
+    if "reasoning" in chosen:
+        changes["runner_up"] = None
     # A column that a person chose for one field is not guessed for another.
     for role in ("answer", "id"):
         if role not in chosen and getattr(guess, role) in chosen.values():
@@ -102,7 +105,12 @@ def apply_map(guess: Mapping, chosen: dict[str, str], rows: Sequence[dict[str, A
 
 
 def row_to_sample(
-    row: dict[str, Any], row_number: int, mapping: Mapping, split_counts: Counter[str] | None = None
+    row: dict[str, Any],
+    row_number: int,
+    mapping: Mapping,
+    split_counts: Counter[str] | None = None,
+    *,
+    has_marks: bool = True,
 ) -> Sample | Rejection:
     """One row to a sample by `mapping`.
 
@@ -110,32 +118,37 @@ def row_to_sample(
     the reasoning's, the answer is searched in the reasoning text (`answers.split_text`); `split_counts` counts the
     marks that were found. Every value that is not part of question, reasoning, answer or id goes into ``meta``: the
     fields of a ``meta`` object, other columns under their names, and the text around thinking tags as
-    ``pre_reasoning`` and ``post_reasoning``.
+    ``pre_reasoning`` and ``post_reasoning``. Without ``has_marks`` every text stays whole.
     """
     try:
-        return _to_sample(row, row_number, mapping, Counter() if split_counts is None else split_counts)
+        return _to_sample(row, row_number, mapping, Counter() if split_counts is None else split_counts, has_marks)
     except BadValue as error:
         return Rejection(row_number, str(error))
 
 
-def _to_sample(row: dict[str, Any], number: int, mapping: Mapping, counts: Counter[str]) -> Sample:
+def _to_sample(
+    row: dict[str, Any], number: int, mapping: Mapping, split_counts: Counter[str], has_marks: bool
+) -> Sample:
     for role in ("question", "reasoning"):
         if getattr(mapping, role) is None:
             raise BadValue(f"no {role} was found among the columns; name it with --map {role}=COLUMN")
     assert mapping.question is not None  # for the type checker, like the next line
     assert mapping.reasoning is not None
-    reader = RowReader(row)
-    question = reader.question(mapping.question)
-    own_answer = mapping.answer is not None and mapping.answer != mapping.reasoning
-    reasoning, steps, answer = reader.reasoning(mapping.reasoning, wants_answer=not own_answer, counts=counts)
-    if own_answer:
+    has_own = mapping.answer is not None and mapping.answer != mapping.reasoning
+    reader = RowReader(row, has_marks=has_marks)
+    if has_own:
         assert mapping.answer is not None
-        answer = "\n\n".join(
-            text for name in reader.columns(mapping.answer) if (text := to_text(reader.take(name), f"column {name!r}"))
-        )
+        texts = [reader.text(reader.take(name), name, split_counts) for name in reader.columns(mapping.answer)]
+        reader.own_answer = trim_turn("\n\n".join(filter(None, texts)))[0]
+    question = reader.question(mapping.question)
+    if is_missing(question):
+        split_counts[f"{question.strip()!r} taken as empty"] += 1
+        question = ""
+    reasoning, steps, answer = reader.reasoning(mapping.reasoning, split_counts)
+    answer = answer if reader.own_answer is None else reader.own_answer
     if not question.strip():
         raise BadValue(f"the question is empty (column {mapping.question!r})")
     if not reasoning.strip():
         raise BadValue(f"the reasoning is empty (column {mapping.reasoning!r})")
     sample_id = reader.id(mapping.id) or f"row-{number}"
-    return Sample(sample_id, question, reasoning, answer, steps, reader.meta())
+    return Sample(sample_id, question, reasoning, answer, steps, reader.meta(split_counts))

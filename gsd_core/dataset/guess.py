@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gsd_core.dataset.answers import find_answer, split_thinking
+from gsd_core.dataset.answers import find_answer
 from gsd_core.dataset.columns import ColumnStats, is_alternatives, is_steps
 from gsd_core.dataset.messages import Exchange, is_chat, read_exchange
 from gsd_core.dataset.names import (
@@ -28,6 +28,7 @@ from gsd_core.dataset.names import (
     SYSTEM_NAMES,
     normal_name,
 )
+from gsd_core.dataset.thoughts import split_thinking
 from gsd_core.dataset.values import BadValue
 
 MAX_ANSWER_WORDS = 12.0  # most mean words of a column that counts as answers by its content alone
@@ -40,7 +41,7 @@ class Mapping:
 
     A column is a key of the row, a dotted path into objects (``question.problem``), or several joined by "+"
     (``Body+Question``), whose texts are joined by a blank line. ``layout``: "columns", "steps" (reasoning as a
-    list), "alpaca", "messages" or "conversations".
+    list), "alpaca", "messages" or "conversations". ``runner_up`` is the column that comes next as reasoning.
     """
 
     question: str | None
@@ -48,13 +49,15 @@ class Mapping:
     answer: str | None = None
     id: str | None = None
     layout: str = "columns"
+    runner_up: str | None = None
 
 
 def guess_mapping(rows: Sequence[dict[str, Any]]) -> Mapping:
     """Guess a mapping from a few rows. Never fails: a field that is not found is None. Source: ours.
 
     A chat is used where its replies contain thinking, or where no other column is named like reasoning. Else names
-    decide among the columns whose content fits. Where no name is known, thinking tags, question marks and lengths do.
+    decide among the columns whose content fits: a column of single words labels its rows, whatever its name. Where no
+    name is known, thinking tags, question marks and lengths do.
     """
     columns = ColumnStats([row for row in rows if isinstance(row, dict)])
     chat = _find_chat(columns)
@@ -64,6 +67,11 @@ def guess_mapping(rows: Sequence[dict[str, Any]]) -> Mapping:
         return _chat_mapping(columns, chat, question)
     if question is None or reasoning is None:
         question, reasoning = _by_content(columns, question, reasoning)
+    if question is None or reasoning is None:
+        # A chat whose replies are empty: every row can then be told why it cannot be used.
+        silent = next((name for name in columns.names if columns.share(name, is_chat) > 0.5), None)
+        if silent and (reasoning is None or silent == question):
+            return _chat_mapping(columns, silent, question)
     taken = {name for name in (question, reasoning) if name}
     answer = _find_answer_column(columns, taken, reasoning)
     layout = "columns"
@@ -77,9 +85,10 @@ def guess_mapping(rows: Sequence[dict[str, Any]]) -> Mapping:
             for value, row in zip(columns.values[reasoning], columns.rows, strict=True)
         ):
             layout = "steps"
+    runner_up = _find_reasoning(columns, taken | {answer or ""}) if reasoning else None
     if question:
         question = _with_companions(columns, question, taken | {answer or ""})
-    return Mapping(question, reasoning, answer, _find_id(columns), layout)
+    return Mapping(question, reasoning, answer, _find_id(columns), layout, runner_up)
 
 
 def _find_chat(columns: ColumnStats) -> str | None:
@@ -136,11 +145,17 @@ def _find_question(columns: ColumnStats) -> str | None:
 
 
 def _find_reasoning(columns: ColumnStats, taken: set[str]) -> str | None:
+    def test_sparse(name: str) -> bool:
+        return columns.share(name, _is_reasoning) > 0.5 and not columns.is_category(name)
+
     def test(name: str) -> bool:
-        return columns.is_filled(name) and columns.share(name, _is_reasoning) > 0.5
+        return columns.is_filled(name) and test_sparse(name)
+
+    def is_wordy(name: str) -> bool:
+        return columns.share(name, is_steps) > 0.5 or columns.mean_words(name) >= 3
 
     def test_wordy(name: str) -> bool:
-        return test(name) and (columns.share(name, is_steps) > 0.5 or columns.mean_words(name) >= 3)
+        return test(name) and is_wordy(name)
 
     def test_solution(name: str) -> bool:
         if not test(name):
@@ -154,6 +169,8 @@ def _find_reasoning(columns: ColumnStats, taken: set[str]) -> str | None:
     return (
         columns.first(REASONING_NAMES, test, taken)
         or columns.with_words(REASONING_WORDS, test_wordy, taken)
+        # Thoughts that few rows have are thoughts; the other rows are rejected one by one.
+        or columns.first(REASONING_NAMES, lambda name: test_sparse(name) and columns.has_sentence(name), taken)
         or columns.first(SOLUTION_NAMES, test_solution, taken)
         or columns.with_words({"solution", "response", "output", "completion"}, test_wordy, taken)
         or columns.first(("answer", "output", "target"), test_wordy, taken)
@@ -161,7 +178,7 @@ def _find_reasoning(columns: ColumnStats, taken: set[str]) -> str | None:
 
 
 def _is_reasoning(value: Any) -> bool:
-    return isinstance(value, str) or is_steps(value) or is_chat(value)
+    return isinstance(value, str | list | tuple) or is_steps(value) or is_chat(value)
 
 
 def _has_marks(value: Any) -> bool:

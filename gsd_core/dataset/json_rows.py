@@ -97,8 +97,7 @@ def _iter_lines(container: Container) -> Iterator[tuple[int, str | BadValue]]:
                     data = stream.readline(max_bytes)
                 yield number, BadValue(f"the line is longer than {max_bytes >> 20} MiB")
                 continue
-            if number == 1:
-                data = data.removeprefix(codecs.BOM_UTF8)
+            data = data.removeprefix(codecs.BOM_UTF8)  # of any line: files that were joined have one in the middle
             try:
                 yield number, data.decode("utf-8")
             except UnicodeDecodeError as error:
@@ -140,7 +139,10 @@ def iter_json_document(container: Container, notes: list[str]) -> Iterator[Row]:
         notes.append(f"{len(documents)} JSON documents follow each other in the file; each is one record")
         records: list[Any] = documents
     else:
-        records = unfold_document(documents[0], notes)
+        try:
+            records = unfold_document(documents[0], notes)
+        except BadValue as error:
+            raise UserError(str(error), where, "make its columns equally long, or write one record a line") from None
     for number, record in enumerate(records, start=1):
         if isinstance(record, dict):
             yield number, record
@@ -172,9 +174,9 @@ def _parse_documents(text: str, where: str) -> Iterator[Any]:
 def unfold_document(document: Any, notes: list[str]) -> list[Any]:
     """The records of one parsed document; `notes` gets a sentence about what was unwrapped.
 
-    Understood: a list of records; an object with one list of records inside, or with one list for each split; an
-    object of columns (equal lists, or pandas' objects by row label); pandas' ``split`` layout; an object of
-    records by key. Anything else is one record.
+    Understood: a list of records; an object with one list of records inside, or with one list for each split, or with
+    an object of these; an object of columns (equal lists, or pandas' objects by row label); pandas' ``split`` layout;
+    an object of records by key. Anything else is one record. Raises `BadValue` for columns of different lengths.
     """
     if isinstance(document, list):
         return [_unwrap_row(record) for record in document]
@@ -188,13 +190,16 @@ def unfold_document(document: Any, notes: list[str]) -> list[Any]:
             dict(zip(map(str, names), row, strict=True)) if isinstance(row, list) and len(row) == len(names) else row
             for row in data
         ]
-    if set(map(str.lower, document)) <= SPLIT_KEYS and all(_is_records(value) for value in values):
+    if _is_splits(document):
         notes.append(f"the records of {', '.join(document)} were joined; 'split' names where each came from")
         return [
             {"split": split, **record} if isinstance(record, dict) else record
             for split, records in document.items()
             for record in records
         ]
+    inner = [key for key, value in document.items() if key.lower() in RECORD_KEYS and _is_splits(value)]
+    if len(inner) == 1:
+        return unfold_document(document[inner[0]], notes)
     holders = [key for key, value in document.items() if _is_records(value) and key.lower() not in FIELD_KEYS]
     holders.sort(key=lambda key: RECORD_KEYS.index(key.lower()) if key.lower() in RECORD_KEYS else 99)
     # A record of its own may hold a list of objects under any name, but then it also holds texts.
@@ -208,6 +213,16 @@ def unfold_document(document: Any, notes: list[str]) -> list[Any]:
     is_record = any(key.lower() in FIELD_KEYS and _is_records(value) for key, value in document.items())
     n_entries = {len(value) if isinstance(value, list) else -1 for value in values}
     is_columns = not is_record and len(n_entries) == 1 and -1 not in n_entries
+    lengths = {key: len(value) for key, value in document.items() if isinstance(value, list)}
+    if (
+        not is_record
+        and len(values) > 1
+        and len(lengths) == len(values)
+        and not is_columns
+        and max(lengths.values()) > 1
+    ):
+        told = ", ".join(f"{key} {n}" for key, n in list(lengths.items())[:6])
+        raise BadValue(f"the columns have different lengths ({told})")
     if is_columns and (len(values) > 1 or not _is_records(values[0])):
         return [dict(zip(document, row, strict=True)) for row in zip(*values, strict=True)]
     if all(isinstance(value, dict) and value for value in values):
@@ -217,6 +232,16 @@ def unfold_document(document: Any, notes: list[str]) -> list[Any]:
         notes.append("the document's keys were taken as the records' ids")
         return [{"id": key, **record} for key, record in document.items()]
     return [document]
+
+
+def _is_splits(value: Any) -> bool:
+    """Whether an object has a list of records for each split."""
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and {str(key).lower() for key in value} <= SPLIT_KEYS
+        and all(_is_records(each) for each in value.values())
+    )
 
 
 def _is_records(value: Any) -> bool:

@@ -1,5 +1,6 @@
 """From a file or a hub id to samples, in one call.
 
+Choices          which split, and which turns of a chat
 LoadedDataset    samples, rejections, and how the source was understood
 load_dataset     reads a whole source
 preview_dataset  reads its first rows in the same way; a mapping that is incomplete is no error
@@ -15,8 +16,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from gsd_core.dataset.columns import parse_cell
 from gsd_core.dataset.fields import Mapping, apply_map, find_unknown, guess_mapping, row_to_sample
+from gsd_core.dataset.folders import is_data_folder, iter_folder_rows
 from gsd_core.dataset.hub import iter_hub_rows, looks_like_hub_id
+from gsd_core.dataset.messages import is_chat, list_turns
 from gsd_core.dataset.readers import RowSource, iter_rows
 from gsd_core.dataset.saved import is_saved_dataset, iter_saved_rows
 from gsd_core.dataset.streams import compute_file_hash
@@ -27,6 +31,20 @@ from gsd_core.types import Rejection, Sample
 GUESS_ROWS = 200  # rows from which the mapping is guessed
 PROGRESS_ROWS = 1000  # rows between two calls of `on_progress`
 SHOWN_REASONS = 3
+SHOWN_CHARS = 80  # of a reasoning, in an example
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What a source that holds several things gives.
+
+    ``split``; ``turns`` of a chat: "last" that has a thought, or "all", each a sample; ``marks``: "read", or "ignore",
+    which leaves every text whole.
+    """
+
+    split: str | None = None
+    turns: str = "last"
+    marks: str = "read"
 
 
 @dataclass(slots=True)
@@ -34,9 +52,11 @@ class LoadedDataset:
     """The samples of a source, and how it was understood.
 
     ``fields`` says which column became question, reasoning, answer and id ("" for none), the ``layout``, and under
-    ``split`` the marks that split texts, with the number of rows. It has ``encoding`` where that is not UTF-8.
-    ``notes`` are sentences to show before the samples are used. ``data_hash`` is the SHA-256 of the file's bytes; of a
-    hub data set or a saved one, of the rows as JSON.
+    ``split`` the marks that split texts, with the number of rows. It has ``runner_up``, the column that comes next as
+    reasoning, where there is one, and ``encoding`` where that is not UTF-8. ``guesses`` are what the reader has decided
+    in rows: ``{what, rows, row, example}``, the last two of the first such row. ``notes`` are sentences to show before
+    the samples are used. ``data_hash`` is the SHA-256 of the file's bytes; of a hub data set, a folder or a saved one,
+    of the rows as JSON.
     """
 
     samples: list[Sample]
@@ -47,6 +67,7 @@ class LoadedDataset:
     data_hash: str
     source: str
     notes: list[str] = field(default_factory=list)
+    guesses: list[dict[str, Any]] = field(default_factory=list)
 
 
 def load_dataset(
@@ -55,10 +76,11 @@ def load_dataset(
     map: dict[str, str] | None = None,
     strict: bool = False,
     limit: int | None = None,
+    choices: Choices | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> LoadedDataset:
-    """Read a file, a folder of ``Dataset.save_to_disk``, or a hub data set (``hub:owner/name[:config][@split]``, or
-    ``owner/name`` if no such file exists).
+    """Read a file, a folder of shards or of ``save_to_disk``, or a hub data set (``hub:owner/name[:config][@split]``,
+    or ``owner/name`` if no such file exists).
 
     Parameters
     ----------
@@ -68,6 +90,8 @@ def load_dataset(
         Raise for any row that cannot be used.
     limit
         Stop after so many samples.
+    choices
+        Which split, and which turns of a chat.
     on_progress
         Called with the number of rows read, after every thousand rows and at the end.
 
@@ -75,7 +99,7 @@ def load_dataset(
     """
     if limit is not None and limit < 1:
         raise UserError(f"a limit of {limit} leaves no sample", "--limit", "give 1 or more")
-    loaded = _read(source, map, max_samples=limit, max_rows=None, on_progress=on_progress)
+    loaded = _read(source, map, choices or Choices(), (limit, None), on_progress)
     n_rejected = len(loaded.rejected)
     if strict and n_rejected:
         raise UserError(
@@ -94,9 +118,11 @@ def load_dataset(
     return loaded
 
 
-def preview_dataset(source: str | Path, head: int = 20, map: dict[str, str] | None = None) -> LoadedDataset:
+def preview_dataset(
+    source: str | Path, head: int = 20, map: dict[str, str] | None = None, choices: Choices | None = None
+) -> LoadedDataset:
     """The first `head` rows, read as `load_dataset` reads them; rows without use are listed, and none is an error."""
-    return _read(source, map, max_samples=None, max_rows=head, on_progress=None)
+    return _read(source, map, choices or Choices(), (None, head), None)
 
 
 def _first_reasons(rejected: list[Rejection]) -> str:
@@ -104,20 +130,36 @@ def _first_reasons(rejected: list[Rejection]) -> str:
     return f"{shown}; …" if len(rejected) > SHOWN_REASONS else shown
 
 
+def _open(source: str | Path, split: str | None) -> tuple[RowSource, bool]:
+    """The rows of a source, and whether it is a file."""
+    name = str(source)
+    if looks_like_hub_id(name):
+        if split is not None and "@" in name:
+            raise UserError("the id names a split already", f"{name} --split {split}", "leave one of them out")
+        return iter_hub_rows(name if split is None else f"{name}@{split}"), False
+    if is_saved_dataset(source):
+        if split is not None:
+            raise UserError("this folder holds one split", f"{name} --split {split}", "leave --split out")
+        return iter_saved_rows(source), False
+    if is_data_folder(source):
+        return iter_folder_rows(source, split), False
+    return iter_rows(source), True
+
+
 def _read(
     source: str | Path,
     chosen: dict[str, str] | None,
-    max_samples: int | None,
-    max_rows: int | None,
+    choices: Choices,
+    most: tuple[int | None, int | None],
     on_progress: Callable[[int], None] | None,
 ) -> LoadedDataset:
-    name = str(source)
-    is_hub = looks_like_hub_id(name)
-    is_saved = not is_hub and is_saved_dataset(source)
-    digest = hashlib.sha256() if is_hub or is_saved else None
-    with iter_hub_rows(name) if is_hub else iter_saved_rows(source) if is_saved else iter_rows(source) as rows:
+    """`most` samples and rows are read."""
+    name, (max_samples, max_rows) = str(source), most
+    opened, is_file = _open(source, choices.split)
+    digest = None if is_file else hashlib.sha256()
+    with opened as rows:
         mapping = _choose_mapping(rows, chosen, name)
-        reader = _Reader(mapping)
+        reader = _Reader(mapping, choices, is_file)
         for n_rows, (number, row) in enumerate(rows, start=1):
             if digest is not None and isinstance(row, dict):
                 digest.update(_row_bytes(row))
@@ -130,10 +172,15 @@ def _read(
             on_progress(reader.n_rows)
         if not reader.n_rows:
             raise UserError("the source holds no rows", name, "give a file with at least one record")
+        if is_file and choices.split is not None and not reader.splits[choices.split]:
+            known = f"it has {', '.join(reader.splits)}" if reader.splits else "its records name none"
+            raise UserError(f"there is no split {choices.split!r}", name, known)
         fields = {role: getattr(mapping, role) or "" for role in ("question", "reasoning", "answer", "id")}
         if not mapping.answer and any(sample.answer for sample in reader.samples):
             fields["answer"] = mapping.reasoning or ""
         fields["layout"] = mapping.layout
+        if mapping.runner_up and mapping.runner_up not in fields.values():
+            fields["runner_up"] = mapping.runner_up
         if reader.split_counts:
             fields["split"] = "; ".join(f"{mark} in {n} rows" for mark, n in reader.split_counts.most_common())
         if rows.encoding.removesuffix("-sig") != "utf-8":
@@ -147,6 +194,10 @@ def _read(
             data_hash=digest.hexdigest() if digest is not None else compute_file_hash(source),
             source=name,
             notes=[*rows.notes, *reader.notes(), *_id_notes(mapping, rows.columns)],
+            guesses=[
+                {"what": mark, "rows": n, **reader.examples.get(mark, {})}
+                for mark, n in reader.split_counts.most_common()
+            ],
         )
 
 
@@ -179,14 +230,24 @@ def _row_bytes(row: dict[str, Any]) -> bytes:
         return repr(sorted(row)).encode() + b"\n"
 
 
+def _show(result: Sample | Rejection) -> str:
+    """A sample in a line: the beginning of its reasoning, and its answer."""
+    if isinstance(result, Rejection):
+        return result.reason
+    start = " ".join(result.reasoning[:SHOWN_CHARS].split())
+    return f"{start}{' …' if len(result.reasoning) > SHOWN_CHARS else ''} → {result.answer[:40] or 'no answer'}"
+
+
 class _Reader:
     """Collects samples and rejections, and makes ids distinct."""
 
-    def __init__(self, mapping: Mapping):
-        self.mapping = mapping
+    def __init__(self, mapping: Mapping, choices: Choices, is_file: bool):
+        self.mapping, self.choices, self.is_file = mapping, choices, is_file
+        self.splits: Counter[str] = Counter()
         self.samples: list[Sample] = []
         self.rejected: list[Rejection] = []
         self.split_counts: Counter[str] = Counter()
+        self.examples: dict[str, dict[str, Any]] = {}
         self.n_rows = 0
         self._seen: dict[str, int] = {}
         self._repeated: list[int] = []
@@ -194,7 +255,36 @@ class _Reader:
 
     def add(self, number: int, row: dict[str, Any] | Rejection) -> None:
         self.n_rows += 1
-        result = row if isinstance(row, Rejection) else row_to_sample(row, number, self.mapping, self.split_counts)
+        if isinstance(row, Rejection):
+            self.rejected.append(row)
+            return
+        if self.is_file and isinstance(row.get("split"), str):
+            self.splits[row["split"]] += 1
+            if self.choices.split not in (None, row["split"]):
+                return
+        for turn, part in enumerate(self._list_turns(row), start=1):
+            result = row_to_sample(
+                part, number, self.mapping, self.split_counts, has_marks=self.choices.marks == "read"
+            )
+            for mark in self.split_counts.keys() - self.examples.keys():
+                self.examples[mark] = {"row": number, "example": _show(result)}
+            if not isinstance(result, Rejection) and turn > 1:
+                result = replace(result, id=f"{result.id}/{turn}")
+            self._keep(number, result)
+
+    def _list_turns(self, row: dict[str, Any]) -> list[dict[str, Any]]:
+        """The row, once for each turn that is to be a sample."""
+        column = self.mapping.reasoning
+        if self.choices.turns != "all" or column not in row:
+            return [row]
+        chat = parse_cell(row[column], is_chat)
+        try:
+            turns = list_turns(chat, column) if is_chat(chat) else []
+        except BadValue:
+            return [row]  # it is rejected with the reason
+        return [{**row, column: turn} for turn in turns] or [row]
+
+    def _keep(self, number: int, result: Sample | Rejection) -> None:
         if isinstance(result, Rejection):
             self.rejected.append(result)
             return

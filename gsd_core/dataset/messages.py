@@ -4,13 +4,17 @@ Turn           one message: role, text, and its reasoning where that is a field 
 Exchange       a chat as question (all turns before the reply) and reply (the last assistant turn)
 is_chat        whether a value looks like a chat
 read_exchange  a chat to an `Exchange`, or `BadValue` with the reason
+list_turns     the chat up to each reply that has a thought
+read_transcript   a text with a chat template's marks → messages
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from gsd_core.dataset.thoughts import split_thinking
 from gsd_core.dataset.values import BadValue, check_text, to_plain
 
 ROLE_KEYS = ("role", "from", "author", "speaker", "sender")
@@ -24,6 +28,24 @@ ROLES = {
     "reasoning": "Reasoning", "thinking": "Reasoning", "thought": "Reasoning", "thoughts": "Reasoning",
     "tool": "Tool", "function": "Tool", "observation": "Tool", "function_call": "Tool", "ipython": "Tool",
 }  # fmt: skip
+TOOL_BLOCKS = (
+    "tool_use", "tool_result", "tool_call", "server_tool_use", "web_search_tool_result", "function_call",
+    "function_call_output", "redacted_thinking", "refusal",
+)  # fmt: skip
+# Turns of a text that a chat template has written.
+TRANSCRIPTS = (
+    re.compile(r"<\|im_start\|>\s*(?P<role>\w+)[^\n]*\n(?P<text>.*?)(?:<\|im_end\|>|(?=<\|im_start\|>)|\Z)", re.DOTALL),
+    re.compile(
+        r"<\|start_header_id\|>\s*(?P<role>\w+)\s*<\|end_header_id\|>\s*(?P<text>.*?)"
+        r"(?:<\|e[ot][tm]_id\|>|(?=<\|start_header_id\|>)|\Z)",
+        re.DOTALL,
+    ),
+    re.compile(r"<start_of_turn>\s*(?P<role>\w+)\s*\n(?P<text>.*?)(?:<end_of_turn>|(?=<start_of_turn>)|\Z)", re.DOTALL),
+    re.compile(
+        r"<｜(?P<role>User|Assistant)｜>(?P<text>.*?)(?:<｜end▁of▁sentence｜>|(?=<｜(?:User|Assistant)｜>)|\Z)",
+        re.DOTALL,
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +61,10 @@ class Turn:
 class Exchange:
     """A chat as one question and one reply.
 
-    ``question`` joins the system prompt and all turns before the last assistant turn, with their roles where there are
-    several. ``has_user`` says whether a user's turn is among them. ``trailing`` are the turns after the reply.
-    ``extras`` has one dict a message with its other fields, and is empty where no message has any.
+    ``question`` joins the system prompt and all turns before the reply, with their roles where there are several.
+    ``has_user`` says whether a user's turn is among them. ``trailing`` are the turns after the reply. ``extras`` has
+    one dict a message with its other fields, and is empty where no message has any. ``is_earlier``: the last reply has
+    no thought, so an earlier one was taken.
     """
 
     question: str
@@ -50,10 +73,17 @@ class Exchange:
     has_user: bool
     trailing: tuple[str, ...] = ()
     extras: list[dict[str, Any]] = field(default_factory=list)
+    is_earlier: bool = False
 
 
-def _columns_to_messages(value: Any) -> Any:
-    """An object of equally long lists, as data set libraries store a list of objects, turned back into the list."""
+def _to_messages(value: Any) -> Any:
+    """The messages of what programs store in their place: an object of equally long lists, the choices of a logged
+    answer of an interface, the items of another; other values unchanged."""
+    if isinstance(value, list | tuple) and value and all(isinstance(each, dict) for each in value):
+        if isinstance(value[0].get("message"), dict) and any(key in value[0]["message"] for key in ROLE_KEYS):
+            return [value[0]["message"]]
+        if any(each.get("type") == "reasoning" and "role" not in each for each in value):
+            return [_item_to_message(each) for each in value]
     if not isinstance(value, dict) or not any(key in value for key in ROLE_KEYS):
         return value
     parts = list(value.values())
@@ -62,9 +92,30 @@ def _columns_to_messages(value: Any) -> Any:
     return value
 
 
+def _item_to_message(item: dict[str, Any]) -> dict[str, Any]:
+    kind = item.get("type")
+    if kind == "reasoning":
+        return {"role": "reasoning", "content": [*(item.get("summary") or []), *(item.get("content") or [])]}
+    if kind in ("function_call", "function_call_output"):
+        return {"role": "tool", "content": str(item.get("output") or item.get("arguments") or "")}
+    return item
+
+
+def read_transcript(text: str) -> list[dict[str, str]]:
+    """The messages of a text that a chat template has written. Raises `BadValue` where it is none."""
+    head = text[:2000]
+    if not any(mark in head for mark in ("<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "<｜User｜>")):
+        raise BadValue("the text is no transcript")
+    for pattern in TRANSCRIPTS:
+        found = [match for match in pattern.finditer(text) if match["role"].lower() in ROLES]
+        if found:
+            return [{"role": match["role"].lower(), "content": match["text"].strip()} for match in found]
+    raise BadValue("the text is no transcript")
+
+
 def is_chat(value: Any) -> bool:
     """Whether `value` is a non-empty list of messages, each with a role and a text."""
-    value = _columns_to_messages(value)
+    value = _to_messages(value)
     return (
         isinstance(value, list | tuple)
         and bool(value)
@@ -81,20 +132,19 @@ def _key_of(message: dict[str, Any], keys: tuple[str, ...]) -> str | None:
 
 
 def read_exchange(value: Any, name: str = "the chat") -> Exchange:
-    """A chat to question and reply; the last assistant turn is the reply.
+    """A chat to question and reply: the last assistant turn that has a thought, else the last one.
 
-    Raises `BadValue` where there is no assistant turn, a role is unknown, or content is neither text nor thinking.
+    Where only calls and results of tools stand between it and the last one, the last one's text is the reply. Raises
+    `BadValue` where there is no assistant turn, a role is unknown, or content is neither text nor thinking.
     """
-    messages = _columns_to_messages(value)
-    turns, extras = [], []
-    for number, message in enumerate(messages, start=1):
-        turn, extra = _read_turn(message, f"message {number} of {name}")
-        turns.append(turn)
-        extras.append(extra)
+    turns, extras = _read_turns(value, name)
     targets = [index for index, turn in enumerate(turns) if turn.role == "Assistant"]
     if not targets:
         raise BadValue(f"{name} has no assistant turn")
-    target = targets[-1]
+    target = next((index for index in reversed(targets) if _has_thought(turns, index)), targets[-1])
+    reply = turns[target].text
+    if target != targets[-1] and all(turn.role in ("Assistant", "Tool") for turn in turns[target:]):
+        reply = turns[targets[-1]].text or reply
     start = target
     while start and turns[start - 1].role == "Reasoning":
         start -= 1
@@ -105,11 +155,40 @@ def read_exchange(value: Any, name: str = "the chat") -> Exchange:
     return Exchange(
         question=_join_turns(earlier),
         reasoning=reasoning,
-        reply=turns[target].text,
+        reply=reply,
         has_user=any(turn.role == "User" for turn in earlier),
         trailing=tuple(f"{turn.role}: {turn.text}" for turn in turns[target + 1 :]),
         extras=extras if any(extras) else [],
+        is_earlier=target != targets[-1],
     )
+
+
+def _read_turns(value: Any, name: str) -> tuple[list[Turn], list[dict[str, Any]]]:
+    turns, extras = [], []
+    for number, message in enumerate(_to_messages(value), start=1):
+        turn, extra = _read_turn(message, f"message {number} of {name}")
+        turns.append(turn)
+        extras.append(extra)
+    return turns, extras
+
+
+def _has_thought(turns: list[Turn], index: int) -> bool:
+    """Whether an assistant turn thinks: in a field of its own, in the turn before it, or between tags."""
+    if turns[index].reasoning.strip() or (index and turns[index - 1].role == "Reasoning"):
+        return True
+    thinking = split_thinking(turns[index].text)
+    return thinking is not None and bool(thinking.reasoning.strip())
+
+
+def list_turns(value: Any, name: str = "the chat") -> list[list[Any]]:
+    """The messages up to and with each assistant turn that has a thought. Raises `BadValue` as `read_exchange`."""
+    turns, _ = _read_turns(value, name)
+    messages = list(_to_messages(value))
+    return [
+        messages[: index + 1]
+        for index, turn in enumerate(turns)
+        if turn.role == "Assistant" and _has_thought(turns, index)
+    ]
 
 
 def _join_turns(turns: list[Turn]) -> str:
@@ -135,23 +214,42 @@ def _read_turn(message: Any, name: str) -> tuple[Turn, dict[str, Any]]:
         raise BadValue(f"{name} has the unknown role {str(given)[:40]!r}")
     if role == "Assistant" and message.get("channel") == "analysis":
         role = "Reasoning"
-    text, reasoning = _read_content(message[text_key] if text_key else None, name)
+    tools: list[Any] = []
+    text, reasoning = _read_content(message[text_key] if text_key else None, name, tools)
     used = {role_key, text_key}
+    details = _read_details(message.get("reasoning_details"))
+    if details and role == "Assistant":
+        used.add("reasoning_details")
     for key in REASONING_KEYS:
         part = message.get(key)
         if isinstance(part, str) and part.strip() and role == "Assistant":
             reasoning = f"{reasoning}\n\n{part}" if reasoning else part
             used.add(key)
+    if details and not reasoning:
+        reasoning = details
     extra = {
         str(key): to_plain(part, name)
         for key, part in message.items()
         if key not in used and part not in (None, "", [], {})
     }
+    if tools:
+        extra["content_blocks"] = to_plain(tools, name)
     return Turn(role, check_text(text, name), check_text(reasoning, name)), extra
 
 
-def _read_content(content: Any, name: str) -> tuple[str, str]:
-    """``(text, reasoning)`` of a message's content, which is a text, an object with parts or a list of blocks."""
+def _read_details(details: Any) -> str:
+    """The text of a router's ``reasoning_details``; encrypted ones have none."""
+    if not isinstance(details, list):
+        return ""
+    found = [each.get("text") or each.get("summary") for each in details if isinstance(each, dict)]
+    return "\n\n".join(text for text in found if isinstance(text, str) and text.strip())
+
+
+def _read_content(content: Any, name: str, tools: list[Any] | None = None) -> tuple[str, str]:
+    """``(text, reasoning)`` of a message's content, which is a text, an object with parts or a list of blocks.
+
+    ``tools`` gets the blocks of calls and results.
+    """
     if content is None:
         return "", ""
     if isinstance(content, str):
@@ -169,7 +267,10 @@ def _read_content(content: Any, name: str) -> tuple[str, str]:
         if not isinstance(block, dict):
             raise BadValue(f"{name} has a content block that is not an object")
         kind = str(block.get("type") or "text").lower()
-        if kind in ("thinking", "reasoning", "thought"):
+        if kind in TOOL_BLOCKS or "functionCall" in block or "functionResponse" in block:
+            if tools is not None:
+                tools.append(block)
+        elif kind in ("thinking", "reasoning", "thought") or block.get("thought") is True:
             thoughts.append(_block_text(block, ("thinking", "reasoning", "text", "content", "summary"), name))
         elif kind in ("text", "input_text", "output_text", "summary_text", "reasoning_text"):
             texts.append(_block_text(block, ("text", "content", "value"), name))

@@ -16,7 +16,7 @@ import re
 QUESTION_NAMES = (
     "question", "problem", "prompt", "query", "problem_statement", "question_text", "question_content", "instruction",
     "user_prompt", "user", "input", "input_text", "task_prompt", "puzzle", "exercise", "statement", "task_description",
-    "goal", "premise", "sentence", "text", "title", "source",
+    "goal", "premise", "sentence", "text", "title", "source", "messages", "contents",
 )  # fmt: skip
 REASONING_NAMES = (
     "reasoning", "chain_of_thought", "cot", "rationale", "rationales", "reasoning_content", "reasoning_trace",
@@ -59,6 +59,8 @@ CHAT_NAMES = (
     "dialogue",
     "turns",
     "trajectory",
+    "contents",
+    "choices",
 )
 ID_NAMES = (
     "id", "uid", "uuid", "qid", "_id", "idx", "index", "question_id", "problem_id", "example_id", "sample_id",

@@ -3,7 +3,7 @@
 Limits, DEFAULT_LIMITS   the largest sizes that are read (from ``streams``)
 Row                      (record number from 1, record or Rejection) (from ``json_rows``)
 RowSource                rows of one source with format, columns, encoding and notes
-iter_rows                opens a file: JSON Lines, JSON, CSV, TSV or Parquet, plain, gzip or zstd
+iter_rows                opens a file: JSON Lines, JSON, CSV, TSV or Parquet, plain, gzip or zstd; Arrow and Feather
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gsd_core.dataset.arrow_rows import FILE_MAGIC, STREAM_MAGIC, iter_arrow_file, refuse_repeated, to_rows
 from gsd_core.dataset.json_rows import Row, is_json_lines, iter_json_document, iter_json_lines
 from gsd_core.dataset.streams import (
     DEFAULT_LIMITS,
@@ -44,9 +44,9 @@ class RowSource:
             for number, row in source:
                 ...
 
-    ``format`` is "jsonl", "json", "csv", "tsv", "parquet" (with "+gz" or "+zst") or "hub"; ``columns`` are the keys
-    seen so far, in order of appearance; ``encoding`` is the text's; ``notes`` are sentences for a person. Iterating
-    gives ``(number from 1, dict | Rejection)``, rows that were peeked at included.
+    ``format`` is "jsonl", "json", "csv", "tsv", "parquet" (with "+gz" or "+zst"), "arrow" or "hub"; ``columns`` are
+    the keys seen so far, in order of appearance; ``encoding`` is the text's; ``notes`` are sentences for a person.
+    Iterating gives ``(number from 1, dict | Rejection)``, rows that were peeked at included.
     """
 
     def __init__(
@@ -114,6 +114,8 @@ def iter_rows(path: str | Path, *, limits: Limits = DEFAULT_LIMITS) -> RowSource
     ending = f"+{container.compression}" if container.compression else ""
     if container.head.startswith(b"PAR1"):
         return _parquet_source(container, f"parquet{ending}")
+    if container.head.startswith((STREAM_MAGIC, FILE_MAGIC)) and not container.compression:
+        return RowSource(enumerate(iter_arrow_file(container.path), start=1), "arrow")
     if has_suffix(container.path, ".parquet"):
         raise UserError("this is not a Parquet file, although its name says so", str(path), "export it again")
     if _looks_like_json(container):
@@ -153,6 +155,7 @@ def _parquet_source(container: Container, format: str) -> RowSource:
         names = file.schema_arrow.names
     except (pa.ArrowException, OSError, ValueError):  # ValueError: names that are not UTF-8
         raise damaged from None
+    refuse_repeated(names, where)
     if unpacked > container.limits.max_bytes:
         raise UserError(f"the Parquet file unpacks to {unpacked >> 20} MiB", where, "split it")
     return RowSource(_iter_parquet(file, damaged), format, names)
@@ -161,22 +164,7 @@ def _parquet_source(container: Container, format: str) -> RowSource:
 def _iter_parquet(file: pq.ParquetFile, damaged: UserError) -> Iterator[Row]:
     with closing(file):
         try:
-            rows = (row for batch in file.iter_batches(batch_size=PARQUET_BATCH_ROWS) for row in _batch_rows(batch))
-            for number, row in enumerate(rows, start=1):
-                yield number, Rejection(number, row) if isinstance(row, str) else row
+            rows = (row for batch in file.iter_batches(batch_size=PARQUET_BATCH_ROWS) for row in to_rows(batch))
+            yield from enumerate(rows, start=1)
         except (pa.ArrowException, OSError, ValueError):  # ValueError: names that are not UTF-8
             raise damaged from None
-
-
-def _batch_rows(batch: pa.RecordBatch) -> list[dict[str, Any] | str]:
-    """Rows of a batch; the reason instead of a row whose texts are not UTF-8."""
-    try:
-        return list(batch.to_pylist())
-    except UnicodeDecodeError:
-        rows: list[dict[str, Any] | str] = []
-        for index in range(batch.num_rows):
-            try:
-                rows.extend(batch.slice(index, 1).to_pylist())
-            except UnicodeDecodeError as error:
-                rows.append(f"a text cell is not valid UTF-8 (byte 0x{error.object[error.start]:02x})")
-        return rows

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from gsd_core.dataset.answers import split_text
-from gsd_core.dataset.columns import get_value, is_alternatives, parse_cell, split_columns
+from gsd_core.dataset.columns import explain_cell, get_value, is_alternatives, number_steps, parse_cell, split_columns
 from gsd_core.dataset.messages import is_chat, read_exchange
 from gsd_core.dataset.names import STEP_TEXT_KEYS
-from gsd_core.dataset.values import BadValue, to_plain, to_text
+from gsd_core.dataset.thoughts import trim_turn
+from gsd_core.dataset.values import BadValue, is_missing, to_plain, to_text
 
 MAX_ID_CHARS = 200
 Reasoning = tuple[str, tuple[tuple[int, int], ...], str]  # text, ranges of its steps, answer found with it
@@ -24,10 +25,13 @@ Reasoning = tuple[str, tuple[tuple[int, int], ...], str]  # text, ranges of its 
 class RowReader:
     """Reads the fields of a row and remembers which columns it used; all other values become meta."""
 
-    def __init__(self, row: dict[str, Any]):
-        self.row = row
+    def __init__(self, row: dict[str, Any], own_answer: str | None = None, has_marks: bool = True):
+        """`own_answer` is the answer that a column of its own holds; None: it is to be found in the reasoning. Without
+        `has_marks` every text stays whole."""
+        self.row, self.own_answer, self.has_marks = row, own_answer, has_marks
         self._taken: set[str] = set()
         self._derived: dict[str, Any] = {}
+        self._dropped: tuple[int, set[int]] = (0, set())  # how many steps there were, and which are missing
 
     def columns(self, column: str) -> list[str]:
         """The row's columns that a mapped column names."""
@@ -69,16 +73,17 @@ class RowReader:
         # A prompt column holds a chat without reply; with an empty reply the whole prompt is the question.
         return read_exchange([*value, {"role": "assistant", "content": ""}], name).question
 
-    def reasoning(self, column: str, wants_answer: bool, counts: Counter[str]) -> Reasoning:
-        """``(text, step ranges, answer)``."""
+    def reasoning(self, column: str, counts: Counter[str]) -> Reasoning:
+        """``(text, step ranges, answer)``; ``counts`` gets the marks that split the text."""
         names = self.columns(column)
         if len(names) > 1:
             parts = [to_text(self.take(name), f"column {name!r}") for name in names]
-            return self._split("\n\n".join(part for part in parts if part.strip()), wants_answer, counts)
+            return self._split("\n\n".join(part for part in parts if part.strip()), counts)
         name = names[0]
         value = parse_cell(self.take(name))
         if is_chat(value):
-            return self._chat_reply(value, name, wants_answer, counts)
+            return self._chat_reply(value, name, counts)
+        value = number_steps(value)
         if isinstance(value, list | tuple):
             if is_alternatives(name, value, self.row):
                 texts = [item for item in value if isinstance(item, str)]
@@ -86,9 +91,9 @@ class RowReader:
                     self._taken.discard(name)
                     counts[f"first of several {name}"] += 1
                 text = next((text for text in texts if text.strip()), "")
-                return self._split(text, wants_answer, counts)
+                return self._split(text, counts)
             text, steps = self._join_steps(value, name)
-            found = split_text(text).answer if wants_answer else None
+            found = split_text(text).answer if self.own_answer is None else None
             if found is not None:
                 counts["answer found in the steps"] += 1
             return text, steps, found or ""
@@ -96,36 +101,60 @@ class RowReader:
             raise BadValue(
                 f"column {name!r} is an object, not text; name a part of it, e.g. --map reasoning={name}.KEY"
             )
-        return self._split(to_text(value, f"column {name!r}"), wants_answer, counts)
+        if cause := explain_cell(value):
+            raise BadValue(f"column {name!r}: {cause}")
+        return self._split(self.text(value, name, counts), counts)
 
-    def _split(self, text: str, wants_answer: bool, counts: Counter[str]) -> Reasoning:
-        parts = split_text(text, wants_answer)
+    def text(self, value: Any, name: str, counts: Counter[str]) -> str:
+        """A value as text; the name of a missing value, as "nan", is empty, and counted."""
+        if isinstance(value, str) and is_missing(value):
+            counts[f"{value.strip()!r} taken as empty"] += 1
+            return ""
+        return to_text(value, f"column {name!r}")
+
+    def _split(self, text: str, counts: Counter[str]) -> Reasoning:
+        if not self.has_marks:
+            return text, (), ""
+        parts = split_text(text, self.own_answer is None, self.own_answer or "")
         for mark in parts.marks:
             counts[mark] += 1
         if parts.before.strip():
             self._derived["pre_reasoning"] = parts.before
         if parts.after.strip():
             self._derived["post_reasoning"] = parts.after
+        if parts.between:
+            self._derived["between_thoughts"] = list(parts.between)
         return parts.reasoning, (), parts.answer or ""
 
-    def _chat_reply(self, value: Any, name: str, wants_answer: bool, counts: Counter[str]) -> Reasoning:
+    def _chat_reply(self, value: Any, name: str, counts: Counter[str]) -> Reasoning:
         exchange = read_exchange(value, name)
+        if exchange.is_earlier:
+            counts["thought of an earlier turn"] += 1
+        if not exchange.reasoning.strip() and not exchange.reply.strip():
+            called = any("tool_calls" in each or "content_blocks" in each for each in exchange.extras[-1:])
+            raise BadValue(f"the last assistant turn of {name!r} has no text" + (", only a call" if called else ""))
         if exchange.trailing:
             self._derived["later_turns"] = list(exchange.trailing)
         if exchange.extras:
             self._derived["message_fields"] = exchange.extras
         if not exchange.reasoning.strip():
-            return self._split(exchange.reply, wants_answer, counts)
+            return self._split(exchange.reply, counts)
         counts["reasoning kept apart by the chat"] += 1
-        if not wants_answer and exchange.reply.strip():
-            self._derived["post_reasoning"] = exchange.reply
-        return exchange.reasoning, (), exchange.reply.strip() if wants_answer else ""
+        reply = trim_turn(exchange.reply)[0].strip()
+        if self.own_answer is not None and reply:
+            self._derived["post_reasoning"] = reply
+        return exchange.reasoning, (), reply if self.own_answer is None else ""
 
     def _join_steps(self, value: Sequence[Any], name: str) -> tuple[str, tuple[tuple[int, int], ...]]:
         """Steps joined by newlines, with their ranges; other fields of the steps become lists in meta."""
         texts: list[str] = []
         extras: list[dict[str, Any]] = []
+        missing = [index for index, step in enumerate(value) if step is None]
+        if missing:
+            self._dropped = (len(value), set(missing))
         for index, step in enumerate(value, start=1):
+            if step is None:
+                continue
             where = f"step {index} of {name!r}"
             if isinstance(step, dict):
                 key = _step_key(step)
@@ -146,8 +175,8 @@ class RowReader:
             position += len(text) + 1
         return "\n".join(texts), tuple(ranges)
 
-    def meta(self) -> dict[str, Any]:
-        """All values that were not taken, as plain JSON data."""
+    def meta(self, counts: Counter[str]) -> dict[str, Any]:
+        """All values that were not taken, as plain JSON data; ``counts`` gets columns that cannot be written so."""
         meta: dict[str, Any] = {}
         incoming = parse_cell(self.row.get("meta"), lambda value: isinstance(value, dict))
         if isinstance(incoming, dict) and "meta" not in self._taken:
@@ -160,8 +189,16 @@ class RowReader:
                 value = _without(value, [name[len(key) + 1 :] for name in inner_taken])
                 if not value:
                     continue
+            n_steps, missing = self._dropped
+            if missing and isinstance(value, list) and len(value) == n_steps:  # it labels the steps
+                value = [each for index, each in enumerate(value) if index not in missing]
+            try:
+                plain = to_plain(value, f"column {key!r}")
+            except BadValue:  # pictures, sounds: no column of no concern costs a row
+                counts[f"column {key!r} left out"] += 1
+                continue
             # Tables have the fields of meta as columns such as "meta.topic".
-            _put(meta, key.removeprefix("meta.") or key, to_plain(value, f"column {key!r}"))
+            _put(meta, key.removeprefix("meta.") or key, plain)
         for key, value in self._derived.items():
             _put(meta, key, to_plain(value, key))
         return meta

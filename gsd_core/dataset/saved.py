@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from gsd_core.dataset.arrow_rows import refuse_repeated, to_rows
 from gsd_core.dataset.json_rows import Row
 from gsd_core.dataset.readers import RowSource
 from gsd_core.dataset.streams import DEFAULT_LIMITS, Limits
@@ -50,6 +51,7 @@ class SavedDataset:
         with self._open(self._files[0]) as reader:
             self.schema = reader.schema
         self.columns: list[str] = list(self.schema.names)
+        refuse_repeated(self.columns, str(folder))
 
     def iter_batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
         """Record batches with the named columns, validated, in order."""
@@ -72,7 +74,7 @@ class SavedDataset:
             for batch in self.iter_batches(columns)
             for start in range(0, batch.num_rows, ROWS_AT_ONCE)
         )
-        yield from enumerate((row for part in parts for row in part.to_pylist()), start=1)
+        yield from enumerate((row for part in parts for row in to_rows(part)), start=1)
 
     def read_lists(self, column: str) -> list[np.ndarray]:
         """A column of lists of whole numbers, such as ``input_ids``: one (T,) int64 array a row."""
@@ -146,11 +148,4 @@ def iter_saved_rows(folder: str | Path) -> RowSource:
             str(folder),
             "give the file that it was made of",
         )
-    return RowSource(_checked(saved, columns), "saved data set", columns)
-
-
-def _checked(saved: SavedDataset, columns: list[str]) -> Iterator[Row]:
-    try:
-        yield from saved.iter_records(columns)
-    except UnicodeDecodeError:  # validation has seen every text; this is a nested one
-        raise UserError("a text is not UTF-8", str(saved.folder), "save the data set again") from None
+    return RowSource(saved.iter_records(columns), "saved data set", columns)

@@ -43,7 +43,8 @@ FOREIGN_MAGIC = (
     (b"\x89PNG", "an image", "give a file of text records"),
     (b"\xff\xd8\xff", "an image", "give a file of text records"),
     (b"SQLite format 3\x00", "a SQLite database", "export the table as CSV"),
-    (b"ARROW1\x00\x00", "an Arrow IPC file", "write it as Parquet"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the file itself", "run git lfs pull, or download the file"),
+    (b"ORC", "an ORC file", "write it as Parquet"),
     (b"Obj\x01", "an Avro file", "write it as Parquet"),
     (b"\x89HDF", "an HDF5 file", "write it as Parquet"),
     (b"\x80\x04\x95", "a Python pickle, which is never opened", "write it as JSON Lines or Parquet"),
@@ -183,7 +184,10 @@ def _refuse_foreign(head: bytes, where: str) -> None:
     for magic, kind, fix in FOREIGN_MAGIC:
         if head.startswith(magic):
             raise UserError(f"this is {kind}", where, fix)
-    if head.startswith(b"PAR1") or wide_encoding(head):
+    start = head[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start.startswith((b"<!doctype html", b"<html")):
+        raise UserError("this is a web page, not a file of data", where, "download the file itself (its raw form)")
+    if head.startswith((b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")) or wide_encoding(head):
         return
     n_control = len(re.findall(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]", head))
     if n_control > max(8, len(head) // 50):

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gsd_core.dataset.json_rows import Row
 from gsd_core.dataset.streams import Container, detect_encoding, has_suffix, wide_encoding
@@ -24,30 +26,73 @@ DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 MAX_NAME_CHARS = 80
 MAX_NAME_WORDS = 6
 MAX_SNIFFED_ROWS = 200
+MOST_JUDGED = 256 << 20  # bytes; of a larger file the head shows how quotes are written
+MAX_JUDGED_LINES = 100_000
+ESCAPES = {
+    "quote": 'quotes inside cells are written \\"; every other backslash was kept',
+    "full": "quotes and backslashes inside cells are written with a backslash before them",
+}
+_ESCAPED_QUOTE = re.compile(r'(?<!\\)((?:\\\\)*)\\"')
+_LONE_BACKSLASH = re.compile(r'(?<!\\)(?:\\\\)*\\[^"\\\r\nN]')
+_SEPARATOR = re.compile(r'"?sep=([,;\t|])"?\s*', re.IGNORECASE)
+_RULE = re.compile(r"[\s:|+=-]*-{2,}[\s:|+=-]*")
+_FOOTER = re.compile(r"\(\d+ rows?\)")
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How a table is written. ``escape`` is "\\" where a backslash escapes quotes inside a cell; None: they double."""
+    """How a table is written.
+
+    ``escape``: "" where quotes inside a cell are doubled only; "quote" where a backslash may also stand before a quote
+    and means nothing elsewhere; "full" where it escapes itself too, as databases write it. ``skips_blanks``: blanks
+    after a delimiter belong to no cell.
+    """
 
     delimiter: str
     quoted: bool = True
-    escape: str | None = None
+    escape: str = ""
+    skips_blanks: bool = False
 
     def reader(self, lines: Iterable[str]) -> Iterator[list[str]]:
         """Cells of each record of `lines`, by the csv module."""
+        if self.escape == "quote":
+            lines = (_ESCAPED_QUOTE.sub(r'\1""', line) if '\\"' in line else line for line in lines)
+        elif self.escape:
+            edge = re.escape(self.delimiter)
+            null = re.compile(rf"(^|{edge})\\N(?={edge}|\r?\n|$)")  # a whole cell "\N" is a database's NULL
+            lines = (null.sub(r"\1", line) for line in lines)
         return csv.reader(
             lines,
             delimiter=self.delimiter,
             quoting=csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE,
-            doublequote=self.escape is None,
-            escapechar=self.escape,
+            escapechar="\\" if self.escape == "full" else None,
+            skipinitialspace=self.skips_blanks,
         )
+
+    def count_breaks(self, text: str) -> int:
+        """How many records of `text` break the rules of this dialect: text behind a closing quote, a quote in a bare
+        cell."""
+        inner = r'[^"\\]|\\.|""' if self.escape == "full" else r'[^"]|""'
+        if self.escape == "quote":
+            text = _ESCAPED_QUOTE.sub(r'\1""', text)
+        blank = r"[ ]*" if self.skips_blanks else ""
+        edge = re.escape(self.delimiter)
+        cell = re.compile(rf'{blank}(?:"(?:{inner})*+"|[^"\r\n{edge}]*+)(?:(?P<more>{edge})|\r?\n|\r|\Z)', re.DOTALL)
+        at = n_breaks = 0
+        while at < len(text):
+            found = cell.match(text, at)
+            if found is None:
+                n_breaks += 1
+                at = text.find("\n", at) + 1 or len(text)
+            else:
+                at = found.end()
+        return n_breaks
 
 
 @dataclass(slots=True)
 class Table:
-    """A table that can be read once. ``notes`` are sentences for a person about how it is read."""
+    """A table that can be read once. ``n_skipped`` lines stand before the header. ``notes`` are sentences for a person
+    about how it is read."""
 
     container: Container
     dialect: Dialect
@@ -56,6 +101,8 @@ class Table:
     columns: list[str]
     has_header: bool
     notes: list[str] = field(default_factory=list)
+    n_skipped: int = 0
+    is_drawn: bool = False  # with a rule below the header; its cells are padded
 
     def iter_rows(self) -> Iterator[Row]:
         """``(number, record | Rejection)``; the header and blank lines do not count."""
@@ -63,7 +110,8 @@ class Table:
         limit = self.container.limits.max_record_bytes
         csv.field_size_limit(limit)  # this setting is the process' own, so it is set before each table
         with self.container.open() as stream:
-            lines = _Lines(io.TextIOWrapper(stream, self.encoding, errors=self.errors, newline=""))
+            text = io.TextIOWrapper(stream, self.encoding, errors=self.errors, newline="")
+            lines = _Lines(itertools.islice(text, self.n_skipped, None), self.n_skipped)
             reader = self.dialect.reader(lines)
             number = 0
             skip_header = self.has_header
@@ -85,7 +133,7 @@ class Table:
                         f"{where} line {lines.first}",
                         f"look for a quote without its end; a cell may have {limit >> 20} Mi characters",
                     ) from None
-                if not cells:
+                if not cells or _is_rule(cells):
                     continue
                 if skip_header:
                     skip_header = False
@@ -106,17 +154,25 @@ class Table:
                 f"line {lines.first}: {len(cells)} cells where the table has {len(self.columns)} columns; "
                 "a delimiter inside a cell needs quotes around the cell",
             )
+        if self.is_drawn:
+            cells = [cell.strip() for cell in cells]
         return dict(zip(self.columns, cells, strict=True))
+
+
+def _is_rule(cells: list[str]) -> bool:
+    """Whether a record is the line below a drawn table's header, or what a database's shell says below the table."""
+    text = "".join(cells).strip()
+    return bool(_RULE.fullmatch(text)) or (len(cells) == 1 and bool(_FOOTER.fullmatch(text)))
 
 
 class _Lines:
     """Lines of a stream with their count, and the raw lines of the current record."""
 
-    def __init__(self, stream: Iterable[str]):
+    def __init__(self, stream: Iterable[str], n_before: int = 0):
         self._lines = iter(stream)
         self._record: list[str] = []
         self.first = 1
-        self._n_lines = 0
+        self._n_lines = n_before
         self.is_at_end = False
 
     def __iter__(self) -> _Lines:
@@ -154,7 +210,13 @@ def open_table(container: Container) -> Table:
     csv.field_size_limit(limit)
     lines = _head_lines(container, encoding, errors)
     usual = "\t" if has_suffix(container.path, ".tsv", ".tab") else ","
-    dialect = detect_dialect(lines, prefer=usual)
+    named = _SEPARATOR.fullmatch(lines[0].lstrip("\ufeff")) if lines else None
+    lines = lines[1:] if named else lines
+    dialect = detect_dialect(lines, prefer=named[1] if named else usual)
+    if named:
+        dialect = replace(dialect, delimiter=named[1])
+    if dialect.quoted:
+        dialect = _detect_quoting(container, encoding, errors, dialect, int(bool(named)))
     where = str(container.path)
     try:
         header = next((cells for cells in dialect.reader(lines) if cells), [])
@@ -166,7 +228,10 @@ def open_table(container: Container) -> Table:
             where,
             "give JSON Lines, or CSV with a header line",
         )
-    table = Table(container, dialect, encoding, errors, header, _is_header(header))
+    table = Table(container, dialect, encoding, errors, header, _is_header(header), n_skipped=int(bool(named)))
+    table.is_drawn = dialect.delimiter == "|" and any(_RULE.fullmatch(line.strip()) for line in lines[:4])
+    if dialect.escape:
+        table.notes.append(ESCAPES[dialect.escape])
     if encoding not in ("utf-8", "utf-8-sig"):
         how = "by its byte order mark" if wide_encoding(container.head) else "guessed"
         table.notes.append(f"the text is not UTF-8; it was decoded as {encoding} ({how})")
@@ -203,7 +268,7 @@ def detect_dialect(lines: list[str], prefer: str = ",") -> Dialect:
     """
     best, best_score = Dialect(prefer), (-1.0, 0, 0, 0)
     for delimiter in DELIMITERS:
-        for quoted, escape in ((True, None), (True, "\\"), (False, None)):
+        for quoted, escape in ((True, ""), (True, "quote"), (False, "")):
             if escape and not any('\\"' in line for line in lines):
                 continue
             dialect = Dialect(delimiter, quoted, escape)
@@ -211,11 +276,28 @@ def detect_dialect(lines: list[str], prefer: str = ",") -> Dialect:
             if not widths or widths[0] < 2:
                 continue
             regular = Counter(widths)[widths[0]] / len(widths)
-            plainness = 2 - (escape is not None) - 2 * (not quoted)
+            plainness = 2 - bool(escape) - 2 * (not quoted)
             score = (round(regular, 2), plainness, int(delimiter == prefer), widths[0])
             if score > best_score:
                 best, best_score = dialect, score
     return best
+
+
+def _detect_quoting(container: Container, encoding: str, errors: str, dialect: Dialect, n_skipped: int) -> Dialect:
+    """The dialect with the escapes and blanks that the whole file shows: those that break its rules least.
+
+    Of equals the plainest wins. "full" needs a file in which no backslash stands before an ordinary letter.
+    """
+    with container.open() as stream:
+        lines = itertools.islice(io.TextIOWrapper(stream, encoding, errors=errors, newline=""), n_skipped, None)
+        is_small = container.path.stat().st_size <= MOST_JUDGED
+        text = "".join(lines if is_small else itertools.islice(lines, MAX_JUDGED_LINES))
+    escapes = [""]
+    if '\\"' in text:
+        escapes += ["quote"] if _LONE_BACKSLASH.search(text) else ["full", "quote"]
+    blanks = [False, True] if re.search(rf'{re.escape(dialect.delimiter)} +"', text) else [False]
+    tried = [Dialect(dialect.delimiter, True, escape, skips) for skips in blanks for escape in escapes]
+    return min(tried, key=lambda each: each.count_breaks(text))
 
 
 def _widths(dialect: Dialect, lines: list[str]) -> list[int]:

@@ -13,7 +13,7 @@ Shapes: T tokens of the sample, S spans.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,12 +28,16 @@ _PROBE = "One two, 3.14 (four) five.\nSix seven eight?"
 
 @dataclass(frozen=True, slots=True)
 class _Tokens:
-    """Tokens of a text: ids, character offsets, and the character that decides the span, all (T,) int32."""
+    """Tokens of a text: ids, character offsets, and the character that decides the span, all (T,) int32.
+
+    ``is_special`` (T,) bool: control tokens, whether the text spells them or the tokenizer added them.
+    """
 
     ids: np.ndarray
     starts: np.ndarray
     ends: np.ndarray
     owners: np.ndarray
+    is_special: np.ndarray
 
 
 def check_tokenizer(tokenizer: Any) -> None:
@@ -61,6 +65,7 @@ def tokenize_sample(
     max_tokens: int | None,
     truncate: bool = False,
     model_input: ModelInput | None = None,
+    control_tokens: str = "text",
 ) -> TokenizedSample | Skipped:
     """Tokens and token spans of `sample`.
 
@@ -77,6 +82,9 @@ def tokenize_sample(
         (``n_spans_cut`` counts them) and the text after the last one kept. No span is cut in two.
     model_input
         The text that a model has read, where `build_input` did not make it.
+    control_tokens
+        What a control token is that the reasoning spells out, as ``<|im_end|>``: "text" is read like any other text,
+        "control" as the token that ends a turn. ``n_control`` counts them.
 
     Returns
     -------
@@ -99,7 +107,9 @@ def tokenize_sample(
     except UnicodeEncodeError:
         return Skipped(sample.id, "the text contains half a character (a lone surrogate), which no tokenizer can read")
     tokens = _tokenize(model_input.text, tokenizer, add_special_tokens=model_input.add_special_tokens)
-
+    n_control = _count_spelled(tokens, model_input)
+    if n_control and control_tokens == "text":
+        tokens = _tokenize_as_text(tokens, tokenizer, model_input)
     first, last = np.searchsorted(tokens.owners, [model_input.reasoning_start, model_input.reasoning_end])
     if first == last:
         return Skipped(sample.id, "the reasoning holds no token")
@@ -110,7 +120,8 @@ def tokenize_sample(
         spans, skipped = _spans_from_windows(int(window), tokens, model_input, sample.reasoning, int(first), int(last))
     if not spans:
         return Skipped(sample.id, "the reasoning is a single token at the start of the input, which nothing predicts")
-    return _fit(sample, model_input, tokens, spans, skipped, int(first), max_tokens, truncate)
+    fitted = _fit(sample, model_input, tokens, spans, skipped, int(first), max_tokens, truncate)
+    return replace(fitted, n_control=n_control) if isinstance(fitted, TokenizedSample) and n_control else fitted
 
 
 def _check_partition(spans: Sequence[CharSpan], sample: Sample) -> None:
@@ -134,9 +145,56 @@ def _tokenize(text: str, tokenizer: Any, *, add_special_tokens: bool) -> _Tokens
     )
     offsets = np.asarray(encoded["offset_mapping"], dtype=np.int32).reshape(-1, 2)
     starts, ends = offsets[:, 0].copy(), offsets[:, 1].copy()
+    ids = np.asarray(encoded["input_ids"], dtype=np.int32)
     is_added = np.asarray(encoded["special_tokens_mask"], dtype=bool) & (starts == ends)
     owners = _compute_owners(text, starts, ends, is_added)
-    return _Tokens(np.asarray(encoded["input_ids"], dtype=np.int32), starts, ends, owners)
+    is_special = is_added | np.isin(ids, np.asarray(getattr(tokenizer, "all_special_ids", []), dtype=np.int32))
+    return _Tokens(ids, starts, ends, owners, is_special)
+
+
+def _count_spelled(tokens: _Tokens, model_input: ModelInput) -> int:
+    """How many control tokens the reasoning spells out."""
+    is_inside = (tokens.starts >= model_input.reasoning_start) & (tokens.ends <= model_input.reasoning_end)
+    return int(np.count_nonzero(tokens.is_special & is_inside & (tokens.starts < tokens.ends)))
+
+
+def _tokenize_as_text(tokens: _Tokens, tokenizer: Any, model_input: ModelInput) -> _Tokens:
+    """The tokens where control tokens that the reasoning spells are text; those of the template stay what they are.
+
+    A tokenizer cuts a text at its control tokens first, so the pieces between those that stay are tokenized alone.
+    """
+    is_inside = (tokens.starts >= model_input.reasoning_start) & (tokens.ends <= model_input.reasoning_end)
+    kept = np.flatnonzero(tokens.is_special & ~(is_inside & (tokens.starts < tokens.ends)))
+    ids: list[int] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    specials: list[bool] = []
+    text, at = model_input.text, 0
+    for token in [*kept.tolist(), None]:
+        stop = len(text) if token is None else max(at, int(tokens.starts[token]))
+        if stop > at:
+            piece = tokenizer(
+                text[at:stop],
+                add_special_tokens=False,
+                return_offsets_mapping=True,
+                split_special_tokens=True,
+                verbose=False,
+            )
+            ids += piece["input_ids"]
+            starts += [at + start for start, _ in piece["offset_mapping"]]
+            ends += [at + end for _, end in piece["offset_mapping"]]
+            specials += [False] * len(piece["input_ids"])
+        if token is not None:
+            ids.append(int(tokens.ids[token]))
+            starts.append(int(tokens.starts[token]))
+            ends.append(int(tokens.ends[token]))
+            specials.append(True)
+            stop = max(stop, int(tokens.ends[token]))
+        at = stop
+    numbers = [np.asarray(values, dtype=np.int32) for values in (ids, starts, ends)]
+    is_special = np.asarray(specials, dtype=bool)
+    owners = _compute_owners(text, numbers[1], numbers[2], is_special & (numbers[1] == numbers[2]))
+    return _Tokens(numbers[0], numbers[1], numbers[2], owners, is_special)
 
 
 def _compute_owners(text: str, starts: np.ndarray, ends: np.ndarray, is_added: np.ndarray) -> np.ndarray:

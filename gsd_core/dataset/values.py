@@ -3,6 +3,8 @@
 BadValue      a value that cannot be kept; its text is the reason for the rejection
 to_text       a scalar, list or object as the text of a field
 to_plain      a value as plain JSON data for ``Sample.meta``
+Unreadable    a cell that a reader could not read; refused where it is needed
+is_missing    whether a value stands for none: None, NaN, or their names as text
 check_text    refuses text that neither a tokenizer nor the database can hold
 parse_json    strict JSON of one record: no repeated keys, no endless nesting
 DECODER       the decoder behind it
@@ -20,10 +22,26 @@ from typing import Any
 
 MAX_DEPTH = 64  # levels of lists and objects in one record
 SHOWN_CHARS = 60
+# What programs write for a missing value when they turn a table into text.
+MISSING_WORDS = frozenset(("nan", "NaN", "NAN", "None", "NULL", "null", "<NA>", "NaT"))
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value stands for none: None, NaN, or one of ``MISSING_WORDS`` alone."""
+    if isinstance(value, str):
+        return len(value) <= 8 and value.strip() in MISSING_WORDS
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 class BadValue(ValueError):
     """A value that cannot be kept; ``str(error)`` is the reason, for a person."""
+
+
+class Unreadable:
+    """A cell that could not be read: "column 'x' `reason`"."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
 
 
 def check_text(text: str, name: str) -> str:
@@ -90,6 +108,8 @@ def to_plain(value: Any, name: str = "value", depth: int = 0) -> Any:
             return check_text(bytes(value).decode("utf-8"), name)
         except UnicodeDecodeError:
             raise BadValue(f"{name} holds {len(value)} bytes of binary data") from None
+    if isinstance(value, Unreadable):
+        raise BadValue(f"{name} {value.reason}")
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # a numpy scalar
         return to_plain(value.item(), name, depth)
     raise BadValue(f"{name} is a {type(value).__name__}, which is neither text nor JSON data")

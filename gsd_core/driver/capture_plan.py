@@ -36,8 +36,9 @@ AFFORDABLE_FORWARDS = 8.0  # where exact costs more forward passes, the default 
 CHECKPOINTED_SPAN = 2.0  # forward passes: a whole forward and a whole backward pass a span
 MUST_MATCH = (
     *("dataset", "tier", "window", "segmenter", "seed"),
-    *("sketch", "lora", "limit", "truncate", "batch_tokens"),
+    *("sketch", "lora", "limit", "truncate", "batch_tokens", "control_tokens"),
 )
+CARRIED = ("lora", "baseline_of", "limit", "truncate", "batch_tokens", "control_tokens")
 VERSIONED = ("torch", "transformers", "tokenizers", "numpy", "pylance", "sentence-transformers", "peft")
 
 
@@ -105,7 +106,7 @@ def make_manifest(
         "segmenter": options.segmenter,
         "seed": options.seed,
         "sketch": sketch,
-        **{key: getattr(options, key) for key in ("lora", "baseline_of", "limit", "truncate", "batch_tokens")},
+        **{key: getattr(options, key) for key in CARRIED},
         "encoder": {"name": encoder.name, "source": encoder.source, "weights_hash": encoder.weights_hash},
         "flags": asdict(options),
         "versions": versions,
@@ -146,6 +147,8 @@ def make_resume_line(workspace_uri: str, options: CaptureOptions, run: str) -> s
 
 
 def _essence(key: str, value: Any) -> Any:
+    if key == "control_tokens":
+        return value or "control"  # what runs were captured with before there was a choice
     if key == "dataset" and isinstance(value, dict):
         return value.get("data_hash")
     if key == "sketch" and isinstance(value, dict):

@@ -57,7 +57,14 @@ def tokenize_samples(
     found = RunSamples(samples, [])
     with progress.stage("tokenizing", len(samples), "samples") as stage:
         for sample in samples:
-            result = tokenize_sample(sample, tokenizer, segmenter, max_tokens=max_tokens, truncate=options.truncate)
+            result = tokenize_sample(
+                sample,
+                tokenizer,
+                segmenter,
+                max_tokens=max_tokens,
+                truncate=options.truncate,
+                control_tokens=options.control_tokens,
+            )
             if isinstance(result, Skipped):
                 found.skipped.append(result)
             elif not result.spans:
@@ -65,6 +72,10 @@ def tokenize_samples(
             else:
                 found.tokenized.append(result)
             stage.advance()
+    n_spelled = sum(each.n_control > 0 for each in found.tokenized)
+    if n_spelled:
+        how = "as text" if options.control_tokens == "text" else "as such"
+        progress.note(f"{n_spelled:,} samples spell control tokens in their reasoning; they are read {how}")
     if not found.tokenized:
         first = next(iter(found.skipped), None)
         raise UserError(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from gsd_core.console.progress import Progress
 from gsd_core.dataset.fields import parse_map_flag
 from gsd_core.dataset.hub import looks_like_hub_id
-from gsd_core.dataset.load import LoadedDataset, load_dataset
+from gsd_core.dataset.load import Choices, LoadedDataset, load_dataset
 from gsd_core.errors import UserError
 from gsd_core.types import name_is_valid
 
@@ -35,6 +35,7 @@ def add_dataset(
     map_flag: str | None = None,
     strict: bool = False,
     replace: bool = False,
+    choices: Choices | None = None,
     progress: Progress,
 ) -> tuple[str, LoadedDataset]:
     """Read ``source`` and store all of its samples, or none; the data set's name, and what was read.
@@ -44,7 +45,11 @@ def add_dataset(
     chosen = make_dataset_name(str(source)) if name is None else check_name(name, "--name")
     stage = progress.stage("reading", unit="rows")
     loaded = load_dataset(
-        source, map=parse_map_flag(map_flag) if map_flag else None, strict=strict, on_progress=stage.update
+        source,
+        map=parse_map_flag(map_flag) if map_flag else None,
+        strict=strict,
+        choices=choices,
+        on_progress=stage.update,
     )
     stage.update(len(loaded.samples) + len(loaded.rejected))
     stage.finish()

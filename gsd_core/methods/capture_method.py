@@ -66,6 +66,8 @@ class CaptureOptions:
     """Capture only the first N samples."""
     truncate: bool = False
     """Cut samples that are longer than the model's context. Otherwise they are left out and reported."""
+    control_tokens: str = option("text", choices=("text", "control"))
+    """What a control token is that a reasoning spells out: text like any other, or the end of a turn."""
     seed: int = 0
     """Seed of the sketch and of the audit's sample."""
     encoder: str = DEFAULT_ENCODER

@@ -21,11 +21,17 @@ class DatasetsAddOptions:
     """Flags of ``gsd datasets add``."""
 
     file: str = option(metavar="FILE", is_positional=True)
-    """A file, or the id of a data set on a hub (owner/name)."""
+    """A file, a folder of files of one kind, or the id of a data set on a hub (owner/name)."""
     name: str | None = None
     """The data set's name. Default: the file's name without its ending."""
     map: str | None = option(None, metavar=MAP_FORM)
     """Correct what the reader guessed."""
+    split: str | None = option(None, metavar="NAME")
+    """Which split to read where the source holds several. Default: train."""
+    turns: str = option("last", choices=("last", "all"))
+    """Which turns of a chat are samples: the last that has a thought, or all that have one."""
+    marks: str = option("read", choices=("read", "ignore"))
+    """Whether tags of thinking and marks of answers divide a text; ignore leaves every text whole."""
     strict: bool = False
     """Stop at the first row that cannot be used."""
     replace: bool = False
@@ -37,11 +43,17 @@ class DatasetsPreviewOptions:
     """Flags of ``gsd datasets preview``."""
 
     file: str = option(metavar="FILE", is_positional=True)
-    """A file, or the id of a data set on a hub (owner/name)."""
+    """A file, a folder of files of one kind, or the id of a data set on a hub (owner/name)."""
     head: int = option(20, check="positive")
     """How many rows to read."""
     map: str | None = option(None, metavar=MAP_FORM)
     """Correct what the reader guessed."""
+    split: str | None = option(None, metavar="NAME")
+    """Which split to read where the source holds several. Default: train."""
+    turns: str = option("last", choices=("last", "all"))
+    """Which turns of a chat are samples: the last that has a thought, or all that have one."""
+    marks: str = option("read", choices=("read", "ignore"))
+    """Whether tags of thinking and marks of answers divide a text; ignore leaves every text whole."""
 
 
 @dataclass(frozen=True, slots=True)

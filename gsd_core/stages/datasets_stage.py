@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from gsd_core.console.output import SHOWN_ROWS, format_table, format_text
 from gsd_core.console.progress import Progress
 from gsd_core.dataset.fields import parse_map_flag
-from gsd_core.dataset.load import preview_dataset
+from gsd_core.dataset.load import Choices, preview_dataset
 from gsd_core.driver.stored_data import add_dataset, describe_loaded
 from gsd_core.methods.datasets_method import (
     DatasetsAddOptions,
@@ -37,7 +37,8 @@ _FACTS = ("n_samples", "n_tokens", "n_words", "n_rejected", "format", "source", 
 def run_datasets_add(workspace: Workspace, options: DatasetsAddOptions, progress: Progress) -> dict[str, Any]:
     """Read a source and store all of its samples, or none.
 
-    Returns ``dataset, format, fields, columns, n_samples, n_rejected, rejected, warnings``. Raises as `add_dataset`.
+    Returns ``dataset, format, fields, columns, n_samples, n_rejected, rejected, guesses, warnings``. Raises as
+    `add_dataset`.
     """
     dataset, loaded = add_dataset(
         workspace,
@@ -46,20 +47,23 @@ def run_datasets_add(workspace: Workspace, options: DatasetsAddOptions, progress
         map_flag=options.map,
         strict=options.strict,
         replace=options.replace,
+        choices=Choices(options.split, options.turns, options.marks),
         progress=progress,
     )
-    told = {"dataset": dataset, "n_samples": len(loaded.samples), "warnings": loaded.notes}
+    told = {"dataset": dataset, "n_samples": len(loaded.samples)}
+    told |= {"warnings": loaded.notes, "guesses": loaded.guesses}
     return {**told, **describe_loaded(loaded)}
 
 
 def run_datasets_preview(workspace: None, options: DatasetsPreviewOptions, progress: Progress) -> dict[str, Any]:
     """What the reader makes of the first ``head`` rows.
 
-    Returns ``format, columns, fields, n_samples, n_rejected, rejected, samples, warnings``; counts are of the
+    Returns ``format, columns, fields, n_samples, n_rejected, rejected, samples, guesses, warnings``; counts are of the
     rows read.
     """
     mapping = parse_map_flag(options.map) if options.map else None
-    loaded = preview_dataset(options.file, head=options.head, map=mapping)
+    choices = Choices(options.split, options.turns, options.marks)
+    loaded = preview_dataset(options.file, head=options.head, map=mapping, choices=choices)
     warnings = list(loaded.notes)
     if not loaded.samples:
         warnings.append(f"none of the first {options.head} rows can be used; name the columns with --map")
@@ -67,6 +71,7 @@ def run_datasets_preview(workspace: None, options: DatasetsPreviewOptions, progr
         **describe_loaded(loaded),
         "n_samples": len(loaded.samples),
         "samples": [compute_sample_view(sample) for sample in loaded.samples],
+        "guesses": loaded.guesses,
         "warnings": warnings,
     }
 
@@ -114,6 +119,7 @@ def describe_add(result: dict[str, Any]) -> str:
         f"data set {result['dataset']}: {result['n_samples']:,} samples from {result['format']}, "
         f"{result['n_rejected']:,} rows rejected",
         _fields_line(result["fields"]),
+        *_guess_lines(result["guesses"]),
         *_rejected_lines(result["rejected"]),
         *(f"note: {each}" for each in result["warnings"]),
     ]
@@ -126,6 +132,7 @@ def describe_preview(result: dict[str, Any]) -> str:
         f"{result['format']}, columns {format_text(', '.join(result['columns']), 400)}",
         _fields_line(result["fields"]),
         _samples_table(result["samples"]),
+        *_guess_lines(result["guesses"]),
         *_rejected_lines(result["rejected"]),
         *(f"note: {each}" for each in result["warnings"]),
     ]
@@ -153,8 +160,17 @@ def describe_show(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _guess_lines(guesses: Sequence[dict[str, Any]]) -> list[str]:
+    """What was decided in rows, with the first such row."""
+    if not guesses:
+        return []
+    rows = [[each["what"], each["rows"], each.get("row", ""), each.get("example", "")] for each in guesses]
+    table = format_table(("decided by", "rows", "first row", "which became"), rows, wide="which became")
+    return ["texts divided (--marks ignore leaves them whole):", table]
+
+
 def _fields_line(fields: dict[str, Any]) -> str:
-    parts = [f"{key} ← {value}" for key, value in fields.items() if value]
+    parts = [f"{key} ← {value}" for key, value in fields.items() if value and key != "split"]
     return f"understood: {format_text(', '.join(parts), 400)}  (correct it with --map)"
 
 

@@ -7,6 +7,7 @@ Layout: ``workspace.json``, ``datasets/NAME/``, ``runs/RUN/``; the dashboard add
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 from pyarrow.lib import ArrowException
 
-from gsd_core.errors import UserError
+from gsd_core.errors import UserError, explain_storage
 from gsd_core.methods.analyze_method import MAP
 from gsd_core.store import datasets, migrations
 from gsd_core.store.document import RunDocument
@@ -56,6 +57,22 @@ class Workspace:
                 f"the workspace cannot be used ({str(error)[:300]})",
                 folder.uri,
                 "check the folder and its permissions" if folder.is_local else STORAGE_HELP,
+            ) from error
+
+    def check_writable(self) -> None:
+        """Raises ``UserError`` where nothing can be written into a workspace on a disk."""
+        if not self.is_local:
+            return
+        try:
+            with tempfile.TemporaryFile(dir=self._folder.path):
+                pass
+        except OSError as error:
+            told = explain_storage(error)
+            what = told.what if told else str(error)
+            raise UserError(
+                f"the workspace cannot be written: {what}",
+                self.uri,
+                "give another --workspace, or change its permissions",
             ) from error
 
     @property

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from gsd_core.dashboard.data.uploads import make_map
+from gsd_core.dashboard.data.uploads import Corrections, make_map
 from gsd_core.dashboard.frame import workspaces
 from gsd_core.dashboard.frame.page_text import show_error
 from gsd_core.dashboard.jobs import job_view
@@ -29,7 +29,7 @@ MODELS = {"The bundled demo model": "demo", "SmolLM2-135M-Instruct": "smollm2", 
 
 
 def show_settings(
-    file: Path | None, mapping: dict[str, str], dataset: str, n_samples: int | None, has_steps: bool
+    file: Path | None, corrections: Corrections, dataset: str, n_samples: int | None, has_steps: bool
 ) -> None:
     """Names, model, tier and spans, and the button that starts the job; ``file`` None: a stored data set."""
     st.markdown("### Capture")
@@ -83,7 +83,7 @@ def show_settings(
             limit=None if everything else int(limit),
         )
         try:
-            steps = make_steps(options, file, mapping)
+            steps = make_steps(options, file, corrections)
             if any(info.name == run for info in workspaces.list_runs()):
                 raise UserError("a run of this name exists", run, "choose another name")
         except UserError as error:
@@ -92,7 +92,7 @@ def show_settings(
         job_view.start_and_show(*steps, run=run, dataset=name)
 
 
-def make_steps(options: CaptureOptions, file: Path | None, mapping: dict[str, str]) -> list[Step]:
+def make_steps(options: CaptureOptions, file: Path | None, corrections: Corrections) -> list[Step]:
     """Read ``file`` where there is one, capture, analyse. ``UserError`` for a name or model that cannot be."""
     for name, what in ((options.dataset, "data set name"), (options.run or "", "run name")):
         if not name_is_valid(name):
@@ -101,7 +101,14 @@ def make_steps(options: CaptureOptions, file: Path | None, mapping: dict[str, st
         raise UserError("this cannot be a model", options.model or "(empty)", "write a folder or a hub id")
     steps = [Step("capture", options), Step("analyze", AnalyzeOptions(options.run or ""))]
     if file is not None:
-        steps.insert(0, Step("datasets add", DatasetsAddOptions(str(file), options.dataset, make_map(mapping))))
+        add = DatasetsAddOptions(
+            str(file),
+            options.dataset,
+            make_map(dict(corrections.mapping)),
+            turns=corrections.turns,
+            marks=corrections.marks,
+        )
+        steps.insert(0, Step("datasets add", add))
     return steps
 
 

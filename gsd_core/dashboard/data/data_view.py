@@ -15,7 +15,7 @@ import streamlit as st
 
 from gsd_core.dashboard.data import uploads
 from gsd_core.dashboard.data.capture_form import show_settings
-from gsd_core.dashboard.data.uploads import Preview
+from gsd_core.dashboard.data.uploads import Corrections, Preview
 from gsd_core.dashboard.frame import snippets, workspaces
 from gsd_core.dashboard.frame.address import read_address, write_address
 from gsd_core.dashboard.frame.page_text import escape, show_error
@@ -27,9 +27,9 @@ ROLES = ("question", "reasoning", "answer")
 AS_UNDERSTOOD = ""  # a column that was not corrected
 
 
-@st.cache_resource(max_entries=16, show_spinner=False)
-def _preview(uri: str, file: str, mapping: tuple[tuple[str, str], ...], changed: float) -> Preview:
-    return uploads.load_preview(uri, Path(file), dict(mapping))
+@st.cache_resource(max_entries=16, show_spinner=False, hash_funcs={Corrections: repr})
+def _preview(uri: str, file: str, corrections: Corrections, changed: float) -> Preview:
+    return uploads.load_preview(uri, Path(file), corrections)
 
 
 def show_data() -> None:
@@ -55,7 +55,7 @@ def show_data() -> None:
             Number("words", f"{info.n_words:,}"),
             Number("format", info.format),
         )
-        show_settings(None, {}, name, info.n_samples, has_steps=False)
+        show_settings(None, Corrections(), name, info.n_samples, has_steps=False)
         return
     try:
         file = _choose_file(str(source), uploaded)
@@ -104,15 +104,15 @@ def _show_formats() -> None:
 def _show_file(file: Path) -> None:
     """What the reader understood on the left; corrections and settings on the right."""
     changed = file.stat().st_mtime
-    stored = st.session_state.setdefault("data_mappings", {})
-    mapping: dict[str, str] = stored.get(file.name, {})
+    stored: dict[str, Corrections] = st.session_state.setdefault("data_corrections", {})
+    corrections = stored.get(file.name, Corrections())
     uri = workspaces.workspace_uri()
     try:
         with st.spinner("Reading the first rows …"):
-            preview = _preview(uri, str(file), tuple(sorted(mapping.items())), changed)
+            preview = _preview(uri, str(file), corrections, changed)
     except UserError as error:
         show_error(error)
-        if mapping and st.button("Undo the corrections", icon=":material/undo:"):
+        if corrections != Corrections() and st.button("Undo the corrections", icon=":material/undo:"):
             stored.pop(file.name, None)
             st.rerun()
         return
@@ -127,6 +127,7 @@ def _show_file(file: Path) -> None:
         )
         for warning in preview.warnings:
             st.warning(escape(warning))
+        _show_guesses(preview)
         for sample in preview.samples[:3]:
             with st.container(border=True):
                 st.html(_sample_html(sample))
@@ -135,10 +136,10 @@ def _show_file(file: Path) -> None:
                 st.dataframe(pd.DataFrame(preview.rejected), hide_index=True, alt="Rows that cannot be used")
     with right:
         st.markdown("### Which column is which")
-        mapping = _correct(file, preview, mapping, stored)
+        corrections = _correct(file, preview, corrections, stored)
         if preview.n_samples:
             has_steps = any(sample.get("steps") for sample in preview.samples)
-            show_settings(file, mapping, uploads.suggest_name(file.name), None, has_steps)
+            show_settings(file, corrections, uploads.suggest_name(file.name), None, has_steps)
         else:
             st.error("No row can be used. Choose the columns above.", icon=":material/error:")
 
@@ -147,10 +148,16 @@ def _column_name(column: str, understood: str) -> str:
     return column or f"as understood: {understood or 'nothing'}"
 
 
-def _correct(
-    file: Path, preview: Preview, mapping: dict[str, str], stored: dict[str, dict[str, str]]
-) -> dict[str, str]:
+def _show_guesses(preview: Preview) -> None:
+    """A line for everything that was decided in rows, with how many there are and the first of them."""
+    for guess in preview.guesses:
+        example = f"; row {guess['row']}: {shorten(str(guess.get('example', '')), 160)}" if "row" in guess else ""
+        st.caption(escape(f"{guess['what']}: {guess['rows']:,} rows{example}"))
+
+
+def _correct(file: Path, preview: Preview, known: Corrections, stored: dict[str, Corrections]) -> Corrections:
     chosen: dict[str, str] = {}
+    mapping = dict(known.mapping)
     for role, column in zip(ROLES, st.columns(len(ROLES)), strict=True):
         understood = preview.fields.get(role, "")
         options = [AS_UNDERSTOOD, *preview.columns]
@@ -166,11 +173,21 @@ def _correct(
             chosen[role] = value
     layout = preview.fields.get("layout")
     if layout:
-        st.caption(escape(f"Layout: {layout}. Every other column is kept as a label."))
-    if chosen != mapping:
-        stored[file.name] = chosen
+        second = preview.fields.get("runner_up")
+        beside = f" The column {second} could be the reasoning too." if second else ""
+        st.caption(escape(f"Layout: {layout}. Every other column is kept as a label.{beside}"))
+    turns, marks = known.turns, known.marks
+    if layout in ("messages", "conversations"):
+        every = st.toggle("Every turn that has a thought is a sample", turns == "all", key=f"turns_{file.name}")
+        turns = "all" if every else "last"
+    if preview.guesses or marks == "ignore":
+        whole = st.toggle("Leave every text whole", marks == "ignore", key=f"marks_{file.name}")
+        marks = "ignore" if whole else "read"
+    corrections = Corrections(tuple(sorted(chosen.items())), turns, marks)
+    if corrections != known:
+        stored[file.name] = corrections
         st.rerun()
-    return chosen
+    return corrections
 
 
 def _sample_html(sample: dict[str, Any]) -> str:

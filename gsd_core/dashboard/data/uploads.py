@@ -7,6 +7,7 @@ uploads_folder   where they are stored
 safe_file_name   a plain file name made of any text
 suggest_name     a data set or run name made of a file name
 Preview          what the reader understood of a file
+Corrections      what a user has corrected of it
 load_preview     a Preview, from the command line in a short subprocess
 make_map         corrected columns as the option ``--map`` takes them
 UPLOAD_TYPES     endings of the files that can be read
@@ -29,7 +30,7 @@ from gsd_core.dashboard.jobs.job_store import environment
 from gsd_core.errors import UserError
 from gsd_core.methods.datasets_method import DatasetsPreviewOptions
 
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".parquet")
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".parquet", ".arrow", ".feather")
 COMPRESSED = (".gz", ".zst")
 UPLOAD_TYPES = [suffix[1:] for suffix in (*SUFFIXES, *COMPRESSED)]
 MAX_NAME = 80
@@ -48,7 +49,17 @@ class Preview:
     n_rejected: int
     rejected: list[dict[str, Any]]
     samples: list[dict[str, Any]]
+    guesses: list[dict[str, Any]]
     warnings: list[str]
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """``mapping``: pairs of a field and its column; ``turns`` and ``marks`` as in ``gsd datasets add``."""
+
+    mapping: tuple[tuple[str, str], ...] = ()
+    turns: str = "last"
+    marks: str = "read"
 
 
 def safe_file_name(name: str) -> str:
@@ -119,9 +130,11 @@ def make_map(mapping: dict[str, str]) -> str | None:
     return ",".join(f"{role}={column}" for role, column in chosen.items()) or None
 
 
-def load_preview(workspace: str | Path, file: Path, mapping: dict[str, str]) -> Preview:
+def load_preview(workspace: str | Path, file: Path, corrections: Corrections) -> Preview:
     """Ask the reader what it understands of ``file``. ``UserError`` with its message where it refuses."""
-    options = DatasetsPreviewOptions(str(file), map=make_map(mapping))
+    options = DatasetsPreviewOptions(
+        str(file), map=make_map(dict(corrections.mapping)), turns=corrections.turns, marks=corrections.marks
+    )
     command = make_argv(workspace, Step("datasets preview", options))
     try:
         done = subprocess.run(
@@ -146,6 +159,7 @@ def load_preview(workspace: str | Path, file: Path, mapping: dict[str, str]) -> 
             n_rejected=int(raw["n_rejected"]),
             rejected=list(raw.get("rejected") or []),
             samples=list(raw.get("samples") or []),
+            guesses=list(raw.get("guesses") or []),
             warnings=list(map(str, raw.get("warnings") or [])),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
