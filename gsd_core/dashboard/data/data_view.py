@@ -95,9 +95,9 @@ def _show_formats() -> None:
     with st.container(border=True):
         st.markdown("**What can be read**")
         st.caption(
-            "JSON Lines, a JSON array, CSV, TSV or Parquet, also as gzip or zstd: lists of steps, chat messages, "
-            "conversations, instruction/input/output, reasoning in <think> tags. What was understood is shown first "
-            "and can be corrected."
+            "JSON Lines, a JSON array, CSV, TSV, Parquet, Arrow or Feather, also as gzip or zstd: lists of steps, chat "
+            "messages, conversations, instruction/input/output, reasoning in the tags of many models. What was "
+            "understood is shown first and can be corrected."
         )
 
 
