@@ -98,3 +98,24 @@ def test_no_word_is_lost_and_nothing_fails(text: str) -> None:
     kept = " ".join([parts.before, parts.reasoning, parts.after, *parts.between])
     assert kept.count("word") == text.count("word")
     assert kept.count("12") == text.count("12")
+
+
+LONG = 200_000
+HOSTILE = {
+    "white space": " " * LONG + "x<think>",
+    "blank lines": "Answer: 4\n" + "\n" * LONG + "x",
+    "openings": "<think>" * (LONG // 8),
+    "closings": "</think>" * (LONG // 8),
+    "tools that never end": "<think>" + "<tool_call>" * (LONG // 12) + "</think>x",
+    "code": "`a`<think>" * (LONG // 10),
+    "channels": "<|channel|>analysis<|message|>" * (LONG // 30),
+    "dashes": "-" * LONG + "x",
+    "backslashes": "\\" * LONG + "boxed{",
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_long_texts_without_sense_are_read_in_a_moment(kind: str) -> None:
+    # Nothing is timed: work that grows with the square of the length would not end within the test run.
+    split_text(HOSTILE[kind])
+    split_text(HOSTILE[kind], wants_answer=False, own_answer="4")

@@ -27,7 +27,7 @@ MAX_MARKED_CHARS = 200  # a longer "#### …" is a heading of a document, not an
 ANSWER_TAG = re.compile(r"<answer>(.*?)</answer>", re.IGNORECASE | re.DOTALL)
 BOXED = re.compile(r"\\(?:boxed|fbox)\s*(\{|[^\s{}$\\,;]+)")
 ANSWER_FIRST = re.compile(
-    r"\A\s*(?:final\s+)?answer\s*[:=]\s*(?P<answer>[^\n]{1,200})\n+\s*"
+    r"\A\s*(?:final\s+)?answer\s*[:=]\s*(?P<answer>[^\n]{1,200})\n\s*"
     r"(?:explanation|reasoning|rationale|justification|solution|because)\s*:\s*",
     re.IGNORECASE,
 )

@@ -35,7 +35,7 @@ ESCAPES = {
 _ESCAPED_QUOTE = re.compile(r'(?<!\\)((?:\\\\)*)\\"')
 _LONE_BACKSLASH = re.compile(r'(?<!\\)(?:\\\\)*\\[^"\\\r\nN]')
 _SEPARATOR = re.compile(r'"?sep=([,;\t|])"?\s*', re.IGNORECASE)
-_RULE = re.compile(r"[\s:|+=-]*-{2,}[\s:|+=-]*")
+_RULE_SIGNS = frozenset(" \t\r\n:|+=-")
 _FOOTER = re.compile(r"\(\d+ rows?\)")
 
 
@@ -162,7 +162,11 @@ class Table:
 def _is_rule(cells: list[str]) -> bool:
     """Whether a record is the line below a drawn table's header, or what a database's shell says below the table."""
     text = "".join(cells).strip()
-    return bool(_RULE.fullmatch(text)) or (len(cells) == 1 and bool(_FOOTER.fullmatch(text)))
+    return _is_rule_text(text) or (len(cells) == 1 and bool(_FOOTER.fullmatch(text)))
+
+
+def _is_rule_text(text: str) -> bool:
+    return "--" in text and set(text) <= _RULE_SIGNS
 
 
 class _Lines:
@@ -229,7 +233,7 @@ def open_table(container: Container) -> Table:
             "give JSON Lines, or CSV with a header line",
         )
     table = Table(container, dialect, encoding, errors, header, _is_header(header), n_skipped=int(bool(named)))
-    table.is_drawn = dialect.delimiter == "|" and any(_RULE.fullmatch(line.strip()) for line in lines[:4])
+    table.is_drawn = dialect.delimiter == "|" and any(map(_is_rule_text, lines[:4]))
     if dialect.escape:
         table.notes.append(ESCAPES[dialect.escape])
     if encoding not in ("utf-8", "utf-8-sig"):

@@ -11,6 +11,7 @@ beginning of the text or of a line, behind another tag or a whole sentence, or a
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -52,10 +53,10 @@ _TAG = re.compile(
 _HINT = re.compile(r"think|thought|reasoning|scratchpad|unused9[45]|<\|channel|assistantfinal", re.IGNORECASE)
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "(": ")", "„": "“"}
-_TOOLS = re.compile(
-    r"<(tool_calls?|tool_responses?|tool_results?|tool_outputs?|function_calls?|function_results?|search|information"
-    r"|observation)\b[^>]*>.*?</\1>|<\|begin_(search_query|search_result)\|>.*?<\|end_\2\|>",
-    re.IGNORECASE | re.DOTALL,
+_TOOL_TAG = re.compile(
+    r"<(?P<close>/)?(?P<name>tool_calls?|tool_responses?|tool_results?|tool_outputs?|function_calls?|function_results?"
+    r"|search|information|observation)\b[^<>]*>|<\|(?P<edge>begin|end)_(?P<search>search_query|search_result)\|>",
+    re.IGNORECASE,
 )
 _CHANNEL = re.compile(
     r"(?:<\|start\|>(?P<role>[^<]*))?<\|channel\|>(?P<channel>[^<]*)(?:<\|constrain\|>[^<]*)?<\|message\|>(?P<text>.*?)"
@@ -65,16 +66,16 @@ _CHANNEL = re.compile(
 # Harmony of which a decoder has removed the control tokens.
 _BARE_CHANNEL = re.compile(r"(?:^|assistant)(?P<channel>analysis|commentary|final)(?=[^a-z]|to=)")
 _TURN_START = re.compile(
-    r"\A\s*(?:<s>|<bos>|<\|begin_of_text\|>|<｜begin▁of▁sentence｜>)?\s*(?:<\|im_start\|>\s*assistant\s*|"
+    r"\A\s*+(?:(?:<s>|<bos>|<\|begin_of_text\|>|<｜begin▁of▁sentence｜>)\s*+)?(?:<\|im_start\|>\s*assistant\s*|"
     r"<\|start_header_id\|>\s*assistant\s*<\|end_header_id\|>\s*|<\|assistant\|>\s*|<｜Assistant｜>\s*|"
     r"<start_of_turn>\s*model\s*|<\|turn>model\s*|\[/INST\]\s*)",
     re.IGNORECASE,
 )
-_TURN_END = re.compile(
-    r"(?:\s*(?:<\|im_end\|>|<\|endoftext\|>|<\|eot_id\|>|<\|eom_id\|>|<\|end_of_text\|>|<\|end\|>|<\|return\|>"
-    r"|<｜end▁of▁sentence｜>|<\|END_OF_TURN_TOKEN\|>|</s>|<eos>|<end_of_turn>|<turn\|>))+\s*\Z",
-    re.IGNORECASE,
-)
+# In lower case; they end a turn, or stand behind its end.
+_TURN_ENDS = (
+    "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|end|>", "<|return|>", "</s>",
+    "<eos>", "<｜end▁of▁sentence｜>", "<|end_of_turn_token|>", "<end_of_turn>", "<turn|>",
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -103,7 +104,8 @@ def trim_turn(text: str) -> tuple[str, bool]:
     """`text` without the control tokens that begin and end a turn, and whether there were any."""
     found = _TURN_START.match(text)
     trimmed = text[found.end() :] if found else text
-    trimmed = _TURN_END.sub("", trimmed)
+    while (tail := trimmed[-400:].rstrip().lower()) and (end := next(filter(tail.endswith, _TURN_ENDS), "")):
+        trimmed = trimmed.rstrip()[: -len(end)].rstrip()
     return (trimmed, True) if len(trimmed) != len(text) else (text, False)
 
 
@@ -164,9 +166,11 @@ def _iter_tags(text: str) -> Iterator[_Tag]:
 def _group(text: str) -> dict[str, list[_Tag]]:
     """Tags that stand as marks or may do so, by kind, kinds in order of appearance; those in code or quotes are out."""
     code = [match.span() for match in _CODE.finditer(text)] if "`" in text else []
+    starts = [start for start, _ in code]
     found: dict[str, list[_Tag]] = {}
     for tag in _iter_tags(text):
-        is_code = any(start <= tag.start < end for start, end in code)
+        at = bisect.bisect_right(starts, tag.start) - 1
+        is_code = at >= 0 and tag.start < code[at][1]
         is_quoted = _QUOTES.get(text[tag.start - 1 : tag.start]) == text[tag.end : tag.end + 1] != ""
         if not is_code and not is_quoted:
             found.setdefault(tag.kind, []).append(tag)
@@ -256,12 +260,27 @@ def _clean(text: str, block: _Block) -> tuple[str, list[str]]:
         pieces.append(text[at : tag.start])
         at = tag.end
     thought = "".join([*pieces, text[at : block.content_end]])
-    tools = list(_TOOLS.finditer(thought))
+    tools = _find_tools(thought)
     if not tools:
         return thought, []
-    starts, ends = [0, *(tool.end() for tool in tools)], [*(tool.start() for tool in tools), len(thought)]
+    starts, ends = [0, *(end for _, end in tools)], [*(start for start, _ in tools), len(thought)]
     said = [thought[start:end].strip() for start, end in zip(starts, ends, strict=True)]
-    return "\n".join(filter(None, said)), [tool[0] for tool in tools]
+    return "\n".join(filter(None, said)), [thought[start:end] for start, end in tools]
+
+
+def _find_tools(text: str) -> list[tuple[int, int]]:
+    """Where calls and results of tools stand, with their tags; one that is never closed is text."""
+    found: list[tuple[int, int]] = []
+    opened: tuple[str, int] | None = None
+    for tag in _TOOL_TAG.finditer(text):
+        name = (tag["name"] or tag["search"]).lower()
+        if tag["close"] or (tag["edge"] or "").lower() == "end":
+            if opened is not None and opened[0] == name:
+                found.append((opened[1], tag.end()))
+                opened = None
+        elif opened is None:
+            opened = (name, tag.start())
+    return found
 
 
 def _split_channels(text: str) -> Parts | None:

@@ -21,30 +21,7 @@ from pathlib import Path
 import numpy as np
 
 WAYS = ("pyarrow", "load_dataset", "gsd datasets add")
-WORDS = [
-    "we",
-    "add",
-    "the",
-    "two",
-    "and",
-    "then",
-    "divide",
-    "what",
-    "is",
-    "left",
-    "among",
-    "three",
-    "boxes",
-    "so",
-    "that",
-    "every",
-    "one",
-    "of",
-    "them",
-    "holds",
-    "four",
-    "pears",
-]
+WORDS = ("we", "add", "two", "and", "then", "divide", "what", "is", "left", "among", "three", "boxes", "of", "pears")
 
 
 def write_file(path: Path, n_rows: int, n_bytes: int) -> None:
