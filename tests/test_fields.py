@@ -312,3 +312,13 @@ def test_no_shape_of_rows_breaks_the_guess(rows: list[dict]) -> None:
     mapping = guess_mapping(rows)
     for number, row in enumerate(rows, start=1):
         assert isinstance(row_to_sample(row, number, mapping), Sample | Rejection)
+
+
+def test_a_text_in_brackets_is_a_text_and_none_may_be_an_answer() -> None:
+    row = {"question": "How many?", "reasoning": "( 10 + 2 ) * ( 4 - 1 ) = 36 , ( 36 / 3 )", "answer": "None"}
+    sample = row_to_sample(row, 1, Mapping("question", "reasoning", "answer"))
+    assert isinstance(sample, Sample)
+    assert (sample.reasoning, sample.answer) == (row["reasoning"], "None")
+    cut = row_to_sample({**row, "reasoning": "['a', ..., 'z']"}, 1, Mapping("question", "reasoning", "answer"))
+    assert isinstance(cut, Rejection)
+    assert "left entries out" in cut.reason

@@ -20,6 +20,7 @@ from gsd_core.dataset.messages import is_chat, read_transcript
 from gsd_core.dataset.names import ALTERNATIVE_NAMES, STEP_TEXT_KEYS, normal_name
 from gsd_core.dataset.values import BadValue, is_missing, parse_json
 
+_LISTED = re.compile(r"""\s*(?:\[\s*['"{\[]|(?:np\.)?array\(\s*[\['"]|\{\s*['"]\w+['"]\s*:)""")
 _CATEGORY = re.compile(r"(?=.{1,24}\Z)[^\W\d]+(?:[ /-][^\W\d]+){0,2}")
 
 
@@ -107,8 +108,11 @@ def parse_cell(value: Any, wanted: Callable[[Any], bool] = is_structured) -> Any
 
 
 def explain_cell(value: Any) -> str:
-    """Why a text that looks like a list or an object could not be read as one; "" where it does not look so."""
-    if not isinstance(value, str) or not looks_literal(value):
+    """Why a text that begins like a list of texts or objects could not be read as one; "" where it does not.
+
+    A text in brackets alone is a text: "( 10 + 2 ) * ( 4 )".
+    """
+    if not isinstance(value, str) or not looks_literal(value) or not _LISTED.match(value):
         return ""
     try:
         parse_literal(value)

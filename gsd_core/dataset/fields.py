@@ -138,7 +138,10 @@ def _to_sample(
     reader = RowReader(row, has_marks=has_marks)
     if has_own:
         assert mapping.answer is not None
-        texts = [reader.text(reader.take(name), name, split_counts) for name in reader.columns(mapping.answer)]
+        texts = [
+            reader.text(reader.take(name), name, split_counts, is_answer=True)
+            for name in reader.columns(mapping.answer)
+        ]
         reader.own_answer = trim_turn("\n\n".join(filter(None, texts)))[0]
     question = reader.question(mapping.question)
     if is_missing(question):

@@ -105,9 +105,13 @@ class RowReader:
             raise BadValue(f"column {name!r}: {cause}")
         return self._split(self.text(value, name, counts), counts)
 
-    def text(self, value: Any, name: str, counts: Counter[str]) -> str:
-        """A value as text; the name of a missing value, as "nan", is empty, and counted."""
-        if isinstance(value, str) and is_missing(value):
+    def text(self, value: Any, name: str, counts: Counter[str], is_answer: bool = False) -> str:
+        """A value as text; the name of a missing value, as "nan", is empty, and counted. "None" may be an answer."""
+        if (
+            isinstance(value, str)
+            and is_missing(value)
+            and not (is_answer and value.strip().lower() in ("none", "null"))
+        ):
             counts[f"{value.strip()!r} taken as empty"] += 1
             return ""
         return to_text(value, f"column {name!r}")

@@ -28,6 +28,8 @@ CGROUPS = (  # limit, use, statistics and the name of what can be given back, by
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 # Parameters of glibc's mallopt: take all blocks from the heap, do not give its end back, let it grow in large steps.
 MALLOC_SETTINGS = ((-4, 0), (-1, 2**31 - 1), (-2, 256 * 2**20))
+MOST_GROWTH = 2**30
+_trimmed: dict[str, int] = {}  # resident bytes after the last trim
 
 
 @functools.cache
@@ -47,9 +49,14 @@ def keep_freed() -> bool:
 
 
 def trim_freed() -> None:
-    """Give kept memory that is free back to the system, where `keep_freed` is in force; takes milliseconds."""
-    if keep_freed.cache_info().currsize and keep_freed():
+    """Give kept memory that is free back to the system, where `keep_freed` is in force and the process has grown by
+    ``MOST_GROWTH`` since it did so last."""
+    if not keep_freed.cache_info().currsize or not keep_freed():
+        return
+    process = psutil.Process()
+    if process.memory_info().rss - _trimmed.get("rss", 0) > MOST_GROWTH:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
+        _trimmed["rss"] = process.memory_info().rss
 
 
 def find_free_bytes(device: torch.device) -> float:

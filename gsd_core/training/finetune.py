@@ -52,7 +52,6 @@ LOG = "training_log.csv"
 LOG_FIELDS = ("step", "epoch", "loss", "grad_norm", "learning_rate", "tokens", "seconds")
 SAVE_SECONDS = 300.0  # a kill loses at most so much work
 GROUPED_BATCHES = 50
-TRIM_STEPS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,8 +307,7 @@ class _Keeper(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Keep the weights, or the trainer's state, where it is time."""
         self._keep(state.global_step, kwargs["model"])
-        if state.global_step % TRIM_STEPS == 0:
-            trim_freed()
+        trim_freed()
         if time.monotonic() - self.saved > SAVE_SECONDS and state.global_step < state.max_steps:
             control.should_save = True
             self.saved = time.monotonic()
