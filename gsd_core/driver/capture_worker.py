@@ -33,7 +33,6 @@ from gsd_core.capture.memory import Need, estimate_need
 from gsd_core.console.report import Report, ignore
 from gsd_core.models.devices import describe_device
 from gsd_core.models.loading import LoadedModel, compute_model_hash, max_positions, open_model
-from gsd_core.models.memory import trim_freed
 from gsd_core.store import FragmentWriter, WrittenBatch
 from gsd_core.types import SampleRecords, Skipped, TokenizedSample
 
@@ -57,9 +56,7 @@ class CaptureWorker:
         self._capturer: Capturer | None = None
 
     def __call__(self, job: Job[AnswerT], report: Report) -> AnswerT:
-        answer = job.run(self, report)
-        trim_freed()  # batches differ in size, and what one has kept may not suit the next
-        return answer
+        return job.run(self, report)
 
     def make_ready(self, config: CaptureConfig) -> Capturer:
         """The capturer of a configuration. It is made once, because its projections take time."""

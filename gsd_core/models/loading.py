@@ -34,7 +34,7 @@ from gsd_core.errors import UserError
 from gsd_core.models.checks import WRAPPERS, check_causal, check_keys, check_tokenizer
 from gsd_core.models.devices import parse_device_map, read_state_tensor
 from gsd_core.models.gguf_files import Origin
-from gsd_core.models.memory import check_weights, keep_freed
+from gsd_core.models.memory import check_weights
 from gsd_core.models.sources import Checkpoint, Source, find_hub_gguf, find_source, resolve_checkpoints
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -125,8 +125,6 @@ def open_model(
         )
     found = find_source(source, chosen.source)
     target = torch.device(pick_device(device))
-    if target.type == "cpu":
-        keep_freed()
     layout = None if device_map is None else parse_device_map(device_map)
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     try:

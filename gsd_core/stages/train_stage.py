@@ -31,6 +31,7 @@ from gsd_core.errors import Interrupted, UserError
 from gsd_core.methods.train_method import TrainOptions
 from gsd_core.models.gguf_files import PACKAGED
 from gsd_core.models.loading import LoadedModel, compute_model_hash, max_positions, open_model
+from gsd_core.models.memory import keep_freed
 from gsd_core.registry.options import to_words
 from gsd_core.store import Workspace
 from gsd_core.training import finetune
@@ -84,6 +85,8 @@ def run_train(workspace: Workspace, options: TrainOptions, progress: Progress) -
         _check_same(known, record, folder)
         plan.record = known
     finetune.check_memory(loaded.model, loaded.model.device)
+    if loaded.model.device.type == "cpu":
+        keep_freed()
     folder.mkdir(parents=True, exist_ok=True)
     loaded.tokenizer.save_pretrained(folder)
     _write_record(plan)
