@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 from gsd_core.dataset.answers import split_text
@@ -16,7 +17,7 @@ from gsd_core.dataset.columns import explain_cell, get_value, is_alternatives, n
 from gsd_core.dataset.messages import is_chat, read_exchange
 from gsd_core.dataset.names import STEP_TEXT_KEYS
 from gsd_core.dataset.thoughts import trim_turn
-from gsd_core.dataset.values import BadValue, is_missing, to_plain, to_text
+from gsd_core.dataset.values import BadValue, check_text, is_missing, to_plain, to_text
 
 MAX_ID_CHARS = 200
 Reasoning = tuple[str, tuple[tuple[int, int], ...], str]  # text, ranges of its steps, answer found with it
@@ -151,6 +152,12 @@ class RowReader:
 
     def _join_steps(self, value: Sequence[Any], name: str) -> tuple[str, tuple[tuple[int, int], ...]]:
         """Steps joined by newlines, with their ranges; other fields of the steps become lists in meta."""
+        if all(type(step) is str for step in value):
+            joined = "\n".join(value)
+            try:
+                return check_text(joined, f"the steps of {name!r}"), _find_ranges(value)
+            except BadValue:
+                pass  # below, the step with the fault is named
         texts: list[str] = []
         extras: list[dict[str, Any]] = []
         missing = [index for index, step in enumerate(value) if step is None]
@@ -173,11 +180,7 @@ class RowReader:
                 extras.append({})
         for key in dict.fromkeys(key for extra in extras for key in extra):
             self._derived[f"step_{key}"] = [to_plain(extra.get(key), f"{key} of {name!r}") for extra in extras]
-        ranges, position = [], 0
-        for text in texts:
-            ranges.append((position, position + len(text)))
-            position += len(text) + 1
-        return "\n".join(texts), tuple(ranges)
+        return "\n".join(texts), _find_ranges(texts)
 
     def meta(self, counts: Counter[str]) -> dict[str, Any]:
         """All values that were not taken, as plain JSON data; ``counts`` gets columns that cannot be written so."""
@@ -206,6 +209,12 @@ class RowReader:
         for key, value in self._derived.items():
             _put(meta, key, to_plain(value, key))
         return meta
+
+
+def _find_ranges(texts: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """Character ranges of texts that a newline joins."""
+    starts = [0, *accumulate(len(text) + 1 for text in texts)]
+    return tuple((start, start + len(text)) for start, text in zip(starts, texts, strict=False))
 
 
 def _put(meta: dict[str, Any], key: str, value: Any) -> None:
