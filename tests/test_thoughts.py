@@ -39,6 +39,11 @@ def test_every_vendor_is_read(opening: str) -> None:
     assert split_text(f"{opening}One, two").reasoning == "One, two"
 
 
+def test_phrases_in_place_of_tags_are_read() -> None:
+    parts = split_text("Here is my thought process:\nTwo and two.\n\nHere is my response:\nIt is 4.")
+    assert (parts.reasoning, parts.answer) == ("Two and two.", "It is 4.")
+
+
 MENTIONS = (
     "The prompt asks for <think> and </think> around this.\nTwo and two make 4.",
     "Use `<think>` first.\nThen add.",

@@ -65,6 +65,11 @@ _CHANNEL = re.compile(
 )
 # Harmony of which a decoder has removed the control tokens.
 _BARE_CHANNEL = re.compile(r"(?:^|assistant)(?P<channel>analysis|commentary|final)(?=[^a-z]|to=)")
+# What models that write no tags say instead.
+_PHRASES = re.compile(
+    r"\A\s*+Here(?: is|['’]s) my thought process:\s*+(?P<thought>.*?)Here(?: is|['’]s) my response:\s*+(?P<reply>.*)\Z",
+    re.IGNORECASE | re.DOTALL,
+)
 _TURN_START = re.compile(
     r"\A\s*+(?:(?:<s>|<bos>|<\|begin_of_text\|>|<｜begin▁of▁sentence｜>)\s*+)?(?:<\|im_start\|>\s*assistant\s*|"
     r"<\|start_header_id\|>\s*assistant\s*<\|end_header_id\|>\s*|<\|assistant\|>\s*|<｜Assistant｜>\s*|"
@@ -129,6 +134,8 @@ def split_thinking(text: str, is_answer: Callable[[str], bool] | None = None) ->
     parts = _split_channels(text) or _split_bare_channels(text)
     if parts is not None:
         return parts
+    if said := _PHRASES.match(text):
+        return Parts(said["thought"].strip(), None, "", said["reply"].strip(), ("Here is my thought process:",))
     for kind, tags in _group(text).items():
         blocks, mark = _find_blocks(text, tags)
         if not blocks:
