@@ -107,6 +107,15 @@ def test_the_bundled_run_is_there_at_once_and_a_job_captures_the_corpus(look: li
     assert look[0][-4:] == ["demo", "--no-serve", "--samples", str(SAMPLES)]
 
 
+def test_without_a_bundled_run_the_dashboard_opens_at_once_too(
+    look: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundled_run, "ASSETS", tmp_path / "nowhere")
+    result = run_gsd_json("demo", "--samples", SAMPLES, workspace=tmp_path / "w")
+    assert (result["run"], result["url"], result["is_capturing"]) == (DEMO_NAME, Server.url, True)
+    assert len(look) == 1
+
+
 def test_a_corpus_that_is_there_is_not_captured_again(look: list[list[str]], tmp_path: Path) -> None:
     make_demo(tmp_path / "w")
     last = resolve_checkpoints("demo")[-1].name

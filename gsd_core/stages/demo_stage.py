@@ -210,13 +210,12 @@ def describe_demo(result: dict[str, Any]) -> str:
 
 def describe_look(result: dict[str, Any]) -> str:
     """``gsd demo``: the run that is there at once, and what is captured meanwhile."""
-    lines = [
-        f"open {result['url']}  (Ctrl-C ends the dashboard)",
-        f"run {result['run']}: {result['n_spans']:,} spans of {result['n_samples']:,} test problems of GSM8K under "
-        f"SmolLM2-135M at {len(result['checkpoints'])} steps of a fine-tune",
-    ]
-    if result["is_capturing"]:
+    lines = [f"open {result['url']}  (Ctrl-C ends the dashboard)"]
+    if result["n_spans"]:
         lines.append(
-            "meanwhile this machine captures the planted corpus; the page Overview shows how far it is, and can stop it"
+            f"run {result['run']}: {result['n_spans']:,} spans of {result['n_samples']:,} samples at "
+            f"{len(result['checkpoints'])} steps of a fine-tune"
         )
+    if result["is_capturing"]:
+        lines.append("this machine captures the planted corpus: Overview shows how far it is, and can stop it")
     return "\n".join(lines)
