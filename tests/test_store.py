@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from gsd_core.errors import UserError
 from gsd_core.store import SPAN_COLUMNS, Run, RunSample, Workspace
 from gsd_core.store.files import Folder
 from gsd_core.store.tables import Table
-from gsd_core.types import Rejection, Sample, SampleRecords, Skipped
+from gsd_core.types import Rejection, Sample, SampleRecords, Skipped, StepRanges
 from tests.store_rows import (
     CHECKPOINTS,
     EMBEDDING_WIDTH,
@@ -81,6 +83,35 @@ def test_meta_keeps_values_that_json_lacks(workspace: Workspace) -> None:
     assert found["inf"] == -math.inf
     assert (found["numpy"], found["array"]) == (0.5, [0, 1])
     assert found["when"].startswith("1970-01-01")
+
+
+@settings(max_examples=100, deadline=None)
+@given(texts=st.lists(st.text(max_size=9), max_size=6))
+def test_ranges_of_steps_behave_as_a_tuple(texts: list[str]) -> None:
+    ranges, joined = StepRanges(texts), "\n".join(texts)
+    assert [joined[start:end] for start, end in ranges] == texts
+    plain = tuple(ranges)
+    assert ranges == plain
+    assert hash(ranges) == hash(plain)
+    assert [ranges[at] for at in range(-len(texts), len(texts))] == [*plain, *plain]
+    assert ranges[1:] == plain[1:]
+    assert tuple(zip(*(each.tolist() for each in ranges.bounds()), strict=True)) == plain
+    assert copy.deepcopy(ranges) == pickle.loads(pickle.dumps(ranges)) == ranges
+    with pytest.raises(IndexError):
+        ranges[len(texts)]
+
+
+def test_steps_of_either_kind_are_stored(workspace: Workspace) -> None:
+    read = [Sample("a", "q", "one\n\ntwo", steps=StepRanges(["one", "", "two"])), Sample("b", "q", "r")]
+    workspace.write_dataset("d", [*read, Sample("c", "q", "one two", steps=((0, 3), (4, 7)))], INFO)
+    assert [each.steps for each in workspace.read_samples("d")] == [((0, 3), (4, 4), (5, 8)), (), ((0, 3), (4, 7))]
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(samples=SAMPLES)
+def test_words_are_counted_between_white_space(workspace: Workspace, samples: list[Sample]) -> None:
+    info = workspace.write_dataset("any", samples, INFO)
+    assert info.n_words == sum(len(f"{each.question} {each.reasoning} {each.answer}".split()) for each in samples)
 
 
 def test_data_set_lists_rejected_rows(workspace: Workspace) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Any
 
 from gsd_core.dataset.answers import split_text
@@ -18,9 +17,10 @@ from gsd_core.dataset.messages import is_chat, read_exchange
 from gsd_core.dataset.names import STEP_TEXT_KEYS
 from gsd_core.dataset.thoughts import trim_turn
 from gsd_core.dataset.values import BadValue, check_text, is_missing, to_plain, to_text
+from gsd_core.types import StepRanges
 
 MAX_ID_CHARS = 200
-Reasoning = tuple[str, tuple[tuple[int, int], ...], str]  # text, ranges of its steps, answer found with it
+Reasoning = tuple[str, Sequence[tuple[int, int]], str]  # text, ranges of its steps, answer found with it
 
 
 class RowReader:
@@ -150,12 +150,12 @@ class RowReader:
             self._derived["post_reasoning"] = reply
         return exchange.reasoning, (), reply if self.own_answer is None else ""
 
-    def _join_steps(self, value: Sequence[Any], name: str) -> tuple[str, tuple[tuple[int, int], ...]]:
+    def _join_steps(self, value: Sequence[Any], name: str) -> tuple[str, StepRanges]:
         """Steps joined by newlines, with their ranges; other fields of the steps become lists in meta."""
-        if all(type(step) is str for step in value):
+        if set(map(type, value)) == {str}:
             joined = "\n".join(value)
             try:
-                return check_text(joined, f"the steps of {name!r}"), _find_ranges(value)
+                return check_text(joined, f"the steps of {name!r}"), StepRanges(value)
             except BadValue:
                 pass  # below, the step with the fault is named
         texts: list[str] = []
@@ -180,7 +180,7 @@ class RowReader:
                 extras.append({})
         for key in dict.fromkeys(key for extra in extras for key in extra):
             self._derived[f"step_{key}"] = [to_plain(extra.get(key), f"{key} of {name!r}") for extra in extras]
-        return "\n".join(texts), _find_ranges(texts)
+        return "\n".join(texts), StepRanges(texts)
 
     def meta(self, counts: Counter[str]) -> dict[str, Any]:
         """All values that were not taken, as plain JSON data; ``counts`` gets columns that cannot be written so."""
@@ -209,12 +209,6 @@ class RowReader:
         for key, value in self._derived.items():
             _put(meta, key, to_plain(value, key))
         return meta
-
-
-def _find_ranges(texts: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """Character ranges of texts that a newline joins."""
-    starts = [0, *accumulate(len(text) + 1 for text in texts)]
-    return tuple((start, start + len(text)) for start, text in zip(starts, texts, strict=False))
 
 
 def _put(meta: dict[str, Any], key: str, value: Any) -> None:

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from gsd_core.errors import UserError
 from gsd_core.store.files import encode_json
 from gsd_core.store.infos import RunSample
-from gsd_core.types import Sample, join_span
+from gsd_core.types import Sample, StepRanges, join_span
 
 RUN_SAMPLE_COLUMNS = (
     "sample",
@@ -49,13 +49,17 @@ _ROWS = 512  # samples in a record batch; limits memory
 
 
 def _sample_row(sample: Sample) -> dict[str, Any]:
+    if isinstance(sample.steps, StepRanges):
+        starts, ends = sample.steps.bounds()
+    else:
+        starts, ends = np.asarray(sample.steps, np.int32).reshape(-1, 2).T
     return {
         "sample": sample.id,
         "question": sample.question,
         "reasoning": sample.reasoning,
         "answer": sample.answer,
-        "step_starts": [start for start, _ in sample.steps],
-        "step_ends": [end for _, end in sample.steps],
+        "step_starts": starts,
+        "step_ends": ends,
         "meta": encode_json(sample.meta),
     }
 
