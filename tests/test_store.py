@@ -137,6 +137,24 @@ def test_other_data_replace_a_data_set_only_with_replace(workspace: Workspace) -
     assert [sample.id for sample in workspace.read_samples("d")] == ["c"]
 
 
+def test_cancelled_write_of_a_data_set_changes_nothing(workspace: Workspace) -> None:
+    workspace.write_dataset("d", [Sample("a", "q", "r")], INFO)
+    told: list[int] = []
+
+    def cancel(n_samples: int) -> None:
+        told.append(n_samples)
+        if len(told) == 2:
+            raise KeyboardInterrupt
+
+    more = [Sample(f"b{k}", "q", "r") for k in range(2000)]
+    with pytest.raises(KeyboardInterrupt):
+        workspace.write_dataset("d", more, INFO, on_progress=cancel)
+    assert [sample.id for sample in workspace.read_samples("d")] == ["a"]
+    told.extend([0, 0])
+    workspace.write_dataset("d", more, INFO, on_progress=cancel)
+    assert told[-1] == 2000 == len(workspace.read_samples("d"))
+
+
 def test_failed_write_of_a_data_set_changes_nothing(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace.write_dataset("d", [Sample("a", "q", "r")], INFO)
 

@@ -11,6 +11,7 @@ normal_name   a column's name in the form that is looked up here
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 # In order of preference; lower case, words joined by "_".
 QUESTION_NAMES = (
@@ -88,6 +89,7 @@ ALTERNATIVE_NAMES = {
 }  # fmt: skip
 
 
+@lru_cache(maxsize=4096)
 def normal_name(name: str) -> str:
     """A column's name in lower case, its words joined by "_"; of a dotted path, the last part."""
     last = re.sub(r"C[oO]T", "Cot", name.rpartition(".")[2])

@@ -188,10 +188,11 @@ class RowReader:
         incoming = parse_cell(self.row.get("meta"), lambda value: isinstance(value, dict))
         if isinstance(incoming, dict) and "meta" not in self._taken:
             meta.update(to_plain(incoming, "meta"))
+        dotted = [name for name in self._taken if "." in name]
         for key, value in self.row.items():
             if key in self._taken or (key == "meta" and isinstance(incoming, dict)):
                 continue
-            inner_taken = [name for name in self._taken if name.startswith(f"{key}.")]
+            inner_taken = [name for name in dotted if name.startswith(f"{key}.")]
             if inner_taken and isinstance(value, dict):
                 value = _without(value, [name[len(key) + 1 :] for name in inner_taken])
                 if not value:

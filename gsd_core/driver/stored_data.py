@@ -54,7 +54,9 @@ def add_dataset(
     stage.update(len(loaded.samples) + len(loaded.rejected))
     stage.finish()
     info = {**describe_loaded(loaded), "data_hash": loaded.data_hash, "source": loaded.source}
-    return workspace.write_dataset(chosen, loaded.samples, info, replace=replace).name, loaded
+    with progress.stage("storing", len(loaded.samples), "samples") as stage:
+        stored = workspace.write_dataset(chosen, loaded.samples, info, replace, on_progress=stage.update)
+    return stored.name, loaded
 
 
 def describe_loaded(loaded: LoadedDataset) -> dict[str, Any]:

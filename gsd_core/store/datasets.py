@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from gsd_core.errors import UserError
 from gsd_core.store.files import Folder
@@ -77,8 +78,22 @@ def _count_words(samples: Sequence[Sample]) -> int:
     return n_words
 
 
+def _told(batches: Iterator[pa.RecordBatch], on_progress: Callable[[int], None] | None) -> Iterator[pa.RecordBatch]:
+    n_rows = 0
+    for batch in batches:
+        n_rows += batch.num_rows
+        if on_progress is not None:
+            on_progress(n_rows)
+        yield batch
+
+
 def write_dataset(
-    folder: Folder, name: str, samples: Sequence[Sample], given: dict[str, Any], replace: bool
+    folder: Folder,
+    name: str,
+    samples: Sequence[Sample],
+    given: dict[str, Any],
+    replace: bool,
+    on_progress: Callable[[int], None] | None = None,
 ) -> DatasetInfo:
     """Store a data set; see ``Workspace.write_dataset``."""
     check_ids([sample.id for sample in samples], f"data set {name}")
@@ -93,7 +108,7 @@ def write_dataset(
                     f"choose another --name, or remove it first: gsd datasets remove {name}",
                 )
         table = _table(folder)
-        version = table.overwrite(iter_sample_batches(samples, table.schema))
+        version = table.overwrite(_told(iter_sample_batches(samples, table.schema), on_progress))
         folder.write_json(DATASET_FILE, {**dataclasses.asdict(info), "table_version": version})
         table.forget()
     return info

@@ -88,7 +88,8 @@ def _run_sample_row(row: RunSample) -> dict[str, Any]:
 
 def _to_batch(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
     try:
-        return pa.RecordBatch.from_pylist(rows, schema=schema)
+        columns = [pa.array([row.get(field.name) for row in rows], field.type) for field in schema]
+        return pa.RecordBatch.from_arrays(columns, schema=schema)
     except UnicodeEncodeError:
         for row in rows:
             for name, value in row.items():

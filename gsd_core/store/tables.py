@@ -112,12 +112,12 @@ class Table:
 
     def overwrite(self, batches: Iterable[pa.RecordBatch]) -> int:
         """Replace all rows in one streamed commit. Returns the new version; older versions stay readable."""
-        failures: list[Exception] = []
+        failures: list[BaseException] = []
 
         def guarded() -> Iterator[pa.RecordBatch]:
             try:
                 yield from batches
-            except Exception as error:
+            except (Exception, KeyboardInterrupt) as error:
                 failures.append(error)  # Lance would report it as its own error
                 raise
 

@@ -8,7 +8,7 @@ Layout: ``workspace.json``, ``datasets/NAME/``, ``runs/RUN/``; the dashboard add
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -97,12 +97,18 @@ class Workspace:
         return datasets.list_infos(self._datasets)
 
     def write_dataset(
-        self, name: str, samples: Sequence[Sample], info: dict[str, Any], replace: bool = False
+        self,
+        name: str,
+        samples: Sequence[Sample],
+        info: dict[str, Any],
+        replace: bool = False,
+        on_progress: Callable[[int], None] | None = None,
     ) -> DatasetInfo:
         """Store a data set whole or not at all.
 
         ``info`` has the fields of ``DatasetInfo`` except the counts (``format, fields, data_hash …``); others go to
-        ``extra``. A data set with the same ``data_hash`` is replaced without ``replace``.
+        ``extra``. A data set with the same ``data_hash`` is replaced without ``replace``. ``on_progress`` is called
+        with the number of samples written so far.
 
         Raises
         ------
@@ -110,7 +116,7 @@ class Workspace:
             For an invalid name, other data under that name without ``replace``, or a repeated id.
         """
         _check_name(name, "data set", "--name")
-        return datasets.write_dataset(self._datasets.child(name), name, samples, info, replace)
+        return datasets.write_dataset(self._datasets.child(name), name, samples, info, replace, on_progress)
 
     def open_dataset(self, name: str) -> DatasetInfo:
         """The description of a data set. Raises ``UserError`` with similar names for an unknown one."""

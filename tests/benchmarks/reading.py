@@ -27,7 +27,7 @@ WORDS = ("we", "add", "two", "and", "then", "divide", "what", "is", "left", "amo
 def write_file(path: Path, n_rows: int, n_bytes: int) -> None:
     """Rows of a question, a list of steps, an answer and two labels; of about `n_bytes` together."""
     rng = np.random.default_rng(0)
-    n_words = max(20, n_bytes // n_rows // 5)
+    n_words = max(20, int(n_bytes / n_rows / 6.5))  # letters of a word, and its share of the question and of marks
     with path.open("w", encoding="utf-8") as out:
         for number in range(n_rows):
             words = [WORDS[at] for at in rng.integers(len(WORDS), size=n_words)]
