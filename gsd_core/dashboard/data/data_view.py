@@ -152,7 +152,7 @@ def _show_guesses(preview: Preview) -> None:
     """A line for everything that was decided in rows, with how many there are and the first of them."""
     for guess in preview.guesses:
         example = f"; row {guess['row']}: {shorten(str(guess.get('example', '')), 160)}" if "row" in guess else ""
-        st.caption(escape(f"{guess['what']}: {guess['rows']:,} rows{example}"))
+        st.caption(escape(f"{guess['what']}: {guess['rows']:,} row{'s' if guess['rows'] != 1 else ''}{example}"))
 
 
 def _correct(file: Path, preview: Preview, known: Corrections, stored: dict[str, Corrections]) -> Corrections:
