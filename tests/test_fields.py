@@ -322,3 +322,75 @@ def test_a_text_in_brackets_is_a_text_and_none_may_be_an_answer() -> None:
     cut = row_to_sample({**row, "reasoning": "['a', ..., 'z']"}, 1, Mapping("question", "reasoning", "answer"))
     assert isinstance(cut, Rejection)
     assert "left entries out" in cut.reason
+
+
+WORKED = "First two and three are added, which gives five. Then five is doubled, so there are ten."
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {
+            "request": {"contents": [user("What is it?") | {"parts": [{"text": "What is it?"}]}]},
+            "response": {
+                "candidates": [
+                    {"content": {"role": "model", "parts": [{"text": WORKED, "thought": True}, {"text": "ten"}]}}
+                ]
+            },
+        },
+        {
+            "request": {"messages": [user("What is it?")]},
+            "response": {"content": [{"type": "thinking", "thinking": WORKED}, {"type": "text", "text": "ten"}]},
+        },
+        {
+            "prompt": "What is it?",
+            "content": [{"type": "thinking", "thinking": WORKED}, {"type": "text", "text": "ten"}],
+        },
+    ],
+)
+def test_logged_answers_of_interfaces_are_chats(row: dict) -> None:
+    sample = row_to_sample(row, 1, guess_mapping([row] * 3))
+    assert isinstance(sample, Sample)
+    assert (sample.question, sample.reasoning, sample.answer) == ("What is it?", WORKED, "ten")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        ("Frage", "Begründung", "Antwort"),
+        ("Énoncé", "Raisonnement", "Réponse"),
+        ("вопрос", "рассуждение", "ответ"),
+        ("题目", "解析", "答案"),
+        ("q", "cot", "a"),
+    ],
+)
+def test_columns_named_in_other_languages_are_known(header: tuple[str, str, str]) -> None:
+    rows = [dict(zip(reversed(header), ("10", WORKED, f"Sum {n}"), strict=True)) for n in range(4)]
+    mapping = guess_mapping(rows)
+    assert (mapping.question, mapping.reasoning, mapping.answer) == header
+
+
+def test_texts_without_spaces_are_told_apart_by_content() -> None:
+    rows = [{"甲": f"{n}加一等于几？", "乙": f"先写出{n}。再把一加上去。得到的和就是答案。"} for n in range(4)]
+    mapping = guess_mapping(rows)
+    assert (mapping.question, mapping.reasoning) == ("甲", "乙")
+
+
+def test_columns_that_hold_a_step_each_are_joined_in_order() -> None:
+    rows = [
+        {
+            "question": f"What is {n}?",
+            "step_10": "",
+            "step_2": "It is doubled then.",
+            "step_1": "We add two.",
+            "answer": n,
+        }
+        for n in range(4)
+    ]
+    mapping = guess_mapping(rows)
+    assert (mapping.reasoning, mapping.answer) == ("step_1+step_2", "answer")
+    rows[0]["step_10"] = "So it is ten."
+    sample = row_to_sample(rows[0], 1, guess_mapping(rows))
+    assert isinstance(sample, Sample)
+    assert sample.reasoning == "We add two.\n\nIt is doubled then.\n\nSo it is ten."
+    assert guess_mapping([{**rows[0], "reasoning": WORKED}]).reasoning == "reasoning"

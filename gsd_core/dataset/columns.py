@@ -21,6 +21,7 @@ from gsd_core.dataset.names import ALTERNATIVE_NAMES, STEP_TEXT_KEYS, normal_nam
 from gsd_core.dataset.values import BadValue, is_missing, parse_json
 
 _LISTED = re.compile(r"""\s*(?:\[\s*['"{\[]|(?:np\.)?array\(\s*[\['"]|\{\s*['"]\w+['"]\s*:)""")
+_UNSPACED = re.compile("[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]")  # Thai, Japanese, Chinese
 _CATEGORY = re.compile(r"(?=.{1,24}\Z)[^\W\d]+(?:[ /-][^\W\d]+){0,2}")
 
 
@@ -121,6 +122,11 @@ def explain_cell(value: Any) -> str:
     return ""
 
 
+def _count_words(text: str) -> int:
+    """Words between white space; where a script writes none between them, a word for two of its characters."""
+    return len(text.split()) + (0 if text.isascii() else len(_UNSPACED.findall(text)) // 2)
+
+
 class ColumnStats:
     """What a few rows show about their columns."""
 
@@ -159,12 +165,12 @@ class ColumnStats:
     def mean_words(self, name: str) -> float:
         """Mean words of the texts; 0 where there are none."""
         texts = [value for value in self.filled[name] if isinstance(value, str)]
-        return sum(len(text.split()) for text in texts) / len(texts) if texts else 0.0
+        return sum(map(_count_words, texts)) / len(texts) if texts else 0.0
 
     def has_sentence(self, name: str) -> bool:
         """Whether any value is a list of steps, or a text of three words or more."""
         return any(
-            len(value.split()) >= 3 if isinstance(value, str) else is_steps(value) for value in self.filled[name]
+            _count_words(value) >= 3 if isinstance(value, str) else is_steps(value) for value in self.filled[name]
         )
 
     def is_category(self, name: str) -> bool:

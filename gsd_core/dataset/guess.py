@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gsd_core.dataset.answers import find_answer
-from gsd_core.dataset.columns import ColumnStats, is_alternatives, is_steps
+from gsd_core.dataset.columns import ColumnStats, is_alternatives, is_steps, split_columns
 from gsd_core.dataset.messages import Exchange, is_chat, read_exchange
 from gsd_core.dataset.names import (
     ANSWER_NAMES,
@@ -31,6 +31,7 @@ from gsd_core.dataset.names import (
 from gsd_core.dataset.thoughts import split_thinking
 from gsd_core.dataset.values import BadValue
 
+_NUMBERED = re.compile(r"(?:reasoning_)?(?:step|thought)_?(\d{1,3})")
 MAX_ANSWER_WORDS = 12.0  # most mean words of a column that counts as answers by its content alone
 MIN_DISTINCT_IDS = 0.6  # least share of distinct values in a column called "id" that identifies rows
 
@@ -72,10 +73,10 @@ def guess_mapping(rows: Sequence[dict[str, Any]]) -> Mapping:
         silent = next((name for name in columns.names if columns.share(name, is_chat) > 0.5), None)
         if silent and (reasoning is None or silent == question):
             return _chat_mapping(columns, silent, question)
-    taken = {name for name in (question, reasoning) if name}
+    taken = {part for name in (question, reasoning) if name for part in split_columns(name, columns.names)}
     answer = _find_answer_column(columns, taken, reasoning)
     layout = "columns"
-    if question and reasoning:
+    if question and reasoning in columns.values:
         if normal_name(question) == "instruction" and normal_name(reasoning) in ("output", "response"):
             layout = "alpaca"
         elif columns.share(reasoning, is_chat) > 0.5:
@@ -168,6 +169,7 @@ def _find_reasoning(columns: ColumnStats, taken: set[str]) -> str | None:
 
     return (
         columns.first(REASONING_NAMES, test, taken)
+        or _find_numbered(columns, taken)
         or columns.with_words(REASONING_WORDS, test_wordy, taken)
         # Thoughts that few rows have are thoughts; the other rows are rejected one by one.
         or columns.first(REASONING_NAMES, lambda name: test_sparse(name) and columns.has_sentence(name), taken)
@@ -177,12 +179,29 @@ def _find_reasoning(columns: ColumnStats, taken: set[str]) -> str | None:
     )
 
 
+def _find_numbered(columns: ColumnStats, taken: set[str]) -> str | None:
+    """Columns that hold a step each, as step_1, step_2, …; the last ones are empty where a row has fewer steps."""
+    found = {
+        int(match[1]): name
+        for name in columns.names
+        if (match := _NUMBERED.fullmatch(normal_name(name))) and name not in taken and columns.is_text(name)
+    }
+    names = [found[number] for number in sorted(found)]
+    if len(names) < 2 or not columns.is_filled(names[0]) or not columns.has_sentence(names[0]):
+        return None
+    return "+".join(names)
+
+
 def _is_reasoning(value: Any) -> bool:
     return isinstance(value, str | list | tuple) or is_steps(value) or is_chat(value)
 
 
 def _has_marks(value: Any) -> bool:
     return isinstance(value, str) and (split_thinking(value) is not None or find_answer(value) is not None)
+
+
+def _asks(value: Any) -> bool:
+    return isinstance(value, str) and ("?" in value or "？" in value)
 
 
 def _by_content(columns: ColumnStats, question: str | None, reasoning: str | None) -> tuple[str | None, str | None]:
@@ -196,7 +215,7 @@ def _by_content(columns: ColumnStats, question: str | None, reasoning: str | Non
     ]
     free = [name for name in free if columns.mean_words(name) >= 3 or columns.share(name, is_steps) > 0.5]
     if question is None and free:
-        asks = {name: columns.share(name, lambda value: isinstance(value, str) and "?" in value) for name in free}
+        asks = {name: columns.share(name, _asks) for name in free}
         longest = max(free, key=columns.mean_words)
         best = max(free, key=lambda name: (round(asks[name], 1), name != longest))
         # Without question marks the first text that is not the longest is the question.

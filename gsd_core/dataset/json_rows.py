@@ -15,6 +15,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from gsd_core.dataset.literals import parse_literal
 from gsd_core.dataset.streams import Container, has_suffix, wide_encoding
 from gsd_core.dataset.values import DECODER, BadValue, parse_json
 from gsd_core.errors import UserError
@@ -58,9 +59,10 @@ def is_json_lines(container: Container) -> bool:
     return isinstance(value, dict) or (isinstance(value, list) and others[0].lstrip()[:1] in ("[", "{"))
 
 
-def iter_json_lines(container: Container) -> Iterator[Row]:
+def iter_json_lines(container: Container, notes: list[str]) -> Iterator[Row]:
     """``(number, record | Rejection)`` for every line that is not blank, in order. Lines end at a line feed."""
     row = 0
+    n_python = 0
     for line_number, line in _iter_lines(container):
         if isinstance(line, str) and not line.strip():
             continue
@@ -69,7 +71,12 @@ def iter_json_lines(container: Container) -> Iterator[Row]:
         try:
             if isinstance(line, BadValue):
                 raise line
-            record = parse_json(line)
+            if line.lstrip()[:2] == "{'":
+                record, n_python = parse_literal(line), n_python + 1
+                if n_python == 1:
+                    notes.append(f"the lines are Python's objects, not JSON, from row {row} on; they were read as such")
+            else:
+                record = parse_json(line)
             if not isinstance(record, dict):
                 raise BadValue(f"the line is {_kind(record)}, not an object")
         except BadValue as error:

@@ -32,6 +32,8 @@ TOOL_BLOCKS = (
     "tool_use", "tool_result", "tool_call", "server_tool_use", "web_search_tool_result", "function_call",
     "function_call_output", "redacted_thinking", "refusal",
 )  # fmt: skip
+# Blocks that only a model's answer has.
+THOUGHT_BLOCKS = ("thinking", "redacted_thinking")
 # Turns of a text that a chat template has written.
 TRANSCRIPTS = (
     re.compile(r"<\|im_start\|>\s*(?P<role>\w+)[^\n]*\n(?P<text>.*?)(?:<\|im_end\|>|(?=<\|im_start\|>)|\Z)", re.DOTALL),
@@ -77,13 +79,18 @@ class Exchange:
 
 
 def _to_messages(value: Any) -> Any:
-    """The messages of what programs store in their place: an object of equally long lists, the choices of a logged
-    answer of an interface, the items of another; other values unchanged."""
+    """The messages of what programs store in their place: an object of equally long lists; the choices, candidates,
+    items or blocks of an interface's logged answer; other values unchanged."""
     if isinstance(value, list | tuple) and value and all(isinstance(each, dict) for each in value):
         if isinstance(value[0].get("message"), dict) and any(key in value[0]["message"] for key in ROLE_KEYS):
             return [value[0]["message"]]
+        content = value[0].get("content")
+        if isinstance(content, dict) and "parts" in content and any(key in content for key in ROLE_KEYS):
+            return [content]
         if any(each.get("type") == "reasoning" and "role" not in each for each in value):
             return [_item_to_message(each) for each in value]
+        if any(each.get("type") in THOUGHT_BLOCKS for each in value) and not any("role" in each for each in value):
+            return [{"role": "assistant", "content": value}]
     if not isinstance(value, dict) or not any(key in value for key in ROLE_KEYS):
         return value
     parts = list(value.values())

@@ -11,6 +11,7 @@ normal_name   a column's name in the form that is looked up here
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import lru_cache
 
 # In order of preference; lower case, words joined by "_".
@@ -18,6 +19,8 @@ QUESTION_NAMES = (
     "question", "problem", "prompt", "query", "problem_statement", "question_text", "question_content", "instruction",
     "user_prompt", "user", "input", "input_text", "task_prompt", "puzzle", "exercise", "statement", "task_description",
     "goal", "premise", "sentence", "text", "title", "source", "messages", "contents",
+    "frage", "aufgabe", "enonce", "pregunta", "problema", "pergunta", "domanda", "вопрос", "问题", "题目",
+    "質問", "問題", "질문", "q",
 )  # fmt: skip
 REASONING_NAMES = (
     "reasoning", "chain_of_thought", "cot", "rationale", "rationales", "reasoning_content", "reasoning_trace",
@@ -25,6 +28,8 @@ REASONING_NAMES = (
     "thinking_trajectories", "thinking_trace", "thinking_content", "thoughts", "thought", "think", "thought_process",
     "trace", "steps", "solution_steps", "step_by_step", "step_by_step_solution", "scratchpad", "derivation", "proof",
     "working", "explanation", "explanations",
+    "推理", "推理过程", "思考", "思考过程", "思维链", "解题过程", "解析", "begrundung", "gedankengang", "raisonnement",
+    "razonamiento", "raciocinio", "ragionamento", "рассуждение", "推論", "思考過程", "추론",
 )  # fmt: skip
 REASONING_WORDS = {
     "reasoning",
@@ -42,6 +47,7 @@ SOLUTION_NAMES = (
     "completion", "generation", "model_output", "model_response", "generated_text", "generations", "completions",
     "responses", "outputs", "assistant", "reply", "attempt", "answer", "chosen", "target", "facts", "decomposition",
     "evidence", "proof_steps", "ground_truth_solution", "gold_solution", "label_steps", "pre_generated_steps",
+    "解答", "losung", "rechenweg",
 )  # fmt: skip
 ANSWER_NAMES = (
     "answer", "final_answer", "gold_answer", "expected_answer", "ground_truth_answer", "correct_answer",
@@ -49,6 +55,8 @@ ANSWER_NAMES = (
     "expected_output", "expected_result", "reference", "correct_option", "correct", "answers", "numeric_answer",
     "numerical_answer", "short_answer", "predicted_answer", "prediction", "pred", "result", "label", "solution",
     "response", "output", "completion", "attempt", "ground_truth_solution", "gold_solution",
+    "antwort", "losung", "reponse", "respuesta", "resposta", "risposta", "ответ", "答案", "回答", "解答",
+    "答え", "정답", "a",
 )  # fmt: skip
 ANSWER_WORDS = {"answer", "solution", "ans"}
 CHAT_NAMES = (
@@ -91,7 +99,11 @@ ALTERNATIVE_NAMES = {
 
 @lru_cache(maxsize=4096)
 def normal_name(name: str) -> str:
-    """A column's name in lower case, its words joined by "_"; of a dotted path, the last part."""
+    """A column's name in lower case without accents, its words joined by "_"; of a dotted path, the last part."""
     last = re.sub(r"C[oO]T", "Cot", name.rpartition(".")[2])
-    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", last)
-    return re.sub(r"[^0-9a-z_]+", "_", words.lower()).strip("_") or name.lower()
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", last).lower()
+    if not words.isascii():
+        # Composed again: the syllables of Korean and the letters of Russian are no accents.
+        plain = "".join(each for each in unicodedata.normalize("NFD", words) if not "\u0300" <= each <= "\u036f")
+        words = unicodedata.normalize("NFC", plain)
+    return re.sub(r"[^\w]+", "_", words).strip("_") or name.lower()

@@ -124,7 +124,7 @@ def iter_rows(path: str | Path, *, limits: Limits = DEFAULT_LIMITS) -> RowSource
         if encoding.removesuffix("-sig") != "utf-8":
             notes.append(f"the text is not UTF-8; it was decoded as {encoding}")
         if is_json_lines(container):
-            return RowSource(iter_json_lines(container), f"jsonl{ending}", encoding=encoding, notes=notes)
+            return RowSource(iter_json_lines(container, notes), f"jsonl{ending}", encoding=encoding, notes=notes)
         rows = iter_json_document(container, notes)
         return RowSource(rows, f"json{ending}", encoding=encoding, notes=notes)
     table = open_table(container)

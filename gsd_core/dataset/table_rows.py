@@ -103,6 +103,7 @@ class Table:
     notes: list[str] = field(default_factory=list)
     n_skipped: int = 0
     is_drawn: bool = False  # with a rule below the header; its cells are padded
+    has_edges: bool = False  # drawn with a bar at both ends of each line
 
     def iter_rows(self) -> Iterator[Row]:
         """``(number, record | Rejection)``; the header and blank lines do not count."""
@@ -148,6 +149,8 @@ class Table:
                 f"a quote opened in the record that starts at line {lines.first} is never closed; "
                 "the rest of the file was read as one cell",
             )
+        if self.has_edges and not cells[0].strip() and not cells[-1].strip():
+            cells = cells[1:-1]
         if len(cells) != len(self.columns):
             return Rejection(
                 number,
@@ -234,6 +237,8 @@ def open_table(container: Container) -> Table:
         )
     table = Table(container, dialect, encoding, errors, header, _is_header(header), n_skipped=int(bool(named)))
     table.is_drawn = dialect.delimiter == "|" and any(map(_is_rule_text, lines[:4]))
+    if table.is_drawn and len(header) > 3 and not header[0].strip() and not header[-1].strip():
+        table.has_edges, header = True, header[1:-1]
     if dialect.escape:
         table.notes.append(ESCAPES[dialect.escape])
     if encoding not in ("utf-8", "utf-8-sig"):
