@@ -70,8 +70,11 @@ def run_serve(context: Context, options: ServeOptions) -> int:
         context.workspace_uri, port=options.port, host=options.host, read_only=options.read_only
     ) as server:
         result = {"url": server.url, "workspace": context.workspace_uri}
-        context.emit(result, f"open {server.url}  (Ctrl-C ends it)")
-        return server.wait()
+        try:
+            context.emit(result, f"open {server.url}  (Ctrl-C ends it)")
+            return server.wait()
+        except KeyboardInterrupt:  # before it waits: whoever reads the line may be faster
+            return 0
 
 
 def start_server(
