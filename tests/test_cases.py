@@ -1,7 +1,9 @@
 """Files of the kinds that people bring are read as they would rightly be, or refused with the cause.
 
 ``data/cases.json`` has a row a file of ``../shared/cases``: its kind in our words, how many samples and rejected rows
-it gives, reasoning, answer and number of steps of the first three, or the beginning of the refusal.
+it gives, reasoning, answer and number of steps of the first three, or the beginning of the refusal. For the files that
+the table of cases names, these are the right values; for the others, what was read when the row was written, so that a
+change is seen.
 """
 
 from __future__ import annotations

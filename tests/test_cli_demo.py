@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,8 @@ class Server:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def wait(self) -> int:
+    def wait(self, announce: Callable[[], None]) -> int:
+        announce()
         return 0
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import urllib.request
 from pathlib import Path
@@ -36,6 +37,15 @@ def test_serve_starts_and_ctrl_c_ends_it_with_exit_0(tmp_path: Path) -> None:
     assert rest == b"", "standard output holds more than the one object"
     with pytest.raises(OSError, match="refused"):
         opener.open(f"{url}/_stcore/health", timeout=5)
+
+
+def test_ctrl_c_right_behind_the_address_ends_it_with_0_too() -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with serve_stage.Server(subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE), "") as server:
+        assert server.wait(interrupt) == 0
+    assert server.process.poll() is not None
 
 
 def test_a_taken_port_is_an_error_before_anything_starts(tmp_path: Path) -> None:

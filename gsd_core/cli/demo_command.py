@@ -33,8 +33,7 @@ def run_demo_command(context: Context, options: DemoOptions) -> int | None:
     context.progress.stage("starting the dashboard", 1, "server")
     with start_server(context.workspace_uri, port=options.port, host=options.host) as server:
         result["url"] = f"{server.url}/map?run={BUNDLED}" if result["run"] == BUNDLED else server.url
-        context.emit(result, lambda: (describe_look if is_look else describe_demo)(result))
-        return server.wait()
+        return server.wait(lambda: context.emit(result, lambda: (describe_look if is_look else describe_demo)(result)))
 
 
 def _start_look(workspace: Workspace, options: DemoOptions) -> dict[str, object]:

@@ -21,6 +21,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import gsd_core
@@ -38,9 +39,11 @@ class Server:
     def __init__(self, process: subprocess.Popen[bytes], url: str) -> None:
         self.process, self.url = process, url
 
-    def wait(self) -> int:
-        """Block until the dashboard ends. Ctrl-C is the ordinary way to end it, hence 0; a failure is 1."""
+    def wait(self, announce: Callable[[], None]) -> int:
+        """Say where the dashboard is and block until it ends. Ctrl-C is the ordinary way to end it, hence 0, also right
+        behind the announcement; a failure is 1."""
         try:
+            announce()
             return 1 if self.process.wait() else 0
         except KeyboardInterrupt:
             return 0
@@ -70,11 +73,7 @@ def run_serve(context: Context, options: ServeOptions) -> int:
         context.workspace_uri, port=options.port, host=options.host, read_only=options.read_only
     ) as server:
         result = {"url": server.url, "workspace": context.workspace_uri}
-        try:
-            context.emit(result, f"open {server.url}  (Ctrl-C ends it)")
-            return server.wait()
-        except KeyboardInterrupt:  # before it waits: whoever reads the line may be faster
-            return 0
+        return server.wait(lambda: context.emit(result, f"open {server.url}  (Ctrl-C ends it)"))
 
 
 def start_server(
