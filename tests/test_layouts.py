@@ -80,6 +80,24 @@ LAYOUTS = {
         "{w}",
         "{n}",
     ),
+    "answer-object": (
+        lambda q, w, n: {"question": q, "reasoning": w, "answer": {"value": n, "unit": "apples"}},
+        "{q}",
+        "{w}",
+        "{n}",
+    ),
+    "answer-object-texts": (
+        lambda q, w, n: {"question": q, "explanation": w, "answers": {"text": [f"{n} apples"], "answer_start": [4]}},
+        "{q}",
+        "{w}",
+        "{n} apples",
+    ),
+    "reply-object": (
+        lambda q, w, n: {"prompt": q, "response": {"reasoning": w, "content": f"It is {n}."}},
+        "{q}",
+        "{w}",
+        "It is {n}.",
+    ),
     "generations": (
         lambda q, w, n: {"problem": q, "generations": [f"<think>{w}</think>So {n}", "<think>b</think>c"]},
         "{q}",

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from gsd_core.dataset.literals import looks_literal, parse_literal
-from gsd_core.dataset.messages import is_chat, read_transcript
+from gsd_core.dataset.messages import is_chat, looks_transcript, read_transcript
 from gsd_core.dataset.names import ALTERNATIVE_NAMES, STEP_TEXT_KEYS, normal_name
 from gsd_core.dataset.values import BadValue, is_missing, parse_json
 
@@ -98,7 +98,10 @@ def parse_cell(value: Any, wanted: Callable[[Any], bool] = is_structured) -> Any
     """
     if not isinstance(value, str):
         return value
-    for parse in (parse_json, parse_literal) if looks_literal(value) else (read_transcript,):
+    is_literal = looks_literal(value)
+    if not is_literal and not looks_transcript(value):
+        return value
+    for parse in (parse_json, parse_literal) if is_literal else (read_transcript,):
         try:
             parsed = parse(value)
         except BadValue:

@@ -15,6 +15,7 @@ from gsd_core.dataset.answers import find_answer
 from gsd_core.dataset.columns import ColumnStats, is_alternatives, is_steps, split_columns
 from gsd_core.dataset.messages import Exchange, is_chat, read_exchange
 from gsd_core.dataset.names import (
+    ANSWER_KEYS,
     ANSWER_NAMES,
     ANSWER_WORDS,
     CHAT_NAMES,
@@ -263,6 +264,7 @@ def _find_answer_column(columns: ColumnStats, taken: set[str], reasoning: str | 
     named = columns.first(ANSWER_NAMES, test, taken)
     if named and normal_name(named) in ANSWER_NAMES[: ANSWER_NAMES.index("solution")]:
         return named
+    named = _find_inner_answer(columns, taken, reasoning) or named
     own_name = normal_name(reasoning) if reasoning else ""
     if own_name in (*REASONING_NAMES, "facts", "decomposition"):
         return named or columns.with_words(ANSWER_WORDS, test_worded, taken)
@@ -274,6 +276,23 @@ def _find_answer_column(columns: ColumnStats, taken: set[str], reasoning: str | 
     # Where the reasoning is a solution text, a second solution text is not its answer.
     by_word = columns.with_words(ANSWER_WORDS - {"solution"}, test_worded, taken)
     return by_word or _short_column(columns, taken)
+
+
+def _find_inner_answer(columns: ColumnStats, taken: set[str], reasoning: str | None) -> str | None:
+    """The answer in an object: ``{"answer": {"value": 12, "unit": …}}``, ``{"response": {"reasoning": …, "content":
+    …}}``."""
+
+    def test(path: str) -> bool:
+        return path in columns.names and path not in taken and columns.is_filled(path) and _is_answer(columns, path)
+
+    def is_object(name: str) -> bool:
+        return name not in taken and columns.share(name, lambda value: isinstance(value, dict)) > 0.5
+
+    holder = columns.first(ANSWER_NAMES[: ANSWER_NAMES.index("solution")], is_object, taken)
+    paths = [f"{holder}.{key}" for key in ANSWER_KEYS] if holder else []
+    around, dot, _ = (reasoning or "").rpartition(".")
+    paths += [f"{around}.{key}" for key in ANSWER_KEYS] if dot else []
+    return next(filter(test, paths), None)
 
 
 def _short_column(columns: ColumnStats, taken: set[str]) -> str | None:

@@ -56,33 +56,57 @@ def is_json_lines(container: Container) -> bool:
         # The first line is broken: it is JSON Lines if the name says so or the next line begins with a brace.
         named = has_suffix(container.path, ".jsonl", ".ndjson")
         return (named and len(first) > 1) or (first[0] == "{" and others[0].startswith("{"))
-    return isinstance(value, dict) or (isinstance(value, list) and others[0].lstrip()[:1] in ("[", "{"))
+    start = others[0].lstrip()[:1]
+    is_encoded_twice = isinstance(value, str) and value.lstrip().startswith("{") and start == '"'
+    return isinstance(value, dict) or (isinstance(value, list) and start in ("[", "{")) or is_encoded_twice
 
 
 def iter_json_lines(container: Container, notes: list[str]) -> Iterator[Row]:
     """``(number, record | Rejection)`` for every line that is not blank, in order. Lines end at a line feed."""
     row = 0
-    n_python = 0
+    said: set[str] = set()
     for line_number, line in _iter_lines(container):
         if isinstance(line, str) and not line.strip():
             continue
         row += 1
-        place = "" if row == line_number else f"line {line_number}: "
+        habit = ""
         try:
             if isinstance(line, BadValue):
                 raise line
-            if line.lstrip()[:2] == "{'":
-                record, n_python = parse_literal(line), n_python + 1
-                if n_python == 1:
-                    notes.append(f"the lines are Python's objects, not JSON, from row {row} on; they were read as such")
-            else:
+            try:
                 record = parse_json(line)
-            if not isinstance(record, dict):
+            except BadValue as error:
+                record, habit = _parse_odd_line(line, error)
+            if isinstance(record, str):
+                record, habit = parse_json(record), "each line is a JSON text that holds the record's JSON"
+            if isinstance(record, list) and record and all(isinstance(each, dict) for each in record):
+                records, habit = record, "a line holds several records"
+            elif isinstance(record, dict):
+                records = [record]
+            else:
                 raise BadValue(f"the line is {_kind(record)}, not an object")
         except BadValue as error:
-            yield row, Rejection(row, f"{place}{error}")
-        else:
-            yield row, record
+            yield row, Rejection(row, f"{'' if row == line_number else f'line {line_number}: '}{error}")
+            continue
+        if habit and habit not in said:
+            said.add(habit)
+            notes.append(f"{habit} (first: line {line_number}); they were read as such")
+        yield row, records[0]
+        for each in records[1:]:
+            row += 1
+            yield row, each
+
+
+def _parse_odd_line(line: str, error: BadValue) -> tuple[Any, str]:
+    """The value of a line that is JSON but for a habit of the program that wrote it, and the habit; else `error`."""
+    text = line.strip()
+    if text[:2] == "{'":
+        return parse_literal(text), "the lines are Python's objects, not JSON"
+    if text.startswith("data:"):
+        return parse_json(text[5:]), 'the lines are events of a server, which begin with "data:"'
+    if text.endswith(("},", "],")):
+        return parse_json(text[:-1]), "a comma ends the lines"
+    raise error
 
 
 def _iter_lines(container: Container) -> Iterator[tuple[int, str | BadValue]]:
@@ -95,6 +119,10 @@ def _iter_lines(container: Container) -> Iterator[tuple[int, str | BadValue]]:
                 yield from enumerate(io.TextIOWrapper(stream, encoding, newline="\n"), start=1)
             except UnicodeDecodeError as error:
                 raise _undecodable(container, encoding, error) from None
+            return
+        if b"\n" not in container.head and b"}\r{" in container.head:  # lines that end as on very old machines
+            # Broken bytes become surrogates, for which a row is rejected alone.
+            yield from enumerate(io.TextIOWrapper(stream, encoding or "utf-8", "surrogateescape", None), start=1)
             return
         number = 0
         while data := stream.readline(max_bytes + 1):

@@ -5,7 +5,8 @@ Exchange       a chat as question (all turns before the reply) and reply (the la
 is_chat        whether a value looks like a chat
 read_exchange  a chat to an `Exchange`, or `BadValue` with the reason
 list_turns     the chat up to each reply that has a thought
-read_transcript   a text with a chat template's marks → messages
+looks_transcript  whether a text has a chat template's marks
+read_transcript   such a text → messages
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ TOOL_BLOCKS = (
 )  # fmt: skip
 # Blocks that only a model's answer has.
 THOUGHT_BLOCKS = ("thinking", "redacted_thinking")
-# Turns of a text that a chat template has written.
+# Turns of a text that a chat template has written: a mark of each template, and how to find them.
+TURN_MARKS = ("<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "<｜User｜>")
 TRANSCRIPTS = (
     re.compile(r"<\|im_start\|>\s*(?P<role>\w+)[^\n]*\n(?P<text>.*?)(?:<\|im_end\|>|(?=<\|im_start\|>)|\Z)", re.DOTALL),
     re.compile(
@@ -108,10 +110,15 @@ def _item_to_message(item: dict[str, Any]) -> dict[str, Any]:
     return item
 
 
+def looks_transcript(text: str) -> bool:
+    """Whether a chat template's mark of a turn stands near the beginning of a text."""
+    head = text[:2000]
+    return "<" in head and any(mark in head for mark in TURN_MARKS)
+
+
 def read_transcript(text: str) -> list[dict[str, str]]:
     """The messages of a text that a chat template has written. Raises `BadValue` where it is none."""
-    head = text[:2000]
-    if not any(mark in head for mark in ("<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "<｜User｜>")):
+    if not looks_transcript(text):
         raise BadValue("the text is no transcript")
     for pattern in TRANSCRIPTS:
         found = [match for match in pattern.finditer(text) if match["role"].lower() in ROLES]
@@ -122,6 +129,10 @@ def read_transcript(text: str) -> list[dict[str, str]]:
 
 def is_chat(value: Any) -> bool:
     """Whether `value` is a non-empty list of messages, each with a role and a text."""
+    if not value or not isinstance(value, dict | list | tuple):
+        return False
+    if not isinstance(value, dict) and not isinstance(value[0], dict):
+        return False  # a list of steps, at once
     value = _to_messages(value)
     return (
         isinstance(value, list | tuple)

@@ -3,7 +3,7 @@
 QUESTION_NAMES, REASONING_NAMES, SOLUTION_NAMES, ANSWER_NAMES, CHAT_NAMES, ID_NAMES   whole names
 REASONING_WORDS, ANSWER_WORDS   words that identify a column whose whole name is unknown
 SYSTEM_NAMES, CONTEXT_NAMES, OPTION_NAMES   columns that belong to the question
-STEP_TEXT_KEYS   keys under which a step has its text
+STEP_TEXT_KEYS, ANSWER_KEYS   keys under which a step has its text, an object its answer
 ALTERNATIVE_NAMES   columns that hold several whole answers
 normal_name   a column's name in the form that is looked up here
 """
@@ -90,6 +90,7 @@ STEP_TEXT_KEYS = (
     "sentence",
     "completion",
 )
+ANSWER_KEYS = ("value", "answer", "final", "final_answer", "content", "text", "string", "reply", "result")
 # A list of texts under one of these names holds several whole answers, not the steps of one.
 ALTERNATIVE_NAMES = {
     "generations", "generation", "completions", "responses", "outputs", "solutions", "samples", "rollouts", "attempts",

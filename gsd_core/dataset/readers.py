@@ -127,6 +127,8 @@ def iter_rows(path: str | Path, *, limits: Limits = DEFAULT_LIMITS) -> RowSource
             return RowSource(iter_json_lines(container, notes), f"jsonl{ending}", encoding=encoding, notes=notes)
         rows = iter_json_document(container, notes)
         return RowSource(rows, f"json{ending}", encoding=encoding, notes=notes)
+    if has_suffix(container.path, ".yaml", ".yml"):
+        raise UserError("this is YAML, which is not read", str(path), "write its records as JSON Lines")
     table = open_table(container)
     name = "tsv" if table.dialect.delimiter == "\t" else "csv"
     return RowSource(table.iter_rows(), f"{name}{ending}", table.columns, table.encoding, table.notes)

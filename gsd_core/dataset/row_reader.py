@@ -36,7 +36,7 @@ class RowReader:
 
     def columns(self, column: str) -> list[str]:
         """The row's columns that a mapped column names."""
-        return split_columns(column, list(self.row))
+        return [column] if column in self.row else split_columns(column, list(self.row))
 
     def take(self, name: str) -> Any:
         """The value of a column, which is then no part of meta."""
@@ -192,7 +192,7 @@ class RowReader:
         for key, value in self.row.items():
             if key in self._taken or (key == "meta" and isinstance(incoming, dict)):
                 continue
-            inner_taken = [name for name in dotted if name.startswith(f"{key}.")]
+            inner_taken = [name for name in dotted if name.startswith(f"{key}.")] if dotted else []
             if inner_taken and isinstance(value, dict):
                 value = _without(value, [name[len(key) + 1 :] for name in inner_taken])
                 if not value:

@@ -109,7 +109,8 @@ def trim_turn(text: str) -> tuple[str, bool]:
     """`text` without the control tokens that begin and end a turn, and whether there were any."""
     found = _TURN_START.match(text)
     trimmed = text[found.end() :] if found else text
-    while (tail := trimmed[-400:].rstrip().lower()) and (end := next(filter(tail.endswith, _TURN_ENDS), "")):
+    while (tail := trimmed[-400:].rstrip().lower()).endswith(_TURN_ENDS):
+        end = next(filter(tail.endswith, _TURN_ENDS))
         trimmed = trimmed.rstrip()[: -len(end)].rstrip()
     return (trimmed, True) if len(trimmed) != len(text) else (text, False)
 
