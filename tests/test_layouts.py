@@ -339,6 +339,142 @@ LAYOUTS = {
         "{w}",
         "",
     ),
+    "vllm-outputs": (
+        lambda q, w, n: {
+            "prompt": q,
+            "outputs": [{"index": 0, "text": f"<think>\n{w}\n</think>\n{n}", "token_ids": [1]}],
+        },
+        "{q}",
+        "{w}",
+        "{n}",
+    ),
+    "responses-of-models": (
+        lambda q, w, n: {
+            "question": q,
+            "reference_answer": str(n),
+            "responses": [{"response_model": "m", "response": w}, {"response_model": "k", "response": "No."}],
+        },
+        "{q}",
+        "{w}",
+        "{n}",
+    ),
+    "lm-evaluation-harness": (
+        lambda q, w, n: {
+            "doc_id": n,
+            "doc": {"question": q, "answer": f"A reference, of no concern here.\n#### {n}"},
+            "target": f"A reference, of no concern here.\n#### {n}",
+            "arguments": [[f"Question: {q}\nAnswer:", {"until": ["Question:"]}]],
+            "resps": [[f"{w}\n#### {n}"]],
+            "filtered_resps": [str(n)],
+            "exact_match": 1.0,
+        },
+        "{q}",
+        "{w}",
+        "{n}",
+    ),
+    "verl": (
+        lambda q, w, n: {
+            "data_source": "gsm8k",
+            "prompt": [user(q)],
+            "reward_model": {"style": "rule", "ground_truth": str(n)},
+            "extra_info": {"question": q, "answer": f"{w}\n#### {n}", "index": n, "split": "train"},
+        },
+        "{q}",
+        "{w}",
+        "{n}",
+    ),
+    "json-reply": (
+        lambda q, w, n: {"prompt": q, "response": json.dumps({"reasoning": w, "confidence": 0.5, "answer": n})},
+        "{q}",
+        "{w}",
+        "{n}",
+    ),
+    "json-reply-in-a-fence": (
+        lambda q, w, n: {
+            "prompt": q,
+            "response": f"```json\n{json.dumps({'steps': [w, 'So.'], 'final_answer': n})}\n```",
+        },
+        "{q}",
+        "{w}\nSo.",
+        "{n}",
+    ),
+    "steps-with-labels": (
+        lambda q, w, n: {"question": q, "steps": [{"step": "Step 1", "explanation": w}], "answer": n},
+        "{q}",
+        "{w}",
+        "{n}",
+    ),
+    "steps-with-descriptions": (
+        lambda q, w, n: {"question": q, "reasoning": [{"step": 1, "description": w}], "answer": n},
+        "{q}",
+        "{w}",
+        "{n}",
+    ),
+    "numbered-keys": (
+        lambda q, w, n: {"question": q, "reasoning": {"Step 2": "So.", "Step 1": w}, "answer": n},
+        "{q}",
+        "{w}\nSo.",
+        "{n}",
+    ),
+    "answer-heading": (
+        lambda q, w, n: {"prompt": q, "response": f"{w}\n\n### Final Answer\n{n}"},
+        "{q}",
+        "{w}\n\n### Final Answer\n{n}",
+        "{n}",
+    ),
+    "text-zephyr": (
+        lambda q, w, n: {"text": f"<|user|>\n{q}</s>\n<|assistant|>\n<think>\n{w}\n</think>\nIt is {n}.</s>"},
+        "{q}",
+        "{w}",
+        "It is {n}.",
+    ),
+    "text-llama-2": (
+        lambda q, w, n: {"text": f"<s>[INST] <<SYS>>\nHelp.\n<</SYS>>\n\n{q} [/INST] <think>{w}</think>{n} </s>"},
+        "Help.\n\n{q}",
+        "{w}",
+        "{n}",
+    ),
+    "text-alpaca": (
+        lambda q, w, n: {
+            "text": f"Below is an instruction.\n\n### Instruction:\n{q}\n\n### Response:\n<think>{w}</think>{n}"
+        },
+        "{q}",
+        "{w}",
+        "{n}",
+    ),
+    "text-guanaco": (
+        lambda q, w, n: {"text": f"### Human: {q}### Assistant: <think>{w}</think>{n}"},
+        "{q}",
+        "{w}",
+        "{n}",
+    ),
+    "text-vicuna": (
+        lambda q, w, n: {"text": f"A chat between two. USER: {q} ASSISTANT: <think>{w}</think>{n}</s>"},
+        "{q}",
+        "{w}",
+        "{n}",
+    ),
+    "exchanges": (
+        lambda q, w, n: {"conversation": [{"human": q, "assistant": f"<think>{w}</think>{n}"}], "category": "x"},
+        "{q}",
+        "{w}",
+        "{n}",
+    ),
+    "steps-that-ask": (
+        lambda q, w, n: {"question": q, "steps": [{"question": "Which sum?", "text": w, "answer": "4"}], "answer": n},
+        "{q}",
+        "{w}",
+        "{n}",
+    ),
+    "preferences-as-text": (
+        lambda q, w, n: {
+            "chosen": f"\n\nHuman: {q}\n\nAssistant: <think>{w}</think>{n}",
+            "rejected": f"\n\nHuman: {q}\n\nAssistant: No.",
+        },
+        "{q}",
+        "{w}",
+        "{n}",
+    ),
 }
 
 
@@ -353,3 +489,39 @@ def test_known_collections_are_understood(tmp_path: Path, name: str) -> None:
         words = {"q": ASK.format(n=n), "w": WORK.format(n=n), "n": n, "m": 2 * n}
         expected = [template.format(**words) for template in templates]
         assert [sample.question, sample.reasoning, sample.answer] == expected, f"understood as {loaded.fields}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The template is <|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nyes<|im_end|> and so we count to four.",
+        "First comes USER: then text, then ASSISTANT: and the reply, so there are two labels.",
+        "We write [INST] before and [/INST] after the question, so two marks are needed.",
+        "Human: a label alone makes no chat, and the sum is four.",
+        "### Instruction: this heading has no reply below it, and the sum is four.",
+    ],
+)
+def test_a_reasoning_that_only_speaks_of_a_chat_stays_whole(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.jsonl"
+    rows = [{"question": ASK.format(n=n), "reasoning": text, "answer": str(n)} for n in range(3)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert {sample.reasoning for sample in load_dataset(path, strict=True).samples} == {text}
+
+
+def test_a_json_object_without_reasoning_stays_a_text(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    text = json.dumps({"tool": "add", "numbers": [1, 2], "note": "two and one make three"})
+    rows = [{"question": ASK.format(n=n), "reasoning": text, "answer": str(n)} for n in range(3)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert {sample.reasoning for sample in load_dataset(path, strict=True).samples} == {text}
+
+
+def test_a_reference_solution_in_the_place_of_an_answer_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    gold = "A reference of two steps.\n#### 12"
+    rows = [{"question": ASK.format(n=n), "reasoning": WORK.format(n=n), "answer": gold} for n in range(3)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    loaded = load_dataset(path, strict=True)
+    assert {sample.answer for sample in loaded.samples} == {"12"}
+    assert {sample.meta["reference_solution"] for sample in loaded.samples} == {gold}
+    assert "answer behind a reference solution" in {guess["what"] for guess in loaded.guesses}

@@ -397,6 +397,30 @@ def test_splits_of_a_document_are_joined_and_named(tmp_path: Path) -> None:
     assert any("were joined" in note for note in loaded.notes)
 
 
+CHATS = [
+    [
+        {"role": "user", "content": f"What is {n} and {n}?"},
+        {"role": "assistant", "content": f"<think>Twice {n}.</think>{2 * n}"},
+    ]
+    for n in range(1, 4)
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("lines.jsonl", "".join(f"{json.dumps(chat)}\n" for chat in CHATS)),
+        ("list.json", json.dumps(CHATS)),
+        ("wrapped.json", json.dumps({"conversations": [{"messages": chat} for chat in CHATS]})),
+        ("keyed.json", json.dumps({"about": {"n": 3}, "examples": {str(n): {"chat": c} for n, c in enumerate(CHATS)}})),
+    ],
+)
+def test_chats_without_names_of_columns_are_records(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    found = [(each.reasoning, each.answer) for each in load_dataset(tmp_path / name).samples]
+    assert found == [(f"Twice {n}.", str(2 * n)) for n in range(1, 4)]
+
+
 def test_a_lone_record_of_lists_is_not_taken_for_columns(tmp_path: Path) -> None:
     chat = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "It is so."}]
     (tmp_path / "x.json").write_text(json.dumps({"messages": chat, "tools": [1, 2]}))

@@ -13,6 +13,7 @@ guess         which column is the question, the reasoning, the answer
 columns       values under columns, and what a few rows show about them
 names         names that people give columns
 messages      chat layouts: OpenAI ``messages``, ShareGPT ``conversations``
+transcripts   chats that are written out in one text
 answers       ``<think>``, ``####``, ``\\boxed{}`` and other marks inside one text
 values        plain texts and JSON values from what a reader gives
 segmenters    a sample's reasoning to character spans

@@ -2,6 +2,7 @@
 
 split_text      splits a solution text: by thinking tags first, then by answer marks
 find_answer     the final answer that a text marks: ``####``, ``<answer>``, ``\\boxed{}``, "the answer is"
+read_gold       an answer that a whole solution ends in
 find_boxed      content of the last ``\\boxed{}``, braces balanced
 is_reply        whether a text may be the answer beside an answer that is known
 """
@@ -31,6 +32,11 @@ ANSWER_FIRST = re.compile(
     r"(?:explanation|reasoning|rationale|justification|solution|because)\s*:\s*",
     re.IGNORECASE,
 )
+ANSWER_HEADING = re.compile(
+    r"^[ \t]*(?:#{1,6}[ \t]*|\*\*)(?:final[ \t]+)?answer[ \t]*:?[ \t]*(?:\*\*)?[ \t]*:?[ \t]*\n"
+    r"\s*(?P<answer>[^\n]{1,200}?)\s*\Z",
+    re.IGNORECASE | re.MULTILINE,
+)
 ANSWER_IS = re.compile(
     r"(?:^|[\s*_(])(?:the\s+|my\s+)?(?:final\s+|correct\s+|best\s+|right\s+)?answer\s*(?:is\s*:?|:|=)\s*"
     r"(?P<answer>\S.*?)\s*$",
@@ -56,7 +62,7 @@ def _split(text: str, wants_answer: bool, own_answer: str) -> Parts:
     thinking = split_thinking(text, None if wants_answer else lambda rest: is_reply(rest, own_answer))
     if thinking is None:
         name = find_tag(text)
-        parts = _split_by_answer(text) if wants_answer else Parts(text)
+        parts = _split_by_answer(text) if wants_answer else _cut_known(text, own_answer)
         return replace(parts, marks=(*parts.marks, f"{name} left alone")) if name else parts
     reply, wrapper = _unwrap(thinking.after)
     if thinking.reasoning.strip():
@@ -96,6 +102,13 @@ def _add_answer(thinking: Parts, reply: str) -> Parts:
         head = thinking.reasoning[: tags[-1].start()].rstrip()
         return replace(thinking, reasoning=head, answer=tags[-1][1].strip(), marks=(*thinking.marks, "<answer>"))
     return thinking
+
+
+def _cut_known(text: str, own_answer: str) -> Parts:
+    """The text without a last line ``#### 12`` that repeats the answer of a column of its own."""
+    head, hashes, tail = text.rpartition("####")
+    is_same = hashes and tail.strip() and tail.strip() == own_answer.strip() and not head.endswith("#")
+    return Parts(head.rstrip(), marks=("####",)) if is_same and head.strip() else Parts(text)
 
 
 def _split_by_answer(text: str) -> Parts:
@@ -161,7 +174,17 @@ def find_answer(text: str) -> tuple[str, str] | None:
         answer = matches[-1]["answer"].strip("*_ ").removesuffix(".").strip("*_ ")
         if answer and len(answer) <= MAX_MARKED_CHARS:
             return answer, "the answer is"
+    headed = ANSWER_HEADING.search(text)
+    if headed is not None:
+        return headed["answer"].strip("*_ "), "a heading Answer"
     return None
+
+
+def read_gold(text: str) -> str | None:
+    """The answer of a reference solution ``… #### 12`` that stands where an answer should; None where it is none."""
+    head, hashes, _ = text.rpartition("####")
+    found = find_answer(text) if hashes and head.strip() else None
+    return found[0] if found is not None and found[1] == "####" else None
 
 
 def _is_only_answer(lines: list[str]) -> bool:

@@ -5,7 +5,7 @@ split_columns  the columns of a list joined by "+"
 is_steps       whether a value is a list of steps
 number_steps   steps that an object numbers, as a list
 is_structured, parse_cell, explain_cell   lists and chats that a table stores as texts
-is_alternatives  whether a column's list holds several whole answers
+is_alternatives, get_alternative  whether a column's list holds several whole answers; the text of one
 ColumnStats    what a few rows show about their columns
 """
 
@@ -16,12 +16,14 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from gsd_core.dataset.literals import looks_literal, parse_literal
-from gsd_core.dataset.messages import is_chat, looks_transcript, read_transcript
-from gsd_core.dataset.names import ALTERNATIVE_NAMES, STEP_TEXT_KEYS, normal_name
+from gsd_core.dataset.messages import is_chat
+from gsd_core.dataset.names import ALTERNATIVE_KEYS, ALTERNATIVE_NAMES, STEP_TEXT_KEYS, normal_name
+from gsd_core.dataset.transcripts import looks_transcript, read_transcript
 from gsd_core.dataset.values import BadValue, is_missing, parse_json
 
 _LISTED = re.compile(r"""\s*(?:\[\s*['"{\[]|(?:np\.)?array\(\s*[\['"]|\{\s*['"]\w+['"]\s*:)""")
 _UNSPACED = re.compile("[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]")  # Thai, Japanese, Chinese
+_STEP_KEY = re.compile(r"(?:(?:step|thought)[ _-]?)?(\d{1,6})", re.IGNORECASE | re.ASCII)
 _CATEGORY = re.compile(r"(?=.{1,24}\Z)[^\W\d]+(?:[ /-][^\W\d]+){0,2}")
 
 
@@ -66,11 +68,12 @@ def is_steps(value: Any) -> bool:
 
 
 def number_steps(value: Any) -> Any:
-    """``{"1": "…", "2": "…"}`` as the list of its texts by number; other values unchanged."""
+    """``{"1": "…", "2": "…"}`` or ``{"step_1": …}`` as the list of its texts by number; other values unchanged."""
     if not isinstance(value, dict) or not value:
         return value
-    if all(str(key).isdecimal() and isinstance(step, str) for key, step in value.items()):
-        return [value[key] for key in sorted(value, key=lambda key: int(key))]
+    numbers = {key: match[1] for key in value if (match := _STEP_KEY.fullmatch(str(key)))}
+    if len(numbers) == len(value) and all(isinstance(step, str) for step in value.values()):
+        return [value[key] for key in sorted(value, key=lambda key: int(numbers[key]))]
     return value
 
 
@@ -83,7 +86,16 @@ def is_alternatives(column: str, value: Any, row: dict[str, Any]) -> bool:
         return False
     labels = row.get("labels")
     is_labelled = isinstance(labels, list) and len(labels) == len(value) > 1
-    return any(isinstance(item, str) for item in value) and not is_labelled
+    return any(get_alternative(item) for item in value) and not is_labelled
+
+
+def get_alternative(item: Any) -> str:
+    """The text of one of several whole answers: itself, of an object with the answer, or alone in a list; else ""."""
+    if isinstance(item, dict):
+        return next((item[key] for key in ALTERNATIVE_KEYS if isinstance(item.get(key), str)), "")
+    if isinstance(item, list | tuple) and len(item) == 1:
+        item = item[0]
+    return item if isinstance(item, str) else ""
 
 
 def is_structured(value: Any) -> bool:
@@ -94,7 +106,7 @@ def is_structured(value: Any) -> bool:
 def parse_cell(value: Any, wanted: Callable[[Any], bool] = is_structured) -> Any:
     """The parsed value of a text that holds something `wanted`, as tables store it; other values unchanged.
 
-    Read are JSON, literals of Python, numpy and pandas, and transcripts with a chat template's marks.
+    Read are JSON, literals of Python, numpy and pandas, and chats that are written out.
     """
     if not isinstance(value, str):
         return value

@@ -142,7 +142,7 @@ def _to_sample(
             reader.text(reader.take(name), name, split_counts, is_answer=True)
             for name in reader.columns(mapping.answer)
         ]
-        reader.own_answer = trim_turn("\n\n".join(filter(None, texts)))[0]
+        reader.own_answer = reader.short_answer(trim_turn("\n\n".join(filter(None, texts)))[0], split_counts)
     question = reader.question(mapping.question)
     if is_missing(question):
         split_counts[f"{question.strip()!r} taken as empty"] += 1

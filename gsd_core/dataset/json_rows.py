@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gsd_core.dataset.literals import parse_literal
+from gsd_core.dataset.messages import is_chat
 from gsd_core.dataset.streams import Container, has_suffix, wide_encoding
 from gsd_core.dataset.values import DECODER, BadValue, parse_json
 from gsd_core.errors import UserError
@@ -79,6 +80,7 @@ def iter_json_lines(container: Container, notes: list[str]) -> Iterator[Row]:
                 record, habit = _parse_odd_line(line, error)
             if isinstance(record, str):
                 record, habit = parse_json(record), "each line is a JSON text that holds the record's JSON"
+            record = _unwrap_row(record)
             if isinstance(record, list) and record and all(isinstance(each, dict) for each in record):
                 records, habit = record, "a line holds several records"
             elif isinstance(record, dict):
@@ -232,20 +234,25 @@ def unfold_document(document: Any, notes: list[str]) -> list[Any]:
             for split, records in document.items()
             for record in records
         ]
-    inner = [key for key, value in document.items() if key.lower() in RECORD_KEYS and _is_splits(value)]
+    has_texts = any(isinstance(value, str) for value in values)
+    inner = [
+        key
+        for key, value in document.items()
+        if key.lower() in RECORD_KEYS and (_is_splits(value) or (_is_keyed(value) and not has_texts))
+    ]
     if len(inner) == 1:
         return unfold_document(document[inner[0]], notes)
-    holders = [key for key, value in document.items() if _is_records(value) and key.lower() not in FIELD_KEYS]
+    holders = [key for key, value in document.items() if _is_records(value) and not _is_field(key, value)]
     holders.sort(key=lambda key: RECORD_KEYS.index(key.lower()) if key.lower() in RECORD_KEYS else 99)
     # A record of its own may hold a list of objects under any name, but then it also holds texts.
-    is_wrapped = holders and (holders[0].lower() in RECORD_KEYS or not any(isinstance(value, str) for value in values))
+    is_wrapped = holders and (holders[0].lower() in RECORD_KEYS or not has_texts)
     if is_wrapped:
         left = [key for key in document if key != holders[0]]
         also = f"; not read: {', '.join(left)}" if left else ""
         notes.append(f"the records were read from the list under {holders[0]!r}{also}")
         return [_unwrap_row(record) for record in document[holders[0]]]
     # Lists of equal length are columns, unless one is a field that by itself makes this a record.
-    is_record = any(key.lower() in FIELD_KEYS and _is_records(value) for key, value in document.items())
+    is_record = any(_is_field(key, value) and _is_records(value) for key, value in document.items())
     n_entries = {len(value) if isinstance(value, list) else -1 for value in values}
     is_columns = not is_record and len(n_entries) == 1 and -1 not in n_entries
     lengths = {key: len(value) for key, value in document.items() if isinstance(value, list)}
@@ -279,12 +286,29 @@ def _is_splits(value: Any) -> bool:
     )
 
 
+def _is_keyed(value: Any) -> bool:
+    """Whether an object has a record under each of several keys."""
+    return (
+        isinstance(value, dict) and len(value) > 1 and all(isinstance(each, dict) and each for each in value.values())
+    )
+
+
+def _is_field(key: str, value: Any) -> bool:
+    """Whether a list belongs to one record: a chat, or steps; a list of whole chats does not."""
+    has_chats = _is_records(value) and all(
+        any(isinstance(each.get(name), list) for name in FIELD_KEYS) for each in value
+    )
+    return key.lower() in FIELD_KEYS and not has_chats
+
+
 def _is_records(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(record, dict) for record in value)
 
 
 def _unwrap_row(record: Any) -> Any:
-    """The record inside ``{"row_idx": …, "row": {…}}``, as data set viewers export it."""
+    """The record inside ``{"row_idx": …, "row": {…}}``, as data set viewers export it; a chat alone as a record."""
+    if isinstance(record, list) and is_chat(record):
+        return {"messages": record}
     if isinstance(record, dict) and isinstance(record.get("row"), dict) and "row_idx" in record:
         return record["row"]
     return record

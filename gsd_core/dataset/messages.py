@@ -5,13 +5,10 @@ Exchange       a chat as question (all turns before the reply) and reply (the la
 is_chat        whether a value looks like a chat
 read_exchange  a chat to an `Exchange`, or `BadValue` with the reason
 list_turns     the chat up to each reply that has a thought
-looks_transcript  whether a text has a chat template's marks
-read_transcript   such a text → messages
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,27 +26,14 @@ ROLES = {
     "reasoning": "Reasoning", "thinking": "Reasoning", "thought": "Reasoning", "thoughts": "Reasoning",
     "tool": "Tool", "function": "Tool", "observation": "Tool", "function_call": "Tool", "ipython": "Tool",
 }  # fmt: skip
+# Keys of an object that holds a question and its reply. A step may have a "question" and an "answer" too.
+PAIR_ROLES = ("system", "human", "user", "prompter", "assistant", "gpt", "bot", "chatgpt", "chatbot", "ai", "model")
 TOOL_BLOCKS = (
     "tool_use", "tool_result", "tool_call", "server_tool_use", "web_search_tool_result", "function_call",
     "function_call_output", "redacted_thinking", "refusal",
 )  # fmt: skip
 # Blocks that only a model's answer has.
 THOUGHT_BLOCKS = ("thinking", "redacted_thinking")
-# Turns of a text that a chat template has written: a mark of each template, and how to find them.
-TURN_MARKS = ("<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "<｜User｜>")
-TRANSCRIPTS = (
-    re.compile(r"<\|im_start\|>\s*(?P<role>\w+)[^\n]*\n(?P<text>.*?)(?:<\|im_end\|>|(?=<\|im_start\|>)|\Z)", re.DOTALL),
-    re.compile(
-        r"<\|start_header_id\|>\s*(?P<role>\w+)\s*<\|end_header_id\|>\s*(?P<text>.*?)"
-        r"(?:<\|e[ot][tm]_id\|>|(?=<\|start_header_id\|>)|\Z)",
-        re.DOTALL,
-    ),
-    re.compile(r"<start_of_turn>\s*(?P<role>\w+)\s*\n(?P<text>.*?)(?:<end_of_turn>|(?=<start_of_turn>)|\Z)", re.DOTALL),
-    re.compile(
-        r"<｜(?P<role>User|Assistant)｜>(?P<text>.*?)(?:<｜end▁of▁sentence｜>|(?=<｜(?:User|Assistant)｜>)|\Z)",
-        re.DOTALL,
-    ),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +65,13 @@ class Exchange:
 
 
 def _to_messages(value: Any) -> Any:
-    """The messages of what programs store in their place: an object of equally long lists; the choices, candidates,
-    items or blocks of an interface's logged answer; other values unchanged."""
+    """The messages of what programs store in their place: objects with a question and a reply each; an object of
+    equally long lists; the choices, candidates, items or blocks of an interface's logged answer; other values
+    unchanged."""
     if isinstance(value, list | tuple) and value and all(isinstance(each, dict) for each in value):
+        pairs = [_split_pair(each) for each in value]
+        if all(pairs):
+            return [message for pair in pairs for message in pair]
         if isinstance(value[0].get("message"), dict) and any(key in value[0]["message"] for key in ROLE_KEYS):
             return [value[0]["message"]]
         content = value[0].get("content")
@@ -101,6 +89,15 @@ def _to_messages(value: Any) -> Any:
     return value
 
 
+def _split_pair(exchange: dict[str, Any]) -> list[dict[str, Any]]:
+    """The messages of ``{"human": …, "assistant": …}``; none of another object."""
+    roles = [key for key in exchange if key.lower() in PAIR_ROLES and isinstance(exchange[key], str)]
+    roles.sort(key=lambda key: PAIR_ROLES.index(key.lower()))
+    if not {"User", "Assistant"} <= {ROLES[key.lower()] for key in roles} or any(key in exchange for key in ROLE_KEYS):
+        return []
+    return [{"role": key.lower(), "content": exchange[key]} for key in roles]
+
+
 def _item_to_message(item: dict[str, Any]) -> dict[str, Any]:
     kind = item.get("type")
     if kind == "reasoning":
@@ -108,23 +105,6 @@ def _item_to_message(item: dict[str, Any]) -> dict[str, Any]:
     if kind in ("function_call", "function_call_output"):
         return {"role": "tool", "content": str(item.get("output") or item.get("arguments") or "")}
     return item
-
-
-def looks_transcript(text: str) -> bool:
-    """Whether a chat template's mark of a turn stands near the beginning of a text."""
-    head = text[:2000]
-    return "<" in head and any(mark in head for mark in TURN_MARKS)
-
-
-def read_transcript(text: str) -> list[dict[str, str]]:
-    """The messages of a text that a chat template has written. Raises `BadValue` where it is none."""
-    if not looks_transcript(text):
-        raise BadValue("the text is no transcript")
-    for pattern in TRANSCRIPTS:
-        found = [match for match in pattern.finditer(text) if match["role"].lower() in ROLES]
-        if found:
-            return [{"role": match["role"].lower(), "content": match["text"].strip()} for match in found]
-    raise BadValue("the text is no transcript")
 
 
 def is_chat(value: Any) -> bool:

@@ -4,7 +4,7 @@ QUESTION_NAMES, REASONING_NAMES, SOLUTION_NAMES, ANSWER_NAMES, CHAT_NAMES, ID_NA
 REASONING_WORDS, ANSWER_WORDS   words that identify a column whose whole name is unknown
 SYSTEM_NAMES, CONTEXT_NAMES, OPTION_NAMES   columns that belong to the question
 STEP_TEXT_KEYS, ANSWER_KEYS   keys under which a step has its text, an object its answer
-ALTERNATIVE_NAMES   columns that hold several whole answers
+ALTERNATIVE_NAMES, ALTERNATIVE_KEYS   columns that hold several whole answers, and the keys of their texts
 normal_name   a column's name in the form that is looked up here
 """
 
@@ -45,15 +45,15 @@ REASONING_WORDS = {
 SOLUTION_NAMES = (
     "solution", "generated_solution", "model_solution", "solutions", "worked_solution", "output", "response",
     "completion", "generation", "model_output", "model_response", "generated_text", "generations", "completions",
-    "responses", "outputs", "assistant", "reply", "attempt", "answer", "chosen", "target", "facts", "decomposition",
-    "evidence", "proof_steps", "ground_truth_solution", "gold_solution", "label_steps", "pre_generated_steps",
-    "解答", "losung", "rechenweg",
+    "responses", "outputs", "resps", "assistant", "reply", "attempt", "answer", "chosen", "target", "facts",
+    "decomposition", "evidence", "proof_steps", "ground_truth_solution", "gold_solution", "label_steps",
+    "pre_generated_steps", "解答", "losung", "rechenweg",
 )  # fmt: skip
 ANSWER_NAMES = (
     "answer", "final_answer", "gold_answer", "expected_answer", "ground_truth_answer", "correct_answer",
     "reference_answer", "answer_text", "expected", "ground_truth", "groundtruth", "gold", "target", "target_answer",
     "expected_output", "expected_result", "reference", "correct_option", "correct", "answers", "numeric_answer",
-    "numerical_answer", "short_answer", "predicted_answer", "prediction", "pred", "result", "label", "solution",
+    "numerical_answer", "short_answer", "predicted_answer", "prediction", "pred", "result", "label", "gt", "solution",
     "response", "output", "completion", "attempt", "ground_truth_solution", "gold_solution",
     "antwort", "losung", "reponse", "respuesta", "resposta", "risposta", "ответ", "答案", "回答", "解答",
     "答え", "정답", "a",
@@ -89,13 +89,20 @@ STEP_TEXT_KEYS = (
     "explanation",
     "sentence",
     "completion",
+    "description",
+    "rationale",
+    "details",
+    "detail",
+    "summary",
 )
 ANSWER_KEYS = ("value", "answer", "final", "final_answer", "content", "text", "string", "reply", "result")
 # A list of texts under one of these names holds several whole answers, not the steps of one.
 ALTERNATIVE_NAMES = {
     "generations", "generation", "completions", "responses", "outputs", "solutions", "samples", "rollouts", "attempts",
-    "candidates", "predictions", "rationales", "explanations", "thinking_trajectories",
+    "candidates", "predictions", "rationales", "explanations", "thinking_trajectories", "resps",
 }  # fmt: skip
+# Keys of the text where such a list holds objects.
+ALTERNATIVE_KEYS = ("text", "content", "response", "output", "generation", "completion", "generated_text", "solution")
 
 
 @lru_cache(maxsize=4096)

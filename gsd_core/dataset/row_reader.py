@@ -7,19 +7,30 @@ Reasoning   what is read of a reasoning: text, ranges of its steps, answer
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from gsd_core.dataset.answers import split_text
-from gsd_core.dataset.columns import explain_cell, get_value, is_alternatives, number_steps, parse_cell, split_columns
+from gsd_core.dataset.answers import read_gold, split_text
+from gsd_core.dataset.columns import (
+    explain_cell,
+    get_alternative,
+    get_value,
+    is_alternatives,
+    number_steps,
+    parse_cell,
+    split_columns,
+)
 from gsd_core.dataset.messages import is_chat, read_exchange
-from gsd_core.dataset.names import STEP_TEXT_KEYS
+from gsd_core.dataset.names import ANSWER_NAMES, REASONING_NAMES, STEP_TEXT_KEYS, normal_name
 from gsd_core.dataset.thoughts import trim_turn
-from gsd_core.dataset.values import BadValue, check_text, is_missing, to_plain, to_text
+from gsd_core.dataset.values import BadValue, check_text, is_missing, parse_json, to_plain, to_text
 from gsd_core.types import StepRanges
 
 MAX_ID_CHARS = 200
+_FENCE = re.compile(r"\s*```(?:json)?\s*(\{.*\})\s*```\s*", re.DOTALL)
+_STEP_NUMBER = re.compile(r"\W*(?:[Ss]tep|[Tt]hought)?\s*\d+\W*")
 Reasoning = tuple[str, Sequence[tuple[int, int]], str]  # text, ranges of its steps, answer found with it
 
 
@@ -87,11 +98,11 @@ class RowReader:
         value = number_steps(value)
         if isinstance(value, list | tuple):
             if is_alternatives(name, value, self.row):
-                texts = [item for item in value if isinstance(item, str)]
-                if len(value) > 1:
+                if len(value) > 1 or not isinstance(value[0], str):
                     self._taken.discard(name)
+                if len(value) > 1:
                     counts[f"first of several {name}"] += 1
-                text = next((text for text in texts if text.strip()), "")
+                text = next((text for item in value if (text := get_alternative(item)).strip()), "")
                 return self._split(text, counts)
             text, steps = self._join_steps(value, name)
             found = split_text(text).answer if self.own_answer is None else None
@@ -104,7 +115,9 @@ class RowReader:
             )
         if cause := explain_cell(value):
             raise BadValue(f"column {name!r}: {cause}")
-        return self._split(self.text(value, name, counts), counts)
+        text = self.text(value, name, counts)
+        found_object = self._read_object(text, counts) if self.has_marks and text.rstrip()[-1:] in ("}", "`") else None
+        return found_object or self._split(text, counts)
 
     def text(self, value: Any, name: str, counts: Counter[str], is_answer: bool = False) -> str:
         """A value as text; the name of a missing value, as "nan", is empty, and counted. "None" may be an answer."""
@@ -116,6 +129,42 @@ class RowReader:
             counts[f"{value.strip()!r} taken as empty"] += 1
             return ""
         return to_text(value, f"column {name!r}")
+
+    def short_answer(self, text: str, counts: Counter[str]) -> str:
+        """The answer of a column that holds it behind a reference solution (``… #### 12``), which goes into meta."""
+        gold = read_gold(text) if self.has_marks else None
+        if gold is None:
+            return text
+        counts["answer behind a reference solution"] += 1
+        self._derived["reference_solution"] = text
+        return gold
+
+    def _read_object(self, text: str, counts: Counter[str]) -> Reasoning | None:
+        """The reasoning of a text that is a JSON object with one, as models write it on request; None for others."""
+        fenced = _FENCE.fullmatch(text)
+        try:
+            found = parse_json(fenced[1]) if fenced else parse_json(text) if text.lstrip()[:1] == "{" else None
+        except BadValue:
+            return None
+        if not isinstance(found, dict):
+            return None
+        key = next((key for name in REASONING_NAMES for key in found if normal_name(key) == name and found[key]), None)
+        if key is None:
+            return None
+        value = number_steps(found[key])
+        if isinstance(value, dict):
+            return None
+        read, steps = self._join_steps(value, key) if isinstance(value, list) else (to_text(value, key), StepRanges([]))
+        names = ANSWER_NAMES[: ANSWER_NAMES.index("solution")]
+        ends = next((each for name in names for each in found if normal_name(each) == name and each != key), None)
+        rest = {each: item for each, item in found.items() if each not in (key, ends)}
+        if rest:
+            self._derived["reply_fields"] = rest
+        counts["JSON in the text"] += 1
+        answer = "" if ends is None else to_text(found[ends], ends)
+        if self.own_answer is not None and answer:
+            self._derived["post_reasoning"] = answer
+        return read, steps if len(steps) else (), answer if self.own_answer is None else ""
 
     def _split(self, text: str, counts: Counter[str]) -> Reasoning:
         if not self.has_marks:
@@ -246,10 +295,10 @@ def _option_lines(value: Any, name: str) -> str:
 
 
 def _step_key(step: dict[str, Any]) -> str | None:
-    for key in STEP_TEXT_KEYS:
-        if isinstance(step.get(key), str):
-            return key
-    return "completions" if isinstance(step.get("completions"), list) else None
+    """The key of a step's text; "Step 1" beside a sentence is its number."""
+    keys = [key for key in STEP_TEXT_KEYS if isinstance(step.get(key), str)]
+    told = next((key for key in keys if not _STEP_NUMBER.fullmatch(step[key])), None)
+    return told or next(iter(keys), "completions" if isinstance(step.get("completions"), list) else None)
 
 
 def _chosen_completion(step: dict[str, Any], where: str) -> str:
