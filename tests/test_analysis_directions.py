@@ -168,7 +168,7 @@ def test_every_cross_sample_pair_is_equally_likely():
     null = compute_null_cosines(vectors, samples, 70_000)
     pairs = [(i, j) for i in range(5) for j in range(i) if samples[i] != samples[j]]
     for i, j in pairs:
-        share = np.mean(np.isclose(null, np.cos(angles[i] - angles[j]), atol=1e-4))
+        share = np.mean(np.isclose(null, np.cos(angles[i] - angles[j]), atol=5e-4))  # nulls have half precision
         assert abs(share - 1 / len(pairs)) < 0.01, f"pair {i}, {j} is drawn {share:.3f} of the time"
 
 

@@ -444,7 +444,7 @@ def test_a_run_without_any_stress_or_twin_says_so(tmp_path, monkeypatch):
     run.results.write(STRUCTURE, {name: table.iloc[:0] for name, table in tables.items()}, {}, "step-20")
     for page, said in {
         "twins": "No two samples",
-        "stresses": "No sequence",
+        "stresses": "no sequence recurs",
         "alignment": "No two clusters",
     }.items():
         at = open_page(folder, page, monkeypatch, run="planted", checkpoint="step-20")

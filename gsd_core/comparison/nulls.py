@@ -75,8 +75,8 @@ def compute_null_cosines(directions: Rows, samples: np.ndarray, n_pairs: int = N
 
     Returns
     -------
-    (n_pairs,) float32, sorted ascending; empty where no two spans of different samples exist. Every
-    cross-sample pair is equally likely.
+    (n_pairs,) float32 of half precision, sorted ascending; empty where no two spans of different samples exist.
+    Every cross-sample pair is equally likely.
     """
     samples = np.asarray(samples)
     if len(samples) != len(directions):
@@ -96,7 +96,7 @@ def compute_null_cosines(directions: Rows, samples: np.ndarray, n_pairs: int = N
     left = random.choice(len(rows), size=n_pairs, p=others / others.sum())
     partner = (random.random(n_pairs) * others[left]).astype(np.int64)
     partner += np.where(partner >= first[owner[left]], sizes[owner[left]], 0)
-    return np.sort(compute_pair_cosines(directions, rows[left], directions, rows[partner]))
+    return _sort_and_round(compute_pair_cosines(directions, rows[left], directions, rows[partner]))
 
 
 def compute_window_null(
@@ -118,7 +118,7 @@ def compute_window_null(
 
     Returns
     -------
-    At most ``n_pairs`` float32, sorted ascending; empty where there is no such pair.
+    At most ``n_pairs`` float32 of half precision, sorted ascending; empty where there is no such pair.
     """
     alive = np.flatnonzero(find_alive(directions))
     held = np.flatnonzero(find_alive(windows))
@@ -127,7 +127,13 @@ def compute_window_null(
     random = np.random.default_rng(seed)
     left, right = random.choice(alive, n_pairs), random.choice(held, n_pairs)
     other = np.asarray(samples, dtype=object)[left] != np.asarray(window_samples, dtype=object)[right]
-    return np.sort(compute_pair_cosines(directions, left[other], windows, right[other]))
+    return _sort_and_round(compute_pair_cosines(directions, left[other], windows, right[other]))
+
+
+def _sort_and_round(cosines: np.ndarray) -> np.ndarray:
+    """Sorted float32 of half precision: 0.0002 at a cosine of 0.3, far less than a sample of pairs resolves. Stored,
+    they take a tenth of the space."""
+    return np.sort(cosines).astype(np.float16).astype(np.float32)
 
 
 def compute_pair_cosines(a: Rows, left: np.ndarray, b: Rows, right: np.ndarray) -> np.ndarray:

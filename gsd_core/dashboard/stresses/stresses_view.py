@@ -13,7 +13,7 @@ import streamlit as st
 
 from gsd_core.dashboard.components.rings import plot_rings
 from gsd_core.dashboard.frame import run_cache, snippets
-from gsd_core.dashboard.frame.address import read_address, write_address
+from gsd_core.dashboard.frame.address import PAGES, read_address, write_address
 from gsd_core.dashboard.frame.charts import selected_rows, show_chart
 from gsd_core.dashboard.frame.page_text import escape
 from gsd_core.dashboard.frame.run_cache import Chosen
@@ -173,13 +173,32 @@ def _show_chosen(chosen: Chosen) -> None:
     )
 
 
+def _explain_none(chosen: Chosen) -> None:
+    """Why there is no pattern, and where to look instead."""
+    clusters = run_cache.get_view(chosen).spans["cluster"]
+    n, share = int(clusters[clusters >= 0].nunique()), float((clusters >= 0).mean())
+    what = f"{n} cluster{'' if n == 1 else 's'} with {share:.0%} of the spans" if n else "no cluster"
+    st.info(
+        f"A stress is a sequence of clusters that recurs in several samples. This checkpoint has {what}, and no "
+        "sequence recurs often enough. Other checkpoints may have some, and more samples usually help. Twins need no "
+        "clusters.",
+        icon=":material/info:",
+    )
+    st.page_link(
+        PAGES["twins"],
+        label="Samples that reason alike",
+        icon=":material/compare_arrows:",
+        query_params=chosen.address(),
+    )
+
+
 def show_stresses(chosen: Chosen) -> None:
     """Plot, list, and the chosen pattern's occurrences."""
     structure = open_structure(chosen)
     if structure is None:
         return
     if structure.stresses.empty:
-        st.info("No sequence of clusters recurs often enough. More samples usually help.", icon=":material/info:")
+        _explain_none(chosen)
         return
     left, right = st.columns([10, 10], gap="large")
     with left:
