@@ -105,7 +105,7 @@ def describe_page(name: str, workspace: Path) -> str:
     """What the page must say of this run, told by the command line."""
     if name == "stresses":
         found = run_gsd_json("stresses", "real", workspace=workspace)
-        return "patterns" if found["stresses"] else "No sequence of clusters recurs"
+        return "patterns" if found["stresses"] else "no sequence recurs often enough"
     if name == "twins":
         return f"{run_gsd_json('twins', 'real', workspace=workspace)['n_twins']:,} of "
     if name == "evidence":
