@@ -2,7 +2,7 @@
 
     python docs/take_screenshots.py http://127.0.0.1:8501 [NAME …]
 
-The workspace must hold the run of ``gsd demo`` and, for the names that begin so, those of ``docs/tutorial.md``.
+The workspace must hold the runs of ``gsd demo`` and, for the names that begin so, those of ``docs/tutorial.md``.
 
 SHOTS   what is shown, by the image's name
 """
@@ -37,7 +37,7 @@ class Shot(NamedTuple):
 
 SHOTS = {
     "overview": Shot("", "text=Data sets", 800),
-    "map": Shot(f"map?run=demo&span={SPAN}&words=other", "text=random pairs"),
+    "map": Shot("map?run=gsm8k&span=gsm8k-test-3%231", "text=random pairs"),
     "trace": Shot(f"trace?run=demo&sample={SAMPLE}&span={SPAN}", "text=random pairs"),
     "alignment": Shot("alignment?run=demo", "text=Layer by layer"),
     "stresses": Shot("stresses?run=demo", ".js-plotly-plot"),

@@ -114,15 +114,22 @@ def test_the_opening_span_is_the_clearest_in_other_words():
     assert found in [f"s{i}#0" for i in range(10, 16)], "spans of one sample count"
 
 
-def test_a_map_without_clusters_begins_with_a_label_of_steps_else_with_the_position():
+def test_a_map_almost_without_clusters_begins_with_a_label_of_steps_else_with_the_position():
     choices = {name: None for name in ("cluster", "meta.author", "meta.op", "position")}
-    spans = pd.DataFrame({"sample": ["a", "a", "b"], "meta.author": ["x", "x", "y"], "meta.op": ["add", "mul", "add"]})
+    spans = pd.DataFrame(
+        {
+            "sample": ["a", "a", "b"] * 10,
+            "meta.author": ["x", "x", "y"] * 10,
+            "meta.op": ["add", "mul", "add"] * 10,
+            "cluster": [0, 0] + [-1] * 28,
+        }
+    )
     labels = [LabelColumn("meta.author", "category"), LabelColumn("meta.op", "category")]
-    view = SimpleNamespace(clusters=[], labels=labels, spans=spans)
+    view = SimpleNamespace(labels=labels, spans=spans)
     assert pick_color(view, choices) == "meta.op"  # type: ignore[arg-type]
     view.labels = labels[:1]
     assert pick_color(view, choices) == "position"  # type: ignore[arg-type]
-    view.clusters = [0]
+    spans["cluster"] = [0, 0, 0] + [-1] * 27
     assert pick_color(view, choices) == "cluster"  # type: ignore[arg-type]
 
 

@@ -24,6 +24,7 @@ from gsd_core.dashboard.look.plot_text import keep_apart, name_in_plot, plain, s
 from gsd_core.dashboard.reading.run_view import RunView
 
 MAX_NAMED = 24  # categories with a colour of their own; the rest share grey
+LEAST_COLOURED = 0.1  # share of spans in clusters below which a map begins with other colours
 MOST_BEGUN = 60  # values of a label that a map begins with
 MAX_LABELS_ON_MAP = 14
 LABEL_AREA = (640.0, 420.0)  # pixels that the map has at least, legend aside
@@ -65,9 +66,10 @@ def list_color_choices(view: RunView) -> dict[str, ColorBy]:
 
 
 def pick_color(view: RunView, choices: dict[str, ColorBy]) -> str:
-    """The choice that a map begins with: clusters; without any a label of steps, else the position in the trace, as the
-    map would be all grey."""
-    if len(view.clusters) or "position" not in choices:
+    """The choice that a map begins with: clusters; where they hold next to nothing a label of steps, else the position
+    in the trace, as the map would be all grey."""
+    is_grey = (view.spans["cluster"] >= 0).mean() < LEAST_COLOURED
+    if not is_grey or "position" not in choices:
         return next(iter(choices))
     for label in view.labels:
         values = view.spans[label.name]

@@ -120,7 +120,7 @@ def _figure(chosen: Chosen) -> None:
         wanted = choose_filter(view)
     mask = compute_mask(view.spans, replace(wanted, text=text))
     _draw(chosen, view, mask, choices[color])
-    _caption(view, mask)
+    _caption(view, mask, choices[color])
 
 
 def _draw(chosen: Chosen, view: RunView, mask: np.ndarray, color: map_figures.ColorBy) -> None:
@@ -154,7 +154,7 @@ def _draw(chosen: Chosen, view: RunView, mask: np.ndarray, color: map_figures.Co
     )
 
 
-def _caption(view: RunView, mask: np.ndarray) -> None:
+def _caption(view: RunView, mask: np.ndarray, color: map_figures.ColorBy) -> None:
     """What is shown and what it means."""
     n_placed = int(view.spans["x"].notna().sum())
     shown = int((mask & view.spans["x"].notna().to_numpy()).sum())
@@ -163,7 +163,7 @@ def _caption(view: RunView, mask: np.ndarray) -> None:
         f"{shown:,} of {n_placed:,} spans of {view.row_of.n_samples:,} samples",
         describe_tier(view.manifest),
         f"checkpoint {view.checkpoint}",
-        f"{noise:.0%} in no cluster (grey)",
+        f"{noise:.0%} in no cluster{' (grey)' if color.name == 'cluster' else ''}",
     ]
     if view.n_fitted:
         parts.append(f"layout and clusters fitted on {view.n_fitted:,} spans, the others placed beside their nearest")
