@@ -93,7 +93,7 @@ class Container:
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
         """Decompressed bytes from the start. Reading a damaged file or a decompression bomb raises `UserError`."""
-        with self.path.open("rb") as raw:
+        with self.path.open("rb", CHUNK_BYTES) as raw:
             yield _decompressed(raw, self.path, self.compression, self.limits)
 
 
