@@ -525,3 +525,24 @@ def test_a_reference_solution_in_the_place_of_an_answer_is_kept(tmp_path: Path) 
     assert {sample.answer for sample in loaded.samples} == {"12"}
     assert {sample.meta["reference_solution"] for sample in loaded.samples} == {gold}
     assert "answer behind a reference solution" in {guess["what"] for guess in loaded.guesses}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "### Instruction: a" + " " * 300_000 + "b",
+        "Human: a" + "\n" * 300_000 + "b",
+        "Below is an instruction" + " " * 300_000 + "b USER: c",
+        " " * 300_000 + "x [INST] y",
+        "### Answer\n" + " " * 300_000 + "x\ny",
+    ],
+    ids=lambda text: text.strip()[:16],
+)
+def test_white_space_without_end_does_not_cost_its_square(tmp_path: Path, text: str) -> None:
+    # With the square of its length this test would not end.
+    path = tmp_path / "x.jsonl"
+    rows = [{"question": ASK.format(n=n), "reasoning": text} for n in range(2)]
+    rows += [{"question": ASK.format(n=n), "steps": [{"step": " " * 300_000 + "then"}]} for n in range(2)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert load_dataset(path, map={"question": "question", "reasoning": "reasoning"}).samples[0].reasoning == text
+    assert load_dataset(path, map={"question": "question", "reasoning": "steps"}).samples

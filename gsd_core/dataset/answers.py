@@ -174,7 +174,7 @@ def find_answer(text: str) -> tuple[str, str] | None:
         answer = matches[-1]["answer"].strip("*_ ").removesuffix(".").strip("*_ ")
         if answer and len(answer) <= MAX_MARKED_CHARS:
             return answer, "the answer is"
-    headed = ANSWER_HEADING.search(text)
+    headed = ANSWER_HEADING.search(text.rstrip()[-2 * MAX_MARKED_CHARS :])
     if headed is not None:
         return headed["answer"].strip("*_ "), "a heading Answer"
     return None

@@ -124,7 +124,10 @@ def _iter_lines(container: Container) -> Iterator[tuple[int, str | BadValue]]:
             return
         if b"\n" not in container.head and b"}\r{" in container.head:  # lines that end as on very old machines
             # Broken bytes become surrogates, for which a row is rejected alone.
-            yield from enumerate(io.TextIOWrapper(stream, encoding or "utf-8", "surrogateescape", None), start=1)
+            lines = io.TextIOWrapper(stream, encoding or "utf-8", "surrogateescape", None)
+            for number, line in enumerate(iter(lambda: lines.readline(max_bytes + 1), ""), start=1):
+                is_long = len(line) > max_bytes
+                yield number, BadValue(f"the line is longer than {max_bytes >> 20} MiB") if is_long else line
             return
         number = 0
         while data := stream.readline(max_bytes + 1):

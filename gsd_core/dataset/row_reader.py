@@ -29,6 +29,7 @@ from gsd_core.dataset.values import BadValue, check_text, is_missing, parse_json
 from gsd_core.types import StepRanges
 
 MAX_ID_CHARS = 200
+MAX_NUMBER_CHARS = 24  # of "Step 12:"
 _FENCE = re.compile(r"\s*```(?:json)?\s*(\{.*\})\s*```\s*", re.DOTALL)
 _STEP_NUMBER = re.compile(r"\W*(?:[Ss]tep|[Tt]hought)?\s*\d+\W*")
 Reasoning = tuple[str, Sequence[tuple[int, int]], str]  # text, ranges of its steps, answer found with it
@@ -152,9 +153,12 @@ class RowReader:
         if key is None:
             return None
         value = number_steps(found[key])
-        if isinstance(value, dict):
+        if not isinstance(value, str | list):
             return None
-        read, steps = self._join_steps(value, key) if isinstance(value, list) else (to_text(value, key), StepRanges([]))
+        try:
+            read, steps = self._join_steps(value, key) if isinstance(value, list) else (value, StepRanges([]))
+        except BadValue:
+            return None  # it stays the text that it is
         names = ANSWER_NAMES[: ANSWER_NAMES.index("solution")]
         ends = next((each for name in names for each in found if normal_name(each) == name and each != key), None)
         rest = {each: item for each, item in found.items() if each not in (key, ends)}
@@ -294,10 +298,15 @@ def _option_lines(value: Any, name: str) -> str:
     return to_text(value, name)
 
 
+def _is_number(text: str) -> bool:
+    """Whether a text only counts, as "Step 1" or "2."."""
+    return len(text) <= MAX_NUMBER_CHARS and _STEP_NUMBER.fullmatch(text) is not None
+
+
 def _step_key(step: dict[str, Any]) -> str | None:
     """The key of a step's text; "Step 1" beside a sentence is its number."""
     keys = [key for key in STEP_TEXT_KEYS if isinstance(step.get(key), str)]
-    told = next((key for key in keys if not _STEP_NUMBER.fullmatch(step[key])), None)
+    told = next((key for key in keys if not _is_number(step[key])), None)
     return told or next(iter(keys), "completions" if isinstance(step.get("completions"), list) else None)
 
 

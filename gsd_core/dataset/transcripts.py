@@ -21,13 +21,14 @@ _LABEL = re.compile(
 )
 # A text that only speaks of such marks has other words before the first.
 _PREAMBLE = re.compile(
-    r"\s*(?:<s>|<bos>|<\|begin_of_text\|>|<｜begin▁of▁sentence｜>|Below is an instruction[^#]*|A chat between[^\n]*)?"
-    r"\s*",
+    r"\s*+(?:<s>|<bos>|<\|begin_of_text\|>|<｜begin▁of▁sentence｜>|Below is an instruction[^#]*+"
+    r"|A chat between[^\n]*+)?\s*+",
     re.IGNORECASE,
 )
 _BARE = "Human|User|Assistant"
 _HEADED = f"{_BARE}|System|Instruction|Input|Context|Response"
 _ROLE_OF = {"instruction": "user", "input": "user", "context": "user", "response": "assistant"}
+# White space is taken possessively or in one line only: a file of nothing else must not cost the square of its length.
 FORMS = tuple(
     re.compile(form, re.DOTALL)
     for form in (
@@ -38,8 +39,8 @@ FORMS = tuple(
         r"<｜(?P<role>User|Assistant)｜>(?P<text>.*?)(?:<｜end▁of▁sentence｜>|(?=<｜(?:User|Assistant)｜>)|\Z)",
         r"<\|(?P<role>system|user|assistant)\|>(?P<text>.*?)(?:</s>|<\|end\|>|(?=<\|(?:system|user|assistant)\|>)|\Z)",
         r"(?P<role><</?SYS>>|\[/?INST\])(?P<text>.*?)(?:</s>|(?=<</?SYS>>|\[/?INST\])|\Z)",
-        rf"###\s*(?P<role>{_HEADED})\s*:(?P<text>.*?)(?=\s*###\s*(?:{_HEADED})\s*:|\Z)",
-        rf"(?:\A|\n)\s*(?P<role>{_BARE})\s*:(?P<text>.*?)(?=\n\s*(?:{_BARE})\s*:|\Z)",
+        rf"###\s*(?P<role>{_HEADED})\s*:(?P<text>.*?)(?=###\s*+(?:{_HEADED})\s*+:|\Z)",
+        rf"(?:\A\s*+|\n[ \t]*+)(?P<role>{_BARE})[ \t]*+:(?P<text>.*?)(?=\n[ \t]*+(?:{_BARE})[ \t]*+:|\Z)",
         r"\b(?P<role>USER|ASSISTANT):(?P<text>.*?)(?:</s>|(?=\s(?:USER|ASSISTANT):)|\Z)",
     )
 )
@@ -61,7 +62,7 @@ def read_transcript(text: str) -> list[dict[str, str]]:
         for form in FORMS:
             messages: list[dict[str, str]] = []
             found = list(form.finditer(text))
-            if not found or _PREAMBLE.fullmatch(text[: found[0].start()]) is None:
+            if not found or found[0].start() > HEAD_CHARS or _PREAMBLE.fullmatch(text[: found[0].start()]) is None:
                 continue
             for match in found:
                 role, content = match["role"].lower(), match["text"].strip()
