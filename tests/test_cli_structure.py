@@ -54,7 +54,48 @@ def test_analyze_computes_a_missing_structure_without_a_new_map(tmp_path: Path) 
     result = run_gsd_json("analyze", "planted", workspace=tmp_path / "w")
     assert result["n_stresses"] >= 1
     pd.testing.assert_frame_equal(open_run(tmp_path / "w").read_points("only"), points)
-    assert len(list((tmp_path / "w" / "runs" / "planted" / "results").iterdir())) == 2, "old tables were not deleted"
+    assert len(list((tmp_path / "w" / "runs" / "planted" / "results").iterdir())) == 3, "old tables were not deleted"
+
+
+def test_families_are_stored_listed_and_exported(workspace: Path, tmp_path: Path) -> None:
+    found = run_gsd_json("families", "planted", "--top", "3", workspace=workspace)
+    assert found["n_families"] >= STEPS // 2, "planted steps are aligned across samples"
+    assert len(found["families"]) == 3
+    assert found["levels"]["tentative"] <= found["levels"]["confirmed"]
+    run = open_run(workspace)
+    spans = run.read_spans().set_index("span")
+    for each in found["families"]:
+        assert each["strength"] == "confirmed"
+        assert each["text"] == spans.loc[each["prototype"], "text"]
+        indices = {spans.loc[member["span"], "index"] for member in each["members"]}
+        assert indices == {spans.loc[each["prototype"], "index"]}, "members of another planted step"
+        assert spans.loc[each["prototype"], "sample"] not in {spans.loc[m["span"], "sample"] for m in each["members"]}
+    for what, columns in (("families", {"family", "strength", "label", "chance"}), ("members", {"family", "span"})):
+        out = tmp_path / f"{what}.csv"
+        run_gsd_json("export", "planted", "--what", what, "--out", out, workspace=workspace)
+        assert columns <= set(pd.read_csv(out).columns)
+    text = run_gsd("families", "planted", workspace=workspace).out
+    assert "confirmed" in text
+    error = run_gsd_json("families", "raw", workspace=workspace, code=2)["error"]
+    assert "gsd analyze raw" in error
+
+
+def test_common_directions_are_removed_as_asked_and_all_commands_follow(workspace: Path, tmp_path: Path) -> None:
+    info = open_run(workspace).results.info(MAP)
+    assert info["n_top"] == 0, "no common direction was planted"
+    write_run(tmp_path / "w", "raw", n_samples=8)
+    before = run_gsd_json("neighbors", "raw", "--span", "s0#0", workspace=tmp_path / "w")
+    asked = run_gsd_json("analyze", "raw", "--remove", "1", workspace=tmp_path / "w")
+    assert asked["checkpoints"][0]["seconds"] > 0
+    run = open_run(tmp_path / "w", "raw")
+    assert run.results.info(MAP)["n_top"] == 1
+    assert run.read_arrays(run.default_checkpoint)["top"].shape == (1, run.sketch_width)
+    after = run_gsd_json("neighbors", "raw", "--span", "s0#0", workspace=tmp_path / "w")
+    assert [each["cosine"] for each in after["neighbors"]] != [each["cosine"] for each in before["neighbors"]]
+    kept = run_gsd_json("analyze", "raw", "--remove", "1", workspace=tmp_path / "w")
+    assert all(each["seconds"] == 0.0 for each in kept["checkpoints"])
+    anew = run_gsd_json("analyze", "raw", "--remove", "0", workspace=tmp_path / "w")
+    assert anew["checkpoints"][0]["seconds"] > 0
 
 
 def test_stresses_follow_the_planted_order_and_list_occurrences(workspace: Path) -> None:

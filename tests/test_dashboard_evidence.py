@@ -12,7 +12,11 @@ from gsd_core.comparison.verdict import compute_verdict
 from gsd_core.dashboard.alignment.alignment_figures import plot_cosines
 from gsd_core.dashboard.evidence.evidence_figures import choose_curves, plot_curves, plot_dots
 from gsd_core.dashboard.evidence.evidence_view import make_options
+from gsd_core.dashboard.reading.lesson_queries import load_lesson
+from gsd_core.dashboard.spans.span_lesson import describe_learned
+from gsd_core.methods.lesson_method import LESSON
 from gsd_core.registry.options import to_words
+from gsd_core.store import Workspace
 from tests.cli_support import run_gsd_json, write_run
 from tests.page_support import check, open_page, words
 
@@ -105,3 +109,60 @@ def test_with_evidence_the_page_says_who_wins(workspace: Path, monkeypatch: pyte
     assert "Gradients stand above every baseline" in said
     assert "95 % intervals over samples, n = 96" in said
     assert [box.label for box in page.selectbox][:4] == ["Run", "Checkpoint", "Question", "Metric"]
+
+
+def write_lesson(folder: Path) -> None:
+    """A run with a lesson of two sizes: gradients foretell it, words do not."""
+    write_run(folder)
+    run = Workspace.open(folder).open_run("planted")
+    rows = []
+    for share, value in ((0.1, 0.6), (0.5, 0.5)):
+        for name, kind, at in (
+            ("first order, all weights", "limit", value + 0.3),
+            ("span gradient", "gradient", value),
+            ("TF-IDF of the words", "baseline", 0.1),
+            ("random", "control", 0.0),
+        ):
+            for metric in ("rank correlation", "rank correlation, other words"):
+                row = {"representation": name, "kind": kind, "metric": metric, "optimizer": "sgd", "share": share}
+                ends = {"value": at, "ci_low": at - 0.05, "ci_high": at + 0.05}
+                rows.append({**row, "n_steps": 1, **ends, "n": 9, "chance": 0.0, "ceiling": value + 0.3})
+    taught = {"span": "s0#0", "is_drawn": True, "optimizer": "sgd", "share": 0.5, "n_steps": 1, "rate": 0.1}
+    learned = {"taught": "s0#0", "span": ["s1#0", "s2#0"], "optimizer": "sgd", "share": 0.5, "n_steps": 1}
+    numbers = {"before": [1.0, 1.0], "learned": [0.25, -0.01], "predicted": [0.3, 0.0]}
+    tables = {
+        "scores": pd.DataFrame(rows),
+        "taught": pd.DataFrame([{**taught, "own_before": 2.0, "own_after": 1.5}]),
+        "learned": pd.DataFrame({**learned, **numbers}),
+    }
+    run.results.write(LESSON, tables, {"n_moved": 7}, "step-2")
+
+
+def test_the_page_leads_with_what_a_step_teaches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_lesson(tmp_path)
+    at = open_page(tmp_path, "evidence", monkeypatch, run="planted", checkpoint="step-2")
+    said = words(at)
+    assert "stand above every baseline" in said
+    assert at.subheader[0].value == "What a step teaches"
+    assert "n = 9" in said
+    other = open_page(tmp_path, "evidence", monkeypatch, run="planted", checkpoint="step-1")
+    assert "was not taught" in words(other)
+
+
+def test_a_run_that_was_not_taught_says_how(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_run(tmp_path)
+    at = open_page(tmp_path, "evidence", monkeypatch, run="planted")
+    assert "gsd lesson planted" in words(at)
+    assert "Teach 24 spans" in [button.label for button in at.button]
+
+
+def test_aligned_spans_say_what_they_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_lesson(tmp_path)
+    lesson = load_lesson(Workspace.open(tmp_path).open_run("planted"), "step-2", "s0#0")
+    assert lesson is not None
+    assert describe_learned(lesson, "s1#0") == "learned 0.250 nats, first order 0.300"
+    assert describe_learned(lesson, "s9#0") == describe_learned(None, "s1#0") == ""
+    at = open_page(tmp_path, "trace", monkeypatch, run="planted", checkpoint="step-2", sample="s0", span="s0#0")
+    assert "2.00 to 1.50 nats" in words(at)
+    other = open_page(tmp_path, "trace", monkeypatch, run="planted", checkpoint="step-2", sample="s1", span="s1#0")
+    assert "Teach this span" in [button.label for button in other.button]

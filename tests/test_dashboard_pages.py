@@ -18,14 +18,17 @@ from gsd_core.dashboard.frame.snippets import MEASURES
 from gsd_core.dashboard.help import help_view
 from gsd_core.dashboard.map.map_figures import pick_color
 from gsd_core.dashboard.reading.cosine_queries import choose_opening
+from gsd_core.dashboard.reading.families import Families
 from gsd_core.dashboard.reading.labels import LabelColumn
+from gsd_core.methods.analyze_method import FAMILIES, MAP
 from gsd_core.methods.demo_method import DEMO_SOURCE
 from gsd_core.store import Workspace
-from tests.cli_support import write_run
+from tests.cli_support import run_gsd_json, write_run
 from tests.page_support import check, list_loaded, open_page, words
 from tests.synthetic import build_workspace
 
 WORDS = ["barn", "candle", "drum", "elbow", "ferry", "glove", "harp", "island", "jacket", "kettle", "lemon", "mirror"]
+NO_FAMILIES = Families(pd.DataFrame(columns=["strength"]), pd.DataFrame())
 PAGES = ("overview", "map", "trace", "alignment", "stresses", "twins", "timeline", "evidence", "data", "help")
 
 
@@ -104,7 +107,7 @@ def test_the_opening_span_is_the_clearest_in_other_words():
     spans = pd.DataFrame(
         {"span": [f"s{i}#0" for i in range(60)], "sample": [f"s{i}" for i in range(60)], "text": texts}
     )
-    view = SimpleNamespace(spans=spans, row_of=SimpleNamespace(codes=np.arange(60)))
+    view = SimpleNamespace(spans=spans, row_of=SimpleNamespace(codes=np.arange(60)), families=NO_FAMILIES)
     directions = Directions(rows / np.linalg.norm(rows, axis=1, keepdims=True), Null.of(np.linspace(-0.2, 0.2, 99)))
     wording = make_wording(texts, spans["sample"].to_numpy(dtype=object))
     assert choose_opening(view, directions, None) in [f"s{i}#0" for i in range(6)]  # type: ignore[arg-type]
@@ -112,6 +115,42 @@ def test_the_opening_span_is_the_clearest_in_other_words():
     view.row_of.codes = np.array([0] * 6 + list(range(1, 55)))
     found = choose_opening(view, directions, None)  # type: ignore[arg-type]
     assert found in [f"s{i}#0" for i in range(10, 16)], "spans of one sample count"
+    view.families = make_families()
+    assert choose_opening(view, directions, wording) == "s1#0", "a family in other words shows more"  # type: ignore[arg-type]
+
+
+def make_families() -> Families:
+    """Three families of spans s0#0 … s11#0; the second is confirmed and in other words, the third tentative."""
+    table = pd.DataFrame(
+        {
+            "family": [0, 1, 2],
+            "strength": ["confirmed", "confirmed", "tentative"],
+            "prototype": ["s0#0", "s1#0", "s2#0"],
+            "label": ["# - # = #", "so in total", "let x"],
+            "n_other_words": [1, 3, 9],
+        }
+    )
+    members = pd.DataFrame(
+        {
+            "family": [0, 0, 1, 1, 2],
+            "span": ["s3#0", "s4#0", "s4#0", "s5#0", "s6#0"],
+            "cosine": [0.5, 0.4, 0.6, 0.5, 0.3],
+        }
+    )
+    return Families(table, members)
+
+
+def test_a_span_has_its_first_family_and_tentative_ones_are_drawn_hollow():
+    families = make_families()
+    spans = pd.Series(["s0#0", "s3#0", "s4#0", "s5#0", "s6#0", "s9#0"])
+    assert families.find_families(spans).tolist() == [0, 0, 0, 1, 2, -1]
+    marks = [families.mark(family) for family in range(3)]
+    assert [mark.symbol.endswith("-open") for mark in marks] == [False, False, True]
+    assert len({mark.color for mark in marks}) == 3
+    assert all(mark.glyph for mark in marks)
+    assert families.name(2) == "2 · let x"
+    assert families.name(3) == families.name(-1) == ""
+    assert families.n_confirmed == 2
 
 
 def test_a_map_almost_without_clusters_begins_with_a_label_of_steps_else_with_the_position():
@@ -127,6 +166,10 @@ def test_a_map_almost_without_clusters_begins_with_a_label_of_steps_else_with_th
     labels = [LabelColumn("meta.author", "category"), LabelColumn("meta.op", "category")]
     view = SimpleNamespace(labels=labels, spans=spans)
     assert pick_color(view, choices) == "meta.op"  # type: ignore[arg-type]
+    spans["family"] = [0, 1, 2, 2] + [-1] * 26
+    assert pick_color(view, choices | {"family": None}) == "family"  # type: ignore[arg-type]
+    spans["family"] = [0, 1] + [-1] * 28
+    assert pick_color(view, choices | {"family": None}) == "meta.op"  # type: ignore[arg-type]
     view.labels = labels[:1]
     assert pick_color(view, choices) == "position"  # type: ignore[arg-type]
     spans["cluster"] = [0, 0, 0] + [-1] * 27
@@ -224,3 +267,38 @@ def test_the_web_process_never_loads_what_belongs_to_the_command_line(workspace)
 def test_every_measure_is_explained_where_people_look_for_it():
     assert set(help_view.MEASURE_NAMES) == set(MEASURES) - {"words"}, "other words is a term, not a measure"
     assert "other words" in help_view.WORDS
+
+
+def test_families_are_listed_beside_the_map_and_one_can_be_shown_alone(tmp_path, monkeypatch):
+    write_run(tmp_path, n_samples=24, n_steps=6)
+    run_gsd_json("analyze", "planted", workspace=tmp_path)
+    at = open_page(tmp_path, "map", monkeypatch, run="planted", color="family")
+    at.session_state["map_tab"] = "Families"
+    said = words(check(at.run()))
+    assert "confirmed" in said
+    assert "by chance" in said
+    assert "Show only this family" in [button.label for button in at.button]
+    whole = open_page(tmp_path, "map", monkeypatch, run="planted", color="family")
+    alone = open_page(tmp_path, "map", monkeypatch, run="planted", color="family", family="0")
+    counts = [
+        next(str(each.value) for each in page.caption if "spans of" in str(each.value)) for page in (whole, alone)
+    ]
+    assert counts[0] != counts[1], "the map is not filtered"
+
+
+def test_stresses_are_sequences_of_families_where_clusters_hold_next_to_nothing(tmp_path, monkeypatch):
+    write_run(tmp_path, n_samples=24, n_steps=6, checkpoints=["only"])
+    run_gsd_json("analyze", "planted", workspace=tmp_path)
+    run = Workspace.open(tmp_path).open_run("planted")
+    points, clusters = run.read_points("only"), run.read_clusters("only")
+    families = {name: run.results.read(FAMILIES, name, "only") for name in ("families", "members")}
+    infos = {kind.name: run.results.info(kind, "only") for kind in (MAP, FAMILIES)}
+    run.write_analysis("only", points.assign(cluster=-1), clusters.iloc[:0], run.read_arrays("only"), infos["map"])
+    run.results.write(FAMILIES, families, infos["families"], "only")
+    found = run_gsd_json("analyze", "planted", workspace=tmp_path)
+    assert found["n_stresses"] >= 1
+    listed = run_gsd_json("stresses", "planted", workspace=tmp_path)
+    assert listed["stresses_of"] == "family"
+    assert set(listed["stresses"][0]["labels"]) <= set(families["families"]["label"])
+    said = words(open_page(tmp_path, "stresses", monkeypatch, run="planted"))
+    assert "sequence of families" in said

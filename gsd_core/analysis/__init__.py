@@ -4,6 +4,9 @@ analyze          the map of one checkpoint: layout, clusters, their names, null
 manifold         nearest-neighbour graph and seeded UMAP coordinates of any dimension
 placing          a corpus too big to be fitted: a sample, and the others beside it
 clusters         HDBSCAN in the directions; -1 is noise
+families         prototypes with all spans aligned with them beyond chance
+phrases          what the steps of a group share, numbers and names masked
+lesson_scores    how well similarity foretells what a step teaches
 cluster_names    names (class-based TF-IDF) and exemplar spans of clusters
 structure        stresses, twins and the tables beside them
 align            local alignment of two traces

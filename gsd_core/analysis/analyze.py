@@ -20,6 +20,7 @@ import pandas as pd
 
 from gsd_core.analysis.cluster_names import compute_cluster_names, compute_exemplars
 from gsd_core.analysis.clusters import N_NEIGHBORS, compute_clusters, default_min_cluster_size
+from gsd_core.analysis.families import choose_n_top
 from gsd_core.analysis.manifold import FEW, Knn, compute_knn, compute_manifold
 from gsd_core.analysis.placing import PLACED_ABOVE, FittedSample, fit_sample
 from gsd_core.comparison.centring import Centring, Rows, Vectors, compute_centring, find_alive
@@ -79,8 +80,9 @@ class Analysis:
         return pd.DataFrame(rows, columns=["cluster", "size", "label", "terms", "exemplars"])
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """``mean`` (P,), ``null`` and ``null_windows`` (N,) sorted, as the store keeps them."""
-        return {"mean": self.centring.mean, "null": self.null, "null_windows": self.null_windows}
+        """``mean`` (P,), ``top`` (m, P), ``null`` and ``null_windows`` (N,) sorted, as the store keeps them."""
+        top = {"top": self.centring.top} if len(self.centring.top) else {}
+        return {"mean": self.centring.mean, **top, "null": self.null, "null_windows": self.null_windows}
 
 
 def analyze_directions(
@@ -90,6 +92,7 @@ def analyze_directions(
     seed: int = 0,
     on_progress: Callable[[str, int, int], None] | None = None,
     *,
+    n_top: int | None = 0,
     n_null_pairs: int = N_PAIRS,
     placed_above: int = PLACED_ABOVE,
     windows: tuple[np.ndarray, np.ndarray] | None = None,
@@ -109,6 +112,9 @@ def analyze_directions(
     on_progress
         Called as ``on_progress(stage, done, total)`` around each of `STAGES`; an exception it raises ends the
         work.
+    n_top
+        How many common directions to remove besides the mean; None: chosen without labels (`choose_n_top`), 0 for
+        directions that are not held.
     placed_above
         With more directions than this, layout and clusters are fitted on a seeded sample of so many, and every other
         span is placed among its nearest fitted ones (`placing`); names and exemplars are then of the sample.
@@ -126,7 +132,11 @@ def analyze_directions(
     report = on_progress or (lambda stage, done, total: None)
     samples = np.asarray(samples)
     with _reported(report, "centre"):
-        centring = compute_centring(vectors)
+        tried: dict[int, float] = {}
+        if n_top is None:
+            # Only the mean is known to the index through which directions that cannot be held are searched.
+            n_top, tried = choose_n_top(vectors, samples, seed) if isinstance(vectors, np.ndarray) else (0, {})
+        centring = compute_centring(vectors, n_top)
         directions = centring.center(vectors)
     with _reported(report, "neighbours"):
         n_alive = int(find_alive(directions).sum())
@@ -153,6 +163,8 @@ def analyze_directions(
         "noise_share": float(np.mean(clusters < 0)) if n else 0.0,
         "seed": seed,
         "min_cluster_size": size,
+        "n_top": len(centring.top),
+        "n_top_tried": {str(number): share for number, share in tried.items()},
         "mean_length": float(np.linalg.norm(centring.mean)),
         "null": describe_null(null),
         "null_windows": describe_null(null_windows),

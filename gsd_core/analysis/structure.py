@@ -67,6 +67,8 @@ class Corpus:
     clusters: np.ndarray
     questions: np.ndarray
     texts: Sequence[str] | None = None
+    groups: np.ndarray | None = None
+    """(n,) what stresses are sequences of where it is not the clusters: families, say; -1 is none."""
 
 
 def analyze_structure(
@@ -86,7 +88,7 @@ def analyze_structure(
     layer_slices
         ``(name, start, stop)`` of each layer's block of a direction.
     names
-        Cluster → its name.
+        Cluster, or other group that stresses are sequences of, → its name.
     null
         Cosines of random spans of different samples; None: drawn here.
     controls
@@ -104,7 +106,7 @@ def analyze_structure(
         samples = np.asarray(corpus.samples, dtype=object)
         null = compute_null_cosines(corpus.directions, samples, seed=seed)
     traces = spans.traces
-    sequences = make_sequences(corpus.clusters, traces)
+    sequences = make_sequences(corpus.clusters if corpus.groups is None else corpus.groups, traces)
     stresses, mined = find_stresses(sequences, seed, on_progress=lambda done, total: report("stresses", done, total))
     report("stresses", 1, 1)
     searched, held = _draw_traces(spans, HELD_BYTES // (4 * spans.directions.shape[1]), seed)

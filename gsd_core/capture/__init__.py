@@ -17,6 +17,7 @@ memory         what a batch needs, and the largest that fits
 batches        padded chunks, planned by token count
 measures       spectral strength and the GRACE-like score of steps
 controls       random windows and single tokens, to compare alignment with
+lesson         a step on one span, and what it does to the losses of others
 exact          gradients without a sketch, for a few spans
 embeddings     sentence embeddings of questions and spans
 """

@@ -163,6 +163,10 @@ def _positive(text: str) -> int:
     return number
 
 
+def _count(text: str) -> int:
+    return 0 if text == "0" else _positive(text)
+
+
 def _above_zero(text: str) -> float:
     try:
         number = float(text)
@@ -192,6 +196,7 @@ _CHOICES: dict[str, Callable[[], tuple[str, ...]]] = {
 }
 _CHECKS: dict[str, Callable[[str], Any]] = {
     "positive": _positive,
+    "count": _count,
     "above zero": _above_zero,
     "port": _port,
     "window": _window,

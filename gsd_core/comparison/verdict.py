@@ -25,13 +25,13 @@ class Verdict(NamedTuple):
     baseline: dict[str, Any]
 
 
-def compute_verdict(rows: pd.DataFrame) -> Verdict | None:
-    """Best gradient beside best baseline in the strictest P@k of rows of one question and checkpoint.
+def compute_verdict(rows: pd.DataFrame, begins: str = "P@") -> Verdict | None:
+    """Best gradient beside best baseline in the strictest metric that `begins` so, of one question and checkpoint.
 
     The strictest is the one that was asked last. None where either kind is missing. Controls do not count. Where the
     mean hidden state is not among the baselines, the headline says so: it is the one that most often wins.
     """
-    precise = rows[rows["metric"].str.startswith("P@") & rows["value"].notna()]
+    precise = rows[rows["metric"].str.startswith(begins) & rows["value"].notna()]
     if not len(precise):
         return None
     metric = str(precise["metric"].iloc[-1])

@@ -2,6 +2,7 @@
 
 AnalyzeOptions   the flags
 MAP              the result: layout, clusters and nulls
+FAMILIES         the result: prototypes with the spans aligned with them
 STRUCTURE        the result: stresses and twins
 ANALYZE          the method
 """
@@ -23,6 +24,9 @@ class AnalyzeOptions:
     """The run."""
     checkpoint: str | None = None
     """Only this checkpoint. Default: all."""
+    remove: int | None = option(None, metavar="M", check="count")
+    """How many common directions to remove besides the mean. Default: the number at which most spans have a partner
+    beyond chance, chosen without labels."""
     seed: int = 0
     """Seed of layout, clusters and nulls."""
     again: bool = False
@@ -53,6 +57,32 @@ MAP = ResultKind(
             data bytes       values in C order, little-endian
         """),
     },
+)
+FAMILIES = ResultKind(
+    "families",
+    "analyze",
+    {
+        "families": make_columns("""
+            family int            number, from 0; confirmed ones first, each strength by size
+            strength text         confirmed or tentative
+            prototype text        id of the span that all members are aligned with
+            size int              number of members
+            n_samples int         number of samples with a member
+            cosine float          mean cosine of the members with the prototype
+            chance float          share of members expected by chance, from the prototype's own lower tail
+            agreement float       share of members that two halves of the directions both bear out
+            wording float         mean cosine of the members' words with the prototype's
+            n_other_words int     number of members in other words than the prototype
+            label text            name
+            phrases list<text>    phrases that the members share across samples, numbers and names masked
+        """),
+        "members": make_columns("""
+            family int      number of the family
+            span text       id of a member
+            cosine float32  its cosine with the prototype
+        """),
+    },
+    needs=("map",),
 )
 _TWINS = make_columns("""
     rank int                  rank, from 1
@@ -120,14 +150,14 @@ STRUCTURE = ResultKind(
 
 ANALYZE = Method(
     "analyze",
-    "layout, clusters with names, nulls, stresses, twins",
+    "layout, clusters and families with names, nulls, stresses, twins",
     AnalyzeOptions,
     run="gsd_core.stages.analyze_stage:run_analyze",
     describe="gsd_core.stages.analyze_stage:describe_analysis",
     order=30,
     notes="n_stresses, n_twins and n_rewordings (twins in other words) count results with q < 0.05.",
     job=Job("Analyse {run}", "analyse", opens="map"),
-    results=(MAP, STRUCTURE),
+    results=(MAP, FAMILIES, STRUCTURE),
     exports=(Export("clusters", compute="gsd_core.stages.run_tables:compute_cluster_table"),),
     page=Page(
         "map",

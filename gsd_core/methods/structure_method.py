@@ -1,7 +1,7 @@
-"""``gsd compare``, ``gsd twins``, ``gsd stresses``: the structure that an analysis found.
+"""``gsd compare``, ``gsd families``, ``gsd twins``, ``gsd stresses``: the structure that an analysis found.
 
-CompareOptions, TwinsOptions, StressesOptions   the flags
-COMPARE, TWINS, STRESSES                        the methods
+CompareOptions, FamiliesOptions, TwinsOptions, StressesOptions   the flags
+COMPARE, LIST_FAMILIES, TWINS, STRESSES                          the methods
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from gsd_core.registry.method import Export, Method, Page
 from gsd_core.registry.options import option
 
 _STAGE = "gsd_core.stages.structure_stage"
+_FAMILIES = "gsd_core.stages.families_stage"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,18 @@ class CompareOptions:
     """The checkpoint. Default: the run's default checkpoint."""
     seed: int = 0
     """Seed of the shuffled orders."""
+
+
+@dataclass(frozen=True, slots=True)
+class FamiliesOptions:
+    """Flags of ``gsd families``."""
+
+    run: str = option(metavar="RUN", is_positional=True)
+    """The run."""
+    top: int = option(20, metavar="N", check="positive")
+    """How many families to show."""
+    checkpoint: str | None = None
+    """The checkpoint. Default: the run's default checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +88,18 @@ COMPARE = Method(
         needs=("map",),
         needs_layout=True,
         answers="two traces span by span; which layers agree; which clusters",
+    ),
+)
+LIST_FAMILIES = Method(
+    "families",
+    "list spans with all spans of other samples that are aligned with them",
+    FamiliesOptions,
+    run=f"{_FAMILIES}:run_families",
+    describe=f"{_FAMILIES}:describe_families",
+    order=42,
+    exports=(
+        Export("families", compute=f"{_FAMILIES}:compute_family_table"),
+        Export("members", compute=f"{_FAMILIES}:compute_member_table"),
     ),
 )
 TWINS = Method(

@@ -44,8 +44,8 @@ def option(
     is_positional
         Whether it is given without a flag.
     check
-        What a value must be: ``"positive"`` (a whole number), ``"above zero"``, ``"port"``, ``"window"``, or the name
-        of a ``"tier"`` or ``"export"``.
+        What a value must be: ``"positive"`` or ``"count"`` (a whole number from 1 or 0), ``"above zero"``, ``"port"``,
+        ``"window"``, or the name of a ``"tier"`` or ``"export"``.
     """
     said = {"metavar": metavar, "choices": tuple(choices), "is_positional": is_positional, "check": check}
     if isinstance(default, list):

@@ -21,7 +21,6 @@ import pandas as pd
 from gsd_core.analysis import baselines
 from gsd_core.analysis.baselines import Representation
 from gsd_core.analysis.benchmark import (
-    Bound,
     Pool,
     Precision,
     bootstrap_mean,
@@ -32,13 +31,14 @@ from gsd_core.analysis.benchmark import (
 )
 from gsd_core.comparison.meta_labels import find_text, to_text
 from gsd_core.comparison.verdict import compute_verdict
-from gsd_core.comparison.wording import Wording, make_wording
+from gsd_core.comparison.wording import make_wording
 from gsd_core.console.output import format_table
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
 from gsd_core.methods.analyze_method import STRUCTURE
 from gsd_core.methods.evaluate_method import EVIDENCE, EvaluateOptions
 from gsd_core.stages.control_queries import ControlQueries, aggregate_controls, make_control_queries
+from gsd_core.stages.neighbor_pools import ANY, draw_pairs, make_pools
 from gsd_core.stages.representations import (
     check_same_data,
     make_representations,
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
 K = 10
 MAX_QUERIES = 3000  # rows that ask; all may answer. More hardly narrow the intervals.
 N_TWINS = 50
-N_PAIRS = 20_000  # random pairs of samples
 
 
 def run_evaluate(workspace: Workspace, options: EvaluateOptions, progress: Progress) -> dict[str, Any]:
@@ -203,8 +202,10 @@ def _make_bench(run: Run, others: list[Run], checkpoint: str, chosen: pd.DataFra
         texts = chosen.groupby("sample", sort=False)["text"].agg(" ".join).tolist()
         units = chosen.drop_duplicates("sample").reset_index(drop=True)
         owners = np.arange(len(units))
-    pools = _make_pools(run, units, owners, list(sample_ids), make_wording(texts, owners), options)
-    return _Bench(owners, representations, controls, pools)
+    wording = make_wording(texts, owners)
+    pools = make_pools(run, units, owners, list(sample_ids), wording, options.differ, options.seed)
+    named = {f"P@{K}" if name == ANY else f"P@{K}, {name}": pool for name, pool in pools.items()}
+    return _Bench(owners, representations, controls, named)
 
 
 def _summarize(precision: Precision, bench: _Bench, seed: int) -> dict[str, Any]:
@@ -246,38 +247,6 @@ def _choose_rows(table: pd.DataFrame, name: str, options: EvaluateOptions) -> tu
     has_label = np.array([bool(label) for label in labels], dtype=bool)
     chosen = table.assign(label=labels)[has_label]
     return chosen, int((~has_label).sum())
-
-
-def _make_pools(
-    run: Run,
-    units: pd.DataFrame,
-    owners: np.ndarray,
-    sample_ids: list[str],
-    wording: Wording | None,
-    options: EvaluateOptions,
-) -> dict[str, Pool]:
-    labels = pd.factorize(units["label"])[0].astype(np.int64)
-    pools = {f"P@{K}": Pool(labels, owners)}
-    questions = read_question_rows(run, sample_ids)
-    if np.any(questions):
-        a, b = _draw_pairs(len(sample_ids), options.seed)
-        cosines = (questions[a] * questions[b]).sum(1)
-        median = float(np.median(cosines)) if len(cosines) else 1.0
-        pools[f"P@{K}, distant questions"] = Pool(labels, owners, (), Bound(questions, owners, median))
-    if wording is not None:
-        bound = Bound(wording.rows, np.arange(len(labels)), wording.limit)
-        pools[f"P@{K}, other words"] = Pool(labels, owners, (), bound)
-    if options.differ:
-        codes = [pd.factorize(pd.Series([to_text(c) for c in units[field]]))[0] for field in options.differ]
-        names = ", ".join(field.removeprefix("meta.") for field in options.differ)
-        pools[f"P@{K}, other {names}"] = Pool(labels, owners, codes)
-    return pools
-
-
-def _draw_pairs(n_samples: int, seed: int) -> np.ndarray:
-    """(2, m) random pairs of different samples."""
-    pairs = np.random.default_rng(seed).integers(0, n_samples, size=(2, N_PAIRS))
-    return pairs[:, pairs[0] != pairs[1]]
 
 
 def _mean(values: np.ndarray) -> float:
@@ -328,7 +297,7 @@ def _describe_twins(run: Run, checkpoint: str, chosen: pd.DataFrame, options: Ev
         return []
     labels = by_sample.first()
     # Twins are sought among distant questions only, so chance is that of pairs as distant.
-    a, b = _draw_pairs(len(labels), options.seed)
+    a, b = draw_pairs(len(labels), options.seed)
     questions = read_question_rows(run, list(labels.index))
     limit = run.results.info(STRUCTURE, checkpoint)["twins"]["semantic_median"]
     is_distant = (questions[a] * questions[b]).sum(1) <= limit

@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from gsd_core.capture.capture import CaptureConfig, Capturer
+from gsd_core.capture.capture import Capturer
 from gsd_core.capture.exact import DenseGradient, compute_dense, compute_products
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
 from gsd_core.methods.neighbors_method import EXACT
-from gsd_core.models.loading import compute_model_hash, load_model
-from gsd_core.models.sources import resolve_checkpoints
-from gsd_core.stages.run_reading import find_entry
+from gsd_core.stages.run_model import load_run_model, make_capturer, read_tokenized
 from gsd_core.store import load_centring
 from gsd_core.tiers import TIERS, find_tier, join_tiers
 from gsd_core.types import TokenizedSample, TokenSpan, split_span
@@ -52,16 +50,17 @@ def rank_exactly(run: Run, result: dict[str, Any], top: int, progress: Progress)
     not those of the run.
     """
     span, checkpoint = result["span"], result["checkpoint"]
-    capturer = _load(run, checkpoint, progress)
+    capturer = make_capturer(run, load_run_model(run, checkpoint, progress).model)
     candidates = pd.DataFrame(result["neighbors"])
     if not len(candidates):
         return {**result, "sketch_error": None}
-    own = _read_sample(run, checkpoint, result["sample"])
-    query = _compute_dense(capturer, own, span)
+    samples = list(dict.fromkeys([str(result["sample"]), *candidates["sample"].astype(str)]))
+    tokenized_of = {each.id: each for each in read_tokenized(run, checkpoint, samples)}
+    query = _compute_dense(capturer, tokenized_of[str(result["sample"])], span)
     products: dict[str, tuple[float, float]] = {}
     with progress.stage("exact cosines", len(candidates), "spans") as stage:
         for sample, rows in candidates.groupby("sample", sort=False):
-            tokenized = _read_sample(run, checkpoint, str(sample))
+            tokenized = tokenized_of[str(sample)]
             assert capturer.selection is not None
             (tokens,) = compute_products(capturer.model, capturer.selection, [tokenized], query, capturer.pad_id)
             for each in rows["span"]:
@@ -80,58 +79,6 @@ def rank_exactly(run: Run, result: dict[str, Any], top: int, progress: Progress)
     _store(run, checkpoint, span, others, exact, raw_exact)
     error = float(np.sqrt(np.mean((raw - raw_exact) ** 2)))
     return {**result, "neighbors": neighbors, "n_reranked": len(others), "sketch_error": error}
-
-
-def _load(run: Run, checkpoint: str, progress: Progress) -> Capturer:
-    """The run's model at the checkpoint, refused where its weights have changed."""
-    flags = run.manifest.get("flags") or {}
-    source = str((run.manifest.get("model") or {}).get("source"))
-    try:
-        named = {c.name: c for c in resolve_checkpoints(source, flags.get("checkpoints") or [])}
-    except UserError as problem:
-        raise UserError(
-            "the run's model is not on this machine", f"model {source}", "put its folder there, or capture again"
-        ) from problem
-    if checkpoint not in named:
-        raise UserError(
-            f"its checkpoint {checkpoint} is not among those of the model", f"model {source}", "put it back"
-        )
-    with progress.stage("loading model", 1, "checkpoints"):
-        known = {key: flags[key] for key in ("dtype", "device", "device_map", "trust_remote_code") if key in flags}
-        model, _ = load_model(source, checkpoint=named[checkpoint], **known)
-    stored = find_entry(run, checkpoint).get("hash")
-    if stored and stored != compute_model_hash(model):
-        raise UserError(
-            "the model's weights are not those that the run was captured with",
-            f"model {source}, checkpoint {checkpoint}",
-            "restore the weights, or capture again",
-        )
-    sketch = run.manifest.get("sketch") or {}
-    return Capturer(
-        model,
-        CaptureConfig(
-            tier=str(run.manifest.get("tier")),
-            sketch_width=8,  # only the choice of modules is used
-            sketch_rank=1,
-            seed=int(sketch.get("seed", 0)),
-            lora=str(flags.get("lora", "adapters")),
-            with_head=not flags.get("no_head"),
-        ),
-    )
-
-
-def _read_sample(run: Run, checkpoint: str, sample: str) -> TokenizedSample:
-    """A sample as the model read it, with the spans that were captured."""
-    tokens = run.read_tokens(sample, checkpoint)
-    spans = run.read_spans(checkpoint, ["sample", "index", "token_start", "token_end"])
-    own = spans[spans["sample"] == sample].sort_values("index")
-    ids = tokens["token_id"].to_numpy(np.int32)
-    zeros = np.zeros(len(ids), np.int32)
-    found = tuple(
-        TokenSpan(int(row.index_), int(row.token_start), int(row.token_end), 0, 0, "")
-        for row in own.rename(columns={"index": "index_"}).itertuples(index=False)
-    )
-    return TokenizedSample(sample, "", ids, zeros, zeros, found, found[0].start, 0)
 
 
 def _find(sample: TokenizedSample, span: str) -> TokenSpan:

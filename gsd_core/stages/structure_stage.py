@@ -5,6 +5,7 @@ run_twins             structurally similar, semantically different samples
 run_stresses          sequences of clusters that recur
 compute_twin_table, compute_reworded_table, compute_stress_table   the same as tables for export
 describe_twins, describe_stresses   the results as text
+read_first_families   the first family that holds each span
 read_semantics        embeddings of the questions, or of the spans of a sample without a question
 
 The mathematics is in ``gsd_core.analysis.structure``.
@@ -24,7 +25,7 @@ from gsd_core.console.output import format_table, format_text
 from gsd_core.console.progress import Progress
 from gsd_core.driver.run_sentences import read_question_embeddings_of
 from gsd_core.errors import UserError
-from gsd_core.methods.analyze_method import STRUCTURE
+from gsd_core.methods.analyze_method import FAMILIES, STRUCTURE
 from gsd_core.methods.structure_method import StressesOptions, TwinsOptions
 from gsd_core.stages.run_reading import (
     CONTROL_NAMES,
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from gsd_core.store import Run, RunReader, Workspace
 
 COUNTS = ("n_stresses", "n_twins", "n_rewordings")
+LEAST_CLUSTERED = 0.1
+"""Share of spans in clusters below which stresses are sequences of families."""
 
 
 def store_structure(
@@ -66,23 +69,29 @@ def store_structure(
     from gsd_core.analysis.structure import STAGES, Corpus, analyze_structure
 
     centring = load_centring(run, checkpoint)
-    clusters = run.read_clusters(checkpoint)
+    clusters, groups = run.read_clusters(checkpoint), None
+    own_clusters = run.read_points(checkpoint)["cluster"].to_numpy()
+    names = dict(zip(clusters["cluster"].tolist(), clusters["label"].tolist(), strict=True))
+    families = read_first_families(run, checkpoint, spans["span"])
+    if families and (own_clusters >= 0).mean() < LEAST_CLUSTERED:
+        groups, names = families
     samples = spans["sample"].to_numpy(dtype=object)
     embeddings, source = read_semantics(run, list(pd.unique(samples)))
     corpus = Corpus(
         centring.center(read_directions(reader, checkpoint)),
         samples,
         spans["index"].to_numpy(),
-        run.read_points(checkpoint)["cluster"].to_numpy(),
+        own_clusters,
         embeddings,
         spans["text"].tolist(),
+        groups,
     )
     found = analyze_structure(
         corpus,
         seed,
         partial(report_step, stage, STAGES),
         layer_slices=get_layers(run),
-        names=dict(zip(clusters["cluster"].tolist(), clusters["label"].tolist(), strict=True)),
+        names=names,
         null=run.read_arrays(checkpoint)["null"],
         controls={
             CONTROL_NAMES.get(kind, kind): (centring.apply(vectors), owners)
@@ -90,9 +99,22 @@ def store_structure(
         },
     )
     seconds = time.monotonic() - started
-    info = {**found.info, **same, "semantic_source": source, "seconds": seconds}
+    group = "cluster" if groups is None else "family"
+    info = {**found.info, **same, "stresses_of": group, "semantic_source": source, "seconds": seconds}
     run.results.write(STRUCTURE, found.tables, info, checkpoint)
     return {**{key: found.info[key] for key in COUNTS}, "seconds": seconds}
+
+
+def read_first_families(run: Run, checkpoint: str, spans: pd.Series) -> tuple[np.ndarray, dict[int, str]] | None:
+    """(n,) the first family that holds each of ``spans``, -1 for none, and family → name; None where there are none."""
+    if not run.results.has(FAMILIES, checkpoint):
+        return None
+    table, members = (run.results.read(FAMILIES, name, checkpoint) for name in ("families", "members"))
+    if not len(table):
+        return None
+    prototypes = table.rename(columns={"prototype": "span"})[["family", "span"]]
+    first = pd.concat([prototypes, members[["family", "span"]]]).groupby("span")["family"].min()
+    return spans.map(first).fillna(-1).to_numpy(np.int64), dict(zip(table["family"], table["label"], strict=True))
 
 
 def run_twins(workspace: Workspace, options: TwinsOptions, progress: Progress) -> dict[str, Any]:
@@ -132,9 +154,10 @@ def run_twins(workspace: Workspace, options: TwinsOptions, progress: Progress) -
 def run_stresses(workspace: Workspace, options: StressesOptions, progress: Progress) -> dict[str, Any]:
     """The ``top`` stresses of a run.
 
-    Returns ``run, checkpoint, n_stresses`` (q < 0.05), ``min_support`` and ``stresses: [{stress, pattern, labels,
-    length, support, lift, p_value, q_value, n_occurrences, occurrences: [{sample, indices}]}]``; ``pattern`` are
-    clusters. Raises ``UserError`` for an unknown run or checkpoint and for one that is not analysed.
+    Returns ``run, checkpoint, n_stresses`` (q < 0.05), ``min_support``, ``stresses_of`` and ``stresses: [{stress,
+    pattern, labels, length, support, lift, p_value, q_value, n_occurrences, occurrences: [{sample, indices}]}]``;
+    ``pattern`` are clusters, or families where ``stresses_of`` is "family". Raises ``UserError`` for an unknown run or
+    checkpoint and for one that is not analysed.
     """
     run = workspace.open_run(options.run)
     at = get_checkpoint(run, options.checkpoint)
@@ -144,6 +167,7 @@ def run_stresses(workspace: Workspace, options: StressesOptions, progress: Progr
         "checkpoint": at,
         "n_stresses": info["n_stresses"],
         "min_support": info["stresses"]["min_support"],
+        "stresses_of": info.get("stresses_of", "cluster"),
         "stresses": table.drop(columns="checkpoint").to_dict("records"),
     }
 

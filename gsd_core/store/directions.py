@@ -1,6 +1,6 @@
 """Directions of a checkpoint as pages and stages compare them.
 
-load_centring     centring of the analysis, or of the stored directions; no principal directions are removed
+load_centring     centring of the analysis, or of the stored directions, of which only the mean is removed
 load_directions   centred directions with their null, in memory or read on demand
 
 Mean and null are those of the analysis, if there is one. Otherwise they come from all directions up to 1 GiB, and from
@@ -21,7 +21,7 @@ SAMPLED_BLOCKS, BLOCK = 16, 256
 
 
 def load_centring(reader: RunReader, checkpoint: str) -> Centring:
-    """Mean of ``checkpoint``."""
+    """What is removed from the directions of ``checkpoint``."""
     return _choose_centring(_read_arrays(reader, checkpoint), LazyVectors(reader, checkpoint))
 
 
@@ -70,7 +70,7 @@ def _read_arrays(reader: RunReader, checkpoint: str) -> dict[str, np.ndarray]:
 
 def _choose_centring(arrays: dict[str, np.ndarray], vectors: Vectors) -> Centring:
     if "mean" in arrays:
-        return Centring(arrays["mean"])
+        return Centring(arrays["mean"], arrays["top"]) if "top" in arrays else Centring(arrays["mean"])
     return compute_centring(vectors if is_small(vectors) else vectors[_draw_rows(len(vectors))])
 
 

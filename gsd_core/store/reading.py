@@ -96,18 +96,20 @@ class RunReader:
 
     @property
     def default_checkpoint(self) -> str:
-        """The checkpoint with most twins in other words; else with most twins; else with most spans in clusters.
+        """The checkpoint with most twins in other words; else with most twins; else with most confirmed families; else
+        with most spans in clusters.
 
         Twins count with q < 0.05. Of equal checkpoints it is the last; ``""`` before anything was captured. On the demo
         corpus, directions agree most with the planted structure there (``docs/structure-benchmark.md``).
         """
         names = self.checkpoints
-        maps, found = self.results.infos("map"), self.results.infos("structure")
+        maps, families, found = (self.results.infos(name) for name in ("map", "families", "structure"))
 
         def rank(at: int) -> tuple[float, ...]:
             counts = found.get(names[at], {})
             clustered = 1.0 - maps[names[at]].get("noise_share", 1.0)
-            return (counts.get("n_rewordings") or 0, counts.get("n_twins") or 0, clustered, at)
+            n_families = families.get(names[at], {}).get("n_families") or 0
+            return (counts.get("n_rewordings") or 0, counts.get("n_twins") or 0, n_families, clustered, at)
 
         analysed = [at for at, name in enumerate(names) if name in maps]
         return names[max(analysed, key=rank) if analysed else -1] if names else ""

@@ -16,16 +16,17 @@ import plotly.graph_objects as go
 from gsd_core.dashboard.look.colors import NOISE, PALETTE, SYMBOLS
 from gsd_core.dashboard.look.plot_text import plain
 
-KIND_COLORS = {"gradient": PALETTE[0], "baseline": PALETTE[1], "control": NOISE}
-KIND_SYMBOLS = {"gradient": "circle", "baseline": "diamond", "control": "x"}
+KIND_COLORS = {"limit": PALETTE[2], "gradient": PALETTE[0], "baseline": PALETTE[1], "control": NOISE}
+KIND_SYMBOLS = {"limit": "star", "gradient": "circle", "baseline": "diamond", "control": "x"}
 MAX_CURVES = 6
+_ENDS = (("ci_low", "min"), ("ci_high", "max"))
 
 
 def plot_dots(rows: pd.DataFrame, metric: str) -> go.Figure:
     """One row a representation; colour and shape by kind; chance dashed, ceiling dotted."""
     ordered = rows.dropna(subset=["value"]).sort_values("value")
     figure = go.Figure()
-    for kind in ("gradient", "baseline", "control"):
+    for kind in KIND_COLORS:
         part = ordered[ordered["kind"] == kind]
         if not len(part):
             continue
@@ -61,9 +62,7 @@ def plot_dots(rows: pd.DataFrame, metric: str) -> go.Figure:
         ticktext=ordered["representation"].map(_shorten).tolist(),
         automargin=True,
     )
-    figure.update_xaxes(
-        range=[min(0, float(ordered["ci_low"].min()) if len(ordered) else 0) - 0.02, 1.03], title=metric
-    )
+    figure.update_xaxes(range=_find_range(ordered), title=metric)
     figure.update_layout(
         height=max(280, 90 + 27 * len(ordered)),
         margin={"l": 10, "r": 10, "t": 40, "b": 50},
@@ -72,8 +71,17 @@ def plot_dots(rows: pd.DataFrame, metric: str) -> go.Figure:
     return figure
 
 
-def plot_curves(rows: pd.DataFrame, names: Sequence[str], metric: str) -> go.Figure:
-    """Value over training steps, with bands, of the representations ``names``."""
+def _find_range(rows: pd.DataFrame) -> list[float]:
+    """Shares and correlations end at 1; small shares fill the axis."""
+    low, high = (float(rows[name].dropna().agg(how)) if len(rows) else 0.0 for name, how in _ENDS)
+    top = 1.0 if not high <= 0.3 else high
+    return [min(0.0, low) - 0.02 * top, 1.03 * top]
+
+
+def plot_curves(
+    rows: pd.DataFrame, names: Sequence[str], metric: str, title: str = "Training step", is_log: bool = False
+) -> go.Figure:
+    """Value over training steps, or what else ``step`` holds, with bands, of the representations ``names``."""
     figure = go.Figure()
     for number, name in enumerate(names):
         part = rows[(rows["representation"] == name) & rows["value"].notna()].copy()
@@ -97,12 +105,12 @@ def plot_curves(rows: pd.DataFrame, names: Sequence[str], metric: str) -> go.Fig
             name=_shorten(name),
             line={"color": color, "dash": "solid" if (part["kind"] == "gradient").all() else "dot"},
             marker={"symbol": SYMBOLS[number % len(SYMBOLS)], "size": 8},
-            hovertemplate="step %{x}: %{y:.3f}<extra>" + _shorten(name) + "</extra>",
+            hovertemplate="%{x}: %{y:.3f}<extra>" + _shorten(name) + "</extra>",
         )
     real = rows[rows["kind"] != "control"]
     if len(real):
         figure.add_hline(y=float(real["chance"].mean()), line={"dash": "dash", "width": 1, "color": NOISE})
-    figure.update_xaxes(title="Training step")
+    figure.update_xaxes(title=title, type="log" if is_log else "linear")
     figure.update_yaxes(title=metric, rangemode="tozero")
     figure.update_layout(
         height=430,

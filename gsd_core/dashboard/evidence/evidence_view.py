@@ -18,6 +18,7 @@ from gsd_core.dashboard.alignment import alignment_figures
 from gsd_core.dashboard.alignment.alignment_figures import COSINE_KINDS
 from gsd_core.dashboard.evidence import evidence_figures
 from gsd_core.dashboard.evidence.evidence_queries import QUESTION, find_best_checkpoint, list_metrics, load_evidence
+from gsd_core.dashboard.evidence.lesson_view import show_lesson
 from gsd_core.dashboard.frame import run_cache, workspaces
 from gsd_core.dashboard.frame.address import choose, pick_many
 from gsd_core.dashboard.frame.charts import show_chart
@@ -48,6 +49,8 @@ def show_evidence(chosen: Chosen) -> None:
     """Verdict, dot plot, curves over training, cosines; or how to get them."""
     run = workspaces.open_workspace().open_run(chosen.info.name)
     rows = load_evidence(run)
+    show_lesson(chosen)
+    st.subheader("What neighbours share", anchor=False)
     if len(rows):
         _show_benchmark(chosen, rows)
     with st.expander("Evaluate against a label", expanded=not len(rows)):

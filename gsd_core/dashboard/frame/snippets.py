@@ -39,6 +39,9 @@ MEASURES = {
     "without numbers).",
     "exact": "Centred cosine of the two gradients without the sketch. It loads the model and takes one forward-mode "
     "pass a sample.",
+    "lesson": "Takes one training step on this span, measures how the losses of aligned spans and of twenty other "
+    "samples change, and puts the weights back. It loads the model. First order is what the gradients without sketch "
+    "foretell.",
     "spectral": "Spectral strength: share of the step's tokens in the leading gradient directions that hold 95 % of "
     "the trace's energy (ICML 2026). By chance it is rank / tokens.",
     "grace": "GRACE-like score (ours): mean cosine of the step's hidden gradient to the answer's and to that of the "

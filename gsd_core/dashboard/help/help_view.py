@@ -24,9 +24,9 @@ TOUR = (
         "Spans of other samples with similar gradients. Switch to other words to leave out those with similar text.",
     ),
     ("twins", "Twins", "Pairs of samples with similar reasoning and different questions, side by side."),
-    ("stresses", "Stresses", "Sequences of clusters that recur across samples, and where they occur."),
+    ("stresses", "Stresses", "Sequences of clusters or families that recur across samples, and where they occur."),
     ("timeline", "Timeline", "The same spans at several checkpoints: when structure appears and disappears."),
-    ("evidence", "Evidence", "Whether labels confirm it, beside every baseline and control."),
+    ("evidence", "Evidence", "What a training step teaches, and whether labels confirm it, beside every baseline."),
 )
 WORDS = {
     "sample": "A row of a data set: a question, a chain of thought, an answer.",
@@ -41,7 +41,11 @@ WORDS = {
     "null": "What chance gives: cosines of random pairs of spans of different samples, and of random windows.",
     "q": "Expected share of false findings among all that are at least as extreme (Benjamini and Hochberg, 1995).",
     "cluster": "Spans whose directions lie close together; −1 is noise. Its name is made of its typical words.",
-    "stress": "A sequence of clusters that recurs, in this order, in traces of several samples.",
+    "family": "A span with all spans of other samples that are aligned with it beyond chance; it may be in several. "
+    "Confirmed: at most 5 % of such pairs by chance, tentative: at most 20 %. Its name is made of shared phrases.",
+    "lesson": "A training step on one span, after which the losses of others are measured and the weights put back.",
+    "stress": "A sequence of clusters (or of families, where clusters hold almost nothing) that recurs, in this order, "
+    "in traces of several samples.",
     "lift": "Support of a stress over its support when every trace's spans are in shuffled order.",
     "twins": "Two samples whose spans align in order while their questions are no closer than half of all pairs.",
     "other words": "Texts that share no more words than 95 % of random pairs do.",
@@ -54,6 +58,7 @@ MEASURE_NAMES = {
     "coherence": "Coherence",
     "cosine": "Cosine",
     "exact": "Exact cosine",
+    "lesson": "Learned",
     "window": "Cosine to exact",
     "spectral": "Spectral strength",
     "grace": "GRACE-like score",

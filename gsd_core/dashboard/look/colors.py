@@ -25,6 +25,7 @@ from typing import NamedTuple
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6BB1", "#A6A02B")
 GLYPHS = {"circle": "●", "diamond": "◆", "square": "■", "triangle-up": "▲", "cross": "✚", "x": "✖"}
 SYMBOLS = tuple(GLYPHS)
+GLYPHS |= {f"{symbol}-open": glyph for symbol, glyph in zip(SYMBOLS, "○◇□△✙✕", strict=True)}
 NOISE = "#9AA0A6"
 ACCENT = "#E11D48"
 SEQUENTIAL = "Viridis"
@@ -36,7 +37,7 @@ COSINES = (
 
 
 class Mark(NamedTuple):
-    """How one value is drawn; ``symbol`` is one of ``SYMBOLS``."""
+    """How one value is drawn; ``symbol`` is one of ``SYMBOLS``, or with ``-open``."""
 
     color: str
     symbol: str
@@ -45,6 +46,10 @@ class Mark(NamedTuple):
     def glyph(self) -> str:
         """The shape as a character."""
         return GLYPHS[self.symbol]
+
+    def as_open(self) -> Mark:
+        """The same, hollow: what is tentative."""
+        return Mark(self.color, f"{self.symbol}-open")
 
 
 NOISE_MARK = Mark(NOISE, "circle")

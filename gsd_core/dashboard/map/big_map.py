@@ -6,7 +6,7 @@ make_coordinates   where the spans lie
 make_look          colours, legend and labels
 make_sample        a view of some of the spans, for browsers without WebGL
 
-Axes: n spans. Every span is a round point; clusters after the eighth share hues, and their names tell them apart.
+Axes: n spans. Every span is a round point; groups after the eighth share hues, and their names tell them apart.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gsd_core.dashboard.components.scatter import ScatterLook
 from gsd_core.dashboard.components.scatter.encoding import Block, encode_coordinates, encode_values
 from gsd_core.dashboard.look.colors import NOISE, SEQUENTIAL, compute_marks
 from gsd_core.dashboard.look.plot_text import shorten
-from gsd_core.dashboard.map.map_figures import MAX_IN_LEGEND, MAX_NAMED, OTHER, ColorBy
+from gsd_core.dashboard.map.map_figures import MAX_IN_LEGEND, MAX_NAMED, NO_GROUP, OTHER, ColorBy
 from gsd_core.dashboard.reading.run_view import RunView
 
 LARGEST_CHART = 50_000
@@ -43,8 +43,8 @@ def make_coordinates(view: RunView) -> Block:
 
 def make_look(view: RunView, color: ColorBy) -> ScatterLook:
     """Colours, legend and labels of the points."""
-    if color.kind == "cluster":
-        return _cluster_look(view, color)
+    if color.kind in NO_GROUP:
+        return _group_look(view, color)
     if color.kind == "category":
         return _category_look(view.spans[color.column], color)
     return _number_look(view.spans[color.column].to_numpy(np.float64), color)
@@ -56,35 +56,37 @@ def _legend(colors: Sequence[str], names: Sequence[str]) -> list[tuple[str, str]
     return [*pairs[:-1][:MAX_IN_LEGEND], pairs[-1]]
 
 
-def _cluster_look(view: RunView, color: ColorBy) -> ScatterLook:
-    clusters = view.clusters["cluster"].to_numpy(np.int64)
-    own = view.spans["cluster"].to_numpy(np.int64)
-    index_of = np.full(max(own.max(initial=-1), clusters.max(initial=-1)) + 2, len(clusters))
-    index_of[clusters] = np.arange(len(clusters))
-    values = index_of[np.maximum(own, -1)]  # −1 is the last index, which is noise
-    colors = [*(view.mark(int(cluster)).color for cluster in clusters), NOISE]
-    names = [*(view.cluster_name(int(cluster)) for cluster in clusters), "noise"]
+def _group_look(view: RunView, color: ColorBy) -> ScatterLook:
+    """Clusters or families; the last index is what is in none."""
+    groups = view.list_coloured(color.kind)
+    numbers = groups["group"].to_numpy(np.int64)
+    own = view.spans[color.column].to_numpy(np.int64)
+    index_of = np.full(max(own.max(initial=-1), numbers.max(initial=-1)) + 2, len(numbers))
+    index_of[numbers] = np.arange(len(numbers))
+    values = index_of[np.maximum(own, -1)]  # −1 is the last index
+    colors = [*(mark.color for mark in groups["mark"]), NOISE]
+    names = [*groups["name"], NO_GROUP[color.kind]]
     return ScatterLook(
         encode_values(values),
         colors,
         names,
         color.title,
         legend=_legend(colors, names),
-        labels=_make_labels(view, values),
+        labels=_make_labels(view, values, groups["label"].tolist()),
     )
 
 
-def _make_labels(view: RunView, values: np.ndarray) -> list[tuple[float, float, int, str]]:
-    """Names of the biggest clusters at the medians of their points."""
+def _make_labels(view: RunView, values: np.ndarray, words: Sequence[str]) -> list[tuple[float, float, int, str]]:
+    """Names of the first groups at the medians of their points."""
     x, y = view.spans["x"].to_numpy(), view.spans["y"].to_numpy()
     order = np.argsort(values, kind="stable")
-    starts = np.searchsorted(values[order], np.arange(len(view.clusters) + 1))
+    starts = np.searchsorted(values[order], np.arange(len(words) + 1))
     labels = []
-    for index, words in enumerate(view.clusters["label"].astype(str).head(MAX_LABELS)):
+    for index, label in enumerate(words[:MAX_LABELS]):
         rows = order[starts[index] : starts[index + 1]]
         if len(rows) >= 3:
             middle = float(np.nanmedian(x[rows])), float(np.nanmedian(y[rows]))
-            labels.append((*middle, index, shorten(words, 28)))
+            labels.append((*middle, index, shorten(label, 28)))
     return labels
 
 

@@ -21,21 +21,22 @@ import plotly.graph_objects as go
 from gsd_core.dashboard.look.colors import NOISE, NOISE_MARK, SEQUENTIAL, Mark, choose_ink, compute_marks
 from gsd_core.dashboard.look.figure_frame import finish_figure, make_dots, wrap_text
 from gsd_core.dashboard.look.plot_text import keep_apart, name_in_plot, plain, shorten
+from gsd_core.dashboard.reading.families import LEAST_COLOURED
 from gsd_core.dashboard.reading.run_view import RunView
 
 MAX_NAMED = 24  # categories with a colour of their own; the rest share grey
-LEAST_COLOURED = 0.1  # share of spans in clusters below which a map begins with other colours
 MOST_BEGUN = 60  # values of a label that a map begins with
 MAX_LABELS_ON_MAP = 14
 LABEL_AREA = (640.0, 420.0)  # pixels that the map has at least, legend aside
 MAX_IN_LEGEND = 18
 MAX_HOVER_TEXTS = 6_000
 OTHER = "(other)"
+NO_GROUP = {"cluster": "noise", "family": "in no family"}
 
 
 @dataclass(frozen=True)
 class ColorBy:
-    """``column`` of ``RunView.spans``; ``kind`` "cluster", "category" or "number"; ``title`` with its unit."""
+    """``column`` of ``RunView.spans``; ``kind`` "cluster", "family", "category" or "number"; ``title`` has the unit."""
 
     name: str
     column: str
@@ -48,6 +49,8 @@ def list_color_choices(view: RunView) -> dict[str, ColorBy]:
     choices = []
     if view.is_analyzed:
         choices.append(ColorBy("cluster", "cluster", "cluster", "Cluster"))
+    if len(view.families.table):
+        choices.append(ColorBy("family", "family", "family", "Family"))
     choices += [ColorBy(label.name, label.name, label.kind, label.name) for label in view.labels]
     choices.append(ColorBy("position", "position", "number", "Position in trace (0 first, 1 last)"))
     choices += [  # an imported run lacks some of them
@@ -66,11 +69,13 @@ def list_color_choices(view: RunView) -> dict[str, ColorBy]:
 
 
 def pick_color(view: RunView, choices: dict[str, ColorBy]) -> str:
-    """The choice that a map begins with: clusters; where they hold next to nothing a label of steps, else the position
-    in the trace, as the map would be all grey."""
+    """The choice that a map begins with: clusters; where they hold next to nothing families, a label of steps, or the
+    position in the trace, as the map would be all grey."""
     is_grey = (view.spans["cluster"] >= 0).mean() < LEAST_COLOURED
     if not is_grey or "position" not in choices:
         return next(iter(choices))
+    if "family" in choices and (view.spans["family"] >= 0).mean() >= LEAST_COLOURED:
+        return "family"
     for label in view.labels:
         values = view.spans[label.name]
         is_short = label.kind == "category" and values.nunique() <= MOST_BEGUN
@@ -149,25 +154,26 @@ def _number_trace(shown: pd.DataFrame, color: ColorBy, look: _Look) -> go.Scatte
     return _trace(shown, "", {**marker, "showscale": True, "colorbar": bar}, look, showlegend=False)
 
 
-def _cluster_traces(view: RunView, shown: pd.DataFrame, look: _Look) -> list[go.Scattergl]:
+def _group_traces(view: RunView, shown: pd.DataFrame, color: ColorBy, look: _Look) -> list[go.Scattergl]:
+    """Clusters or families, the first ones on top; what is in none is small and grey."""
     traces = []
-    noise = shown[shown["cluster"] < 0]
-    if len(noise):
+    none = shown[shown[color.column] < 0]
+    if len(none):
         small = look._replace(size=max(look.size * 0.7, 2.5))
-        traces.append(_marked(noise, "noise", NOISE_MARK, small, 0.4))
-    for rank, cluster in reversed(list(enumerate(view.clusters["cluster"].tolist()))):
-        part = shown[shown["cluster"] == cluster]
+        traces.append(_marked(none, NO_GROUP[color.kind], NOISE_MARK, small, 0.4))
+    groups = view.list_coloured(color.kind)
+    for rank, (group, name, mark) in reversed(list(enumerate(groups[["group", "name", "mark"]].to_numpy().tolist()))):
+        part = shown[shown[color.column] == group]
         if len(part):
-            name, in_legend = view.cluster_name(cluster), rank < MAX_IN_LEGEND
-            traces.append(_marked(part, name, view.mark(cluster), look, 0.85, in_legend))
+            traces.append(_marked(part, name, mark, look, 0.85, rank < MAX_IN_LEGEND))
     return traces
 
 
-def _cluster_names(view: RunView, shown: pd.DataFrame, ink: str, paper: str) -> list[dict[str, Any]]:
-    """Names of the biggest clusters at the medians of their points, as far as there is room."""
+def _group_names(view: RunView, shown: pd.DataFrame, color: ColorBy, ink: str, paper: str) -> list[dict[str, Any]]:
+    """Names of the first clusters or families at the medians of their points, as far as there is room."""
     notes = []
-    for cluster, words in view.clusters[["cluster", "label"]].head(4 * MAX_LABELS_ON_MAP).itertuples(index=False):
-        part = shown[shown["cluster"] == cluster]
+    for group, words in view.list_coloured(color.kind)[["group", "label"]].head(4 * MAX_LABELS_ON_MAP).to_numpy():
+        part = shown[shown[color.column] == group]
         if len(part) >= 3:
             notes.append(name_in_plot(part, shorten(str(words), 28), ink, paper))
     return keep_apart(notes, view.spans, *LABEL_AREA, MAX_LABELS_ON_MAP)
@@ -189,8 +195,8 @@ def plot_map(view: RunView, mask: np.ndarray, color: ColorBy, *, is_dark: bool =
         marker = {"color": NOISE, "size": max(look.size * 0.6, 2.0), "opacity": 0.16}
         plainly: dict[str, Any] = {"hoverinfo": "skip", "showlegend": False, "selected": None, "unselected": None}
         figure.add_trace(make_dots(ground, "", marker, **plainly))
-    if color.kind == "cluster":
-        traces = _cluster_traces(view, shown, look)
+    if color.kind in NO_GROUP:
+        traces = _group_traces(view, shown, color, look)
     elif color.kind == "category":
         traces = _category_traces(shown, color.column, look)
     else:
@@ -206,7 +212,7 @@ def plot_map(view: RunView, mask: np.ndarray, color: ColorBy, *, is_dark: bool =
         legend=legend,
         xaxis={"visible": False},
         yaxis={"visible": False},
-        annotations=_cluster_names(view, shown, *choose_ink(is_dark)) if color.kind == "cluster" else (),
+        annotations=_group_names(view, shown, color, *choose_ink(is_dark)) if color.kind in NO_GROUP else (),
     )
 
 

@@ -1,5 +1,6 @@
-"""The map's panels: clusters, and selected spans.
+"""The map's panels: families, clusters, and selected spans.
 
+show_families    list of families; the opened one shows its evidence, its prototype and its members
 show_clusters    list of clusters; the opened one shows its terms and exemplar spans
 show_selection   table of selected spans, and their download
 """
@@ -24,6 +25,87 @@ from gsd_core.dashboard.spans.span_panel import link_to_trace
 
 TABLE_ROWS = 2_000
 LIST_HEIGHT = 330
+SHOWN_MEMBERS = 8
+
+
+def show_families(chosen: Chosen, view: RunView, on_open: Callable[[str], None]) -> None:
+    """Families, confirmed ones first. A row opens a family; a member opens its span."""
+    families = view.families
+    if families.table.empty:
+        st.info(
+            "No families: no two spans of different samples are aligned beyond chance here. A run of more samples, a "
+            "wider sketch or another checkpoint may show some.",
+            icon=":material/info:",
+        )
+        return
+    groups = families.list_groups()
+    sizes = families.table[["size", "n_samples"]].astype(int).to_numpy().tolist()
+    rows = [
+        ClusterRow(int(group), mark.glyph, mark.color, name, *size)
+        for (group, name, mark), size in zip(groups[["group", "name", "mark"]].to_numpy().tolist(), sizes, strict=True)
+    ]
+    opened = plot_clusters(
+        rows,
+        key="families_" + re.sub(r"[^A-Za-z0-9_-]", "_", f"{view.name}_{view.checkpoint}"),
+        max_height=LIST_HEIGHT,
+    )
+    family = opened if opened is not None else int(families.table["family"].iloc[0])
+    n = families.n_confirmed
+    st.caption(
+        "A family is a span with all spans of other samples that are aligned with it beyond chance; a span may be in "
+        f"several. {n:,} confirmed (at most 5 % of pairs by chance), {len(families.table) - n:,} tentative (at most "
+        "20 %, hollow)."
+    )
+    _show_family(chosen, view, family, on_open)
+
+
+def _show_family(chosen: Chosen, view: RunView, family: int, on_open: Callable[[str], None]) -> None:
+    row = view.families.table.iloc[family]
+    mark = view.families.mark(family)
+    snippets.show(snippets.make_chips((mark, view.families.name(family))))
+    words = "" if np.isnan(float(row["wording"])) else f" · words in common {float(row['wording']):.2f}"
+    st.caption(
+        escape(
+            f"{row['strength']} · {int(row['size']):,} spans of {int(row['n_samples']):,} samples · mean cosine "
+            f"{float(row['cosine']):.2f} · {float(row['chance']):.0%} of them by chance · two halves of the gradients' "
+            f"numbers bear out {float(row['agreement']):.0%} (by chance 0.25 %){words}"
+        )
+    )
+    if phrases := [str(each) for each in row["phrases"]]:
+        st.markdown("Shared phrases: " + ", ".join(f"`{each.replace('`', '')}`" for each in phrases))
+    st.button(
+        "Show only this family",
+        icon=":material/filter_alt:",
+        key=f"only_family_{family}",
+        on_click=_only,
+        args=("family", family),
+    )
+    _show_member(chosen, view, str(row["prototype"]), "prototype", mark.color, on_open)
+    for member in view.families.members_of(family).head(SHOWN_MEMBERS).itertuples(index=False):
+        _show_member(chosen, view, str(member.span), f"{float(member.cosine):.2f}", mark.color, on_open)
+
+
+def _show_member(
+    chosen: Chosen, view: RunView, span: str, beside: str, color: str, on_open: Callable[[str], None]
+) -> None:
+    """A span as a quotation, with links to its trace and to its place on the map."""
+    if span not in view.row_of:
+        return
+    found = view.spans.iloc[view.row_of[span]]
+    with st.container(border=True, gap="xsmall"):
+        snippets.show(snippets.make_quote(str(found["text"]).strip(), color))
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            name = escape(shorten(str(found["sample"]), 34))
+            at = f"{name} · {found['index'] + 1}/{found['n_in_trace']}"
+            link_to_trace(chosen, str(found["sample"]), span, f"{beside} · {at}" if beside else at)
+            st.button(
+                "Show here",
+                key=f"show_{beside or 'exemplar'}_{span}",
+                type="tertiary",
+                icon=":material/my_location:",
+                on_click=on_open,
+                args=(span,),
+            )
 
 
 def _cluster_rows(view: RunView) -> list[ClusterRow]:
@@ -63,34 +145,17 @@ def show_clusters(chosen: Chosen, view: RunView, on_open: Callable[[str], None])
         "Show only this cluster",
         icon=":material/filter_alt:",
         key=f"only_{cluster}",
-        on_click=_only_cluster,
-        args=(cluster,),
+        on_click=_only,
+        args=("cluster", cluster),
     )
     st.markdown("##### Exemplars")
     for span in list(row["exemplars"]):
-        if span not in view.row_of:
-            continue
-        found = view.spans.iloc[view.row_of[span]]
-        with st.container(border=True, gap="xsmall"):
-            snippets.show(snippets.make_quote(str(found["text"]).strip(), view.mark(cluster).color))
-            with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-                name = escape(shorten(str(found["sample"]), 34))
-                link_to_trace(
-                    chosen, str(found["sample"]), str(span), f"{name} · {found['index'] + 1}/{found['n_in_trace']}"
-                )
-                st.button(
-                    "Show here",
-                    key=f"exemplar_{span}",
-                    type="tertiary",
-                    icon=":material/my_location:",
-                    on_click=on_open,
-                    args=(str(span),),
-                )
+        _show_member(chosen, view, str(span), "", view.mark(cluster).color, on_open)
 
 
-def _only_cluster(cluster: int) -> None:
-    """Callback: show only this cluster on the map, or all again where it already was the only one."""
-    write_address("cluster", None if read_address("cluster") == str(cluster) else str(cluster))
+def _only(name: str, group: int) -> None:
+    """Callback: show only this cluster or family on the map, or all again where it already was the only one."""
+    write_address(name, None if read_address(name) == str(group) else str(group))
     st.rerun(["map_figure", "map_panel"])
 
 

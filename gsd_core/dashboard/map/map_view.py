@@ -24,7 +24,7 @@ from gsd_core.dashboard.frame.page_text import escape
 from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.map import big_map_view, map_figures
 from gsd_core.dashboard.map.big_map import is_big
-from gsd_core.dashboard.map.map_panels import show_clusters, show_selection
+from gsd_core.dashboard.map.map_panels import show_clusters, show_families, show_selection
 from gsd_core.dashboard.map.span_filters import choose_filter, compute_mask
 from gsd_core.dashboard.reading.run_view import RunView, describe_tier
 from gsd_core.dashboard.spans.aligned_spans import WORDS
@@ -33,11 +33,11 @@ from gsd_core.dashboard.spans.span_panel import show_span
 HEIGHT = 620
 PANEL_HEIGHT = 770
 RINGED_NEIGHBORS = 5
-TABS = ("Span", "Clusters", "Selection")
+TABS = ("Span", "Families", "Clusters", "Selection")
 _SELECTION, _TAB = "map_selection", "map_tab"
 _PANEL = "map_panel"
 _OPENING = (
-    "A place to begin: the span of this map whose aligned spans in other words are clearest. The red ring is the span; "
+    "A place to begin: a span of this map whose aligned spans in other words are clear. The red ring is the span; "
     "the other rings are spans of other samples whose gradients point the same way, listed below. Click any point."
 )
 
@@ -71,7 +71,7 @@ def _picked(view: RunView, rows: Sequence[int] | np.ndarray) -> None:
         _open_span(str(view.spans["span"].iloc[rows[0]]))
     else:
         st.session_state[_SELECTION] = (view.name, view.checkpoint, rows)
-        st.session_state[_TAB] = TABS[2]
+        st.session_state[_TAB] = TABS[3]
     st.rerun(_PANEL)
 
 
@@ -158,17 +158,20 @@ def _caption(view: RunView, mask: np.ndarray, color: map_figures.ColorBy) -> Non
     """What is shown and what it means."""
     n_placed = int(view.spans["x"].notna().sum())
     shown = int((mask & view.spans["x"].notna().to_numpy()).sum())
-    noise = float((view.spans["cluster"] == -1).mean()) if len(view.spans) else 0.0
+    column, what = ("family", "family") if color.kind == "family" else ("cluster", "cluster")
+    noise = float((view.spans[column] == -1).mean()) if len(view.spans) else 0.0
+    removed = int(view.map_info.get("n_top") or 0)
     parts = [
         f"{shown:,} of {n_placed:,} spans of {view.row_of.n_samples:,} samples",
         describe_tier(view.manifest),
         f"checkpoint {view.checkpoint}",
-        f"{noise:.0%} in no cluster{' (grey)' if color.name == 'cluster' else ''}",
+        f"{noise:.0%} in no {what}{' (grey)' if color.kind == what else ''}",
+        f"{removed} common directions removed" if removed else "",
     ]
     if view.n_fitted:
         parts.append(f"layout and clusters fitted on {view.n_fitted:,} spans, the others placed beside their nearest")
     st.caption(
-        escape(" · ".join(parts))
+        escape(" · ".join(filter(None, parts)))
         + ". Near points have similar gradient directions (UMAP, cosine); distances between groups mean little.",
         help="Nearness correlates with shared structure. Click a point; press lasso or box in the tool bar to select "
         "many. Rings: the chosen span (red) and the spans best aligned with it.",
@@ -187,8 +190,10 @@ def _panel(chosen: Chosen) -> None:
     _show_rings(chosen, view, span)
     with st.container(height=PANEL_HEIGHT, border=False):
         if tab == TABS[1]:
-            show_clusters(chosen, view, _open_span)
+            show_families(chosen, view, _open_span)
         elif tab == TABS[2]:
+            show_clusters(chosen, view, _open_span)
+        elif tab == TABS[3]:
             show_selection(chosen, view, _read_selection(chosen, view), _open_span)
         elif span:
             if not own:

@@ -29,12 +29,13 @@ FILTER_MEASURES = {
 class Filter:
     """A span must satisfy every field that is set; the empty filter keeps all spans.
 
-    ``clusters`` cluster numbers; ``label``, ``label_values`` a label column and its values; ``sample`` part of a
-    sample's id; ``text`` words that must all occur in the span, in any case; ``measure``, ``measure_range`` a measure,
-    its lowest and its highest value (spans without the measure are left out).
+    ``clusters`` cluster numbers; ``family`` ids of the spans of a family; ``label``, ``label_values`` a label column
+    and its values; ``sample`` part of a sample's id; ``text`` words that must all occur in the span, in any case;
+    ``measure``, ``measure_range`` a measure, its lowest and its highest value (spans without it are left out).
     """
 
     clusters: tuple[int, ...] = ()
+    family: pd.Series | None = None
     label: str = ""
     label_values: tuple[str, ...] = ()
     sample: str = ""
@@ -48,6 +49,8 @@ def compute_mask(spans: pd.DataFrame, wanted: Filter) -> np.ndarray:
     mask = np.ones(len(spans), dtype=bool)
     if wanted.clusters:
         mask &= spans["cluster"].isin(wanted.clusters).to_numpy()
+    if wanted.family is not None:
+        mask &= spans["span"].isin(wanted.family).to_numpy()
     if wanted.label_values and wanted.label in spans.columns:
         mask &= spans[wanted.label].astype(str).isin(wanted.label_values).to_numpy()
     if wanted.sample.strip():
@@ -70,6 +73,13 @@ def choose_filter(view: RunView) -> Filter:
     clusters = pick_many(
         "Clusters", "cluster", list(names), format_func=lambda number: names.get(number, number), placeholder="all"
     )
+    family = None
+    if len(view.families.table):
+        numbers = {str(number): view.families.name(number) for number in view.families.table["family"].astype(int)}
+        picked = choose("Family", "family", ["", *numbers], format_func=lambda number: numbers.get(number, "all"))
+        if picked:
+            own = view.families.table["prototype"].iloc[[int(picked)]]
+            family = pd.concat([own, view.families.members_of(int(picked))["span"]])
     categories = [label.name for label in view.labels if label.kind == "category"]
     label, values = "", []
     if categories:
@@ -82,7 +92,7 @@ def choose_filter(view: RunView) -> Filter:
                 values = pick_many("Values", "values", options, placeholder="all")
     sample = write_text("Sample id contains", "in_sample")
     measure, measure_range = _choose_measure(view)
-    return Filter(tuple(map(int, clusters)), label, tuple(values), sample, "", measure, measure_range)
+    return Filter(tuple(map(int, clusters)), family, label, tuple(values), sample, "", measure, measure_range)
 
 
 def _choose_measure(view: RunView) -> tuple[str, tuple[float, float] | None]:

@@ -24,6 +24,7 @@ from gsd_core.dashboard.jobs.analysis_offer import offer_analysis
 from gsd_core.dashboard.jobs.job_steps import Step
 from gsd_core.dashboard.look.colors import NOISE_MARK, compute_marks
 from gsd_core.dashboard.look.plot_text import shorten
+from gsd_core.dashboard.reading.families import LEAST_COLOURED, load_families
 from gsd_core.dashboard.reading.run_view import describe_tier, stamp_of
 from gsd_core.errors import UserError
 from gsd_core.methods.analyze_method import MAP
@@ -88,11 +89,15 @@ def compute_thumbnail(points: pd.DataFrame) -> str:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _thumbnail(uri: str, run: str, checkpoint: str, stamp: str) -> tuple[str, int]:
-    """Picture and number of clusters of a run."""
+def _thumbnail(uri: str, run: str, checkpoint: str, stamp: str) -> tuple[str, int, int]:
+    """Picture, number of clusters and of confirmed families of a run. The picture shows families where clusters hold
+    next to nothing, as the map does."""
     opened = workspaces.open_workspace().open_run(run)
     n_clusters = int((opened.read_clusters(checkpoint)["cluster"] >= 0).sum())
-    return compute_thumbnail(opened.read_points(checkpoint)), n_clusters
+    points, families = opened.read_points(checkpoint), load_families(opened, checkpoint)
+    if len(families.table) and (points["cluster"] >= 0).mean() < LEAST_COLOURED:
+        points = points.assign(cluster=families.find_families(points["span"]))
+    return compute_thumbnail(points), n_clusters, families.n_confirmed
 
 
 def _describe(manifest: dict[str, Any]) -> str:
@@ -119,11 +124,12 @@ def _show_card(info: RunInfo, baselines: list[str]) -> None:
         numbers = [Number("samples", f"{info.n_samples:,}"), Number("spans", f"{info.n_spans:,}")]
         if checkpoint in (info.results.get(MAP.name) or {}):
             try:
-                picture, n_clusters = _thumbnail(
+                picture, n_clusters, n_families = _thumbnail(
                     workspaces.workspace_uri(), info.name, checkpoint, stamp_of(info, checkpoint)
                 )
                 st.image(picture, width="stretch", alt=f"Map of run {info.name}, small")
                 numbers.append(Number("clusters", f"{n_clusters:,}"))
+                numbers.append(Number("families", f"{n_families:,}"))
             except UserError as error:
                 show_error(error)
         if len(info.checkpoints) > 1:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from gsd_core.comparison.nearest import Directions, find_neighbors
 from gsd_core.comparison.wording import MOST_WORDED, Wording, make_wording
+from gsd_core.dashboard.reading.families import choose_telling
 from gsd_core.dashboard.reading.run_view import RunView
 from gsd_core.methods.neighbors_method import EXACT
 from gsd_core.store import Run
@@ -53,11 +54,14 @@ def compute_neighbors(
 
 
 def choose_opening(view: RunView, directions: Directions, wording: Wording | None) -> str:
-    """The span whose best aligned spans of other samples, in other words where that is known, have the largest mean
-    cosine: something to look at first. Of 400 seeded spans with five words or more; ``""`` for large or empty runs.
+    """Something to look at first: `choose_telling` of the run's families. Where it has none, the span whose best
+    aligned spans of other samples, in other words where that is known, have the largest mean cosine, of 400 seeded
+    spans with five words or more; ``""`` for large or empty runs.
 
-    Source: ours. It is the clearest example of the run, not a typical one, and the page says so.
+    Source: ours. It is a clear example of the run, not a typical one, and the page says so.
     """
+    if telling := choose_telling(view.families):
+        return telling
     n = min(len(view.spans), len(directions.rows))
     if not 0 < n <= MOST_OPENED or len(directions.rows) > MOST_OPENED:
         return ""

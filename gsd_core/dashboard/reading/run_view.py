@@ -20,6 +20,7 @@ import pandas as pd
 
 from gsd_core.comparison.meta_labels import compute_meta_columns, to_text
 from gsd_core.dashboard.look.colors import NOISE_MARK, Mark, compute_marks
+from gsd_core.dashboard.reading.families import Families, load_families
 from gsd_core.dashboard.reading.labels import LabelColumn, compute_label_columns, to_label
 from gsd_core.dashboard.reading.row_index import RowIndex
 from gsd_core.methods.analyze_method import MAP
@@ -44,7 +45,8 @@ class RunView:
     """One run at one checkpoint.
 
     ``spans`` has one row a span in capture order: what the store holds, ``position`` in the trace (0 first, 1 last),
-    ``n_in_trace``, ``cluster`` (−1 noise; −2 not analysed), ``cluster_label``, ``x``, ``y`` and every label column.
+    ``n_in_trace``, ``cluster`` (−1 noise; −2 not analysed), ``cluster_label``, ``family`` (the first that holds it; −1
+    none), ``x``, ``y`` and every label column.
     ``samples`` is indexed by sample id. ``clusters`` has one row a cluster, biggest first, with ``n_samples``.
     ``marks`` says how each cluster is drawn, ``names`` are the cluster names.
     """
@@ -62,6 +64,8 @@ class RunView:
     is_analyzed: bool
     map_info: dict[str, Any]
     """What the analysis said beside layout and clusters; empty where there is none."""
+    families: Families
+    """Prototypes with the spans aligned with them; empty where none were found."""
 
     def cluster_name(self, cluster: int) -> str:
         """``"3 · divide · share"``, ``"noise"``, or ``""`` where nothing was analysed."""
@@ -73,6 +77,28 @@ class RunView:
         info = self.map_info
         n_fitted, n_empty = info.get("n_fitted"), info.get("n_without_direction", 0)
         return n_fitted if n_fitted and n_fitted < info["n_spans"] - n_empty else None
+
+    def name_group(self, kind: str, group: int) -> str:
+        """Name of a group, ``kind`` "cluster" or "family"."""
+        return self.families.name(group) if kind == "family" else self.cluster_name(group)
+
+    def mark_group(self, kind: str, group: int) -> Mark:
+        """How a group is drawn, ``kind`` "cluster" or "family"."""
+        return self.families.mark(group) if kind == "family" else self.mark(group)
+
+    def list_coloured(self, kind: str) -> pd.DataFrame:
+        """Groups of spans by falling size, ``kind`` "cluster" or "family": columns ``group, label, name, mark``."""
+        if kind == "family":
+            return self.families.list_groups()
+        groups = [int(cluster) for cluster in self.clusters["cluster"]]
+        return pd.DataFrame(
+            {
+                "group": groups,
+                "label": self.clusters["label"].astype(str).tolist(),
+                "name": [self.cluster_name(group) for group in groups],
+                "mark": [self.mark(group) for group in groups],
+            }
+        )
 
     def mark(self, cluster: int) -> Mark:
         """How a cluster is drawn; noise and unknown clusters are grey."""
@@ -130,6 +156,8 @@ def load_run_view(run: Run, checkpoint: str) -> RunView:
     spans["cluster_label"] = _take_texts(
         spans["cluster"], lambda cluster: names.get(cluster, "noise" if points is not None else "")
     )
+    families = load_families(reader, checkpoint)
+    spans["family"] = families.find_families(spans["span"])
     return RunView(
         name=run.name,
         checkpoint=checkpoint,
@@ -143,6 +171,7 @@ def load_run_view(run: Run, checkpoint: str) -> RunView:
         row_of=row_of,
         is_analyzed=points is not None,
         map_info=run.results.infos(MAP.name).get(checkpoint, {}),
+        families=families,
     )
 
 

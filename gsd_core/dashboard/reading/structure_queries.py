@@ -57,6 +57,11 @@ class Structure:
     layers: pd.DataFrame
     cosines: pd.DataFrame
 
+    @property
+    def stresses_of(self) -> str:
+        """What stresses are sequences of: "cluster" or, where clusters hold next to nothing, "family"."""
+        return str(self.info.get("stresses_of", "cluster"))
+
 
 def describe_stamp(run: Run, checkpoint: str) -> str:
     """A text that changes whenever the stored structure changes. ``UserError`` where there is none."""

@@ -24,7 +24,9 @@ from gsd_core.dashboard.jobs import job_view
 from gsd_core.dashboard.jobs.job_steps import Step
 from gsd_core.dashboard.look.plot_text import shorten
 from gsd_core.dashboard.reading.cosine_queries import load_exact
+from gsd_core.dashboard.reading.lesson_queries import Lesson
 from gsd_core.dashboard.reading.run_view import RunView
+from gsd_core.dashboard.spans.span_lesson import describe_learned, load_span_lesson, offer_lesson
 from gsd_core.methods.neighbors_method import NeighborsOptions
 from gsd_core.tiers import find_tier
 
@@ -59,17 +61,19 @@ def show_aligned(
     known = found["span"].map(exact)
     if known.notna().all():
         found = found.assign(known=known).sort_values("known", ascending=False, kind="stable")
+    lesson = load_span_lesson(chosen, span)
     opened = plot_aligned(
-        [_make_aligned(chosen, view, row, null, exact) for row in found.itertuples()],
+        [_make_aligned(chosen, view, row, null, exact, lesson) for row in found.itertuples()],
         of=span,
         key=f"{key}_aligned",
-        explained=(MEASURES["cosine"], MEASURES["exact"]),
+        explained=(MEASURES["cosine"], MEASURES["exact"] if lesson is None else MEASURES["lesson"]),
         on_show=on_open,
     )
     if opened is not None and opened in view.row_of:
         st.switch_page(PAGES["trace"], query_params=_address_of(chosen, view, opened))
     if not known.notna().all():
         _offer_exact(chosen, span, len(found), key)
+    offer_lesson(chosen, span, key, lesson)
 
 
 def _address_of(chosen: Chosen, view: RunView, span: str) -> dict[str, str]:
@@ -77,10 +81,13 @@ def _address_of(chosen: Chosen, view: RunView, span: str) -> dict[str, str]:
     return chosen.address(sample=str(view.spans["sample"].iloc[view.row_of[span]]), span=span)
 
 
-def _make_aligned(chosen: Chosen, view: RunView, row: Any, null: Null, exact: Mapping[str, float]) -> AlignedSpan:
+def _make_aligned(
+    chosen: Chosen, view: RunView, row: Any, null: Null, exact: Mapping[str, float], lesson: Lesson | None
+) -> AlignedSpan:
     """A row of ``compute_neighbors`` for the list; ``exact`` maps spans to cosines without a sketch."""
     span, mark = str(row.span), view.mark(int(row.cluster))
     bar = snippets.describe_cosine(float(row.cosine), null, float(row.q_value))
+    found = f"exact {exact[span]:.2f}" if span in exact else ""
     return AlignedSpan(
         span=span,
         cosine=f"{row.cosine:.2f}",
@@ -91,7 +98,7 @@ def _make_aligned(chosen: Chosen, view: RunView, row: Any, null: Null, exact: Ma
         color=mark.color,
         name=shorten(view.cluster_name(int(row.cluster)), 26),
         text=str(row.text).strip(),
-        exact=f"exact {exact[span]:.2f}" if span in exact else "",
+        exact=" · ".join(filter(None, (found, describe_learned(lesson, span)))),
         link=f"{shorten(str(row.sample), 34)} · {row.index + 1}/{row.n_in_trace}",
         address=f"trace?{urlencode(_address_of(chosen, view, span))}",
     )

@@ -27,6 +27,7 @@ from gsd_core.dashboard.reading.run_view import RunView
 from gsd_core.dashboard.reading.structure_queries import PairView
 from gsd_core.dashboard.spans import pins
 from gsd_core.dashboard.spans.aligned_spans import show_aligned
+from gsd_core.dashboard.spans.span_lesson import describe_learned, load_span_lesson, offer_lesson
 from gsd_core.dashboard.spans.trace_segments import format_number, trace_segments
 
 
@@ -123,3 +124,8 @@ def show_two_spans(chosen: Chosen, view: RunView, pair: PairView, cell: tuple[in
         with column, st.container(border=True, height="stretch"):
             show_heading(view, span, text=str(span["text"]).strip())
             link_to_trace(chosen, str(span["sample"]), str(span["span"]), "Open in its trace")
+    first, second = (str(view.spans["span"].iloc[row]) for row in rows)
+    lesson = load_span_lesson(chosen, first)
+    if lesson is not None and second in lesson.learned:
+        st.markdown(f"A step on the left span: the right one {describe_learned(lesson, second)}.")
+    offer_lesson(chosen, first, "pair", lesson)

@@ -1,4 +1,4 @@
-"""The stresses page: sequences of clusters that recur across samples.
+"""The stresses page: sequences of clusters, or of families, that recur across samples.
 
 show_stresses   plot and list of the patterns; below, occurrences of the chosen one in aligned rows
 """
@@ -50,11 +50,12 @@ def _show_list(chosen: Chosen) -> None:
         return
     stresses = structure.stresses
     # Number and first word, so that a row shows the whole pattern.
+    groups = view.list_coloured(structure.stresses_of)
     names = {
-        int(cluster): f"{cluster} {str(label).split(' · ')[0]}"
-        for cluster, label in zip(view.clusters["cluster"], view.clusters["label"], strict=True)
+        int(group): f"{group} {str(label).split(' · ')[0]}"
+        for group, label in zip(groups["group"], groups["label"], strict=True)
     }
-    patterns = [[names.get(cluster, str(cluster)) for cluster in pattern] for pattern in stresses["pattern"]]
+    patterns = [[names.get(group, str(group)) for group in pattern] for pattern in stresses["pattern"]]
     table = pd.DataFrame(
         {"Support": stresses["support"], "Lift": stresses["lift"], "q": stresses["q_value"], "Pattern": patterns}
     )
@@ -71,7 +72,7 @@ def _show_list(chosen: Chosen) -> None:
             "Pattern": st.column_config.MultiselectColumn(
                 width="large",
                 options=list(names.values()),
-                color=[_pale(view.mark(cluster).color) for cluster in names],
+                color=[_pale(mark.color) for mark in groups["mark"]],
             ),
             "Support": st.column_config.NumberColumn(width=64),
             "Lift": st.column_config.NumberColumn(format="%.1f", width=56),
@@ -105,12 +106,14 @@ def _show_grid(cells: list[str]) -> None:
     )
 
 
-def _show_occurrences(chosen: Chosen, view: RunView, found: pd.DataFrame, pattern: list[int], top: int) -> None:
+def _show_occurrences(
+    chosen: Chosen, view: RunView, kind: str, found: pd.DataFrame, pattern: list[int], top: int
+) -> None:
     """One row a sample: a link to its trace, and the spans of the pattern in columns."""
     head = st.columns([2, 9], vertical_alignment="center")
     head[0].markdown("**Sample**")
     with head[1]:
-        _show_grid([_head(view, step, cluster) for step, cluster in enumerate(pattern)])
+        _show_grid([_head(view, kind, step, group) for step, group in enumerate(pattern)])
     for row in found.head(top).itertuples():
         spans = view.spans.iloc[list(row.rows)]
         left, right = st.columns([2, 9], vertical_alignment="center")
@@ -121,20 +124,20 @@ def _show_occurrences(chosen: Chosen, view: RunView, found: pd.DataFrame, patter
         with right:
             _show_grid(
                 [
-                    _cell(f"{index + 1} · {str(text).strip()}", view.mark(int(cluster)).color)
-                    for index, text, cluster in zip(spans["index"], spans["text"], spans["cluster"], strict=True)
+                    _cell(f"{index + 1} · {str(text).strip()}", view.mark_group(kind, int(group)).color)
+                    for index, text, group in zip(spans["index"], spans["text"], spans[kind], strict=True)
                 ]
             )
 
 
-def _head(view: RunView, step: int, cluster: int) -> str:
-    mark = view.mark(cluster)
+def _head(view: RunView, kind: str, step: int, group: int) -> str:
+    mark = view.mark_group(kind, group)
     arrow = "→ " if step else ""
     return (
         '<div style="font-size:.85rem;font-weight:600;overflow-wrap:anywhere">'
         f'<span style="opacity:.5">{arrow}</span>'
         f'<span style="color:{mark.color}" aria-hidden="true">{mark.glyph}</span> '
-        f"{html.escape(view.cluster_name(cluster))}</div>"
+        f"{html.escape(view.name_group(kind, group))}</div>"
     )
 
 
@@ -144,17 +147,17 @@ def _show_chosen(chosen: Chosen) -> None:
     if structure is None:
         return
     stress = structure.stresses.iloc[find_stress(structure, read_address("stress"))]
-    pattern = [int(cluster) for cluster in stress["pattern"]]
+    pattern, kind = [int(group) for group in stress["pattern"]], structure.stresses_of
     found = run_cache.get_occurrences(chosen, int(stress["stress"]))
     lift = float(stress["lift"])
     # The axis of the plot is in powers of ten.
     ring = [(float(stress["support"]), math.log10(lift))] if 0 < lift < math.inf else []
     plot_rings(_PLOT, ring, key="stresses_ring")
-    names = [view.cluster_name(cluster) or str(cluster) for cluster in pattern]
+    names = [view.name_group(kind, group) or str(group) for group in pattern]
     st.markdown(f"#### Pattern {escape(' → '.join(name.split(' · ')[0] for name in names))}")
     snippets.show(
         snippets.make_chips(
-            *((view.mark(cluster), shorten(name, 36)) for cluster, name in zip(pattern, names, strict=True))
+            *((view.mark_group(kind, group), shorten(name, 36)) for group, name in zip(pattern, names, strict=True))
         )
     )
     n_samples = view.row_of.n_samples
@@ -162,11 +165,11 @@ def _show_chosen(chosen: Chosen) -> None:
         Number("support", f"{stress['support']:,} of {n_samples:,} samples", "Samples that hold the pattern."),
         Number("occurrences", f"{stress['n_occurrences']:,}", "All occurrences, also several in one sample."),
         Number("lift", f"{lift:.2f}", "Support over the support in shuffled span order within traces."),
-        Number("p", f"{stress['p_value']:.2g}", "Against the same clusters in shuffled order within traces."),
+        Number("p", f"{stress['p_value']:.2g}", "Against the same spans in shuffled order within traces."),
         Number("q", f"{stress['q_value']:.2g}", "Benjamini–Hochberg over all counted patterns."),
     )
     top = st.segmented_control("Rows", SHOWN, default=SHOWN[0], key="stresses_top", label_visibility="collapsed")
-    _show_occurrences(chosen, view, found, pattern, int(top or SHOWN[0]))
+    _show_occurrences(chosen, view, kind, found, pattern, int(top or SHOWN[0]))
     st.caption(
         f"{min(int(top or SHOWN[0]), len(found)):,} of {len(found):,} samples, each with its first occurrence; numbers "
         "count the spans of a trace. One span may lie between two columns."
@@ -175,13 +178,16 @@ def _show_chosen(chosen: Chosen) -> None:
 
 def _explain_none(chosen: Chosen) -> None:
     """Why there is no pattern, and where to look instead."""
-    clusters = run_cache.get_view(chosen).spans["cluster"]
+    view = run_cache.get_view(chosen)
+    clusters, families = view.spans["cluster"], view.spans["family"]
     n, share = int(clusters[clusters >= 0].nunique()), float((clusters >= 0).mean())
     what = f"{n} cluster{'' if n == 1 else 's'} with {share:.0%} of the spans" if n else "no cluster"
+    if len(view.families.table):
+        what += f", {len(view.families.table):,} families with {(families >= 0).mean():.0%}"
     st.info(
-        f"A stress is a sequence of clusters that recurs in several samples. This checkpoint has {what}, and no "
-        "sequence recurs often enough. Other checkpoints may have some, and more samples usually help. Twins need no "
-        "clusters.",
+        f"A stress is a sequence of clusters, or of families, that recurs in several samples. This checkpoint has "
+        f"{what}, and no sequence recurs often enough. Other checkpoints may have some, and more samples usually help. "
+        "Twins need neither.",
         icon=":material/info:",
     )
     st.page_link(
@@ -216,7 +222,8 @@ def show_stresses(chosen: Chosen) -> None:
         st.markdown(f"**{n_significant:,} of {len(structure.stresses):,} patterns** with q < {SIGNIFICANT}")
         _show_list(chosen)
     st.caption(
-        "A stress is a sequence of clusters that recurs in traces of several samples; size shows its length. Lift "
+        f"A stress is a sequence of {'families' if structure.stresses_of == 'family' else 'clusters'} that recurs in "
+        "traces of several samples; size shows its length. Lift "
         "compares its support with shuffled order (dashed: as often as by chance).",
         help="It correlates with shared structure; it explains nothing.",
     )

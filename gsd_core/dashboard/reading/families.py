@@ -1,0 +1,85 @@
+"""Families as pages read them: prototypes with the spans aligned with them beyond chance.
+
+Families        families of one checkpoint, their members and marks
+load_families   read them
+LEAST_COLOURED  share of spans in groups that a picture begins with
+choose_telling  the prototype that shows best what a family is
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from gsd_core.dashboard.look.colors import NOISE_MARK, Mark, compute_marks
+from gsd_core.methods.analyze_method import FAMILIES
+from gsd_core.store import RunReader
+
+LEAST_COLOURED = 0.1
+"""Share of spans in clusters, or in families, below which a picture does not begin with them: it would be grey."""
+MAX_MARKED = 48  # families with a mark of their own: eight hues in six shapes
+
+
+@dataclass(frozen=True)
+class Families:
+    """``table`` has a row a family as ``FAMILIES`` declares, confirmed ones first; ``members`` a row a member."""
+
+    table: pd.DataFrame
+    members: pd.DataFrame
+
+    @property
+    def n_confirmed(self) -> int:
+        """How many are confirmed."""
+        return int((self.table["strength"] == "confirmed").sum())
+
+    def mark(self, family: int) -> Mark:
+        """How a family is drawn; tentative ones hollow, grey beyond the first 48."""
+        marks = compute_marks(self.table["family"].head(MAX_MARKED).tolist())
+        mark = marks.get(family, NOISE_MARK)
+        is_open = 0 <= family < len(self.table) and self.table["strength"].iloc[family] != "confirmed"
+        return mark.as_open() if is_open else mark
+
+    def name(self, family: int) -> str:
+        """``"3 · # - # = #"``; ``""`` for a family that is not there."""
+        return f"{family} · {self.table['label'].iloc[family]}" if 0 <= family < len(self.table) else ""
+
+    def list_groups(self) -> pd.DataFrame:
+        """All families, confirmed ones first: columns ``group, label, name, mark``."""
+        groups = self.table["family"].astype(int).tolist()
+        return pd.DataFrame(
+            {
+                "group": groups,
+                "label": self.table["label"].astype(str).tolist(),
+                "name": [self.name(group) for group in groups],
+                "mark": [self.mark(group) for group in groups],
+            }
+        )
+
+    def find_families(self, spans: pd.Series) -> np.ndarray:
+        """(n,) int32 the first family that holds each of the spans (n,) as a member or prototype; -1 for none."""
+        first = dict(zip(self.table["prototype"], self.table["family"].astype(int), strict=True))
+        for span, family in zip(self.members["span"], self.members["family"].astype(int), strict=True):
+            if span not in first or family < first[span]:
+                first[span] = family
+        return spans.map(first).fillna(-1).to_numpy(np.int32)
+
+    def members_of(self, family: int) -> pd.DataFrame:
+        """Members of one family, best first: columns ``span, cosine``."""
+        return self.members.loc[self.members["family"] == family, ["span", "cosine"]].reset_index(drop=True)
+
+
+def load_families(run: RunReader, checkpoint: str) -> Families:
+    """The families of a checkpoint; empty where none were sought."""
+    tables = {name: pd.DataFrame(columns=[each.name for each in columns]) for name, columns in FAMILIES.tables.items()}
+    for name in run.results.tables(FAMILIES, checkpoint):
+        tables[name] = run.results.read(FAMILIES, name, checkpoint)
+    return Families(tables["families"].sort_values("family", ignore_index=True), tables["members"])
+
+
+def choose_telling(families: Families) -> str:
+    """The prototype of the confirmed family with most members in other words; ``""`` where none is confirmed.
+    Source: ours."""
+    table = families.table[families.table["strength"] == "confirmed"]
+    return str(table["prototype"].iloc[int(np.argmax(table["n_other_words"].astype(int)))]) if len(table) else ""
