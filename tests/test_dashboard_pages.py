@@ -127,7 +127,8 @@ def make_families() -> Families:
             "strength": ["confirmed", "confirmed", "tentative"],
             "prototype": ["s0#0", "s1#0", "s2#0"],
             "label": ["# - # = #", "so in total", "let x"],
-            "n_other_words": [1, 3, 9],
+            "n_samples": [9, 5, 9],
+            "wording": [0.3, 0.1, 0.0],
         }
     )
     members = pd.DataFrame(

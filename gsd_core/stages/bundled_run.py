@@ -1,7 +1,7 @@
 """The run that ships with GSD: 500 test problems of GSM8K under SmolLM2-135M, before and during a fine-tune.
 
 install_bundled  put run and data set into a workspace
-make_bundled     fine-tune, capture, analyse, evaluate and pack it; every step continues where it was stopped
+make_bundled     fine-tune, capture, analyse, evaluate, teach and pack it; every step continues where it was stopped
 main             the command line of ``make bundle``
 BUNDLED, ASSETS  the run's name; the folder with its packed files
 
@@ -28,6 +28,7 @@ BUNDLED, DATASET, STATE = "gsm8k", "gsm8k-test", "gsm8k-state"
 TUNED = "smollm2-gsm8k"  # folder of the fine-tune, and what the run calls its model
 TRAIN_FILE, TEST_FILE = "gsm8k_train.jsonl", "gsm8k_test_socratic.jsonl"
 N_PROBLEMS, WIDTH, SEED, RATE = 500, 1024, 0, 1e-4
+N_TAUGHT, N_WATCHED = 12, 60  # of the lesson at the base, half an hour on two cores
 
 
 def install_bundled(workspace: Workspace) -> bool:
@@ -53,10 +54,12 @@ def make_bundled(data: Path, work: Path, progress: Progress) -> dict[str, Any]:
     from gsd_core.methods.analyze_method import AnalyzeOptions
     from gsd_core.methods.capture_method import CaptureOptions
     from gsd_core.methods.evaluate_method import EvaluateOptions
+    from gsd_core.methods.lesson_method import LessonOptions
     from gsd_core.methods.train_method import TrainOptions
     from gsd_core.stages.analyze_stage import run_analyze
     from gsd_core.stages.capture_stage import run_capture
     from gsd_core.stages.evaluate_stage import run_evaluate
+    from gsd_core.stages.lesson_stage import run_lesson
     from gsd_core.stages.train_stage import RECORD, run_train
     from gsd_core.training.finetune import LOG
 
@@ -103,6 +106,18 @@ def make_bundled(data: Path, work: Path, progress: Progress) -> dict[str, Any]:
     run_evaluate(
         workspace,
         EvaluateOptions(BUNDLED, label="meta.step_ops", checkpoint="all", against=[STATE], seed=SEED),
+        progress,
+    )
+    run_lesson(
+        workspace,
+        LessonOptions(
+            BUNDLED,
+            queries=N_TAUGHT,
+            samples=N_WATCHED,
+            checkpoint=workspace.open_run(BUNDLED).checkpoints[0],
+            against=[STATE],
+            seed=SEED,
+        ),
         progress,
     )
     files = pack_run(workspace, BUNDLED, ASSETS, lambda document: _clean(document, data, tuned))

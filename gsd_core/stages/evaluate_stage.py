@@ -29,6 +29,7 @@ from gsd_core.analysis.benchmark import (
     compute_precision,
     shuffle_labels,
 )
+from gsd_core.analysis.families import STRENGTHS, find_families, find_levels
 from gsd_core.comparison.meta_labels import find_text, to_text
 from gsd_core.comparison.verdict import compute_verdict
 from gsd_core.comparison.wording import make_wording
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from gsd_core.store import Run, Workspace
 
 K = 10
+MOST_FAMILIAR = 6000  # spans of whose families the purity is measured
 MAX_QUERIES = 3000  # rows that ask; all may answer. More hardly narrow the intervals.
 N_TWINS = 50
 
@@ -151,6 +153,8 @@ def _evaluate_checkpoint(
         "level": options.level,
         "where": " ".join(sorted(options.where)),
     }
+    if options.level == "span":
+        rows += _measure_families(bench, chosen, options.seed)
     rows = [
         *_merge_seeds(rows),
         *_describe_clusters(chosen, options),
@@ -158,6 +162,35 @@ def _evaluate_checkpoint(
     ]
     stage.update(1, 1)
     return [{**common, **row} for row in rows], n_left_out
+
+
+def _measure_families(bench: _Bench, chosen: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
+    """How often a member of a confirmed family carries its prototype's label, for families of every representation.
+
+    Of more than ``MOST_FAMILIAR`` spans, those of a seeded draw of samples.
+    """
+    rows = np.arange(len(bench.owners))
+    if len(rows) > MOST_FAMILIAR:
+        rows = _draw_samples(bench.owners, MOST_FAMILIAR, seed)
+    owners = bench.owners[rows]
+    labels = pd.factorize(chosen["label"])[0][rows]
+    shares = np.bincount(labels) / max(1, len(labels))
+    found = []
+    for each in bench.representations:
+        part = each.rows[rows]
+        directions = np.asarray(part.toarray() if hasattr(part, "toarray") else part, dtype=np.float32)
+        families = find_families(directions, owners, find_levels(directions, owners, seed))
+        confirmed = [family for family in families if family.strength == STRENGTHS[0]]
+        pairs = np.array([(family.prototype, row) for family in confirmed for row in family.members], dtype=np.int64)
+        if not len(pairs):
+            continue
+        left, right = pairs.T
+        is_same = (labels[left] == labels[right]).astype(float)
+        value, low, high = bootstrap_pairs(is_same, owners[pairs], seed=seed)
+        numbers = {"value": value, "ci_low": low, "ci_high": high, "n": len(pairs)}
+        about = {"representation": each.name, "kind": each.kind, "metric": "purity of families"}
+        found.append({**about, **numbers, "chance": float(shares[labels[left]].mean()), "ceiling": 1.0})
+    return found
 
 
 def _choose_spans(run: Run, others: list[Run], checkpoint: str, options: EvaluateOptions) -> tuple[pd.DataFrame, int]:
@@ -256,11 +289,14 @@ def _mean(values: np.ndarray) -> float:
 
 def _choose_queries(owners: np.ndarray, seed: int) -> np.ndarray:
     """All rows, or those of randomly chosen samples up to ``MAX_QUERIES``."""
-    if len(owners) <= MAX_QUERIES:
-        return np.arange(len(owners))
+    return np.arange(len(owners)) if len(owners) <= MAX_QUERIES else _draw_samples(owners, MAX_QUERIES, seed)
+
+
+def _draw_samples(owners: np.ndarray, most: int, seed: int) -> np.ndarray:
+    """Rows of randomly chosen samples, at most so many."""
     counts = np.bincount(owners)
     order = np.random.default_rng(seed).permutation(len(counts))
-    taken = order[np.cumsum(counts[order]) <= MAX_QUERIES]
+    taken = order[np.cumsum(counts[order]) <= most]
     return np.flatnonzero(np.isin(owners, taken))
 
 

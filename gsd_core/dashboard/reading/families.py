@@ -79,7 +79,14 @@ def load_families(run: RunReader, checkpoint: str) -> Families:
 
 
 def choose_telling(families: Families) -> str:
-    """The prototype of the confirmed family with most members in other words; ``""`` where none is confirmed.
-    Source: ours."""
+    """The prototype of the confirmed family whose members have the fewest words in common with it, of those that have
+    at least half as many samples as the largest; ``""`` where none is confirmed. Source: ours.
+
+    A family of one wording is large and tells little.
+    """
     table = families.table[families.table["strength"] == "confirmed"]
-    return str(table["prototype"].iloc[int(np.argmax(table["n_other_words"].astype(int)))]) if len(table) else ""
+    if not len(table):
+        return ""
+    table = table[2 * table["n_samples"] >= table["n_samples"].max()]
+    words = table["wording"].astype(float).fillna(1.0)
+    return str(table["prototype"].iloc[int(np.argmin(words))])
