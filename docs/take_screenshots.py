@@ -15,13 +15,11 @@ import shutil
 import sys
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import quote
 
 from playwright.sync_api import Page, sync_playwright
 
 DOCS = Path(__file__).parent
 SAMPLE, SPAN = "demo-train-00310", "demo-train-00310%231"
-QUESTION = quote("meta.procedure · span · meta.step_kinds=step")
 PROOFS = "run=proofs&checkpoint=step-03600"
 
 
@@ -37,13 +35,13 @@ class Shot(NamedTuple):
 
 SHOTS = {
     "overview": Shot("", "text=Data sets", 800),
-    "map": Shot("map?run=gsm8k&span=gsm8k-test-3%231", "text=random pairs"),
+    "map": Shot("map?run=gsm8k&checkpoint=step-00000&span=gsm8k-test-79%231", "text=random pairs"),
     "trace": Shot(f"trace?run=demo&sample={SAMPLE}&span={SPAN}", "text=random pairs"),
     "alignment": Shot("alignment?run=demo", "text=Layer by layer"),
     "stresses": Shot("stresses?run=demo", ".js-plotly-plot"),
     "twins": Shot("twins?run=demo&words=other", ".js-plotly-plot", 1420),
     "timeline": Shot("timeline?run=demo", ".js-plotly-plot"),
-    "evidence": Shot(f"evidence?run=demo&question={QUESTION}", "text=Cosines across samples"),
+    "evidence": Shot("evidence?run=gsm8k&checkpoint=step-00000", "text=Cosines across samples"),
     "pins": Shot(
         f"map?run=demo&span={SPAN}&pins={SPAN}%1Fdemo-train-00154%231%1F{SAMPLE}%232",
         "text=random pairs",

@@ -36,6 +36,9 @@ def test_planted_steps_are_found_and_random_labels_are_not(workspace: Path) -> N
     assert abs(control["value"] - control["chance"]) < 0.1
     assert 0.2 < gradient["chance"] < 0.3
     assert result["n"] == 96
+    families = rows["purity of families", "span gradient (exact, without head)"]
+    assert families["value"] > 0.9 > 0.3 > families["chance"] > 0.2
+    assert families["ci_low"] <= families["value"] <= families["ci_high"]
     verdict = result["verdicts"][0]
     assert (verdict["outcome"] == "above") == (verdict["gradient"]["ci_low"] > verdict["baseline"]["ci_high"])
     assert {"sentence embedding", "TF-IDF of the words", "numbers: their order"} <= {r for _, r in rows}

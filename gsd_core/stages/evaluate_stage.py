@@ -189,7 +189,8 @@ def _measure_families(bench: _Bench, chosen: pd.DataFrame, seed: int) -> list[di
         value, low, high = bootstrap_pairs(is_same, owners[pairs], seed=seed)
         numbers = {"value": value, "ci_low": low, "ci_high": high, "n": len(pairs)}
         about = {"representation": each.name, "kind": each.kind, "metric": "purity of families"}
-        found.append({**about, **numbers, "chance": float(shares[labels[left]].mean()), "ceiling": 1.0})
+        chance = {"chance": float(shares[labels[left]].mean()), "ceiling": 1.0}
+        found.append(dict[str, Any](**about, **numbers, **chance))
     return found
 
 

@@ -43,10 +43,11 @@ def compute_neighbors(
 ) -> pd.DataFrame:
     """`find_neighbors` of ``span`` as rows of ``view.spans``; with ``wording`` only those that say it in other words.
 
-    Columns ``span, sample, index, n_in_trace, text, cluster, cosine, q_value``; empty where the span has no direction.
+    Columns ``span, sample, index, n_in_trace, text, cluster, family, cosine, q_value``; empty where the span has no
+    direction.
     """
     row, n = view.row_of[span], len(directions.rows)
-    columns = ["span", "sample", "index", "n_in_trace", "text", "cluster"]
+    columns = ["span", "sample", "index", "n_in_trace", "text", "cluster", "family"]
     if row >= n:  # captured since the directions were read
         return view.spans.iloc[:0][columns].assign(cosine=[], q_value=[])
     found = find_neighbors(directions, row, view.row_of.codes[:n], top, wording)

@@ -8,7 +8,9 @@ choose_telling  the prototype that shows best what a family is
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -29,6 +31,10 @@ class Families:
     table: pd.DataFrame
     members: pd.DataFrame
 
+    @cached_property
+    def _marks(self) -> dict[Hashable, Mark]:
+        return compute_marks(self.table["family"].head(MAX_MARKED).tolist())
+
     @property
     def n_confirmed(self) -> int:
         """How many are confirmed."""
@@ -36,8 +42,7 @@ class Families:
 
     def mark(self, family: int) -> Mark:
         """How a family is drawn; tentative ones hollow, grey beyond the first 48."""
-        marks = compute_marks(self.table["family"].head(MAX_MARKED).tolist())
-        mark = marks.get(family, NOISE_MARK)
+        mark = self._marks.get(family, NOISE_MARK)
         is_open = 0 <= family < len(self.table) and self.table["strength"].iloc[family] != "confirmed"
         return mark.as_open() if is_open else mark
 

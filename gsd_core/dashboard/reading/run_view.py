@@ -20,7 +20,7 @@ import pandas as pd
 
 from gsd_core.comparison.meta_labels import compute_meta_columns, to_text
 from gsd_core.dashboard.look.colors import NOISE_MARK, Mark, compute_marks
-from gsd_core.dashboard.reading.families import Families, load_families
+from gsd_core.dashboard.reading.families import LEAST_COLOURED, Families, load_families
 from gsd_core.dashboard.reading.labels import LabelColumn, compute_label_columns, to_label
 from gsd_core.dashboard.reading.row_index import RowIndex
 from gsd_core.methods.analyze_method import MAP
@@ -66,6 +66,8 @@ class RunView:
     """What the analysis said beside layout and clusters; empty where there is none."""
     families: Families
     """Prototypes with the spans aligned with them; empty where none were found."""
+    grouping: str
+    """What spans are named and coloured by first: "cluster", or "family" where clusters hold next to nothing."""
 
     def cluster_name(self, cluster: int) -> str:
         """``"3 · divide · share"``, ``"noise"``, or ``""`` where nothing was analysed."""
@@ -77,6 +79,14 @@ class RunView:
         info = self.map_info
         n_fitted, n_empty = info.get("n_fitted"), info.get("n_without_direction", 0)
         return n_fitted if n_fitted and n_fitted < info["n_spans"] - n_empty else None
+
+    def find_chip(self, cluster: int, family: int) -> tuple[Mark, str]:
+        """Mark and name of the group of a span: its cluster or its first family, by ``grouping``."""
+        if self.grouping == "family":
+            return (
+                (self.families.mark(family), self.families.name(family)) if family >= 0 else (NOISE_MARK, "no family")
+            )
+        return self.mark(cluster), self.cluster_name(cluster) or "noise"
 
     def name_group(self, kind: str, group: int) -> str:
         """Name of a group, ``kind`` "cluster" or "family"."""
@@ -158,6 +168,7 @@ def load_run_view(run: Run, checkpoint: str) -> RunView:
     )
     families = load_families(reader, checkpoint)
     spans["family"] = families.find_families(spans["span"])
+    is_grey = (spans["cluster"] >= 0).mean() < LEAST_COLOURED
     return RunView(
         name=run.name,
         checkpoint=checkpoint,
@@ -172,6 +183,7 @@ def load_run_view(run: Run, checkpoint: str) -> RunView:
         is_analyzed=points is not None,
         map_info=run.results.infos(MAP.name).get(checkpoint, {}),
         families=families,
+        grouping="family" if is_grey and len(families.table) else "cluster",
     )
 
 

@@ -85,7 +85,7 @@ def _make_aligned(
     chosen: Chosen, view: RunView, row: Any, null: Null, exact: Mapping[str, float], lesson: Lesson | None
 ) -> AlignedSpan:
     """A row of ``compute_neighbors`` for the list; ``exact`` maps spans to cosines without a sketch."""
-    span, mark = str(row.span), view.mark(int(row.cluster))
+    span, (mark, name) = str(row.span), view.find_chip(int(row.cluster), int(row.family))
     bar = snippets.describe_cosine(float(row.cosine), null, float(row.q_value))
     found = f"exact {exact[span]:.2f}" if span in exact else ""
     return AlignedSpan(
@@ -96,7 +96,7 @@ def _make_aligned(
         beside=bar.beside,
         glyph=mark.glyph,
         color=mark.color,
-        name=shorten(view.cluster_name(int(row.cluster)), 26),
+        name=shorten(name, 26),
         text=str(row.text).strip(),
         exact=" · ".join(filter(None, (found, describe_learned(lesson, span)))),
         link=f"{shorten(str(row.sample), 34)} · {row.index + 1}/{row.n_in_trace}",

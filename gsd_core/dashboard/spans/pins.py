@@ -153,7 +153,8 @@ def _show_listed(chosen: Chosen, view: RunView, span: str, head: str, key: str) 
     row = view.spans.iloc[view.row_of[span]]
     is_pinned = span in read_pins()
     with st.container(border=True, gap="xsmall"):
-        snippets.show(snippets.make_quote(head + str(row["text"]).strip(), view.mark(int(row["cluster"])).color))
+        mark, _ = view.find_chip(int(row["cluster"]), int(row["family"]))
+        snippets.show(snippets.make_quote(head + str(row["text"]).strip(), mark.color))
         with st.container(horizontal=True, vertical_alignment="center"):
             in_trace = f"In its trace: {escape(shorten(str(row['sample']), 34))}"
             for page, label in (("trace", in_trace), ("map", "On the map")):

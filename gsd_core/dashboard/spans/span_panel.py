@@ -56,9 +56,8 @@ def show_heading(view: RunView, row: pd.Series, fragment: str = "", text: str = 
             pins.show_pin(str(row["span"]), fragment)
             if row["span"] == read_address("span", remember=False):  # chosen by the user, not by the page
                 pins.note_span(view.name, str(row["span"]))
-    cluster = int(row["cluster"])
-    mark = view.mark(cluster)
-    pieces = [snippets.make_chips((mark, view.cluster_name(cluster) or "noise"))] if view.is_analyzed else []
+    mark, name = view.find_chip(int(row["cluster"]), int(row["family"]))
+    pieces = [snippets.make_chips((mark, name))] if view.is_analyzed else []
     if text:
         pieces.append(snippets.make_quote(text, mark.color))
     snippets.show(*pieces, _make_measures(row))

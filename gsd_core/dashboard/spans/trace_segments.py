@@ -16,7 +16,7 @@ import pandas as pd
 from gsd_core.dashboard.components.trace import TraceSegment
 from gsd_core.dashboard.reading.run_view import RunView, compute_trace
 
-DESCRIBED = ["index", "n_in_trace", "cluster", "loss", "norm", "coherence"]
+DESCRIBED = ["index", "n_in_trace", "cluster", "family", "loss", "norm", "coherence"]
 
 
 def format_number(value: Any, digits: int = 3) -> str:
@@ -28,7 +28,7 @@ def describe(row: Mapping[str, Any] | pd.Series, view: RunView) -> tuple[str, ..
     """A span in lines, for hovering and screen readers. ``row`` holds at least ``DESCRIBED``."""
     lines = [f"span {row['index'] + 1} of {row['n_in_trace']}"]
     if view.is_analyzed:
-        lines.insert(0, view.cluster_name(int(row["cluster"])) or "noise")
+        lines.insert(0, view.find_chip(int(row["cluster"]), int(row["family"]))[1])
     loss, norm = format_number(row["loss"]), format_number(row["norm"])
     lines.append(f"loss {loss} nats · norm {norm} · coherence {format_number(row['coherence'], 2)}")
     return tuple(lines)
@@ -85,7 +85,7 @@ def trace_segments(view: RunView, sample: str, tokens: pd.DataFrame | None = Non
             TraceSegment(
                 piece.text,
                 span=str(row["span"]),
-                color=view.mark(int(row["cluster"])).color,
+                color=view.find_chip(int(row["cluster"]), int(row["family"]))[0].color,
                 label="; ".join(tip),
                 tip=tip,
                 tokens=tinted,

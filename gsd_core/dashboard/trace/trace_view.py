@@ -102,9 +102,9 @@ def _show_text(title: str, text: str) -> None:
 
 
 def _show_legend(view: RunView, sample: str) -> None:
-    """The clusters that occur in this trace."""
-    clusters = dict.fromkeys(view.spans["cluster"].to_numpy()[view.row_of.trace_of(sample)].astype(int).tolist())
-    named = [(view.mark(cluster), view.cluster_name(cluster)) for cluster in clusters]
+    """The clusters, or families, that occur in this trace."""
+    groups = view.spans[["cluster", "family"]].to_numpy()[view.row_of.trace_of(sample)].astype(int).tolist()
+    named = dict.fromkeys(view.find_chip(cluster, family) for cluster, family in groups if view.is_analyzed)
     snippets.show(snippets.make_chips(*((mark, shorten(name, 40)) for mark, name in named if name)))
 
 
