@@ -48,6 +48,7 @@ def show_families(chosen: Chosen, view: RunView, on_open: Callable[[str], None])
         rows,
         key="families_" + re.sub(r"[^A-Za-z0-9_-]", "_", f"{view.name}_{view.checkpoint}"),
         max_height=LIST_HEIGHT,
+        title="Family",
     )
     family = opened if opened is not None else int(families.table["family"].iloc[0])
     n = families.n_confirmed

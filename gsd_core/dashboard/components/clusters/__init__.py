@@ -29,15 +29,15 @@ class ClusterRow:
     n_samples: int
 
 
-def plot_clusters(rows: Sequence[ClusterRow], *, key: str, max_height: int) -> int | None:
-    """Show ``rows`` in this order; ``key`` must differ for each run and checkpoint. Lists longer than ``max_height``
-    pixels scroll.
+def plot_clusters(rows: Sequence[ClusterRow], *, key: str, max_height: int, title: str = "Cluster") -> int | None:
+    """Show ``rows`` of clusters, or of what ``title`` says, in this order; ``key`` must differ for each run and
+    checkpoint. Lists longer than ``max_height`` pixels scroll.
 
     Returns the cluster of ``rows`` that was opened last, None before the first is. Until then the first row is marked.
     """
     answer = _list(
         key=key,
-        data={"rows": [list(astuple(row)) for row in rows], "maxHeight": max_height},
+        data={"rows": [list(astuple(row)) for row in rows], "maxHeight": max_height, "title": title},
         on_opened_change=lambda: None,
     )
     opened = answer.get("opened") if answer else None

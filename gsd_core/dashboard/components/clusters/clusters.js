@@ -3,7 +3,7 @@ import { make } from "../dom.js";
 import { Memory, isChanged } from "../memory.js";
 import { clamp } from "../numbers.js";
 
-const COLUMNS = [["Cluster", 3], ["Spans", 4], ["Samples", 5]]; // title, index in a row that the server sends
+const COLUMNS = [["", 3], ["Spans", 4], ["Samples", 5]]; // title, index in a row that the server sends
 const states = new Memory((root) => ({ root }));
 
 function open(state, line) {
@@ -62,12 +62,12 @@ function sort(state, column) {
 
 function build(state, data) {
   const table = make("table");
-  table.setAttribute("aria-label", "Clusters. Arrow keys move between them, Enter opens one.");
+  table.setAttribute("aria-label", `${data.title}. Arrow keys move between rows, Enter opens one.`);
   const top = make("tr");
   top.append(make("td"));
   state.heads = COLUMNS.map(([title, column]) => {
     const element = make("th", column === COLUMNS[0][1] ? "" : "count");
-    const button = make("button", "", title);
+    const button = make("button", "", title || data.title);
     button.type = "button";
     button.addEventListener("click", () => sort(state, column));
     element.scope = "col";
