@@ -106,6 +106,7 @@ def test_a_span_that_was_asked_for_stands_beside_the_spans_aligned_with_it(place
     before = load_scores(run, run.default_checkpoint)
     found = teach(place, "--spans", span, "--samples", "3")["checkpoints"][0]
     assert found["n_taught"] == 1
+    assert found["scores"] == []
     (own,) = found["taught"]
     assert own["span"] == span
     assert all(each["span"].split("#")[0] != span.split("#")[0] for each in own["best"])

@@ -105,14 +105,14 @@ def _teach_checkpoint(
                 stage.advance()
     scores = _score(run, others, checkpoint, options, plan, kept)
     kept.store(run, checkpoint, scores, n_moved)
-    verdict = _find_verdict(scores)
+    shown = scores if plan.drawn else scores.iloc[:0]  # stored ones are of other lessons
     return {
         "checkpoint": checkpoint,
         "n_taught": len({span for span, _ in lessons}),
         "n_watched": int(plan.spans["sample"].isin(plan.watched).sum()),
         "n_moved": n_moved,
-        "scores": scores.to_dict("records"),
-        "verdict": verdict,
+        "scores": shown.to_dict("records"),
+        "verdict": _find_verdict(shown),
         "taught": _describe_asked(plan, kept),
     }
 
