@@ -41,12 +41,12 @@ from gsd_core.methods.evaluate_method import EVIDENCE, EvaluateOptions
 from gsd_core.stages.control_queries import ControlQueries, aggregate_controls, make_control_queries
 from gsd_core.stages.neighbor_pools import ANY, draw_pairs, make_pools
 from gsd_core.stages.representations import (
-    check_same_data,
     make_representations,
     match_checkpoint,
+    open_others,
     read_question_rows,
 )
-from gsd_core.stages.run_reading import find_entry, get_checkpoint
+from gsd_core.stages.run_reading import find_entry, list_checkpoints
 from gsd_core.stages.run_tables import compute_span_table
 
 if TYPE_CHECKING:
@@ -68,10 +68,8 @@ def run_evaluate(workspace: Workspace, options: EvaluateOptions, progress: Progr
     """
     started = time.monotonic()
     run = workspace.open_run(options.run)
-    others = [workspace.open_run(each) for each in options.against]
-    for other in others:
-        check_same_data(run, other)
-    wanted = run.checkpoints if options.checkpoint == "all" else [get_checkpoint(run, options.checkpoint)]
+    others = open_others(workspace, run, options.against)
+    wanted = list_checkpoints(run, options.checkpoint)
     rows: list[dict[str, Any]] = []
     n_left_out = 0
     for number, checkpoint in enumerate(wanted, 1):

@@ -33,9 +33,9 @@ from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
 from gsd_core.methods.lesson_method import LESSON, LessonOptions
 from gsd_core.stages.neighbor_pools import ANY, make_pools
-from gsd_core.stages.representations import check_same_data, make_representations
+from gsd_core.stages.representations import make_representations, open_others
 from gsd_core.stages.run_model import load_run_model, read_tokenized
-from gsd_core.stages.run_reading import get_checkpoint
+from gsd_core.stages.run_reading import list_checkpoints
 from gsd_core.stages.run_tables import compute_span_table
 from gsd_core.store import load_directions
 from gsd_core.types import TokenizedSample, split_span
@@ -60,10 +60,8 @@ def run_lesson(workspace: Workspace, options: LessonOptions, progress: Progress)
     """
     started = time.monotonic()
     run = workspace.open_run(options.run)
-    others = [workspace.open_run(each) for each in options.against]
-    for other in others:
-        check_same_data(run, other)
-    wanted = run.checkpoints if options.checkpoint == "all" else [get_checkpoint(run, options.checkpoint)]
+    others = open_others(workspace, run, options.against)
+    wanted = list_checkpoints(run, options.checkpoint)
     found = [_teach_checkpoint(run, others, checkpoint, options, progress) for checkpoint in wanted]
     return {"run": options.run, "checkpoints": found, "seconds": time.monotonic() - started}
 

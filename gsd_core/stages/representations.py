@@ -1,6 +1,7 @@
 """What the structure benchmark compares: rows for the same spans from runs and from their texts.
 
 make_representations   gradients of a run and of its kin, baselines, controls
+open_others            runs of the same data to compare with
 check_same_data        refuses a run that was captured from other data, or cut otherwise
 match_checkpoint       which checkpoint of another run stands beside one
 read_question_rows     question embeddings of samples
@@ -23,7 +24,15 @@ from gsd_core.stages.run_reading import find_entry, get_checkpoint, get_layers
 from gsd_core.tiers import find_tier
 
 if TYPE_CHECKING:
-    from gsd_core.store import Run
+    from gsd_core.store import Run, Workspace
+
+
+def open_others(workspace: Workspace, run: Run, names: Iterable[str]) -> list[Run]:
+    """The runs called ``names``; raises as `check_same_data` for one of other data than ``run``."""
+    others = [workspace.open_run(each) for each in names]
+    for other in others:
+        check_same_data(run, other)
+    return others
 
 
 def check_same_data(run: Run, other: Run) -> None:

@@ -1,6 +1,7 @@
 """What several stages read of a run, and how they report a step.
 
 get_checkpoint   the checkpoint that is asked for, or the default
+list_checkpoints  the one that is asked for, or all
 find_entry       what the manifest says of a checkpoint
 get_layers       layer blocks of a run's directions
 find_kept        a stored result that need not be computed again
@@ -38,6 +39,11 @@ def get_checkpoint(run: RunReader, name: str | None) -> str:
     if name not in run.checkpoints:
         raise UserError(f"no checkpoint {name!r}", f"run {run.name}", f"it has {', '.join(run.checkpoints)}")
     return name
+
+
+def list_checkpoints(run: RunReader, name: str | None) -> list[str]:
+    """Every checkpoint for "all", else that of `get_checkpoint`, whose errors it raises."""
+    return run.checkpoints if name == "all" else [get_checkpoint(run, name)]
 
 
 def find_entry(run: RunReader, checkpoint: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from gsd_core.dashboard.look.plot_text import plain
 
 KIND_COLORS = {"limit": PALETTE[2], "gradient": PALETTE[0], "baseline": PALETTE[1], "control": NOISE}
 KIND_SYMBOLS = {"limit": "star", "gradient": "circle", "baseline": "diamond", "control": "x"}
+VERDICT_COLORS = {"above": "green", "below": "orange", "even": "gray"}
 MAX_CURVES = 6
 _ENDS = (("ci_low", "min"), ("ci_high", "max"))
 

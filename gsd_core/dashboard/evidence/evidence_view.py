@@ -29,8 +29,6 @@ from gsd_core.dashboard.jobs.job_steps import Step
 from gsd_core.methods.analyze_method import STRUCTURE
 from gsd_core.methods.evaluate_method import EvaluateOptions
 
-COLORS = {"above": "green", "below": "orange", "even": "gray"}
-
 
 def load_cosines(chosen: Chosen, table: str = "cosines") -> pd.DataFrame:
     """Table ``cosines`` or ``best`` of the chosen checkpoint, in the order of ``COSINE_KINDS``; empty where there is
@@ -78,7 +76,9 @@ def _show_benchmark(chosen: Chosen, rows: pd.DataFrame) -> None:
     here = shown[shown["checkpoint"] == checkpoint]
     verdict = compute_verdict(here)
     if verdict:
-        st.markdown(f":{COLORS[verdict.outcome]}[**{verdict.headline}**] {escape(verdict.detail)}")
+        st.markdown(
+            f":{evidence_figures.VERDICT_COLORS[verdict.outcome]}[**{verdict.headline}**] {escape(verdict.detail)}"
+        )
     if len(checkpoints) > 1:
         dots, curve = st.columns([5, 4], gap="large")
     else:

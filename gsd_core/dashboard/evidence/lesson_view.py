@@ -22,7 +22,6 @@ from gsd_core.dashboard.jobs.job_steps import Step
 from gsd_core.dashboard.reading.lesson_queries import load_scores
 from gsd_core.methods.lesson_method import LESSON, LessonOptions
 
-COLORS = {"above": "green", "below": "orange", "even": "gray"}
 RANK = "rank correlation"
 _WHAT = (
     "A training step is taken on one span, the losses of all other spans are measured, and the weights are put back. "
@@ -65,7 +64,9 @@ def _show_scores(chosen: Chosen, checkpoint: str, scores: pd.DataFrame) -> None:
     here = of_step[of_step["metric"] == metric]
     verdict = compute_verdict(here, metric)
     if verdict:
-        st.markdown(f":{COLORS[verdict.outcome]}[**{verdict.headline}**] {escape(verdict.detail)}")
+        st.markdown(
+            f":{evidence_figures.VERDICT_COLORS[verdict.outcome]}[**{verdict.headline}**] {escape(verdict.detail)}"
+        )
     own = here["share"].iloc[0], here["optimizer"].iloc[0], here["n_steps"].iloc[0]
     curve = scores[(scores["metric"] == metric) & (scores["optimizer"] == own[1]) & (scores["n_steps"] == own[2])]
     has_curve = curve["share"].nunique() > 1
