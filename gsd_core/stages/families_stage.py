@@ -114,9 +114,8 @@ def _tabulate(
         pd.DataFrame({"family": number, "span": ids[each.members], "cosine": each.cosines})
         for number, each in enumerate(found)
     ]
-    empty = {name: list(columns) for name, columns in FAMILIES.tables.items()}
     return {
-        "families": pd.DataFrame(families, columns=[each.name for each in empty["families"]]),
+        "families": pd.DataFrame(families, columns=[each.name for each in FAMILIES.tables["families"]]),
         "members": pd.concat(members, ignore_index=True)
         if members
         else pd.DataFrame({"family": np.zeros(0, np.int64), "span": [], "cosine": np.zeros(0, np.float32)}),

@@ -117,6 +117,8 @@ def _teach_checkpoint(
 
 def _make_plan(run: Run, checkpoint: str, options: LessonOptions) -> _Plan:
     spans, _ = compute_span_table(run, checkpoint)
+    if not len(spans):
+        raise UserError("no span was captured", f"run {run.name}, checkpoint {checkpoint}", "see its skipped samples")
     known = set(spans["span"])
     for each in options.spans:
         if each not in known:
