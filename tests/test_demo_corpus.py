@@ -104,22 +104,17 @@ def test_wrong_turns_open_with_a_cue_of_the_segment_cutter():
 def test_wordings_of_a_procedure_share_no_content_word(procedure: Procedure):
     # A word in two wordings of one procedure would let any bag of words find the procedure.
     assert 4 <= len(procedure.steps) <= 7
-    rows = [row.split() for step in procedure.steps for row in step.words]
-    assert {len(row) for row in rows} == {len(STYLES)}
-    by_style = [{compute_stem(row[style]) for row in rows} for style in range(len(STYLES))]
+    assert all(len(set(step.sentences)) == len(STYLES) for step in procedure.steps)
+    said = [
+        re.findall(
+            r"[a-z]{2,}", re.sub(r"\{\w+\}", " ", " ".join(step.sentences[style] for step in procedure.steps)).lower()
+        )
+        for style in range(len(STYLES))
+    ]
+    by_style = [{compute_stem(word) for word in words if word not in FUNCTION_WORDS} for words in said]
     for i in range(len(STYLES)):
         for j in range(i):
             assert not by_style[i] & by_style[j], f"{STYLES[j]} and {STYLES[i]} both say {by_style[i] & by_style[j]}"
-
-
-def test_frames_hold_function_words_only():
-    # Frames of different styles share words, so a content word among them would be shared too.
-    for procedure in PROCEDURE_TABLE:
-        for step in procedure.steps:
-            assert len(set(step.frames)) == len(STYLES), (procedure.name, step.role)
-            for frame in step.frames:
-                said = set(re.findall(r"[a-z]{2,}", re.sub(r"\{\w+\}", " ", frame.lower())))
-                assert said <= FUNCTION_WORDS, f"{procedure.name}/{step.role} says {said - FUNCTION_WORDS} in a frame"
 
 
 def test_samples_of_different_style_share_no_content_word():

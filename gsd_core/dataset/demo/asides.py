@@ -17,29 +17,29 @@ FACTS: tuple[str, ...] = (
 )
 ASIDES: tuple[str, ...] = (
     "The {d} {fact} play no part in this.",
-    "We may ignore the {fact}, all {d}.",
-    "That {d} {fact} exist is irrelevant.",
-    "About {fact}, {d} or not, nobody asked.",
+    "We can leave out the {d} {fact}.",
+    "It does not matter that there are {d} {fact}.",
+    "Nobody asked about the {d} {fact}.",
 )
 CHECKS: tuple[str, ...] = (
     "Checking once more, this holds.",
-    "Everything up to here seems correct.",
+    "Everything up to here seems right.",
     "I verified it a second time.",
     "Nothing was overlooked, as far as one can tell.",
     "The line above is fine.",
-    "Reviewing these words reveals no error.",
+    "I have read it again and found no error.",
 )
 TURNS: tuple[str, ...] = (
     "Wait, that cannot be right.",
     "Wait, a slip happened.",
-    "Alternatively, do it with more care.",
+    "Alternatively, let us do it with more care.",
     "But wait, this is off.",
-    "But alternatively, try once again.",
-    "But just to be sure, repeat it.",
+    "But alternatively, we can try once again.",
+    "But just to be sure, let us do it again.",
     "However, a mistake shows up.",
-    "Not sure about that, so redo it.",
+    "Not sure about that, so I will redo it.",
     "Going back, the line was wrong.",
-    "Backtrack to fix this.",
-    "Trace back and mend it.",
+    "Backtrack, and let us fix this.",
+    "Trace back, and put it right.",
     "Another attempt corrects it.",
 )

@@ -73,9 +73,8 @@ def generate_corpus(
         Share of samples in the plain style (``STYLES[0]``); the other styles share the rest equally. The bundled
         corpus has none in the plain style, which is the one that the demo model itself was taught.
     mixed_share
-        Share of samples in which the style of every sentence frame and of every content word is drawn separately
-        (``meta.wording`` is ``"mixed"``). Other samples have one style; two samples of different styles share no
-        content words except topic nouns and asides.
+        Share of samples in which the style of every step is drawn separately (``meta.wording`` is ``"mixed"``). Other
+        samples have one style; two samples of different styles share no content words except topic nouns and asides.
 
     Returns
     -------
@@ -148,12 +147,11 @@ def _write_sample(
     for place, (index, spec, slots) in enumerate(problem.steps):
         label = f"{procedure.name}/{index}:{spec.role}"
         wording = f"{label}/{'mixed' if is_mixed else STYLES[home]}"
-        drawn = [int(style) for style in rng.choice(len(STYLES), p=weights, size=1 + len(spec.words))]
-        frame, *words = drawn if is_mixed else [home] * len(drawn)
-        text = _sentence(spec.write(slots, frame, tuple(words)))
+        style = int(rng.choice(len(STYLES), p=weights)) if is_mixed else home
+        text = _sentence(spec.write(slots, style))
         if place == wrong_at:
             wrong = slots | {spec.result: _wrong_value(rng, problem, spec, slots)}
-            trace.add(_sentence(spec.write(wrong, frame, tuple(words))), label, wording, "step")
+            trace.add(_sentence(spec.write(wrong, style)), label, wording, "step")
             turn = TURNS[int(rng.integers(len(TURNS)))]
             trace.add(f"{turn} {text}", label, wording, "retry")
         else:

@@ -24,21 +24,17 @@ STYLES: tuple[str, ...] = ("amber", "birch", "cobalt", "dune")
 class StepSpec:
     """One step of a procedure.
 
-    ``frames`` has one sentence a style, made of function words and slots; ``{1}``, ``{2}``, … stand for the content
-    words. ``words`` has, for each of these, the words of all styles in order ("adding pooling …"): any of them fits any
-    frame, and no style has a word of another. ``result`` is the slot that a wrong turn gets wrong, ``""`` where a step
-    has nothing to get wrong.
+    ``sentences`` has one template a style; no style has a content word of another. ``result`` is the slot that a wrong
+    turn gets wrong, ``""`` where a step has nothing to get wrong.
     """
 
     role: str
-    frames: tuple[str, ...]
-    words: tuple[str, ...]
+    sentences: tuple[str, ...]
     result: str = ""
 
-    def write(self, slots: dict[str, str], frame: int, words: tuple[int, ...]) -> str:
-        """The sentence with this frame and, for each content word, the word of this style."""
-        chosen = [row.split()[style] for row, style in zip(self.words, words, strict=True)]
-        return self.frames[frame].format("", *chosen, **slots)
+    def write(self, slots: dict[str, str], style: int) -> str:
+        """The sentence of this style."""
+        return self.sentences[style].format_map(slots)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +53,7 @@ def _read() -> tuple[Procedure, ...]:
         Procedure(
             each["name"],
             tuple(each["questions"]),
-            tuple(
-                StepSpec(s["role"], tuple(s["frames"]), tuple(s["words"]), s.get("result", "")) for s in each["step"]
-            ),
+            tuple(StepSpec(s["role"], tuple(s["sentences"]), s.get("result", "")) for s in each["step"]),
             each["answer"],
         )
         for each in table["procedure"]

@@ -36,7 +36,7 @@ TOPIC_TABLE: tuple[Topic, ...] = (
     Topic("garden", "tulips", "bed", "beds", "yellow", "purple", "spades"),
     Topic("school", "pencils", "drawer", "drawers", "blunt", "sharp", "desks"),
     Topic("harbour", "ropes", "boat", "boats", "tarred", "dry", "anchors"),
-    Topic("museum", "coins", "case", "cases", "bronze", "golden", "guards"),
+    Topic("museum", "coins", "case", "cases", "bronze", "golden", "paintings"),
     Topic("farm", "hens", "coop", "coops", "brown", "white", "tractors"),
     Topic("theatre", "masks", "trunk", "trunks", "painted", "plain", "curtains"),
     Topic("workshop", "screws", "jar", "jars", "brass", "steel", "hammers"),
