@@ -105,12 +105,10 @@ def test_wordings_of_a_procedure_share_no_content_word(procedure: Procedure):
     # A word in two wordings of one procedure would let any bag of words find the procedure.
     assert 4 <= len(procedure.steps) <= 7
     assert all(len(set(step.sentences)) == len(STYLES) for step in procedure.steps)
-    said = [
-        re.findall(
-            r"[a-z]{2,}", re.sub(r"\{\w+\}", " ", " ".join(step.sentences[style] for step in procedure.steps)).lower()
-        )
-        for style in range(len(STYLES))
-    ]
+    said = []
+    for style in range(len(STYLES)):
+        written = " ".join(step.sentences[style] for step in procedure.steps).lower()
+        said.append(re.findall(r"[a-z]{2,}", re.sub(r"\{\w+\}", " ", written)))
     by_style = [{compute_stem(word) for word in words if word not in FUNCTION_WORDS} for words in said]
     for i in range(len(STYLES)):
         for j in range(i):
