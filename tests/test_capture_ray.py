@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
+from gsd_core.capture import calibration
 from gsd_core.console.progress import Progress
 from gsd_core.driver.capture_plan import CaptureOptions
 from gsd_core.driver.capture_worker import CaptureSamples
@@ -125,6 +126,16 @@ def test_two_workers_give_the_bytes_of_one_process(inputs: Path, undisturbed: di
     executor = MeetingExecutor(inputs / "meet-two")
     assert_same(run_with(inputs, "two", lambda _: executor), undisturbed)
     assert executor.n_lost == 0
+
+
+def test_workers_share_what_the_first_one_saw_of_the_gradients(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "LEAST_SPANS", 20)  # whether to look is decided here, not by a worker
+    expected = run_with(inputs, "calibrated", lambda _: LocalExecutor(), sketch_width=512)
+    assert expected.manifest["sketch"]["calibration"]
+    os.mkfifo(inputs / "meet-calibrated")
+    executor = MeetingExecutor(inputs / "meet-calibrated")
+    found = run_with(inputs, "calibrated-two", lambda _: executor, sketch_width=512)
+    assert_same(found, read_everything(expected))
 
 
 def test_a_worker_killed_half_way_changes_nothing(inputs: Path, undisturbed: dict[str, Any]) -> None:

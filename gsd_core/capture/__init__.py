@@ -10,7 +10,8 @@ deferred_head  the output head, run only for tokens whose loss is needed
 checkpointing  layers that are computed again in each backward pass
 accumulate     sketched weight gradients, summed over positions
 modules        which modules are captured
-sketch         random projection of weight gradients
+sketch         projection of weight gradients: random, or calibrated
+calibration    what a sketch should keep of a model's gradients
 hooks          how a forward pass is watched
 pulse          how much of a batch is done, while it is computed
 memory         what a batch needs, and the largest that fits

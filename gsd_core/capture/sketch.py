@@ -1,18 +1,24 @@
-"""Random projection ("sketch") of per-module weight gradients.
+"""Projection ("sketch") of per-module weight gradients.
 
 LayerBlock     the slice of a direction that belongs to one layer
+Calibration    what a sketch knows of a model's gradients: leading directions, and which numbers vary most
 ModuleSketch, make_module_sketch   the two sides P, Q of one module's projection
 Sketch         all modules: projects inputs and output gradients, folds modules into layer blocks
 seeded_generator  a random generator that depends only on (seed, name)
 compute_projection  one seeded side of a two-sided projection
 SparseFold, compute_fold  the seeded sign projection of a layer's modules onto its block
+KeptFold       the same, but some numbers are kept as they are
 
 A weight gradient ``Σ_t δ_t a_tᵀ`` (d_out × d_in) becomes ``Σ_t (P δ_t)(Q a_t)ᵀ`` (p × q): two-sided
 random projection (LoGra, Choe et al. 2024; ``methods`` §1.2). A side no wider than its target is not projected.
 The modules of one layer are then folded into one block by a sparse sign projection, and a direction is the
 concatenation of the blocks in layer order, so that a cosine over a slice is that layer's alignment.
 
-Shapes: B batch, T tokens, M modules, p/q sketch rank, w block width, P sketch width.
+Without a calibration both steps are random. With one, P and Q are leading eigenvectors (LoGra starts from principal
+components too), the numbers that vary most between spans are stored as they are, and each layer gets a share of the
+others' sums by its energy (``methods`` §1.2; all of this ours).
+
+Shapes: B batch, T tokens, M modules, p/q sketch rank, w block width, P sketch width, K kept numbers.
 """
 
 from __future__ import annotations
@@ -20,14 +26,18 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
+import numpy as np
 import torch
 
 from gsd_core.capture.modules import OUTPUT_HEAD
 
 N_STRIPES = 4  # non-zeros a row of the sparse fold; more would only cost time
+FINE_RANK = 128
+"""Rank of the seeded projection within which a calibration finds its sides: they are small then, whatever the model's
+width, and 128 numbers a side lose little over many modules."""
 
 
 def seeded_generator(seed: int, name: str) -> torch.Generator:
@@ -75,12 +85,14 @@ class SparseFold:
         return torch.cat(stripes, dim=1)
 
 
-def compute_fold(rows: int, width: int, seed: int, name: str, device: torch.device | str) -> SparseFold | None:
+def compute_fold(
+    rows: int, width: int, seed: int, name: str, device: torch.device | str, n_stripes: int = N_STRIPES
+) -> SparseFold | None:
     """The seeded fold; None where ``rows <= width`` and nothing needs folding."""
     if rows <= width:
         return None
     generator = seeded_generator(seed, name)
-    n_stripes = min(N_STRIPES, width)
+    n_stripes = min(n_stripes, width)
     edges = torch.linspace(0, width, n_stripes + 1).round().to(torch.int64).tolist()
     deals, signs = [], []
     for low, high in pairwise(edges):
@@ -94,6 +106,36 @@ def compute_fold(rows: int, width: int, seed: int, name: str, device: torch.devi
     return SparseFold(deals, signs)
 
 
+@dataclass(slots=True)
+class KeptFold:
+    """The numbers ``kept`` (K,) int64 as they are, and a fold of all others behind them."""
+
+    kept: torch.Tensor
+    fold: SparseFold
+
+    def apply(self, values: torch.Tensor) -> torch.Tensor:
+        """(B, rows) → (B, K + width) float32."""
+        return torch.cat([values.index_select(1, self.kept), self.fold.apply(values)], dim=1)
+
+
+def compute_kept_fold(
+    rows: int, kept: np.ndarray, width: int, seed: int, name: str, device: torch.device | str
+) -> KeptFold | None:
+    """Keeps the numbers ``kept`` (K,) of `rows`, folds the others to `width`; None where that would not be fewer.
+
+    One stripe is enough here: several would only spread large numbers, and those are kept.
+    """
+    if rows <= len(kept) + width:
+        return None
+    rest = np.setdiff1d(np.arange(rows), kept, assume_unique=True)
+    fold = compute_fold(len(rest), width, seed, name, "cpu", n_stripes=1)
+    assert fold is not None
+    places = torch.from_numpy(np.append(rest, rows))  # the last one means no row, as in the fold
+    fold.deals = [places[deal].to(device) for deal in fold.deals]
+    fold.signs = [signs.to(device) for signs in fold.signs]
+    return KeptFold(torch.from_numpy(kept.astype(np.int64)).to(device), fold)
+
+
 @dataclass(frozen=True, slots=True)
 class LayerBlock:
     """Half-open slice ``[start, stop)`` of a direction that belongs to one layer."""
@@ -101,6 +143,75 @@ class LayerBlock:
     layer: str
     start: int
     stop: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Calibration:
+    """What a sketch knows of a model's gradients. Equal calibrations have the same ``digest``.
+
+    Parameters
+    ----------
+    rank
+        Most numbers of a side.
+    sides
+        (N,) float16: the calibrated sides one after the other, module by module, first the output's, each
+        (rank, min(d, ``FINE_RANK``)) within the seeded projection of that many rows. A side of at most `rank`
+        numbers has none.
+    kept
+        (K,) int32, sorted: numbers of the modules' projected gradients, one after the other, that are stored as they
+        are.
+    widths
+        (number of layers,) int32: how many numbers the rest of each layer is folded to.
+    seed
+        Of the random parts.
+    n_samples, n_spans
+        What it was found on.
+    """
+
+    rank: int
+    sides: np.ndarray
+    kept: np.ndarray
+    widths: np.ndarray
+    seed: int
+    n_samples: int
+    n_spans: int
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Computes the digest."""
+        state = hashlib.sha256(f"{self.rank} {self.seed}".encode())
+        for array in (self.sides, self.kept, self.widths):
+            state.update(np.ascontiguousarray(array).tobytes() + b"|")
+        object.__setattr__(self, "digest", state.hexdigest()[:16])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Calibration) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def split(self, sizes: Sequence[tuple[int, int]]) -> list[tuple[torch.Tensor | None, torch.Tensor | None]]:
+        """The two sides of every module of ``sizes`` (d_out, d_in), float32 or None.
+
+        Raises ``ValueError`` where the sides belong to other modules.
+        """
+        found, at = [], 0
+        for module in sizes:
+            pair: list[torch.Tensor | None] = []
+            for size in module:
+                if size <= self.rank:
+                    pair.append(None)
+                    continue
+                columns = min(size, FINE_RANK)
+                part = self.sides[at : at + self.rank * columns]
+                at += self.rank * columns
+                if len(part) < self.rank * columns:
+                    raise ValueError("the calibration belongs to other modules")
+                pair.append(torch.from_numpy(part.astype(np.float32)).view(self.rank, columns))
+            found.append((pair[0], pair[1]))
+        if at != len(self.sides):
+            raise ValueError("the calibration belongs to other modules")
+        return found
 
 
 @dataclass(slots=True)
@@ -134,12 +245,24 @@ class ModuleSketch:
 
 
 def make_module_sketch(
-    name: str, d_out: int, d_in: int, ranks: tuple[int, int], seed: int, device: torch.device | str
+    name: str,
+    d_out: int,
+    d_in: int,
+    ranks: tuple[int, int],
+    seed: int,
+    device: torch.device | str,
+    within: tuple[torch.Tensor | None, torch.Tensor | None] = (None, None),
 ) -> ModuleSketch:
-    """The seeded projection of one module onto at most ``ranks`` (p, q)."""
+    """The projection of one module onto at most ``ranks`` (p, q): seeded, or onto the calibrated sides `within`."""
     p, q = min(ranks[0], d_out), min(ranks[1], d_in)
-    left = compute_projection(p, d_out, seed, f"{name}:out", device)
-    return ModuleSketch(name, left, compute_projection(q, d_in, seed, f"{name}:in", device), p, q)
+
+    def make_side(rows: int, columns: int, end: str, chosen: torch.Tensor | None) -> torch.Tensor | None:
+        if chosen is None:
+            return compute_projection(rows, columns, seed, f"{name}:{end}", device)
+        seeded = compute_projection(chosen.shape[1], columns, seed, f"{name}:{end}")
+        return (chosen if seeded is None else chosen @ seeded).contiguous().to(device)
+
+    return ModuleSketch(name, make_side(p, d_out, "out", within[0]), make_side(q, d_in, "in", within[1]), p, q)
 
 
 class Sketch:
@@ -156,6 +279,8 @@ class Sketch:
         p = q of the two-sided projection.
     seed
         Together with the modules' names it decides all random numbers.
+    calibration
+        Replaces `width` and `rank` by its own. Raises ``ValueError`` for that of other modules.
     """
 
     def __init__(
@@ -165,31 +290,55 @@ class Sketch:
         rank: int,
         seed: int,
         device: torch.device | str = "cpu",
+        calibration: Calibration | None = None,
     ) -> None:
-        self.rank, self.seed = rank, seed
+        self.rank, self.seed = (rank if calibration is None else calibration.rank), seed
+        sizes = [(d_out, d_in) for _, _, d_out, d_in in modules]
+        sides = calibration.split(sizes) if calibration else [(None, None)] * len(modules)
         self.modules = [
-            make_module_sketch(name, d_out, d_in, (rank, rank), seed, device) for name, _, d_out, d_in in modules
+            make_module_sketch(name, d_out, d_in, (self.rank, self.rank), seed, device, within)
+            for (name, _, d_out, d_in), within in zip(modules, sides, strict=True)
         ]
         layers: dict[str, list[int]] = {}
         for position, (_, layer, _, _) in enumerate(modules):
             layers.setdefault(layer, []).append(position)
         self._layers = layers
-        self._folds: dict[str, SparseFold | None] = {}
+        self._folds: dict[str, SparseFold | KeptFold | None] = {}
         self.blocks: list[LayerBlock] = []
-        rows_of = {
+        self.rows = {
             layer: sum(self.modules[m].p * self.modules[m].q for m in members) for layer, members in layers.items()
         }
-        has_both = OUTPUT_HEAD in layers and len(layers) > 1
-        head_width = min(rows_of[OUTPUT_HEAD], width // 2) if has_both else 0
-        shared = max(1, (width - head_width) // max(1, len(layers) - has_both))
+        widths = self._fold_kept(calibration, device) if calibration else self._fold_all(width, device)
         start = 0
-        for layer, rows in rows_of.items():
-            block_width = max(1, head_width) if has_both and layer == OUTPUT_HEAD else shared
-            self._folds[layer] = compute_fold(rows, block_width, seed, f"{layer}:fold", device)
-            stop = start + min(rows, block_width)
-            self.blocks.append(LayerBlock(layer, start, stop))
-            start = stop
+        for layer, each in widths.items():
+            self.blocks.append(LayerBlock(layer, start, start + each))
+            start += each
         self.width = start
+
+    def _fold_all(self, width: int, device: torch.device | str) -> dict[str, int]:
+        """Fold every layer by random signs; the numbers of each."""
+        has_both = OUTPUT_HEAD in self.rows and len(self.rows) > 1
+        head_width = min(self.rows[OUTPUT_HEAD], width // 2) if has_both else 0
+        shared = max(1, (width - head_width) // max(1, len(self.rows) - has_both))
+        widths = {}
+        for layer, rows in self.rows.items():
+            widths[layer] = max(1, head_width) if has_both and layer == OUTPUT_HEAD else shared
+            self._folds[layer] = compute_fold(rows, widths[layer], self.seed, f"{layer}:fold", device)
+            widths[layer] = min(rows, widths[layer])
+        return widths
+
+    def _fold_kept(self, calibration: Calibration, device: torch.device | str) -> dict[str, int]:
+        """Keep the calibrated numbers and fold the rest of every layer; the numbers of each."""
+        if len(calibration.widths) != len(self.rows) or calibration.kept.max(initial=0) >= sum(self.rows.values()):
+            raise ValueError("the calibration belongs to other modules")
+        widths, start = {}, 0
+        for (layer, rows), width in zip(self.rows.items(), calibration.widths.tolist(), strict=True):
+            low, high = np.searchsorted(calibration.kept, [start, start + rows])
+            kept = calibration.kept[low:high] - start
+            self._folds[layer] = compute_kept_fold(rows, kept, width, self.seed, f"{layer}:rest", device)
+            widths[layer] = rows if self._folds[layer] is None else len(kept) + width
+            start += rows
+        return widths
 
     def fold(self, gradients: Sequence[torch.Tensor]) -> torch.Tensor:
         """Module gradients, each (B, p, q), → sketched gradients (B, P) float32, layer blocks in order."""

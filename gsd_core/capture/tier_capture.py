@@ -28,7 +28,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from gsd_core.capture.modules import ModuleSelection, find_fused_experts, select_modules
-from gsd_core.capture.sketch import Sketch
+from gsd_core.capture.sketch import Calibration, Sketch
 from gsd_core.errors import UserError
 from gsd_core.models.devices import input_device
 from gsd_core.tiers import DEFAULT_TIER, NEEDS, TIERS, Tier, join_tiers
@@ -67,6 +67,8 @@ class CaptureConfig:
     """Requested width P of a direction, in numbers."""
     sketch_rank: int = SKETCH_RANK
     """p = q of the two-sided projection of each module."""
+    calibration: Calibration | None = None
+    """What the sketch knows of the model's gradients, where it is not random; it decides width and rank."""
     seed: int = 0
     """Seed of the sketch and of the choice of audited samples."""
     batch_tokens: int = 4096
@@ -153,6 +155,7 @@ class ModuleTier:
             config.sketch_rank,
             config.seed,
             input_device(model),
+            config.calibration,
         )
 
 

@@ -4,6 +4,7 @@ resolve_tier       tier and window flags → (tier, window)
 make_run_name      a valid name from data set, model and tier
 make_manifest      everything needed to repeat the run
 check_resumable    refuses to continue a run with other settings
+describe_directions  what two sketches share if their directions can be compared
 make_resume_line   the command that continues an interrupted run
 """
 
@@ -146,13 +147,19 @@ def make_resume_line(workspace_uri: str, options: CaptureOptions, run: str) -> s
     return shlex.join(["gsd", "--workspace", str(workspace_uri), "capture", *to_words(asked)])
 
 
+def describe_directions(sketch: dict[str, Any]) -> dict[str, Any]:
+    """What two sketches of a manifest share if their directions can be compared."""
+    digest = (sketch.get("calibration") or {}).get("digest")
+    return {part: sketch.get(part) for part in ("width", "rank", "seed", "modules")} | {"calibration": digest}
+
+
 def _essence(key: str, value: Any) -> Any:
     if key == "control_tokens":
         return value or "control"  # what runs were captured with before there was a choice
     if key == "dataset" and isinstance(value, dict):
         return value.get("data_hash")
     if key == "sketch" and isinstance(value, dict):
-        return {part: value.get(part) for part in ("width", "rank", "seed", "modules")}
+        return describe_directions(value)
     return value
 
 

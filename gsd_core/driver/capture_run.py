@@ -20,11 +20,13 @@ import numpy as np
 
 from gsd_core.capture.capture import CaptureConfig
 from gsd_core.capture.embeddings import SentenceEncoder
+from gsd_core.capture.sketch import Calibration
 from gsd_core.console.output import SHOWN_ROWS, format_table
 from gsd_core.console.progress import Progress
 from gsd_core.dataset.segmenters import Segmenter
 from gsd_core.dataset.tokenization import check_tokenizer, tokenize_sample
 from gsd_core.driver.capture_plan import DEFAULT_SKETCH_WIDTH, MOST_BATCH_TOKENS, CaptureOptions, resolve_tier
+from gsd_core.driver.capture_sketch import store_calibration
 from gsd_core.driver.run_sentences import embed_texts, read_known_vectors
 from gsd_core.errors import UserError
 from gsd_core.store import Run, RunSample, Workspace
@@ -112,9 +114,12 @@ def create_run(
     encoder: SentenceEncoder,
     samples: RunSamples,
     progress: Progress,
+    calibration: Calibration | None = None,
 ) -> Run:
-    """A new run with its static tables."""
+    """A new run with its static tables, and what its sketch knows of the model, which is stored before them."""
     run = workspace.create_run(name, manifest, sketch_width=manifest["sketch"]["width"], embedding_width=encoder.width)
+    if calibration is not None:
+        store_calibration(run, calibration)
     write_tables(run, samples, encoder, read_known_vectors(workspace, name, manifest), progress)
     return run
 

@@ -5,11 +5,12 @@ load_worker      loads a model and makes its worker
 Job              protocol: something that a worker does
 ModelFacts, Captured   answers of jobs
 DescribeModel    job → ``ModelFacts``: tokenizer, context length, the model's part of the manifest
+CalibrateSketch  job → what a sketch should keep of this model's gradients
 DescribeSketch   job → the directions' part of the manifest
 EstimateNeed     job → the memory that batches need
 CaptureSamples   job → ``Captured``: one batch, as results or, with a writer, as what was written
 CaptureControls  job → the controls of a few samples
-describe_model, describe_sketch   their parts of the manifest
+describe_model, describe_sketch, describe_calibration   their parts of the manifest
 peak_memory_bytes   largest memory that this process has used
 
 Jobs and answers are plain data, so that a worker can be a process on another machine. The process that plans, commits
@@ -27,9 +28,11 @@ import psutil
 import torch
 from transformers import PreTrainedModel
 
+from gsd_core.capture.calibration import calibrate
 from gsd_core.capture.capture import CaptureConfig, Capturer, capture_batch
 from gsd_core.capture.controls import Control, iter_controls
 from gsd_core.capture.memory import Need, estimate_need
+from gsd_core.capture.sketch import FINE_RANK, Calibration
 from gsd_core.console.report import Report, ignore
 from gsd_core.models.devices import describe_device
 from gsd_core.models.loading import LoadedModel, compute_model_hash, max_positions, open_model
@@ -87,14 +90,26 @@ def describe_model(model: PreTrainedModel, report: Report = ignore) -> dict[str,
 
 def describe_sketch(capturer: Capturer) -> dict[str, Any]:
     """The directions' part of the manifest: width, rank, seed, layer slices and modules."""
-    selection = capturer.selection
+    selection, calibration = capturer.selection, capturer.config.calibration
     return {
         "width": capturer.width,
-        "rank": capturer.config.sketch_rank,
+        "rank": capturer.config.sketch_rank if calibration is None else calibration.rank,
+        "calibration": None if calibration is None else describe_calibration(calibration),
         "seed": capturer.config.seed,
         "layers": [[b.layer, b.start, b.stop] for b in capturer.blocks],
         "modules": [m.name for m in selection.captured] if selection else [],
         "coverage": capturer.coverage,
+    }
+
+
+def describe_calibration(calibration: Calibration) -> dict[str, Any]:
+    """A calibration's part of the manifest; the store keeps its arrays."""
+    return {
+        "digest": calibration.digest,
+        "fine_rank": FINE_RANK,
+        "n_kept": len(calibration.kept),
+        "n_samples": calibration.n_samples,
+        "n_spans": calibration.n_spans,
     }
 
 
@@ -122,6 +137,18 @@ class DescribeModel:
             "notes": list(worker.loaded.notes),
         }
         return ModelFacts(tokenizer, max_positions(worker.model), description)
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrateSketch:
+    """Look at ``samples`` before the capture."""
+
+    config: CaptureConfig
+    samples: list[TokenizedSample]
+
+    def run(self, worker: CaptureWorker, report: Report) -> Calibration | None:
+        """None for a tier whose sketch takes no calibration. Raises as ``Capturer``."""
+        return calibrate(worker.model, self.config, self.samples, report)
 
 
 @dataclass(frozen=True, slots=True)

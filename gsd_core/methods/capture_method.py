@@ -3,6 +3,7 @@
 CaptureOptions   the flags
 SEGMENTERS       segmenters that the page offers, each with a sentence
 DEFAULT_ENCODER  the sentence encoder
+CALIBRATION      what the run's sketch knows of the model's gradients, stored with it
 CAPTURE          the method
 """
 
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from gsd_core.methods.datasets_method import MAP_FORM
 from gsd_core.registry.method import Export, Job, Method, Page
 from gsd_core.registry.options import option
+from gsd_core.registry.result_kind import ResultKind, make_columns
 
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 SEGMENTERS = {
@@ -44,6 +46,10 @@ class CaptureOptions:
     """What a span is: steps|sentences|paragraphs|cues|cues-wide|windows:N|regex:RE."""
     sketch_width: int | None = option(None, metavar="P", check="positive")
     """Numbers in a direction. Default: 2,048."""
+    random_sketch: bool = False
+    """Do not look at a few spans first: the sketch then depends on the seed alone, and keeps fewer neighbours."""
+    sketch_of: str | None = option(None, metavar="RUN")
+    """Take the sketch of another run of this model, so that directions of both can be compared."""
     dtype: str = option("auto", choices=("auto", "float32", "bfloat16", "float16"))
     """Number format of the weights."""
     device: str = "auto"
@@ -90,12 +96,29 @@ class CaptureOptions:
     """Run code that comes with a model. Use it only for sources that you trust."""
 
 
+CALIBRATION = ResultKind(
+    "calibration",
+    "capture",
+    {
+        "arrays": make_columns(
+            """
+            name text       name of the array
+            dtype text      its type, little-endian
+            shape list<int> its shape
+            data bytes      its numbers in C order
+            """
+        )
+    },
+    is_by_checkpoint=False,
+)
+
 CAPTURE = Method(
     "capture",
     "span gradients of a data set into the store",
     CaptureOptions,
     run="gsd_core.stages.capture_stage:run_capture",
     describe="gsd_core.stages.capture_stage:describe_capture",
+    results=(CALIBRATION,),
     needs="new workspace",
     order=20,
     job=Job("Capture {dataset}", "capture", resume="--resume", opens="trace"),

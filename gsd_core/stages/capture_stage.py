@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from gsd_core.capture.embeddings import SentenceEncoder, load_sentence_encoder
 from gsd_core.capture.modules import check_coverage, describe_coverage
+from gsd_core.capture.sketch import Calibration
 from gsd_core.console.output import format_bytes, format_count, format_seconds
 from gsd_core.console.progress import Progress
 from gsd_core.dataset.segmenters import make_segmenter
@@ -32,6 +34,7 @@ from gsd_core.driver.capture_run import (
     measure_window_cosine,
     tokenize_samples,
 )
+from gsd_core.driver.capture_sketch import find_calibration
 from gsd_core.driver.capture_work import Crew, Work, capture_checkpoints, make_executor
 from gsd_core.driver.capture_worker import DescribeModel, DescribeSketch, ModelFacts
 from gsd_core.driver.stored_data import resolve_dataset
@@ -72,6 +75,10 @@ def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progres
             progress.note(note)
         samples = tokenize_samples(stored, model.tokenizer, segmenter, model.max_tokens, options, progress)
         config = make_config(options, samples.tokenized)
+        existing = workspace.open_run(name) if exists else None
+        ask = partial(crew.ask, checkpoints[0])
+        calibration = find_calibration(workspace, ask, config, options, samples.tokenized, existing, progress)
+        config = replace(config, calibration=calibration)
         with progress.stage("preparing directions", 100, "%") as stage:
             sketch = crew.ask(checkpoints[0], DescribeSketch(config), stage)
         if sketch["coverage"]:
@@ -79,7 +86,7 @@ def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progres
             progress.note(describe_coverage(sketch["coverage"]))
         with progress.stage("loading sentence encoder", 1, "model"):
             encoder = load_sentence_encoder(options.encoder, device=_encoder_device(options, model))
-        kept = workspace.open_run(name).manifest if exists else None
+        kept = existing.manifest if existing else None
         kind = model.description["device"].split(":")[0]
         memory = fit_memory(crew, checkpoints[0], kind, config, options, samples, kept, progress)
         samples = leave_out_longest(samples, memory)
@@ -96,7 +103,7 @@ def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progres
             encoder=encoder,
         )
         manifest["memory"] = memory
-        with _open_run(workspace, name, manifest, encoder, samples, exists, progress) as run:
+        with _open_run(workspace, name, manifest, encoder, samples, calibration, exists, progress) as run:
             resume_line = make_resume_line(workspace.uri, options, name)
             work = Work(run, crew, config, samples, model.description["hash"])
             try:
@@ -121,6 +128,7 @@ def _open_run(
     manifest: dict[str, Any],
     encoder: SentenceEncoder,
     samples: RunSamples,
+    calibration: Calibration | None,
     exists: bool,
     progress: Progress,
 ) -> Run:
@@ -133,7 +141,7 @@ def _open_run(
             return run
         workspace.remove_run(name)
     # Skipped samples are stored as a batch behind the last.
-    return create_run(workspace, name, manifest, encoder, replace(samples, skipped=[]), progress)
+    return create_run(workspace, name, manifest, encoder, replace(samples, skipped=[]), progress, calibration)
 
 
 def _finish(work: Work, started: float, sketch: dict[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from gsd_core.comparison.meta_labels import find_text
 from gsd_core.console.files import whole_file
 from gsd_core.console.output import format_json, format_table
 from gsd_core.console.progress import Progress
+from gsd_core.driver.capture_plan import describe_directions
 from gsd_core.errors import UserError
 from gsd_core.methods.select_method import MEASURES, SelectOptions
 from gsd_core.stages.representations import match_checkpoint, read_question_rows
@@ -106,12 +107,12 @@ def _find_target(
     field, sign, value = options.target.partition("=")
     if not sign:
         other = workspace.open_run(options.target)
-        own, its = ((each.manifest.get("sketch") or {}) for each in (run, other))
-        if any(own.get(part) != its.get(part) for part in ("width", "rank", "seed", "modules")):
+        own, its = (describe_directions(each.manifest.get("sketch") or {}) for each in (run, other))
+        if own != its:
             raise UserError(
                 f"its sketch is another than that of run {run.name}",
                 f"--target {other.name}",
-                "capture both with the same tier, model, --sketch-width and --seed",
+                f"capture one of them again, with --sketch-of {run.name}, the same tier, model and --seed",
             )
         return np.zeros(len(ids), dtype=bool), other
     if field not in table.columns:

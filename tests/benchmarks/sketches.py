@@ -1,19 +1,15 @@
-"""Which sketch keeps the neighbours: candidates of equal size beside gradients that are (almost) not sketched.
+"""How many neighbours a sketch keeps, and its cost: random and calibrated ones beside hardly sketched gradients.
 
-    python -m tests.benchmarks.sketches RUN [--workspace DIR] [--checkpoint NAME] [--samples 150] [--json FILE]
+    python -m tests.benchmarks.sketches RUN [--workspace DIR] [--checkpoint NAME] [--samples 150] [--seeds 2]
+        [--widths 1024 2048 4096] [--json FILE]
 
-The yardstick is a two-sided projection of rank 128 for each module, not folded: its own error is a quarter of that of
-rank 32. Every candidate is a further projection of it, so all see the same spans.
-
-* **random r**: orthogonal random sides, as ``gsd capture`` draws them.
-* **eigen r**: the r leading eigenvectors of the modules' gradients on both sides, from the calibration samples.
-* **fold now**: layers folded by random signs, half of the numbers for the output head.
-* **fold by energy**: each layer gets numbers in proportion to its share of the squared norm.
-* **keep half**: half of the numbers are the coordinates of largest variance over the calibration samples, as they are;
-  the rest is folded by energy.
+The yardstick is a random two-sided projection of rank 128 for each module, not folded: its own error is a quarter of
+that of rank 32. Samples that a calibration looks at are not compared.
 
 Overlap is the share of the ten nearest spans of other samples (centred cosine) that stay; rms and correlation are over
-all pairs of spans of different samples. It needs the run's model, and 7 MB of memory a span on the disk.
+all pairs of spans of different samples. CPU seconds are those of the capture; with a calibration its own come before
+them. Everything runs in one process, one after the other. It needs the run's model, and 7 MB of memory a span on the
+disk for SmolLM2.
 """
 
 from __future__ import annotations
@@ -22,101 +18,48 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gsd_core.capture.calibration import UNFOLDED, calibrate, choose_samples
 from gsd_core.capture.capture import CaptureConfig, Capturer
-from gsd_core.capture.modules import OUTPUT_HEAD
+from gsd_core.capture.sketch import FINE_RANK
 from gsd_core.console.progress import Progress
 from gsd_core.stages.run_model import load_run_model, read_tokenized
 from gsd_core.stages.run_reading import get_checkpoint
 from gsd_core.store import Workspace
+from gsd_core.types import TokenizedSample
 
-FINE = 128  # rank of the yardstick
-WIDTHS = (1024, 2048)
-N_STRIPES = 4
 SCALE = 256.0  # unit vectors of millions of numbers would be subnormal in half precision
+BLOCK = 2**16  # columns that are multiplied at a time
+BATCH = 8  # samples
 
 
-def capture_finely(run: Any, checkpoint: str, samples: list[str], path: Path) -> tuple[np.ndarray, np.ndarray, list]:
-    """(n, W) half precision of unit length times ``SCALE``, samples (n,), and blocks (layer, sizes of its modules)."""
-    with Progress() as progress:
-        model = load_run_model(run, checkpoint, progress).model
-        config = CaptureConfig(window=1, sketch_rank=FINE, sketch_width=10**9, all_token_losses=False, audit_share=0.0)
-        capturer = Capturer(model, config)
-        read = read_tokenized(run, checkpoint, samples)
-        n = sum(len(each.spans) for each in read)
-        found = np.lib.format.open_memmap(path, "w+", np.float16, (n, capturer.width))
-        owners, row = [], 0
-        with progress.stage("gradients", len(read), "samples") as stage:
-            for number, each in enumerate(read):
-                (gradients,) = capturer.compute_gradients([each], 1).gradients
-                norms = np.maximum(np.linalg.norm(gradients, axis=1, keepdims=True), 1e-30)
-                found[row : row + len(gradients)] = gradients / norms * SCALE
-                row += len(gradients)
-                owners += [number] * len(gradients)
-                stage.advance()
-    assert capturer.selection is not None
-    blocks: dict[str, list[tuple[int, int]]] = {}
-    for captured, module in zip(capturer.selection.captured, capturer.sketch.modules, strict=True):
-        blocks.setdefault(captured.layer, []).append((module.p, module.q))
-    return found, np.array(owners), list(blocks.items())
+def capture(capturer: Capturer, samples: list[TokenizedSample], out: np.ndarray) -> float:
+    """Unit vectors times ``SCALE`` of all spans into `out` (n, P); returns the CPU seconds."""
+    started, row = time.process_time(), 0
+    for first in range(0, len(samples), BATCH):
+        for gradients in capturer.compute_gradients(samples[first : first + BATCH], 1).gradients:
+            norms = np.maximum(np.linalg.norm(gradients, axis=1, keepdims=True), 1e-30)
+            out[row : row + len(gradients)] = gradients / norms * SCALE
+            row += len(gradients)
+    return time.process_time() - started
 
 
-def iter_modules(found: np.ndarray, blocks: list) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """Layer by layer: its modules' gradients (n, p, q) float32."""
-    start = 0
-    for layer, sizes in blocks:
-        parts = []
-        for p, q in sizes:
-            part = np.asarray(found[:, start : start + p * q], dtype=np.float32) / SCALE
-            parts.append(part.reshape(-1, p, q))
-            start += p * q
-        yield layer, parts
-
-
-def project(
-    gradients: np.ndarray, rank: int, is_known: np.ndarray, is_eigen: bool, random: np.random.Generator
-) -> np.ndarray:
-    """(n, r · r) of a module's gradients (n, p, q), on random or on calibrated sides."""
-    sides = []
-    for axis in (1, 2):
-        size = gradients.shape[axis]
-        if is_eigen:
-            rows = np.moveaxis(gradients[is_known], axis, 0).reshape(size, -1)
-            sides.append(np.linalg.eigh(rows @ rows.T)[1][:, ::-1][:, :rank])
-        else:
-            drawn, _ = np.linalg.qr(random.standard_normal((size, min(rank, size))))
-            sides.append(drawn * np.sqrt(size / min(rank, size)))
-    left, right = (side.astype(np.float32) for side in sides)
-    return np.ascontiguousarray((left.T @ gradients @ right).reshape(len(gradients), -1))
-
-
-def fold(rows: np.ndarray, width: int, random: np.random.Generator) -> np.ndarray:
-    """(n, width) by random signs, each number in four stripes as in a capture."""
-    out = np.zeros((width, len(rows)), np.float32)
-    for _ in range(N_STRIPES):
-        signs = random.choice([-1.0, 1.0], rows.shape[1]).astype(np.float32) / np.sqrt(N_STRIPES)
-        np.add.at(out, random.integers(0, width, rows.shape[1]), (rows * signs).T)
-    return out.T
-
-
-def share_out(total: int, weights: np.ndarray) -> list[int]:
-    """Numbers of each layer in proportion to its weight, at least four."""
-    return [max(4, round(total * float(weight))) for weight in weights / weights.sum()]
-
-
-def centre(gram: np.ndarray) -> np.ndarray:
-    """(n, n) centred cosines of an inner-product matrix."""
-    norms = np.sqrt(np.diag(gram))
-    cosines = gram / norms[:, None] / norms[None, :]
+def compute_centred_cosines(rows: np.ndarray) -> np.ndarray:
+    """(n, n) centred cosines of rows of equal length (n, P), which may lie on a disk."""
+    gram = np.zeros((len(rows), len(rows)))
+    for start in range(0, rows.shape[1], BLOCK):
+        part = np.asarray(rows[:, start : start + BLOCK], np.float32) / SCALE
+        gram += part @ part.T
     around = np.eye(len(gram)) - 1 / len(gram)
-    cosines = around @ cosines @ around
-    norms = np.sqrt(np.diag(cosines))
-    return np.asarray(cosines / norms[:, None] / norms[None, :])
+    centred = around @ gram @ around
+    norms = np.sqrt(np.maximum(np.diag(centred), 1e-30))
+    return np.asarray(centred / norms[:, None] / norms)
 
 
 def compare(found: np.ndarray, expected: np.ndarray, owners: np.ndarray) -> dict[str, float]:
@@ -132,26 +75,6 @@ def compare(found: np.ndarray, expected: np.ndarray, owners: np.ndarray) -> dict
     }
 
 
-def try_folds(
-    layers: list[str], rows: list[np.ndarray], is_known: np.ndarray, width: int, random: np.random.Generator
-) -> Iterator[tuple[str, np.ndarray]]:
-    """(name, (n, about `width`)) of each way to fold one way of projecting."""
-    n_layers = len(layers) - 1
-    now = [width // 2 if layer == OUTPUT_HEAD else (width - width // 2) // n_layers for layer in layers]
-    yield "fold now", np.concatenate([fold(*each, random) for each in zip(rows, now, strict=True)], axis=1)
-    energy = np.array([float(np.square(each[is_known]).sum()) for each in rows])
-    sizes = share_out(width, energy)
-    yield "fold by energy", np.concatenate([fold(*each, random) for each in zip(rows, sizes, strict=True)], axis=1)
-    variances = [each[is_known].var(axis=0) for each in rows]
-    level = np.sort(np.concatenate(variances))[-width // 2]
-    kept = [each >= level for each in variances]
-    rest = np.array([float(np.square(each[is_known][:, ~k]).sum()) for each, k in zip(rows, kept, strict=True)])
-    parts = []
-    for each, k, size in zip(rows, kept, share_out(width - width // 2, rest), strict=True):
-        parts += [each[:, k], fold(each[:, ~k], size, random)]
-    yield "keep half", np.concatenate(parts, axis=1)
-
-
 def main() -> None:
     """Print the table; with ``--json`` also write it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -159,38 +82,46 @@ def main() -> None:
     parser.add_argument("--workspace", default="gsd-workspace")
     parser.add_argument("--checkpoint")
     parser.add_argument("--samples", type=int, default=150)
-    parser.add_argument("--calibration", type=int, default=12, help="samples that the calibrated candidates see")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--widths", type=int, nargs="+", default=[1024, 2048, 4096])
+    parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     run = Workspace.open(options.workspace).open_run(options.run)
     checkpoint = get_checkpoint(run, options.checkpoint)
-    random = np.random.default_rng(options.seed)
     names = sorted(set(run.read_spans(checkpoint, columns=["sample"])["sample"]))
-    names = [names[at] for at in random.permutation(len(names))[: options.samples]]
-    table: list[dict[str, Any]] = []
+    everything = read_tokenized(run, checkpoint, names)
+    looked_at = {seed: choose_samples(everything, seed) for seed in range(options.seeds)}
+    used = {each.id for samples in looked_at.values() for each in samples}
+    order = np.random.default_rng(1).permutation(len(everything))
+    samples = [everything[at] for at in order if everything[at].id not in used][: options.samples]
+    owners = np.repeat(np.arange(len(samples)), [len(each.spans) for each in samples])
+    with Progress() as progress:
+        model = load_run_model(run, checkpoint, progress).model
+    config = CaptureConfig(window=1, all_token_losses=False, audit_share=0.0)
     with tempfile.TemporaryDirectory() as folder:
-        found, owners, blocks = capture_finely(run, checkpoint, names, Path(folder) / "fine.npy")
-        is_known = owners < options.calibration
-        ways: dict[str, list[np.ndarray]] = {"random 32": [], "eigen 32": [], "eigen 48": []}
-        gram = np.zeros((len(found), len(found)))
-        for _, modules in iter_modules(found, blocks):
-            gram += sum(each.reshape(len(each), -1) @ each.reshape(len(each), -1).T for each in modules)
-            for way, rows in ways.items():
-                kind, rank = way.split()
-                done = [project(each, int(rank), is_known, kind == "eigen", random) for each in modules]
-                rows.append(np.concatenate(done, axis=1))
-        expected, layers = centre(gram), [layer for layer, _ in blocks]
-        for way, rows in ways.items():
-            table.append({"sides": way, "fold": "none", "width": sum(each.shape[1] for each in rows)})
-            table[-1] |= compare(centre(sum(each @ each.T for each in rows)), expected, owners)
-            for width in WIDTHS:
-                for name, vectors in try_folds(layers, rows, is_known, width, random):
-                    numbers = compare(centre(vectors @ vectors.T), expected, owners)
-                    table.append({"sides": way, "fold": name, "width": vectors.shape[1], **numbers})
-    for row in table:
-        cells = (f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values())
-        sys.stdout.write(" | ".join(cells) + "\n")
+        finest = Capturer(model, replace(config, sketch_rank=FINE_RANK, sketch_width=UNFOLDED))
+        path = Path(folder) / "fine.npy"
+        rows = np.lib.format.open_memmap(path, "w+", np.float16, (len(owners), finest.width))
+        capture(finest, samples, rows)
+        expected = compute_centred_cosines(rows)
+    table: list[dict[str, Any]] = []
+    for seed in range(options.seeds):
+        for width in options.widths:
+            for kind in ("random", "calibrated"):
+                own = replace(config, seed=seed, sketch_width=width)
+                started = time.process_time()
+                if kind == "calibrated":
+                    own = replace(own, calibration=calibrate(model, own, looked_at[seed]))
+                before = time.process_time() - started
+                capturer = Capturer(model, own)
+                found = np.zeros((len(owners), capturer.width), np.float32)
+                seconds = capture(capturer, samples, found)
+                table.append({"sketch": kind, "seed": seed, "width": capturer.width})
+                table[-1] |= compare(compute_centred_cosines(found), expected, owners)
+                table[-1] |= {"calibration CPU s": before, "capture CPU s": seconds}
+                cells = (f"{value:.3f}" if isinstance(value, float) else str(value) for value in table[-1].values())
+                sys.stdout.write(" | ".join(cells) + "\n")
+                sys.stdout.flush()
     if options.json:
         options.json.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
 

@@ -32,7 +32,7 @@ WORDS = {
     "sample": "A row of a data set: a question, a chain of thought, an answer.",
     "span": "A part of the reasoning that gets one gradient: a step, a sentence or a window of tokens.",
     "gradient direction": "The gradient of a span's loss without its length: how the weights would change to make the "
-    "span more likely. A random sketch (Johnson–Lindenstrauss) is stored, which keeps cosines up to a known error.",
+    "span more likely. A sketch of some thousand numbers is stored, which keeps cosines up to a known error.",
     "tier": "Which gradient: of the span's own loss (span), the span's share of the training step (position), or one "
     "that a forward pass gives (hidden, head).",
     "window": "How many spans back a span's gradient may reach; all is exact. Earlier spans are held constant.",

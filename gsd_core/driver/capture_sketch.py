@@ -1,0 +1,83 @@
+"""Where a capture's sketch comes from: calibrated now, taken from another run, as it was before, or random.
+
+find_calibration   decides, and calibrates where that is asked for
+store_calibration  keeps it with the run, so that a resumed capture and other workers have the same
+read_calibration   of a run; None where its sketch is random
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from gsd_core.capture.calibration import choose_samples
+from gsd_core.capture.capture import CaptureConfig
+from gsd_core.capture.sketch import Calibration
+from gsd_core.console.progress import Progress, Stage
+from gsd_core.driver.capture_plan import CaptureOptions
+from gsd_core.driver.capture_worker import CalibrateSketch
+from gsd_core.errors import UserError
+from gsd_core.methods.capture_method import CALIBRATION
+from gsd_core.store import Run, Workspace
+from gsd_core.store.results import pack_arrays, unpack_arrays
+from gsd_core.types import TokenizedSample
+
+_NUMBERS = "rank", "seed", "n_samples", "n_spans"
+_ARRAYS = "sides", "kept", "widths"
+
+
+def find_calibration(
+    workspace: Workspace,
+    ask: Callable[[CalibrateSketch, Stage], Calibration | None],
+    config: CaptureConfig,
+    options: CaptureOptions,
+    tokenized: Sequence[TokenizedSample],
+    existing: Run | None,
+    progress: Progress,
+) -> Calibration | None:
+    """The calibration of a capture, None for a random sketch.
+
+    `ask` gives the answer of a worker of the first checkpoint: all others share its sketch, so that a timeline can
+    compare them. A run that goes on keeps what it has. A data set of few spans is not worth the passes. Raises
+    ``UserError`` for ``--sketch-of`` beside
+    ``--random-sketch``, and where the other run does not exist.
+    """
+    if options.sketch_of and options.random_sketch:
+        raise UserError("the sketch is either another run's or random", "--sketch-of", "leave out --random-sketch")
+    if existing is not None:
+        return read_calibration(existing)
+    if options.sketch_of:
+        return read_calibration(workspace.open_run(options.sketch_of))
+    chosen = [] if options.random_sketch else choose_samples(tokenized, config.seed)
+    if not chosen:
+        return None
+    with progress.stage("looking at a few spans", 100, "%") as stage:
+        return ask(CalibrateSketch(config, chosen), stage)
+
+
+def store_calibration(run: Run, calibration: Calibration) -> None:
+    """Keep it with the run, before anything is captured."""
+    arrays = {name: np.asarray(getattr(calibration, name)) for name in (*_NUMBERS, *_ARRAYS)}
+    run.results.write(CALIBRATION, {"arrays": pack_arrays(arrays)}, {"digest": calibration.digest})
+
+
+def read_calibration(run: Run) -> Calibration | None:
+    """What ``store_calibration`` has kept. Raises ``UserError`` where the run should have it and has not."""
+    told: dict[str, Any] | None = (run.manifest.get("sketch") or {}).get("calibration")
+    if told is None:
+        return None
+    found = None
+    if run.results.has(CALIBRATION):
+        arrays = unpack_arrays(run.results.read(CALIBRATION, "arrays"))
+        rank, seed, n_samples, n_spans = (int(arrays[name]) for name in _NUMBERS)
+        sides, kept, widths = (arrays[name] for name in _ARRAYS)
+        found = Calibration(rank, sides, kept, widths, seed, n_samples, n_spans)
+    if found is None or found.digest != told["digest"]:
+        raise UserError(
+            "what its sketch knew of the model is not stored with it, so nothing can be added",
+            f"run {run.name}",
+            "capture under another --run name",
+        )
+    return found
