@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gsd_core.analysis.baselines import make_sentence_embedding
 from gsd_core.methods.analyze_method import STRUCTURE
 from gsd_core.methods.evaluate_method import EVIDENCE
+from gsd_core.stages.twin_evidence import METRIC_OF_STEPS, measure_twins
 from gsd_core.store import Workspace
 from tests.cli_support import run_gsd, run_gsd_json, write_run
 
@@ -180,3 +182,24 @@ def test_a_metric_without_possible_neighbours_is_left_out(workspace: Path) -> No
     metrics = {r["metric"] for r in run_gsd_json(*words, "--differ", "meta.family", workspace=workspace)["rows"]}
     assert "P@10" in metrics
     assert "P@10, other family" not in metrics
+
+
+def test_twins_by_what_knows_the_order_of_steps_share_it(tmp_path: Path) -> None:
+    place = tmp_path / "workspace"
+    orders = [list("abcd"), list("badc"), list("cdab"), list("dcba")]
+    write_run(place, "ordered", n_samples=60, metas=[{"kinds": orders[i % 4]} for i in range(60)])
+    run_gsd_json("analyze", "ordered", "--checkpoint", "step-1", workspace=place)
+    run = Workspace.open(place).open_run("ordered")
+    chosen = run.read_spans("step-1", columns=["sample", "index", "text"])
+    places = zip(chosen["sample"], chosen["index"], strict=True)
+    chosen["label"] = [orders[int(sample[1:]) % 4][index] for sample, index in places]
+    random = np.random.default_rng(0)
+    known = np.eye(4)[[list("abcd").index(label) for label in chosen["label"]]]
+    made = {"knows": known + 0.05 * random.normal(size=known.shape), "nothing": random.normal(size=(len(chosen), 8))}
+    representations = [make_sentence_embedding(name, rows) for name, rows in made.items()]
+    found = {row["representation"]: row for row in measure_twins(run, "step-1", chosen, representations, 0)}
+    assert found["twins by knows"]["metric"] == METRIC_OF_STEPS
+    assert found["twins by knows"]["value"] > 0.95
+    assert 0.15 < found["twins by nothing"]["chance"] < 0.35
+    assert found["twins by nothing"]["value"] < 0.6
+    assert "top 50 twins" in found

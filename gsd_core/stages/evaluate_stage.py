@@ -36,18 +36,17 @@ from gsd_core.comparison.wording import make_wording
 from gsd_core.console.output import format_table
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
-from gsd_core.methods.analyze_method import STRUCTURE
 from gsd_core.methods.evaluate_method import EVIDENCE, EvaluateOptions
 from gsd_core.stages.control_queries import ControlQueries, aggregate_controls, make_control_queries
-from gsd_core.stages.neighbor_pools import ANY, draw_pairs, make_pools
+from gsd_core.stages.neighbor_pools import ANY, make_pools
 from gsd_core.stages.representations import (
     make_representations,
     match_checkpoint,
     open_others,
-    read_question_rows,
 )
 from gsd_core.stages.run_reading import find_entry, list_checkpoints
 from gsd_core.stages.run_tables import compute_span_table
+from gsd_core.stages.twin_evidence import measure_twins
 
 if TYPE_CHECKING:
     from gsd_core.store import Run, Workspace
@@ -55,7 +54,6 @@ if TYPE_CHECKING:
 K = 10
 MOST_FAMILIAR = 6000  # spans of whose families the purity is measured
 MAX_QUERIES = 3000  # rows that ask; all may answer. More hardly narrow the intervals.
-N_TWINS = 50
 
 
 def run_evaluate(workspace: Workspace, options: EvaluateOptions, progress: Progress) -> dict[str, Any]:
@@ -151,12 +149,13 @@ def _evaluate_checkpoint(
         "level": options.level,
         "where": " ".join(sorted(options.where)),
     }
+    of_spans = bench.representations if options.level == "span" else []
     if options.level == "span":
         rows += _measure_families(bench, chosen, options.seed)
     rows = [
         *_merge_seeds(rows),
         *_describe_clusters(chosen, options),
-        *_describe_twins(run, checkpoint, chosen, options),
+        *measure_twins(run, checkpoint, chosen, of_spans, options.seed),
     ]
     stage.update(1, 1)
     return [{**common, **row} for row in rows], n_left_out
@@ -324,32 +323,6 @@ def _describe_clusters(chosen: pd.DataFrame, options: EvaluateOptions) -> list[d
         seed=options.seed,
     )
     return [_make_row("clusters of the run", "AMI of clusters", (value, low, high), n, chance=0.0)]
-
-
-def _describe_twins(run: Run, checkpoint: str, chosen: pd.DataFrame, options: EvaluateOptions) -> list[dict[str, Any]]:
-    by_sample = chosen.groupby("sample")["label"]
-    if not run.results.has(STRUCTURE, checkpoint) or (by_sample.nunique() > 1).any():
-        return []
-    labels = by_sample.first()
-    # Twins are sought among distant questions only, so chance is that of pairs as distant.
-    a, b = draw_pairs(len(labels), options.seed)
-    questions = read_question_rows(run, list(labels.index))
-    limit = run.results.info(STRUCTURE, checkpoint)["twins"]["semantic_median"]
-    is_distant = (questions[a] * questions[b]).sum(1) <= limit
-    is_same = (labels.to_numpy()[a] == labels.to_numpy()[b]).astype(float)
-    chance = _mean(is_same[is_distant])
-    rows: list[dict[str, Any]] = []
-    for table, words in (("twins", ""), ("rewordings", " in other words")):
-        if table not in run.results.tables(STRUCTURE, checkpoint):
-            continue
-        twins = run.results.read(STRUCTURE, table, checkpoint).head(N_TWINS)
-        twins = twins[twins["a"].isin(labels.index) & twins["b"].isin(labels.index)]
-        if not len(twins):
-            continue
-        hits = (labels[twins["a"]].to_numpy() == labels[twins["b"]].to_numpy()).astype(float)
-        found = bootstrap_pairs(hits, twins[["a", "b"]].to_numpy(dtype=object), seed=options.seed)
-        rows.append(_make_row(f"top {N_TWINS} twins{words}", "precision of twins", found, len(hits), chance))
-    return rows
 
 
 def _make_row(name: str, metric: str, found: tuple[float, float, float], n: int, chance: float) -> dict[str, Any]:
