@@ -187,3 +187,16 @@ def test_a_run_that_goes_on_keeps_its_sketch(inputs: Path) -> None:
     )
     assert refused.code == 2
     assert "another --run name" in refused.err
+
+
+def test_a_run_stopped_before_its_tables_starts_over(inputs: Path) -> None:
+    capture(inputs, "early")
+    run = Workspace.open(inputs / "workspace").open_run("early")
+    before = run.read_vectors()
+    run.results.drop(CALIBRATION)
+    run.update_manifest(has_tables=False)
+    capture(inputs, "early", "--resume")
+    again = Workspace.open(inputs / "workspace").open_run("early")
+    assert again.results.has(CALIBRATION)
+    cosines = (again.read_vectors().astype(float) * before.astype(float)).sum(1)
+    assert cosines.min() > 0.999

@@ -40,13 +40,13 @@ def find_calibration(
     """The calibration of a capture, None for a random sketch.
 
     `ask` gives the answer of a worker of the first checkpoint: all others share its sketch, so that a timeline can
-    compare them. A run that goes on keeps what it has. A data set of few spans is not worth the passes. Raises
-    ``UserError`` for ``--sketch-of`` beside
-    ``--random-sketch``, and where the other run does not exist.
+    compare them. A run that goes on keeps what it has; one that was stopped before its tables starts over. A data set
+    of few spans is not worth the passes. Raises ``UserError`` for ``--sketch-of`` beside ``--random-sketch``, and where
+    the other run does not exist.
     """
     if options.sketch_of and options.random_sketch:
         raise UserError("the sketch is either another run's or random", "--sketch-of", "leave out --random-sketch")
-    if existing is not None:
+    if existing is not None and existing.manifest.get("has_tables"):
         return read_calibration(existing)
     if options.sketch_of:
         return read_calibration(workspace.open_run(options.sketch_of))

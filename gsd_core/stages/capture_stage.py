@@ -135,8 +135,8 @@ def _open_run(
     """Make the run with its static tables, or open it for going on. A run without its tables starts over."""
     if exists:
         run = workspace.open_run(name)
-        check_resumable(run.manifest, manifest, name)
         if run.manifest.get("has_tables"):
+            check_resumable(run.manifest, manifest, name)
             run.repair()
             return run
         workspace.remove_run(name)

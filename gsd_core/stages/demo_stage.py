@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 DEMO_NAME, STATE_NAME = "demo", "demo-state"
 SEED = 0
-# Window 1 lets five checkpoints be captured within minutes on two cores; the audit reports what it costs.
+# Window 1 lets four checkpoints be captured within minutes on two cores; the audit reports what it costs.
 TIER, WINDOW = "span", "1"
 FIRST = "step-03600"  # the checkpoint with most clusters and twins (docs/structure-benchmark.md)
 
