@@ -133,11 +133,11 @@ def test_shipped_checkpoints_are_complete_small_and_half_precision():
     steps = [entry["step"] for entry in entries]
     assert steps == sorted(steps)
     assert steps[0] == 0
-    assert len(steps) >= 5
+    assert len(steps) >= 4
     assert sorted(path.name for path in SHIPPED.glob("step-*")) == [entry["path"] for entry in entries]
-    assert sum(path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file()) <= 30e6
+    assert sum(path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file()) <= 25e6
     config = json.loads((SHIPPED / entries[-1]["path"] / "config.json").read_text(encoding="utf-8"))
-    assert config["dtype"] == "float16"
+    assert config["dtype"] == "bfloat16"
 
 
 def test_shipped_model_has_learned_the_corpus(tokenizer: PreTrainedTokenizerBase):

@@ -103,7 +103,7 @@ def measure_planted(bench: Bench, seeds: int, split: str) -> dict[str, list[dict
     file = folder / f"planted-{split}.jsonl"
     if not file.is_file():
         samples = generate_corpus(N_PLANTED) if is_train else generate_corpus(N_HELDOUT, split="heldout")
-        rows = ({"id": s.id, "question": s.question, "reasoning": s.steps or s.reasoning} | _rest(s) for s in samples)
+        rows = ({"id": s.id, "question": s.question, "reasoning": _cut(s)} | _rest(s) for s in samples)
         file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     dataset = bench.add(f"planted-{split}", file)
     checkpoints = ["all"] if is_train else [FIRST]
@@ -134,6 +134,11 @@ def measure_planted(bench: Bench, seeds: int, split: str) -> dict[str, list[dict
     for level in ("span", "sample"):
         found[level] = bench.evaluate(main, "meta.procedure", against, level=level, layers=is_train, **PLANTED)
     return found
+
+
+def _cut(sample: Any) -> list[str]:
+    """Its steps."""
+    return [sample.reasoning[start:end] for start, end in sample.steps]
 
 
 def _rest(sample: Any) -> dict[str, Any]:
