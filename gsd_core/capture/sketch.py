@@ -7,7 +7,7 @@ Sketch         all modules: projects inputs and output gradients, folds modules 
 seeded_generator  a random generator that depends only on (seed, name)
 compute_projection  one seeded side of a two-sided projection
 SparseFold, compute_fold  the seeded sign projection of a layer's modules onto its block
-KeptFold       the same, but some numbers are kept as they are
+KeptFold, compute_kept_fold   the same, but some numbers are kept as they are
 
 A weight gradient ``Σ_t δ_t a_tᵀ`` (d_out × d_in) becomes ``Σ_t (P δ_t)(Q a_t)ᵀ`` (p × q): two-sided
 random projection (LoGra, Choe et al. 2024; ``methods`` §1.2). A side no wider than its target is not projected.
