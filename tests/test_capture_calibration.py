@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gsd_core.capture import calibration
-from gsd_core.capture.calibration import calibrate, choose_samples
+from gsd_core.capture.calibration import calibrate, choose_samples, take_fine
 from gsd_core.capture.capture import CaptureConfig, Capturer
 from gsd_core.capture.sketch import Calibration, Sketch, compute_kept_fold
 from gsd_core.dataset.demo import generate_corpus
@@ -19,6 +19,7 @@ from gsd_core.dataset.segmenters import make_segmenter
 from gsd_core.dataset.tokenization import tokenize_sample
 from gsd_core.methods.capture_method import CALIBRATION
 from gsd_core.models.loading import load_model
+from gsd_core.models.sources import resolve_checkpoints
 from gsd_core.store import Workspace
 from tests.cli_support import make_rows, run_gsd, run_gsd_json, save_tiny_model, write_rows
 from tests.tiny_models import dense_gradients, token_losses, untie_head
@@ -38,7 +39,7 @@ def demo():
 @pytest.fixture(scope="module")
 def known(demo) -> Calibration:
     model, samples = demo
-    return calibrate(model, CONFIG, samples[:N_LOOKED_AT])
+    return calibrate([take_fine(model, CONFIG, samples[:N_LOOKED_AT])], CONFIG)
 
 
 def _rank_neighbors(vectors: np.ndarray, owners: np.ndarray) -> np.ndarray:
@@ -109,9 +110,34 @@ def test_other_modules_are_refused(known: Calibration) -> None:
 
 def test_equal_calibrations_are_equal_and_others_are_not(demo, known: Calibration) -> None:
     model, samples = demo
-    assert calibrate(model, CONFIG, samples[:N_LOOKED_AT]) == known
-    assert calibrate(model, replace(CONFIG, seed=1), samples[:N_LOOKED_AT]) != known
-    assert calibrate(model, replace(CONFIG, tier="state", window=None), samples[:2]) is None
+    other = replace(CONFIG, seed=1)
+    assert calibrate([take_fine(model, CONFIG, samples[:N_LOOKED_AT])], CONFIG) == known
+    assert calibrate([take_fine(model, other, samples[:N_LOOKED_AT])], other) != known
+    assert take_fine(model, replace(CONFIG, tier="state", window=None), samples[:2]) is None
+    assert calibrate([], CONFIG) is None
+
+
+def test_a_sketch_that_knows_two_checkpoints_serves_both(demo, known: Calibration) -> None:
+    """One that knows the base alone loses neighbours after a fine-tune."""
+    model, samples = demo
+    late, _ = load_model("demo", device="cpu", checkpoint=resolve_checkpoints("demo", ["step-03600"])[0])
+    others = samples[N_LOOKED_AT:]
+    owners = np.repeat(np.arange(len(others)), [len(each.spans) for each in others])
+    half = N_LOOKED_AT // 2
+    both = calibrate(
+        [take_fine(model, CONFIG, samples[:half]), take_fine(late, CONFIG, samples[half:N_LOOKED_AT])], CONFIG
+    )
+
+    def rank(config: CaptureConfig) -> np.ndarray:
+        vectors = Capturer(late, config).compute_gradients(others, 1).gradients
+        return _rank_neighbors(np.concatenate(vectors), owners)
+
+    finely = rank(replace(CONFIG, sketch_rank=128, sketch_width=2**40))
+    overlap = []
+    for calibration_ in (both, known):
+        found = rank(replace(CONFIG, calibration=calibration_))
+        overlap.append(np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, finely, strict=True)]))
+    assert overlap[0] > overlap[1] + 0.03, overlap
 
 
 def test_few_spans_are_not_looked_at_and_long_samples_come_last(demo, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,10 +147,13 @@ def test_few_spans_are_not_looked_at_and_long_samples_come_last(demo, monkeypatc
     monkeypatch.setattr(calibration, "SPANS", 12)
     shortest = min(len(each.token_ids) for each in samples)
     monkeypatch.setattr(calibration, "MOST_TOKENS", shortest)
-    chosen = choose_samples(samples, 0)
+    (chosen,) = choose_samples(samples, 0)
     assert chosen[0].id in {each.id for each in samples if len(each.token_ids) == shortest}
-    assert [each.id for each in chosen] == [each.id for each in choose_samples(samples[::-1], 0)]
+    assert [each.id for each in chosen] == [each.id for each in choose_samples(samples[::-1], 0)[0]]
     assert sum(len(each.spans) for each in chosen) >= 12
+    first, second = choose_samples(samples, 0, 2)
+    assert not {each.id for each in first} & {each.id for each in second}
+    assert sum(len(each.spans) for each in first) >= 6
 
 
 # -- the command ----------------------------------------------------------------------------------------------------

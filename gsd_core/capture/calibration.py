@@ -1,6 +1,7 @@
 """What a sketch should keep of a model's gradients: found on a few spans before a capture.
 
-calibrate       samples → their calibration
+FineGradients, take_fine   gradients of a few spans under one checkpoint
+calibrate       gradients of one or several checkpoints → their calibration
 choose_samples  which samples of a data set are looked at
 SPANS, LEAST_SPANS   how many spans; below the least a capture does not calibrate
 
@@ -16,7 +17,7 @@ Shapes: n spans, p × q finely projected gradient of a module, r calibrated rank
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -36,23 +37,43 @@ UNFOLDED = 2**62
 SCALE = 256.0  # numbers of a unit vector of millions would be subnormal in half precision
 
 
-def choose_samples(samples: Sequence[TokenizedSample], seed: int) -> list[TokenizedSample]:
-    """The first samples by seeded hash that have ``SPANS`` spans together; none where there are few spans in all."""
+def choose_samples(samples: Sequence[TokenizedSample], seed: int, n_parts: int = 1) -> list[list[TokenizedSample]]:
+    """The first samples by seeded hash, in `n_parts` that have ``SPANS`` spans together; none where spans are few.
+
+    Each part is for another checkpoint, so that more spans are seen.
+    """
     if sum(len(each.spans) for each in samples) < LEAST_SPANS:
         return []
     by_id = {each.id: each for each in samples}
     ranked = [by_id[name] for name in rank_by_hash(samples, seed)]
     ranked.sort(key=lambda each: len(each.token_ids) > MOST_TOKENS)  # stable: long ones last
-    chosen: list[TokenizedSample] = []
-    while sum(len(each.spans) for each in chosen) < SPANS:
-        chosen.append(ranked[len(chosen)])
-    return chosen
+    parts: list[list[TokenizedSample]] = []
+    at = 0
+    for _ in range(n_parts):
+        parts.append([])
+        while at < len(ranked) and sum(len(each.spans) for each in parts[-1]) < SPANS / n_parts:
+            parts[-1].append(ranked[at])
+            at += 1
+    return parts
 
 
-def calibrate(
+@dataclass(frozen=True, slots=True)
+class FineGradients:
+    """Finely projected gradients of n spans under one checkpoint: ``rows`` (n, W) float16, unit norm times ``SCALE``.
+
+    ``sizes`` (p, q) and ``layers`` are those of each captured module; W lists layer by layer.
+    """
+
+    rows: np.ndarray
+    sizes: tuple[tuple[int, int], ...]
+    layers: tuple[str, ...]
+    n_samples: int
+
+
+def take_fine(
     model: PreTrainedModel, config: CaptureConfig, samples: Sequence[TokenizedSample], report: Report = ignore
-) -> Calibration | None:
-    """The calibration of a configuration's sketch; None for a tier that does not project the gradients of modules.
+) -> FineGradients | None:
+    """Gradients of all spans of `samples`; None for a tier that does not project the gradients of modules.
 
     Raises ``UserError`` as ``Capturer``.
     """
@@ -63,32 +84,40 @@ def calibrate(
     tier = capturer.implementation
     if not isinstance(tier, ModuleTier):
         return None
-    rows: list[np.ndarray] = []
-    n_spans = 0
+    rows = []
     for number, sample in enumerate(samples):
         (gradients,) = capturer.compute_gradients([sample], config.window).gradients
         norms = np.linalg.norm(gradients, axis=1, keepdims=True)
         is_good = np.isfinite(norms[:, 0]) & (norms[:, 0] > 0)
         rows.append((gradients[is_good] / norms[is_good] * SCALE).astype(np.float16))
-        n_spans += int(is_good.sum())
         report((number + 1) / len(samples))
+    sizes = tuple((m.p, m.q) for m in tier.sketch.modules)
+    layers = tuple(each.layer for each in tier.selection.captured)
+    return FineGradients(np.concatenate(rows), sizes, layers, len(samples))
+
+
+def calibrate(parts: Sequence[FineGradients], config: CaptureConfig) -> Calibration | None:
+    """The calibration of a configuration's sketch, from one or several checkpoints; None without any gradient.
+
+    A sketch that knows one checkpoint alone misses what others hold: directions hardly stay the same in a fine-tune.
+    """
+    n_spans = sum(len(part.rows) for part in parts)
     if n_spans == 0:
         return None
-    sides, kept, widths = _summarise(rows, tier, config.sketch_width)
-    return Calibration(RANK, sides, kept, widths, config.seed, len(samples), n_spans)
+    sides, kept, widths = _summarise([part.rows for part in parts], parts[0], config.sketch_width)
+    return Calibration(RANK, sides, kept, widths, config.seed, sum(part.n_samples for part in parts), n_spans)
 
 
-def _summarise(rows: list[np.ndarray], tier: ModuleTier, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sides, kept numbers and widths, from finely projected unit gradients times ``SCALE``, a part a sample."""
-    layers = [each.layer for each in tier.selection.captured]
+def _summarise(rows: Sequence[np.ndarray], of: FineGradients, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sides, kept numbers and widths, from parts of finely projected gradients."""
     sides: dict[int, list[torch.Tensor]] = {}
     variances: list[np.ndarray] = []  # layer by layer, as a direction is laid out
     moments: list[np.ndarray] = []
     owners: list[np.ndarray] = []
     start = 0
-    for number, layer in enumerate(dict.fromkeys(layers)):
-        for module in (index for index, own in enumerate(layers) if own == layer):
-            p, q = tier.sketch.modules[module].p, tier.sketch.modules[module].q
+    for number, layer in enumerate(dict.fromkeys(of.layers)):
+        for module in (index for index, own in enumerate(of.layers) if own == layer):
+            p, q = of.sizes[module]
             part = np.concatenate([each[:, start : start + p * q] for each in rows]).astype(np.float32)
             start += p * q
             gradients = torch.from_numpy(part).view(-1, p, q) / SCALE
@@ -108,11 +137,11 @@ def _summarise(rows: list[np.ndarray], tier: ModuleTier, width: int) -> tuple[np
     kept = np.sort(ranked[: _count_kept(variance[ranked], width)]).astype(np.int32)
     is_rest = np.ones(len(owner), bool)
     is_rest[kept] = False
-    n_layers = len(set(layers))
+    n_layers = len(set(of.layers))
     energy = np.bincount(owner[is_rest], moment[is_rest], n_layers)
     room = np.bincount(owner[is_rest], minlength=n_layers)
     widths = _share_out(max(0, width - len(kept)), energy, room)
-    packed = [side.numpy().ravel() for module in range(len(layers)) for side in sides[module]]
+    packed = [side.numpy().ravel() for module in range(len(of.layers)) for side in sides[module]]
     return np.concatenate([*packed, np.zeros(0, np.float16)]), kept, widths
 
 

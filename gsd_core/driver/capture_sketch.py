@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from gsd_core.capture.calibration import choose_samples
+from gsd_core.capture.calibration import FineGradients, calibrate, choose_samples
 from gsd_core.capture.capture import CaptureConfig
 from gsd_core.capture.sketch import Calibration
 from gsd_core.console.progress import Progress, Stage
 from gsd_core.driver.capture_plan import CaptureOptions
-from gsd_core.driver.capture_worker import CalibrateSketch
+from gsd_core.driver.capture_worker import TakeFine
 from gsd_core.errors import UserError
 from gsd_core.methods.capture_method import CALIBRATION
 from gsd_core.store import Run, Workspace
@@ -30,7 +30,7 @@ _ARRAYS = "sides", "kept", "widths"
 
 def find_calibration(
     workspace: Workspace,
-    ask: Callable[[CalibrateSketch, Stage], Calibration | None],
+    asks: Sequence[Callable[[TakeFine, Stage], FineGradients | None]],
     config: CaptureConfig,
     options: CaptureOptions,
     tokenized: Sequence[TokenizedSample],
@@ -39,10 +39,10 @@ def find_calibration(
 ) -> Calibration | None:
     """The calibration of a capture, None for a random sketch.
 
-    `ask` gives the answer of a worker of the first checkpoint: all others share its sketch, so that a timeline can
-    compare them. A run that goes on keeps what it has; one that was stopped before its tables starts over. A data set
-    of few spans is not worth the passes. Raises ``UserError`` for ``--sketch-of`` beside ``--random-sketch``, and where
-    the other run does not exist.
+    `asks` give the answers of the checkpoints' workers, by step. All checkpoints share one sketch, so that a timeline
+    can compare them; so the first, the middle and the last one are looked at. A run that goes on keeps what it has; one
+    that was stopped before its tables starts over. A data set of few spans is not worth the passes. Raises
+    ``UserError`` for ``--sketch-of`` beside ``--random-sketch``, and where the other run does not exist.
     """
     if options.sketch_of and options.random_sketch:
         raise UserError("the sketch is either another run's or random", "--sketch-of", "leave out --random-sketch")
@@ -50,11 +50,14 @@ def find_calibration(
         return read_calibration(existing)
     if options.sketch_of:
         return read_calibration(workspace.open_run(options.sketch_of))
-    chosen = [] if options.random_sketch else choose_samples(tokenized, config.seed)
-    if not chosen:
-        return None
-    with progress.stage("looking at a few spans", 100, "%") as stage:
-        return ask(CalibrateSketch(config, chosen), stage)
+    looked_at = [asks[at] for at in sorted({0, len(asks) // 2, len(asks) - 1})]
+    chosen = [] if options.random_sketch else choose_samples(tokenized, config.seed, len(looked_at))
+    found = []
+    for number, (ask, part) in enumerate(zip(looked_at, chosen, strict=bool(chosen))):
+        if part:
+            with progress.stage(f"looking at a few spans ({number + 1}/{len(chosen)})", 100, "%") as stage:
+                found.append(ask(TakeFine(config, part), stage))
+    return calibrate([each for each in found if each is not None], config)
 
 
 def store_calibration(run: Run, calibration: Calibration) -> None:

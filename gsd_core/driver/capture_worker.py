@@ -5,7 +5,7 @@ load_worker      loads a model and makes its worker
 Job              protocol: something that a worker does
 ModelFacts, Captured   answers of jobs
 DescribeModel    job → ``ModelFacts``: tokenizer, context length, the model's part of the manifest
-CalibrateSketch  job → what a sketch should keep of this model's gradients
+TakeFine         job → gradients of a few spans, by which a sketch is calibrated
 DescribeSketch   job → the directions' part of the manifest
 EstimateNeed     job → the memory that batches need
 CaptureSamples   job → ``Captured``: one batch, as results or, with a writer, as what was written
@@ -28,7 +28,7 @@ import psutil
 import torch
 from transformers import PreTrainedModel
 
-from gsd_core.capture.calibration import calibrate
+from gsd_core.capture.calibration import FineGradients, take_fine
 from gsd_core.capture.capture import CaptureConfig, Capturer, capture_batch
 from gsd_core.capture.controls import Control, iter_controls
 from gsd_core.capture.memory import Need, estimate_need
@@ -140,15 +140,15 @@ class DescribeModel:
 
 
 @dataclass(frozen=True, slots=True)
-class CalibrateSketch:
+class TakeFine:
     """Look at ``samples`` before the capture."""
 
     config: CaptureConfig
     samples: list[TokenizedSample]
 
-    def run(self, worker: CaptureWorker, report: Report) -> Calibration | None:
+    def run(self, worker: CaptureWorker, report: Report) -> FineGradients | None:
         """None for a tier whose sketch takes no calibration. Raises as ``Capturer``."""
-        return calibrate(worker.model, self.config, self.samples, report)
+        return take_fine(worker.model, self.config, self.samples, report)
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,8 +76,8 @@ def run_capture(workspace: Workspace, options: CaptureOptions, progress: Progres
         samples = tokenize_samples(stored, model.tokenizer, segmenter, model.max_tokens, options, progress)
         config = make_config(options, samples.tokenized)
         existing = workspace.open_run(name) if exists else None
-        ask = partial(crew.ask, checkpoints[0])
-        calibration = find_calibration(workspace, ask, config, options, samples.tokenized, existing, progress)
+        asks = [partial(crew.ask, each) for each in sorted(checkpoints, key=lambda each: each.step or 0)]
+        calibration = find_calibration(workspace, asks, config, options, samples.tokenized, existing, progress)
         config = replace(config, calibration=calibration)
         with progress.stage("preparing directions", 100, "%") as stage:
             sketch = crew.ask(checkpoints[0], DescribeSketch(config), stage)

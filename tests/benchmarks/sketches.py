@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from gsd_core.capture.calibration import UNFOLDED, calibrate, choose_samples
+from gsd_core.capture.calibration import UNFOLDED, calibrate, choose_samples, take_fine
 from gsd_core.capture.capture import CaptureConfig, Capturer
 from gsd_core.capture.sketch import FINE_RANK
 from gsd_core.console.progress import Progress
@@ -90,7 +90,7 @@ def main() -> None:
     checkpoint = get_checkpoint(run, options.checkpoint)
     names = sorted(set(run.read_spans(checkpoint, columns=["sample"])["sample"]))
     everything = read_tokenized(run, checkpoint, names)
-    looked_at = {seed: choose_samples(everything, seed) for seed in range(options.seeds)}
+    looked_at = {seed: choose_samples(everything, seed)[0] for seed in range(options.seeds)}
     used = {each.id for samples in looked_at.values() for each in samples}
     order = np.random.default_rng(1).permutation(len(everything))
     samples = [everything[at] for at in order if everything[at].id not in used][: options.samples]
@@ -111,7 +111,9 @@ def main() -> None:
                 own = replace(config, seed=seed, sketch_width=width)
                 started = time.process_time()
                 if kind == "calibrated":
-                    own = replace(own, calibration=calibrate(model, own, looked_at[seed]))
+                    fine = take_fine(model, own, looked_at[seed])
+                    assert fine is not None
+                    own = replace(own, calibration=calibrate([fine], own))
                 before = time.process_time() - started
                 capturer = Capturer(model, own)
                 found = np.zeros((len(owners), capturer.width), np.float32)
