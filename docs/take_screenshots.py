@@ -19,7 +19,7 @@ from typing import NamedTuple
 from playwright.sync_api import Page, sync_playwright
 
 DOCS = Path(__file__).parent
-SAMPLE, SPAN = "demo-train-00310", "demo-train-00310%231"
+SAMPLE, SPAN = "demo-train-00628", "demo-train-00628%232"
 PROOFS = "run=proofs&checkpoint=step-03600"
 
 
@@ -43,7 +43,7 @@ SHOTS = {
     "timeline": Shot("timeline?run=demo", ".js-plotly-plot"),
     "evidence": Shot("evidence?run=gsm8k&checkpoint=step-00000", "text=Cosines across samples"),
     "pins": Shot(
-        f"map?run=demo&span={SPAN}&pins={SPAN}%1Fdemo-train-00154%231%1F{SAMPLE}%232",
+        f"map?run=demo&span={SPAN}&pins={SPAN}%1Fdemo-train-00204%232%1F{SAMPLE}%231",
         "text=random pairs",
         press="Pinned (3)",
     ),
