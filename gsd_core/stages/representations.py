@@ -70,7 +70,7 @@ def make_representations(
     """
     found: list[Representation] = []
     own_hash = _model_hash(run, checkpoint)
-    widths: dict[str, object] = {}
+    sketches: dict[str, tuple[object, bool]] = {}
     for each in [run, *others]:
         at = match_checkpoint(each, checkpoint)
         vectors = _take(each, at, chosen["span"].tolist())
@@ -84,9 +84,13 @@ def make_representations(
             found += [replace(s, name=s.name + other, kind="control" if other else s.kind) for s in states]
             continue
         name = _describe_gradient(each) + other
-        width = (each.manifest.get("sketch") or {}).get("width")
-        if widths.setdefault(name, width) != width:  # another sketch, not another seed of the same
-            name += f", sketch of {width}"
+        told = each.manifest.get("sketch") or {}
+        sketch = (told.get("width"), bool(told.get("calibration")))
+        first = sketches.setdefault(name, sketch)
+        if first[1] != sketch[1]:  # another sketch, not another seed of the same
+            name += f", {'calibrated' if sketch[1] else 'random'} sketch of {sketch[0]}"
+        elif first != sketch:
+            name += f", sketch of {sketch[0]}"
         made = [baselines.make_gradient(name, vectors, n_top) for n_top in sorted(set(removed))]
         if with_layers and each is run:
             for layer, start, stop in get_layers(run):
