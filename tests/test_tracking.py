@@ -320,6 +320,7 @@ def test_two_processes_train_and_one_captures(tiny: TinyTraining) -> None:
         textwrap.dedent(
             f"""
             from pathlib import Path
+            import torch
             from gsd_core.training import SpanGradientCallback
             from tests.training_support import TinyTraining
 
@@ -329,6 +330,8 @@ def test_two_processes_train_and_one_captures(tiny: TinyTraining) -> None:
             ride = tiny.open_ride(model, run="ddp-ride")
             callback = SpanGradientCallback(probe, every=1, ride=ride)
             tiny.trainer(model, probe.samples, callback, max_steps=2, ddp_backend="gloo").train()
+            # gloo's threads must end before the interpreter does, or it may abort.
+            torch.distributed.destroy_process_group()
             """
         )
     )

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from gsd_core.capture.batches import plan_batches
 from gsd_core.capture.capture import Capturer, rank_by_hash
 from gsd_core.capture.sketch import FINE_RANK, Calibration
 from gsd_core.capture.tier_capture import CaptureConfig, ModuleTier
@@ -31,7 +32,7 @@ from gsd_core.types import TokenizedSample
 
 RANK = 40
 SPANS, LEAST_SPANS = 64, 256
-MOST_TOKENS = 1_024  # of a sample, where there are enough shorter ones
+MOST_TOKENS = 1_024  # of a batch, and of a sample where there are enough shorter ones
 FAIR_SHARE = 0.25  # of an equal share, which every layer gets at least
 UNFOLDED = 2**62
 SCALE = 256.0  # numbers of a unit vector of millions would be subnormal in half precision
@@ -84,13 +85,14 @@ def take_fine(
     tier = capturer.implementation
     if not isinstance(tier, ModuleTier):
         return None
-    rows = []
-    for number, sample in enumerate(samples):
-        (gradients,) = capturer.compute_gradients([sample], config.window).gradients
-        norms = np.linalg.norm(gradients, axis=1, keepdims=True)
-        is_good = np.isfinite(norms[:, 0]) & (norms[:, 0] > 0)
-        rows.append((gradients[is_good] / norms[is_good] * SCALE).astype(np.float16))
-        report((number + 1) / len(samples))
+    rows: list[np.ndarray] = []
+    batches = plan_batches(samples, MOST_TOKENS)
+    for number, batch in enumerate(batches):
+        for gradients in capturer.compute_gradients([samples[at] for at in batch], config.window).gradients:
+            norms = np.linalg.norm(gradients, axis=1, keepdims=True)
+            is_good = np.isfinite(norms[:, 0]) & (norms[:, 0] > 0)
+            rows.append((gradients[is_good] / norms[is_good] * SCALE).astype(np.float16))
+        report((number + 1) / len(batches))
     sizes = tuple((m.p, m.q) for m in tier.sketch.modules)
     layers = tuple(each.layer for each in tier.selection.captured)
     return FineGradients(np.concatenate(rows), sizes, layers, len(samples))

@@ -3,6 +3,7 @@
 AnalyzeOptions   the flags
 MAP              the result: layout, clusters and nulls
 FAMILIES         the result: prototypes with the spans aligned with them
+LEVELS           the result: clusters from coarse to fine with their evidence
 STRUCTURE        the result: stresses and twins
 ANALYZE          the method
 """
@@ -84,6 +85,32 @@ FAMILIES = ResultKind(
     },
     needs=("map",),
 )
+LEVELS = ResultKind(
+    "levels",
+    "analyze",
+    {
+        "clusters": make_columns("""
+            level text             coarse, middle or fine
+            cluster int            number within its level, from 0, by size
+            strength text          confirmed, tentative or weak
+            size int               number of spans
+            n_samples int          number of samples with a span
+            cosine float           mean cosine of its spans in different samples
+            null_cosine float      that of the strongest comparable cluster in permuted directions
+            chance float           share of comparable clusters in permuted directions that are as strong
+            stability float        share of its pairs of spans that halves of the samples keep together
+            label text             name
+            phrases list<text>     phrases that its spans share across samples, numbers and names masked
+            terms list<text>       words that set it apart, best first
+            exemplars list<text>   ids of the spans nearest to its mean direction
+        """),
+        "members": make_columns("""
+            span text                  span id
+            coarse,middle,fine int32   its cluster at each level, -1 is none
+        """),
+    },
+    needs=("map",),
+)
 _TWINS = make_columns("""
     rank int                  rank, from 1
     a,b text                  the two samples
@@ -157,7 +184,7 @@ ANALYZE = Method(
     order=30,
     notes="n_stresses, n_twins and n_rewordings (twins in other words) count results with q < 0.05.",
     job=Job("Analyse {run}", "analyse", opens="map"),
-    results=(MAP, FAMILIES, STRUCTURE),
+    results=(MAP, FAMILIES, LEVELS, STRUCTURE),
     exports=(Export("clusters", compute="gsd_core.stages.run_tables:compute_cluster_table"),),
     page=Page(
         "map",

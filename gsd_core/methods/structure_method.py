@@ -1,7 +1,8 @@
-"""``gsd compare``, ``gsd families``, ``gsd twins``, ``gsd stresses``: the structure that an analysis found.
+"""``gsd compare``, ``clusters``, ``families``, ``twins``, ``stresses``: the structure that an analysis found.
 
-CompareOptions, FamiliesOptions, TwinsOptions, StressesOptions   the flags
-COMPARE, LIST_FAMILIES, TWINS, STRESSES                          the methods
+CompareOptions, ClustersOptions, FamiliesOptions, TwinsOptions, StressesOptions   the flags
+COMPARE, LIST_CLUSTERS, LIST_FAMILIES, TWINS, STRESSES                            the methods
+LEVEL_NAMES   levels of clusters, coarse first
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from dataclasses import dataclass
 from gsd_core.registry.method import Export, Method, Page
 from gsd_core.registry.options import option
 
+LEVEL_NAMES = ("coarse", "middle", "fine")
 _STAGE = "gsd_core.stages.structure_stage"
 _FAMILIES = "gsd_core.stages.families_stage"
+_LEVELS = "gsd_core.stages.levels_stage"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,20 @@ class CompareOptions:
     """The checkpoint. Default: the run's default checkpoint."""
     seed: int = 0
     """Seed of the shuffled orders."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClustersOptions:
+    """Flags of ``gsd clusters``."""
+
+    run: str = option(metavar="RUN", is_positional=True)
+    """The run."""
+    level: str = option("middle", choices=LEVEL_NAMES)
+    """How fine."""
+    top: int = option(20, metavar="N", check="positive")
+    """How many clusters to show."""
+    checkpoint: str | None = None
+    """The checkpoint. Default: the run's default checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +105,18 @@ COMPARE = Method(
         needs=("map",),
         needs_layout=True,
         answers="two traces span by span; which layers agree; which clusters",
+    ),
+)
+LIST_CLUSTERS = Method(
+    "clusters",
+    "list clusters, from coarse to fine, with their evidence",
+    ClustersOptions,
+    run=f"{_LEVELS}:run_clusters",
+    describe=f"{_LEVELS}:describe_clusters",
+    order=42,
+    exports=(
+        Export("levels", compute=f"{_LEVELS}:compute_level_table"),
+        Export("level-members", compute=f"{_LEVELS}:compute_level_member_table"),
     ),
 )
 LIST_FAMILIES = Method(

@@ -3,9 +3,9 @@
 run_analyze        analyse each checkpoint of a run and store the results
 describe_analysis  the result as text
 
-Each checkpoint has three steps, stored one after the other: the map (layout, clusters, null), the families, then the
-structure in its clusters. A run with several checkpoints gets its timeline at the end. The mathematics is in
-``gsd_core.analysis``.
+Each checkpoint has four steps, stored one after the other: the map (layout, clusters, null), the families, the levels
+of clusters, then the structure in its clusters. A run with several checkpoints gets its timeline at the end. The
+mathematics is in ``gsd_core.analysis``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from gsd_core.methods.analyze_method import MAP, AnalyzeOptions
 from gsd_core.methods.timeline_method import TIMELINE
 from gsd_core.stages.families_stage import COUNTS as FAMILY_COUNTS
 from gsd_core.stages.families_stage import store_families
+from gsd_core.stages.levels_stage import store_levels
 from gsd_core.stages.numba_threads import keep_threads, use_numba_cache
 from gsd_core.stages.run_reading import find_kept, get_checkpoint, read_controls, read_directions, report_step
 from gsd_core.stages.structure_stage import COUNTS, store_structure
@@ -76,8 +77,10 @@ def _analyze_checkpoint(
     use_numba_cache()
     asked: dict[str, Any] = {"seed": options.seed, "again": options.again, "progress": progress, "title": title}
     families = store_families(run, reader, checkpoint, **asked)
+    levels = store_levels(run, reader, checkpoint, **asked)
     found = store_structure(run, reader, checkpoint, **asked)
-    return {**row, **families, **found, "seconds": row["seconds"] + families["seconds"] + found["seconds"]}
+    seconds = sum(each["seconds"] for each in (row, families, levels, found))
+    return {**row, **families, **found, "seconds": seconds}
 
 
 def _analyze_map(

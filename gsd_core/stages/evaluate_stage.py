@@ -38,7 +38,7 @@ from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
 from gsd_core.methods.evaluate_method import EVIDENCE, EvaluateOptions
 from gsd_core.stages.control_queries import ControlQueries, aggregate_controls, make_control_queries
-from gsd_core.stages.neighbor_pools import ANY, make_pools
+from gsd_core.stages.neighbor_pools import ANY, draw_samples, make_pools
 from gsd_core.stages.representations import (
     make_representations,
     match_checkpoint,
@@ -168,7 +168,7 @@ def _measure_families(bench: _Bench, chosen: pd.DataFrame, seed: int) -> list[di
     """
     rows = np.arange(len(bench.owners))
     if len(rows) > MOST_FAMILIAR:
-        rows = _draw_samples(bench.owners, MOST_FAMILIAR, seed)
+        rows = draw_samples(bench.owners, MOST_FAMILIAR, seed)
     owners = bench.owners[rows]
     labels = pd.factorize(chosen["label"])[0][rows]
     shares = np.bincount(labels) / max(1, len(labels))
@@ -287,15 +287,7 @@ def _mean(values: np.ndarray) -> float:
 
 def _choose_queries(owners: np.ndarray, seed: int) -> np.ndarray:
     """All rows, or those of randomly chosen samples up to ``MAX_QUERIES``."""
-    return np.arange(len(owners)) if len(owners) <= MAX_QUERIES else _draw_samples(owners, MAX_QUERIES, seed)
-
-
-def _draw_samples(owners: np.ndarray, most: int, seed: int) -> np.ndarray:
-    """Rows of randomly chosen samples, at most so many."""
-    counts = np.bincount(owners)
-    order = np.random.default_rng(seed).permutation(len(counts))
-    taken = order[np.cumsum(counts[order]) <= most]
-    return np.flatnonzero(np.isin(owners, taken))
+    return np.arange(len(owners)) if len(owners) <= MAX_QUERIES else draw_samples(owners, MAX_QUERIES, seed)
 
 
 def _merge_seeds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 make_pools   name → pool: any other sample, distant questions, other words, other values of fields
 draw_pairs   random pairs of different samples
+draw_samples rows of whole samples, as many as are wanted
 ANY          name of the pool that leaves out only the query's own sample
 """
 
@@ -61,3 +62,10 @@ def draw_pairs(n_samples: int, seed: int) -> np.ndarray:
     """(2, m) random pairs of different samples."""
     pairs = np.random.default_rng(seed).integers(0, n_samples, size=(2, N_PAIRS))
     return pairs[:, pairs[0] != pairs[1]]
+
+
+def draw_samples(owners: np.ndarray, most: int, seed: int) -> np.ndarray:
+    """Rows of randomly chosen samples, at most so many; ``owners`` (n,) number each row's sample from 0."""
+    counts = np.bincount(owners)
+    order = np.random.default_rng(seed).permutation(len(counts))
+    return np.flatnonzero(np.isin(owners, order[np.cumsum(counts[order]) <= most]))

@@ -20,7 +20,7 @@ from gsd_core.analysis.benchmark import bootstrap_pairs
 from gsd_core.analysis.twins import find_twins
 from gsd_core.comparison.nulls import compute_null_cosines
 from gsd_core.methods.analyze_method import STRUCTURE
-from gsd_core.stages.neighbor_pools import draw_pairs
+from gsd_core.stages.neighbor_pools import draw_pairs, draw_samples
 from gsd_core.stages.representations import read_question_rows
 from gsd_core.stages.structure_stage import read_semantics
 
@@ -54,7 +54,7 @@ def measure_twins(
             twins = run.results.read(STRUCTURE, table, checkpoint)[["a", "b"]]
             twins = twins[twins["a"].isin(labels.index) & twins["b"].isin(labels.index)].head(N_TWINS)
             rows += _make_row(f"top {N_TWINS} twins{words}", "gradient", metric, twins.to_numpy(), labels, chance, seed)
-    drawn = _draw_spans(chosen, seed)
+    drawn = draw_samples(pd.factorize(chosen["sample"])[0], MOST_SPANS, seed)
     part = chosen.iloc[drawn]
     traces = group_traces(part["sample"].to_numpy(dtype=object), np.arange(len(part)))
     questions, _ = read_semantics(run, list(traces.ids))
@@ -70,14 +70,6 @@ def measure_twins(
         pairs = np.array([(traces.ids[twin.a], traces.ids[twin.b]) for twin in found], dtype=object).reshape(-1, 2)
         rows += _make_row(f"twins by {each.name}", each.kind, metric, pairs, labels, chance, seed)
     return rows
-
-
-def _draw_spans(chosen: pd.DataFrame, seed: int) -> np.ndarray:
-    """Rows of all samples, or of a seeded draw of samples with at most ``MOST_SPANS``."""
-    owners = pd.factorize(chosen["sample"])[0]
-    counts = np.bincount(owners)
-    order = np.random.default_rng(seed).permutation(len(counts))
-    return np.flatnonzero(np.isin(owners, order[np.cumsum(counts[order]) <= MOST_SPANS]))
 
 
 def _find_chance(questions: np.ndarray, labels: pd.Series, limit: float, seed: int) -> float:

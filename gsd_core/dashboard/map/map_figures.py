@@ -23,6 +23,7 @@ from gsd_core.dashboard.look.figure_frame import finish_figure, make_dots, wrap_
 from gsd_core.dashboard.look.plot_text import keep_apart, name_in_plot, plain, shorten
 from gsd_core.dashboard.reading.families import LEAST_COLOURED
 from gsd_core.dashboard.reading.run_view import RunView
+from gsd_core.methods.structure_method import LEVEL_NAMES
 
 MAX_NAMED = 24  # categories with a colour of their own; the rest share grey
 MOST_BEGUN = 60  # values of a label that a map begins with
@@ -31,12 +32,13 @@ LABEL_AREA = (640.0, 420.0)  # pixels that the map has at least, legend aside
 MAX_IN_LEGEND = 18
 MAX_HOVER_TEXTS = 6_000
 OTHER = "(other)"
-NO_GROUP = {"cluster": "noise", "family": "in no family"}
+NO_GROUP = {"cluster": "noise", "family": "in no family", **dict.fromkeys(LEVEL_NAMES, "in no cluster")}
 
 
 @dataclass(frozen=True)
 class ColorBy:
-    """``column`` of ``RunView.spans``; ``kind`` "cluster", "family", "category" or "number"; ``title`` has the unit."""
+    """``column`` of ``RunView.spans``; ``kind`` "cluster", "family", a level, "category" or "number"; ``title`` has the
+    unit."""
 
     name: str
     column: str
@@ -48,9 +50,10 @@ def list_color_choices(view: RunView) -> dict[str, ColorBy]:
     """What a run's spans can be coloured by, the default first."""
     choices = []
     if view.is_analyzed:
-        choices.append(ColorBy("cluster", "cluster", "cluster", "Cluster"))
+        choices.append(ColorBy("cluster", "cluster", "cluster", "Clusters, dense ones"))
+        choices += [ColorBy(name, name, name, f"Clusters, {name}") for name in view.levels]
     if len(view.families.table):
-        choices.append(ColorBy("family", "family", "family", "Family"))
+        choices.append(ColorBy("family", "family", "family", "Families"))
     choices += [ColorBy(label.name, label.name, label.kind, label.name) for label in view.labels]
     choices.append(ColorBy("position", "position", "number", "Position in trace (0 first, 1 last)"))
     choices += [  # an imported run lacks some of them

@@ -1,7 +1,7 @@
 """The map's panels: families, clusters, and selected spans.
 
 show_families    list of families; the opened one shows its evidence, its prototype and its members
-show_clusters    list of clusters; the opened one shows its terms and exemplar spans
+show_clusters    clusters at a chosen level; the opened one shows its evidence and exemplar spans
 show_selection   table of selected spans, and their download
 """
 
@@ -20,12 +20,15 @@ from gsd_core.dashboard.frame.downloads import compute_csv
 from gsd_core.dashboard.frame.page_text import escape
 from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.look.plot_text import shorten
+from gsd_core.dashboard.reading.cluster_levels import ClusterLevel
 from gsd_core.dashboard.reading.run_view import RunView
 from gsd_core.dashboard.spans.span_panel import link_to_trace
 
 TABLE_ROWS = 2_000
 LIST_HEIGHT = 330
 SHOWN_MEMBERS = 8
+DENSE = "dense"
+STRENGTH_ORDER = ["confirmed", "tentative", "weak"]
 
 
 def show_families(chosen: Chosen, view: RunView, on_open: Callable[[str], None]) -> None:
@@ -109,19 +112,17 @@ def _show_member(
             )
 
 
-def _cluster_rows(view: RunView) -> list[ClusterRow]:
-    return [
-        ClusterRow(cluster, view.mark(cluster).glyph, view.mark(cluster).color, view.cluster_name(cluster), *sizes)
-        for cluster, *sizes in view.clusters[["cluster", "size", "n_samples"]].to_numpy(np.int64).tolist()
-    ]
-
-
 def show_clusters(chosen: Chosen, view: RunView, on_open: Callable[[str], None]) -> None:
-    """Clusters by size. A row opens a cluster; an exemplar opens its span."""
+    """Clusters of the map, or of a level. A row opens a cluster; an exemplar opens its span."""
+    level = _choose_level(view)
+    if level != DENSE:
+        _show_level(chosen, view, view.levels[level], on_open)
+        return
     if view.clusters.empty:
         st.info(
-            "No clusters: nowhere on this map is a group of spans so much denser than its surroundings that it can be "
-            "told from chance. Single spans can still be aligned: click a point to see which.",
+            "No dense clusters: nowhere on this map is a group of spans so much denser than its surroundings that it "
+            "can be told from chance. The levels above are less strict; and single spans can still be aligned: click "
+            "a point to see which.",
             icon=":material/info:",
         )
         return
@@ -154,8 +155,90 @@ def show_clusters(chosen: Chosen, view: RunView, on_open: Callable[[str], None])
         _show_member(chosen, view, str(span), "", view.mark(cluster).color, on_open)
 
 
+def _choose_level(view: RunView) -> str:
+    """``DENSE`` or a level: the one that the map is coloured by, or that was chosen here, which the map follows."""
+    names = [DENSE, *view.levels]
+    if len(names) == 1:
+        return DENSE
+    color = str(read_address("color") or "")
+    usual = next((name for name in ("middle", *view.levels) if name in view.levels), DENSE)
+    usual = DENSE if view.grouping == "cluster" else usual
+    now = color if color in view.levels else DENSE if color == "cluster" else usual
+
+    def take() -> None:
+        picked = st.session_state[key]
+        write_address("color", "cluster" if picked == DENSE else picked)
+        st.rerun(["map_figure", "map_panel"])
+
+    key = "map_level"
+    st.session_state[key] = now
+    st.segmented_control(
+        "Level",
+        names,
+        key=key,
+        required=True,
+        width="stretch",
+        on_change=take,
+        help="Dense clusters are separated from their surroundings. The other levels divide the graph of nearest "
+        "neighbours in other samples, coarse to fine; each of their clusters says how far it can be relied on.",
+    )
+    return now
+
+
+def _show_level(chosen: Chosen, view: RunView, level: ClusterLevel, on_open: Callable[[str], None]) -> None:
+    """Clusters of a level, confirmed ones first, and the evidence of the opened one."""
+    table = level.table.assign(rank=level.table["strength"].map(STRENGTH_ORDER.index))
+    table = table.sort_values(["rank", "cluster"], kind="stable")
+    rows = [
+        ClusterRow(cluster, level.mark(cluster).glyph, level.mark(cluster).color, level.title(cluster), *sizes)
+        for cluster, *sizes in table[["cluster", "size", "n_samples"]].to_numpy(np.int64).tolist()
+    ]
+    opened = plot_clusters(
+        rows,
+        key="level_" + re.sub(r"[^A-Za-z0-9_-]", "_", f"{level.name}_{view.name}_{view.checkpoint}"),
+        max_height=LIST_HEIGHT,
+    )
+    n = {name: level.count(name) for name in STRENGTH_ORDER}
+    st.caption(
+        f"{n['confirmed']:,} confirmed: stronger than every comparable cluster in permuted directions, and halves of "
+        f"the samples keep most of their pairs together. {n['tentative']:,} tentative (hollow): stronger, but not so "
+        f"stable. {n['weak']:,} weak (hollow): chance may have made them."
+    )
+    cluster = opened if opened is not None else rows[0].cluster
+    row = level.table.iloc[cluster]
+    mark = level.mark(cluster)
+    snippets.show(snippets.make_chips((mark, level.title(cluster))))
+    st.caption(
+        escape(
+            f"{row['strength']} · {int(row['size']):,} spans of {int(row['n_samples']):,} samples · mean cosine "
+            f"{float(row['cosine']):.2f}, in permuted directions at most {float(row['null_cosine']):.2f} · halves of "
+            f"the samples keep {float(row['stability']):.0%} of its pairs together"
+        )
+    )
+    phrases = ", ".join(f"`{str(each).replace('`', '')}`" for each in row["phrases"])
+    terms = escape(", ".join(map(str, list(row["terms"]))))
+    st.markdown(f"Shared phrases: {phrases}" if phrases else f"No shared phrase. Typical words: {terms}")
+    st.button(
+        "Show only this cluster",
+        icon=":material/filter_alt:",
+        key=f"only_{level.name}_{cluster}",
+        on_click=_only,
+        args=(level.name, cluster),
+    )
+    st.markdown("##### Exemplars")
+    for span in list(row["exemplars"]):
+        _show_member(chosen, view, str(span), "", mark.color, on_open)
+
+
+def _cluster_rows(view: RunView) -> list[ClusterRow]:
+    return [
+        ClusterRow(cluster, view.mark(cluster).glyph, view.mark(cluster).color, view.cluster_name(cluster), *sizes)
+        for cluster, *sizes in view.clusters[["cluster", "size", "n_samples"]].to_numpy(np.int64).tolist()
+    ]
+
+
 def _only(name: str, group: int) -> None:
-    """Callback: show only this cluster or family on the map, or all again where it already was the only one."""
+    """Callback: show only this group of ``name`` on the map, or all again where it already was the only one."""
     write_address(name, None if read_address(name) == str(group) else str(group))
     st.rerun(["map_figure", "map_panel"])
 

@@ -117,7 +117,7 @@ def _figure(chosen: Chosen) -> None:
     with middle:
         text = write_text("Search in spans", "q", placeholder="words, e.g. divide", icon=":material/search:")
     with right.popover("Filter", icon=":material/filter_alt:", width="stretch"):
-        wanted = choose_filter(view)
+        wanted = choose_filter(view, choices[color].kind)
     mask = compute_mask(view.spans, replace(wanted, text=text))
     _draw(chosen, view, mask, choices[color])
     _caption(view, mask, choices[color])
@@ -158,14 +158,15 @@ def _caption(view: RunView, mask: np.ndarray, color: map_figures.ColorBy) -> Non
     """What is shown and what it means."""
     n_placed = int(view.spans["x"].notna().sum())
     shown = int((mask & view.spans["x"].notna().to_numpy()).sum())
-    column, what = ("family", "family") if color.kind == "family" else ("cluster", "cluster")
+    column = color.kind if color.kind in map_figures.NO_GROUP else "cluster"
+    what = "family" if column == "family" else "cluster"
     noise = float((view.spans[column] == -1).mean()) if len(view.spans) else 0.0
     removed = int(view.map_info.get("n_top") or 0)
     parts = [
         f"{shown:,} of {n_placed:,} spans of {view.row_of.n_samples:,} samples",
         describe_tier(view.manifest),
         f"checkpoint {view.checkpoint}",
-        f"{noise:.0%} in no {what}{' (grey)' if color.kind == what else ''}",
+        f"{noise:.0%} in no {what}{' (grey)' if color.kind == column else ''}",
         f"{removed} common directions removed" if removed else "",
     ]
     if view.n_fitted:

@@ -20,6 +20,7 @@ import pandas as pd
 
 from gsd_core.comparison.meta_labels import compute_meta_columns, to_text
 from gsd_core.dashboard.look.colors import NOISE_MARK, Mark, compute_marks
+from gsd_core.dashboard.reading.cluster_levels import ClusterLevel, load_levels
 from gsd_core.dashboard.reading.families import LEAST_COLOURED, Families, load_families
 from gsd_core.dashboard.reading.labels import LabelColumn, compute_label_columns, to_label
 from gsd_core.dashboard.reading.row_index import RowIndex
@@ -46,7 +47,7 @@ class RunView:
 
     ``spans`` has one row a span in capture order: what the store holds, ``position`` in the trace (0 first, 1 last),
     ``n_in_trace``, ``cluster`` (−1 noise; −2 not analysed), ``cluster_label``, ``family`` (the first that holds it; −1
-    none), ``x``, ``y`` and every label column.
+    none), its cluster at each of ``levels`` (−1 none), ``x``, ``y`` and every label column.
     ``samples`` is indexed by sample id. ``clusters`` has one row a cluster, biggest first, with ``n_samples``.
     ``marks`` says how each cluster is drawn, ``names`` are the cluster names.
     """
@@ -66,6 +67,8 @@ class RunView:
     """What the analysis said beside layout and clusters; empty where there is none."""
     families: Families
     """Prototypes with the spans aligned with them; empty where none were found."""
+    levels: dict[str, ClusterLevel]
+    """Clusters from coarse to fine, by the level's name; empty where none were sought."""
     grouping: str
     """What spans are named and coloured by first: "cluster", or "family" where clusters hold next to nothing."""
 
@@ -89,15 +92,21 @@ class RunView:
         return self.mark(cluster), self.cluster_name(cluster) or "noise"
 
     def name_group(self, kind: str, group: int) -> str:
-        """Name of a group, ``kind`` "cluster" or "family"."""
+        """Name of a group, ``kind`` "cluster", "family" or a level."""
+        if kind in self.levels:
+            return self.levels[kind].title(group)
         return self.families.name(group) if kind == "family" else self.cluster_name(group)
 
     def mark_group(self, kind: str, group: int) -> Mark:
-        """How a group is drawn, ``kind`` "cluster" or "family"."""
+        """How a group is drawn, ``kind`` "cluster", "family" or a level."""
+        if kind in self.levels:
+            return self.levels[kind].mark(group)
         return self.families.mark(group) if kind == "family" else self.mark(group)
 
     def list_coloured(self, kind: str) -> pd.DataFrame:
-        """Groups of spans by falling size, ``kind`` "cluster" or "family": columns ``group, label, name, mark``."""
+        """Groups of spans, ``kind`` "cluster", "family" or a level: columns ``group, label, name, mark``."""
+        if kind in self.levels:
+            return self.levels[kind].list_groups()
         if kind == "family":
             return self.families.list_groups()
         groups = [int(cluster) for cluster in self.clusters["cluster"]]
@@ -109,6 +118,16 @@ class RunView:
                 "mark": [self.mark(group) for group in groups],
             }
         )
+
+    def list_strengths(self, kind: str) -> dict[int, str]:
+        """Strength of every group, ``kind`` "family" or a level; clusters of the map have none but confirmed ones."""
+        if kind in self.levels:
+            table, key = self.levels[kind].table, "cluster"
+        elif kind == "family":
+            table, key = self.families.table, "family"
+        else:
+            return {}
+        return dict(zip(table[key].astype(int), table["strength"], strict=True))
 
     def mark(self, cluster: int) -> Mark:
         """How a cluster is drawn; noise and unknown clusters are grey."""
@@ -168,6 +187,8 @@ def load_run_view(run: Run, checkpoint: str) -> RunView:
     )
     families = load_families(reader, checkpoint)
     spans["family"] = families.find_families(spans["span"])
+    levels, at_levels = load_levels(reader, checkpoint, spans["span"])
+    spans = pd.concat([spans, at_levels], axis=1)
     is_grey = (spans["cluster"] >= 0).mean() < LEAST_COLOURED
     return RunView(
         name=run.name,
@@ -183,6 +204,7 @@ def load_run_view(run: Run, checkpoint: str) -> RunView:
         is_analyzed=points is not None,
         map_info=run.results.infos(MAP.name).get(checkpoint, {}),
         families=families,
+        levels=levels,
         grouping="family" if is_grey and len(families.table) else "cluster",
     )
 
