@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gsd_core.capture import calibration
-from gsd_core.capture.calibration import calibrate, choose_samples, take_fine
+from gsd_core.capture.calibration import calibrate, choose_samples, find_sides, sum_sides, take_numbers
 from gsd_core.capture.capture import CaptureConfig, Capturer
 from gsd_core.capture.sketch import Calibration, Sketch, compute_kept_fold
 from gsd_core.dataset.demo import generate_corpus
@@ -36,10 +36,18 @@ def demo():
     return model, samples
 
 
+def look(models: list, samples: list, config: CaptureConfig = CONFIG) -> Calibration:
+    """The calibration of one or several checkpoints, each of which sees its share of the samples."""
+    parts = [samples[at :: 2 * len(models)] for at in range(2 * len(models))]
+    turns = list(zip(models, parts[: len(models)], parts[len(models) :], strict=True))
+    sides = find_sides([sum_sides(model, config, part) for model, part, _ in turns])
+    return calibrate(sides, [take_numbers(model, config, sides, part) for model, _, part in turns], config)
+
+
 @pytest.fixture(scope="module")
 def known(demo) -> Calibration:
     model, samples = demo
-    return calibrate([take_fine(model, CONFIG, samples[:N_LOOKED_AT])], CONFIG)
+    return look([model], samples[:N_LOOKED_AT])
 
 
 def _rank_neighbors(vectors: np.ndarray, owners: np.ndarray) -> np.ndarray:
@@ -48,6 +56,27 @@ def _rank_neighbors(vectors: np.ndarray, owners: np.ndarray) -> np.ndarray:
     rows -= rows.mean(0)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return np.argsort(-np.where(owners[:, None] != owners, rows @ rows.T, -9.0), axis=1)[:, :10]
+
+
+def test_sides_are_the_leading_directions_of_inputs_and_output_gradients(demo) -> None:
+    """As far as a Nyström approximation finds them: nearly as much of the second moment as the best directions hold."""
+    model, samples = demo
+    torch.manual_seed(0)
+    rows = torch.randn(400, 300) * torch.logspace(0, -2, 300)
+    weights = torch.rand(400)
+    total = calibration._SideSum(300, calibration.OUT_RANK, 0, "m:out", torch.device("cpu"))
+    total.add(rows[:250], weights[:250])
+    total.add(rows[250:], weights[250:])
+    sums = calibration.SideSums(((total.read(), None),), ("m",), 0)
+    moment = (rows * weights[:, None]).T @ rows
+    found = Calibration(calibration.RANKS, find_sides([sums]), np.zeros(0, np.int32), np.ones(1, np.int32), 0, 1, 1)
+    (left, right) = found.split([(300, 8)])[0]
+    assert right is None
+    best = torch.linalg.eigvalsh(moment).flip(0)[: calibration.OUT_RANK].sum()
+    assert (left @ moment @ left.T).trace() > 0.98 * best
+    watched = sum_sides(model, CONFIG, samples[:2])
+    assert watched is not None
+    assert all(np.isfinite(part).all() for pair in watched.products for part in pair if part is not None)
 
 
 def test_it_keeps_more_neighbours_of_spans_it_has_not_seen(demo, known: Calibration) -> None:
@@ -111,10 +140,10 @@ def test_other_modules_are_refused(known: Calibration) -> None:
 def test_equal_calibrations_are_equal_and_others_are_not(demo, known: Calibration) -> None:
     model, samples = demo
     other = replace(CONFIG, seed=1)
-    assert calibrate([take_fine(model, CONFIG, samples[:N_LOOKED_AT])], CONFIG) == known
-    assert calibrate([take_fine(model, other, samples[:N_LOOKED_AT])], other) != known
-    assert take_fine(model, replace(CONFIG, tier="state", window=None), samples[:2]) is None
-    assert calibrate([], CONFIG) is None
+    assert look([model], samples[:N_LOOKED_AT]) == known
+    assert look([model], samples[:N_LOOKED_AT], other) != known
+    assert sum_sides(model, replace(CONFIG, tier="state", window=None), samples[:2]) is None
+    assert calibrate(known.sides, [], CONFIG) is None
 
 
 def test_a_sketch_that_knows_two_checkpoints_serves_both(demo, known: Calibration) -> None:
@@ -123,10 +152,7 @@ def test_a_sketch_that_knows_two_checkpoints_serves_both(demo, known: Calibratio
     late, _ = load_model("demo", device="cpu", checkpoint=resolve_checkpoints("demo", ["step-03600"])[0])
     others = samples[N_LOOKED_AT:]
     owners = np.repeat(np.arange(len(others)), [len(each.spans) for each in others])
-    half = N_LOOKED_AT // 2
-    both = calibrate(
-        [take_fine(model, CONFIG, samples[:half]), take_fine(late, CONFIG, samples[half:N_LOOKED_AT])], CONFIG
-    )
+    both = look([model, late], samples[:N_LOOKED_AT])
 
     def rank(config: CaptureConfig) -> np.ndarray:
         vectors = Capturer(late, config).compute_gradients(others, 1).gradients
@@ -147,13 +173,21 @@ def test_few_spans_are_not_looked_at_and_long_samples_come_last(demo, monkeypatc
     monkeypatch.setattr(calibration, "SPANS", 12)
     shortest = min(len(each.token_ids) for each in samples)
     monkeypatch.setattr(calibration, "MOST_TOKENS", shortest)
-    (chosen,) = choose_samples(samples, 0)
-    assert chosen[0].id in {each.id for each in samples if len(each.token_ids) == shortest}
-    assert [each.id for each in chosen] == [each.id for each in choose_samples(samples[::-1], 0)[0]]
-    assert sum(len(each.spans) for each in chosen) >= 12
-    first, second = choose_samples(samples, 0, 2)
-    assert not {each.id for each in first} & {each.id for each in second}
-    assert sum(len(each.spans) for each in first) >= 6
+    monkeypatch.setattr(calibration, "MOST_SHARE", 1.0)
+    ((first, second),) = choose_samples(samples, 0)
+    assert first[0].id in {each.id for each in samples if len(each.token_ids) == shortest}
+    again = choose_samples(samples[::-1], 0)[0]
+    assert [[each.id for each in part] for part in again] == [[each.id for each in part] for part in (first, second)]
+    assert sum(len(each.spans) for each in first) >= 8
+    assert sum(len(each.spans) for each in second) >= 4
+    parts = [part for pair in choose_samples(samples, 0, 2) for part in pair]
+    names = [each.id for part in parts for each in part]
+    assert len(parts) == 4
+    assert len(set(names)) == len(names)
+    n_spans = sum(len(each.spans) for each in samples)
+    monkeypatch.setattr(calibration, "MOST_SHARE", 4 / n_spans)
+    ((first, second),) = choose_samples(samples, 0)
+    assert (len(first), len(second)) == (1, 1), "a small data set is looked at less"
 
 
 # -- the command ----------------------------------------------------------------------------------------------------
@@ -177,7 +211,7 @@ def capture(inputs: Path, run: str, *more: object, code: int = 0) -> dict:
 def test_a_capture_looks_at_a_few_spans_first_and_says_so(inputs: Path) -> None:
     run = Workspace.open(inputs / "workspace").open_run("known")
     told = run.manifest["sketch"]["calibration"]
-    assert told["n_spans"] >= calibration.SPANS
+    assert 0 < told["n_spans"] <= calibration.SPANS
     assert told["digest"] == run.results.info(CALIBRATION)["digest"]
     assert run.sketch_width <= 512
 

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gsd_core.methods.analyze_method import MAP, STRUCTURE
+from gsd_core.analysis.cluster_levels import STRENGTHS
+from gsd_core.methods.analyze_method import LEVELS, MAP, STRUCTURE
+from gsd_core.methods.structure_method import LEVEL_NAMES
 from gsd_core.store import Run, Workspace
 from tests.cli_support import run_gsd, run_gsd_json, write_run
 
@@ -54,7 +56,34 @@ def test_analyze_computes_a_missing_structure_without_a_new_map(tmp_path: Path) 
     result = run_gsd_json("analyze", "planted", workspace=tmp_path / "w")
     assert result["n_stresses"] >= 1
     pd.testing.assert_frame_equal(open_run(tmp_path / "w").read_points("only"), points)
-    assert len(list((tmp_path / "w" / "runs" / "planted" / "results").iterdir())) == 3, "old tables were not deleted"
+    assert len(list((tmp_path / "w" / "runs" / "planted" / "results").iterdir())) == 4, "old tables were not deleted"
+
+
+def test_levels_are_stored_listed_and_exported(workspace: Path, tmp_path: Path) -> None:
+    run = open_run(workspace)
+    table = run.results.read(LEVELS, "clusters")
+    members = run.results.read(LEVELS, "members")
+    assert table["strength"].eq("confirmed").sum() >= STEPS // 2, "planted steps are groups of spans across samples"
+    for name in LEVEL_NAMES:
+        found = run_gsd_json("clusters", "planted", "--level", name, "--top", 500, workspace=workspace)
+        own = table[table["level"] == name]
+        assert len(found["clusters"]) == len(own)
+        ranks = [STRENGTHS.index(each["strength"]) for each in found["clusters"]]
+        assert ranks == sorted(ranks)
+        assert sum(found[f"n_{strength}"] for strength in STRENGTHS) == len(own)
+        assert found["covered_share"] == pytest.approx((members[name] >= 0).mean())
+        for each in found["clusters"]:
+            rows = members.loc[members[name] == each["cluster"], "span"]
+            assert len(rows) == each["size"]
+            assert {one["span"] for one in each["exemplars"]} <= set(rows)
+    assert "kept together" in run_gsd("clusters", "planted", "--top", 2, workspace=workspace).out
+    for what, columns in (("levels", {"level", "strength", "stability"}), ("level-members", {"span", *LEVEL_NAMES})):
+        out = tmp_path / f"{what}.csv"
+        run_gsd_json("export", "planted", "--what", what, "--out", out, workspace=workspace)
+        assert columns <= set(pd.read_csv(out).columns)
+    refused = run_gsd("clusters", "raw", workspace=workspace)
+    assert refused.code == 2
+    assert "gsd analyze raw" in refused.err
 
 
 def test_families_are_stored_listed_and_exported(workspace: Path, tmp_path: Path) -> None:

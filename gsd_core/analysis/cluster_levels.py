@@ -1,17 +1,17 @@
-"""Clusters from coarse to fine, each with its own evidence. Source: ours, around the Leiden algorithm.
+"""Clusters from coarse to fine, each with its own evidence. Source: ours, around the Louvain algorithm.
 
 LEVELS               name → resolution, coarse first
-STRENGTHS            confirmed: stronger than all comparable permuted clusters, and stable; tentative: stronger; weak
+STRENGTHS            confirmed: clearly stronger than comparable chance clusters, and stable; tentative: stronger; weak
 ClusterLevel         the clusters of one level with their evidence
 find_cluster_levels  directions → their levels
 
 Real data are weak: few groups are so dense that `clusters` would call them found, and how fine one should look depends
 on the question. So the graph of nearest neighbours in *other* samples is partitioned at several resolutions by the
-Leiden algorithm (Traag et al. 2019, arXiv 1810.08473; scikit-network), spans that do not bear their cluster out leave
+Louvain algorithm (Blondel et al. 2008, arXiv 0803.0476; scikit-network), spans that do not bear their cluster out leave
 it, and every cluster says how much it can be relied on:
 
 * *strength*: mean cosine of its members in different samples, beside that of clusters of at least half its size which
-  the same search finds in permuted directions (every number permuted over the spans by itself).
+  the same search finds by chance: in the same directions with the signs of their numbers drawn anew for each sample.
 * *stability*: the search is repeated on halves of the samples; of two members that are both in a half, how often are
   they in one cluster again?
 
@@ -32,8 +32,9 @@ EVoC 0.3.2                     27        0.178  0.46
 EVoC 0.3.2                     5         0.136  0.33
 =============================  ========  =====  ======
 
-Fifteen or thirty neighbours, or igraph's Leiden, differ by less than 0.02 from these. Leiden takes a tenth of a second
-here, which pays for the permutations and halves.
+Fifteen or thirty neighbours differ by less than 0.03 from these, Louvain from Leiden by less than 0.02;
+scikit-network's Leiden gives other clusters at each call, its Louvain the same. It takes a tenth of a second here,
+which pays for the flipped signs and the halves.
 
 Shapes: n spans, P sketch width, m clusters of a level.
 """
@@ -45,7 +46,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
-from sknetwork.clustering import Leiden
+from sknetwork.clustering import Louvain
 
 from gsd_core.analysis.manifold import compute_knn
 from gsd_core.comparison.centring import find_alive
@@ -58,8 +59,12 @@ N_NEIGHBORS = 10
 N_ASKED = 30  # neighbours of which those in the span's own sample are left out
 N_OUTSIDE = 2_000  # spans outside a cluster that say what a cosine to its mean is worth
 BORNE_OUT = 0.95  # quantile of theirs that a member reaches
-N_PERMUTED, N_HALVES = 3, 8
-"""Searches in permuted directions, and in halves of the samples."""
+N_FLIPPED, N_HALVES = 9, 8
+"""Searches in directions with flipped signs, and in halves of the samples."""
+MANY, N_FLIPPED_OF_MANY = 5_000, 3  # spans from which fewer searches have clusters enough
+CLEARLY = 1.15
+"""Times the strongest chance cluster's cosine, both as Fisher's z: one of hundreds exceeds the bare one by itself."""
+ALIKE = 0.999  # a cosine whose z is still finite
 STABLE = 0.5
 """Share of pairs that a confirmed cluster keeps together."""
 
@@ -68,7 +73,7 @@ STABLE = 0.5
 class ClusterLevel:
     """``clusters`` (n,) int32, 0 is the largest and -1 is in none; a row of the others for each of the m clusters.
 
-    ``cosine`` (m,) mean cosine of members in different samples; ``null`` (m,) the strongest of comparable permuted
+    ``cosine`` (m,) mean cosine of members in different samples; ``null`` (m,) the strongest of comparable chance
     clusters, ``chance`` (m,) the share of them that are as strong; ``stability`` (m,) in [0, 1]; ``strength`` in
     `STRENGTHS`.
     """
@@ -93,17 +98,18 @@ def find_cluster_levels(
     Spans without direction are in no cluster. Too few spans for any cluster give levels without clusters.
     """
     report = on_progress or (lambda done, total: None)
-    steps = N_PERMUTED + 2
+    n_flipped = N_FLIPPED_OF_MANY if len(directions) > MANY else N_FLIPPED
+    steps = n_flipped + 2
     graph = _make_graph(directions, samples, seed)
     found = [_partition(graph, directions, samples, resolution, seed) for resolution in LEVELS.values()]
     report(1, steps)
     null: list[np.ndarray] = []
-    for number in range(N_PERMUTED if any(each.max(initial=-1) >= 0 for each in found) else 0):
-        permuted = _permute(directions, seed + 1 + number)
-        other = _make_graph(permuted, samples, seed)
+    for number in range(n_flipped if any(each.max(initial=-1) >= 0 for each in found) else 0):
+        flipped = _flip(directions, samples, seed + 1 + number)
+        other = _make_graph(flipped, samples, seed)
         for resolution in LEVELS.values():
-            chance = _partition(other, permuted, samples, resolution, seed)
-            null.append(np.stack([_count(chance), _measure_strength(permuted, samples, chance)], axis=1))
+            chance = _partition(other, flipped, samples, resolution, seed)
+            null.append(np.stack([_count(chance), _measure_strength(flipped, samples, chance)], axis=1))
         report(2 + number, steps)
     sizes, strengths = (np.concatenate(null) if null else np.zeros((0, 2))).T
     levels = []
@@ -111,9 +117,10 @@ def find_cluster_levels(
         cosine = _measure_strength(directions, samples, clusters)
         chance, strongest = _compare(_count(clusters), cosine, sizes, strengths)
         stability = _measure_stability(graph, samples, clusters, resolution, seed)
+        is_clear = np.arctanh(np.clip(cosine, -1, ALIKE)) > CLEARLY * np.arctanh(np.clip(strongest, -1, ALIKE))
         strength = [
-            STRENGTHS[2 if own <= most else 0 if kept >= STABLE else 1]
-            for own, most, kept in zip(cosine, strongest, stability, strict=True)
+            STRENGTHS[2 if own <= most else 0 if clear and kept >= STABLE else 1]
+            for own, most, clear, kept in zip(cosine, strongest, is_clear, stability, strict=True)
         ]
         levels.append(ClusterLevel(name, clusters, cosine, strongest, chance, stability, strength))
     report(steps, steps)
@@ -148,7 +155,7 @@ def _search(graph: sp.csr_matrix, resolution: float, seed: int) -> np.ndarray:
     """(n,) int32 communities; -1 where a node has no edge."""
     if not graph.nnz:
         return np.full(graph.shape[0], -1, np.int32)
-    found = Leiden(resolution=resolution, random_state=seed).fit_predict(graph)
+    found = Louvain(resolution=resolution, random_state=seed).fit_predict(graph)
     return np.where(np.diff(graph.indptr) > 0, found, -1).astype(np.int32)
 
 
@@ -209,20 +216,20 @@ def _iter_members(clusters: np.ndarray) -> Iterator[np.ndarray]:
     return iter(np.split(order, np.searchsorted(clusters[order], np.arange(clusters.max(initial=-1) + 1)))[1:])
 
 
-def _permute(directions: np.ndarray, seed: int) -> np.ndarray:
-    """Every number permuted over the spans by itself; rows of unit norm again, without direction where they were."""
-    random = np.random.default_rng(seed)
-    alive = np.flatnonzero(find_alive(directions))
-    mixed = np.zeros_like(directions)
-    for column in range(directions.shape[1]):
-        mixed[alive, column] = directions[random.permutation(alive), column]
-    return mixed / np.maximum(np.linalg.norm(mixed, axis=1, keepdims=True), 1e-12)
+def _flip(directions: np.ndarray, samples: np.ndarray, seed: int) -> np.ndarray:
+    """The directions with the sign of every number drawn anew, for all spans of a sample alike.
+
+    Cosines within a sample and the size of every number stay; what samples share is lost.
+    """
+    numbers = np.unique(samples, return_inverse=True)[1]
+    flips = np.random.default_rng(seed).random((int(numbers.max(initial=-1)) + 1, directions.shape[1])) < 0.5
+    return np.where(flips[numbers], -directions, directions)
 
 
 def _compare(
     sizes: np.ndarray, cosines: np.ndarray, null_sizes: np.ndarray, null_cosines: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Share of permuted clusters that are as strong, and the strongest of them, (m,) each.
+    """Share of chance clusters that are as strong, and the strongest of them, (m,) each.
 
     Compared are those of at least half the size, or the largest ones: smaller ones are stronger by chance.
     """
@@ -234,7 +241,7 @@ def _compare(
             shares[at] = (1 + (comparable >= cosine).sum()) / (1 + len(comparable))
             strongest[at] = comparable.max()
         else:
-            shares[at], strongest[at] = 0.0, 0.0  # nothing at all is found in permuted directions
+            shares[at], strongest[at] = 0.0, 0.0  # nothing at all is found by chance
     return shares, strongest
 
 

@@ -8,6 +8,7 @@ seeded_generator  a random generator that depends only on (seed, name)
 compute_projection  one seeded side of a two-sided projection
 SparseFold, compute_fold  the seeded sign projection of a layer's modules onto its block
 KeptFold, compute_kept_fold   the same, but some numbers are kept as they are
+is_whole       whether a side is too narrow to be projected
 
 A weight gradient ``Σ_t δ_t a_tᵀ`` (d_out × d_in) becomes ``Σ_t (P δ_t)(Q a_t)ᵀ`` (p × q): two-sided
 random projection (LoGra, Choe et al. 2024; ``methods`` §1.2). A side no wider than its target is not projected.
@@ -15,8 +16,8 @@ The modules of one layer are then folded into one block by a sparse sign project
 concatenation of the blocks in layer order, so that a cosine over a slice is that layer's alignment.
 
 Without a calibration both steps are random. With one, P and Q are leading eigenvectors (LoGra starts from principal
-components too), the numbers that vary most between spans are stored as they are, and each layer gets a share of the
-others' sums by its energy (``methods`` §1.2; all of this ours).
+components too), more of them in P than in Q; the numbers that vary most between spans are stored as they are, and each
+layer gets a share of the others' sums by its energy (``methods`` §1.2; all of this ours).
 
 Shapes: B batch, T tokens, M modules, p/q sketch rank, w block width, P sketch width, K kept numbers.
 """
@@ -28,6 +29,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,9 +37,6 @@ import torch
 from gsd_core.capture.modules import OUTPUT_HEAD
 
 N_STRIPES = 4  # non-zeros a row of the sparse fold; more would only cost time
-FINE_RANK = 128
-"""Rank of the seeded projection within which a calibration finds its sides: they are small then, whatever the model's
-width, and 128 numbers a side lose little over many modules."""
 
 
 def seeded_generator(seed: int, name: str) -> torch.Generator:
@@ -151,12 +150,11 @@ class Calibration:
 
     Parameters
     ----------
-    rank
-        Most numbers of a side.
+    ranks
+        Numbers of an output gradient's and of an input's side.
     sides
-        (N,) float16: the calibrated sides one after the other, module by module, first the output's, each
-        (rank, min(d, ``FINE_RANK``)) within the seeded projection of that many rows. A side of at most `rank`
-        numbers has none.
+        (N,) int8: the sides one after the other, module by module, first the output gradient's, each (rank, d) and
+        every row in proportion to a unit vector. A side that ``is_whole`` has none.
     kept
         (K,) int32, sorted: numbers of the modules' projected gradients, one after the other, that are stored as they
         are.
@@ -168,7 +166,7 @@ class Calibration:
         What it was found on.
     """
 
-    rank: int
+    ranks: tuple[int, int]
     sides: np.ndarray
     kept: np.ndarray
     widths: np.ndarray
@@ -179,7 +177,7 @@ class Calibration:
 
     def __post_init__(self) -> None:
         """Computes the digest."""
-        state = hashlib.sha256(f"{self.rank} {self.seed}".encode())
+        state = hashlib.sha256(f"{self.ranks} {self.seed}".encode())
         for array in (self.sides, self.kept, self.widths):
             state.update(np.ascontiguousarray(array).tobytes() + b"|")
         object.__setattr__(self, "digest", state.hexdigest()[:16])
@@ -198,20 +196,25 @@ class Calibration:
         found, at = [], 0
         for module in sizes:
             pair: list[torch.Tensor | None] = []
-            for size in module:
-                if size <= self.rank:
+            for size, rank in zip(module, self.ranks, strict=True):
+                if is_whole(size, rank):
                     pair.append(None)
                     continue
-                columns = min(size, FINE_RANK)
-                part = self.sides[at : at + self.rank * columns]
-                at += self.rank * columns
-                if len(part) < self.rank * columns:
+                part = self.sides[at : at + rank * size]
+                at += rank * size
+                if len(part) < rank * size:
                     raise ValueError("the calibration belongs to other modules")
-                pair.append(torch.from_numpy(part.astype(np.float32)).view(self.rank, columns))
+                rows = torch.from_numpy(part.astype(np.float32)).view(rank, size)
+                pair.append(rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12))
             found.append((pair[0], pair[1]))
         if at != len(self.sides):
             raise ValueError("the calibration belongs to other modules")
         return found
+
+
+def is_whole(size: int, rank: int) -> bool:
+    """Whether a side of `size` numbers stays as it is where the others get `rank`: at most twice as many."""
+    return size <= 2 * rank
 
 
 @dataclass(slots=True)
@@ -245,24 +248,20 @@ class ModuleSketch:
 
 
 def make_module_sketch(
-    name: str,
-    d_out: int,
-    d_in: int,
-    ranks: tuple[int, int],
-    seed: int,
-    device: torch.device | str,
-    within: tuple[torch.Tensor | None, torch.Tensor | None] = (None, None),
+    name: str, d_out: int, d_in: int, ranks: tuple[int, int], seed: int, device: torch.device | str
 ) -> ModuleSketch:
-    """The projection of one module onto at most ``ranks`` (p, q): seeded, or onto the calibrated sides `within`."""
+    """The seeded projection of one module onto at most ``ranks`` (p, q)."""
     p, q = min(ranks[0], d_out), min(ranks[1], d_in)
+    left = compute_projection(p, d_out, seed, f"{name}:out", device)
+    return ModuleSketch(name, left, compute_projection(q, d_in, seed, f"{name}:in", device), p, q)
 
-    def make_side(rows: int, columns: int, end: str, chosen: torch.Tensor | None) -> torch.Tensor | None:
-        if chosen is None:
-            return compute_projection(rows, columns, seed, f"{name}:{end}", device)
-        seeded = compute_projection(chosen.shape[1], columns, seed, f"{name}:{end}")
-        return (chosen if seeded is None else chosen @ seeded).contiguous().to(device)
 
-    return ModuleSketch(name, make_side(p, d_out, "out", within[0]), make_side(q, d_in, "in", within[1]), p, q)
+def _make_known(
+    name: str, d_out: int, d_in: int, sides: tuple[torch.Tensor | None, torch.Tensor | None], device: Any
+) -> ModuleSketch:
+    """The projection of one module onto calibrated sides."""
+    left, right = (None if side is None else side.to(device) for side in sides)
+    return ModuleSketch(name, left, right, d_out if left is None else len(left), d_in if right is None else len(right))
 
 
 class Sketch:
@@ -280,7 +279,7 @@ class Sketch:
     seed
         Together with the modules' names it decides all random numbers.
     calibration
-        Replaces `width` and `rank` by its own. Raises ``ValueError`` for that of other modules.
+        Replaces `width` and `rank` by its own, and the sides by its. Raises ``ValueError`` for that of other modules.
     """
 
     def __init__(
@@ -292,13 +291,17 @@ class Sketch:
         device: torch.device | str = "cpu",
         calibration: Calibration | None = None,
     ) -> None:
-        self.rank, self.seed = (rank if calibration is None else calibration.rank), seed
-        sizes = [(d_out, d_in) for _, _, d_out, d_in in modules]
-        sides = calibration.split(sizes) if calibration else [(None, None)] * len(modules)
-        self.modules = [
-            make_module_sketch(name, d_out, d_in, (self.rank, self.rank), seed, device, within)
-            for (name, _, d_out, d_in), within in zip(modules, sides, strict=True)
-        ]
+        self.seed = seed
+        if calibration is None:
+            self.modules = [
+                make_module_sketch(name, d_out, d_in, (rank, rank), seed, device) for name, _, d_out, d_in in modules
+            ]
+        else:
+            known = calibration.split([(d_out, d_in) for _, _, d_out, d_in in modules])
+            self.modules = [
+                _make_known(name, d_out, d_in, sides, device)
+                for (name, _, d_out, d_in), sides in zip(modules, known, strict=True)
+            ]
         layers: dict[str, list[int]] = {}
         for position, (_, layer, _, _) in enumerate(modules):
             layers.setdefault(layer, []).append(position)

@@ -12,25 +12,25 @@ from typing import Any
 
 import numpy as np
 
-from gsd_core.capture.calibration import FineGradients, calibrate, choose_samples
+from gsd_core.capture.calibration import calibrate, choose_samples, find_sides
 from gsd_core.capture.capture import CaptureConfig
 from gsd_core.capture.sketch import Calibration
 from gsd_core.console.progress import Progress, Stage
 from gsd_core.driver.capture_plan import CaptureOptions
-from gsd_core.driver.capture_worker import TakeFine
+from gsd_core.driver.capture_worker import Job, SumSides, TakeNumbers
 from gsd_core.errors import UserError
 from gsd_core.methods.capture_method import CALIBRATION
 from gsd_core.store import Run, Workspace
 from gsd_core.store.results import pack_arrays, unpack_arrays
 from gsd_core.types import TokenizedSample
 
-_NUMBERS = "rank", "seed", "n_samples", "n_spans"
+_NUMBERS = "seed", "n_samples", "n_spans"
 _ARRAYS = "sides", "kept", "widths"
 
 
 def find_calibration(
     workspace: Workspace,
-    asks: Sequence[Callable[[TakeFine, Stage], FineGradients | None]],
+    asks: Sequence[Callable[[Job[Any], Stage], Any]],
     config: CaptureConfig,
     options: CaptureOptions,
     tokenized: Sequence[TokenizedSample],
@@ -51,18 +51,29 @@ def find_calibration(
     if options.sketch_of:
         return read_calibration(workspace.open_run(options.sketch_of))
     looked_at = [asks[at] for at in sorted({0, len(asks) // 2, len(asks) - 1})]
-    chosen = [] if options.random_sketch else choose_samples(tokenized, config.seed, len(looked_at))
-    found = []
-    for number, (ask, part) in enumerate(zip(looked_at, chosen, strict=bool(chosen))):
-        if part:
-            with progress.stage(f"looking at a few spans ({number + 1}/{len(chosen)})", 100, "%") as stage:
-                found.append(ask(TakeFine(config, part), stage))
-    return calibrate([each for each in found if each is not None], config)
+    n = len(looked_at)
+    chosen = [] if options.random_sketch else choose_samples(tokenized, config.seed, n)
+    if not chosen:
+        return None
+
+    def look(number: int, ask: Callable[[Job[Any], Stage], Any], job: Job[Any]) -> Any:
+        with progress.stage(f"looking at a few spans ({number + 1}/{2 * n})", 100, "%") as stage:
+            return ask(job, stage)
+
+    turns = zip(looked_at, chosen, strict=True)
+    sums = [look(at, ask, SumSides(config, first)) for at, (ask, (first, _)) in enumerate(turns)]
+    if any(each is None for each in sums):
+        return None
+    sides = find_sides(sums)
+    # The other way round, because the last model is still there and the first one is wanted next.
+    again = enumerate(zip(looked_at[::-1], chosen[::-1], strict=True), start=n)
+    numbers = [look(at, ask, TakeNumbers(config, sides, second)) for at, (ask, (_, second)) in again]
+    return calibrate(sides, numbers, config)
 
 
 def store_calibration(run: Run, calibration: Calibration) -> None:
     """Keep it with the run, before anything is captured."""
-    arrays = {name: np.asarray(getattr(calibration, name)) for name in (*_NUMBERS, *_ARRAYS)}
+    arrays = {name: np.asarray(getattr(calibration, name)) for name in ("ranks", *_NUMBERS, *_ARRAYS)}
     run.results.write(CALIBRATION, {"arrays": pack_arrays(arrays)}, {"digest": calibration.digest})
 
 
@@ -74,9 +85,9 @@ def read_calibration(run: Run) -> Calibration | None:
     found = None
     if run.results.has(CALIBRATION):
         arrays = unpack_arrays(run.results.read(CALIBRATION, "arrays"))
-        rank, seed, n_samples, n_spans = (int(arrays[name]) for name in _NUMBERS)
+        ranks = (int(arrays["ranks"][0]), int(arrays["ranks"][1]))
         sides, kept, widths = (arrays[name] for name in _ARRAYS)
-        found = Calibration(rank, sides, kept, widths, seed, n_samples, n_spans)
+        found = Calibration(ranks, sides, kept, widths, *(int(arrays[name]) for name in _NUMBERS))
     if found is None or found.digest != told["digest"]:
         raise UserError(
             "what its sketch knew of the model is not stored with it, so nothing can be added",

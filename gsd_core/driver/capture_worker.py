@@ -5,7 +5,7 @@ load_worker      loads a model and makes its worker
 Job              protocol: something that a worker does
 ModelFacts, Captured   answers of jobs
 DescribeModel    job → ``ModelFacts``: tokenizer, context length, the model's part of the manifest
-TakeFine         job → gradients of a few spans, by which a sketch is calibrated
+SumSides, TakeNumbers   jobs → what a sketch is calibrated with
 DescribeSketch   job → the directions' part of the manifest
 EstimateNeed     job → the memory that batches need
 CaptureSamples   job → ``Captured``: one batch, as results or, with a writer, as what was written
@@ -24,15 +24,16 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import psutil
 import torch
 from transformers import PreTrainedModel
 
-from gsd_core.capture.calibration import FineGradients, take_fine
+from gsd_core.capture.calibration import Numbers, SideSums, sum_sides, take_numbers
 from gsd_core.capture.capture import CaptureConfig, Capturer, capture_batch
 from gsd_core.capture.controls import Control, iter_controls
 from gsd_core.capture.memory import Need, estimate_need
-from gsd_core.capture.sketch import FINE_RANK, Calibration
+from gsd_core.capture.sketch import Calibration
 from gsd_core.console.report import Report, ignore
 from gsd_core.models.devices import describe_device
 from gsd_core.models.loading import LoadedModel, compute_model_hash, max_positions, open_model
@@ -93,7 +94,7 @@ def describe_sketch(capturer: Capturer) -> dict[str, Any]:
     selection, calibration = capturer.selection, capturer.config.calibration
     return {
         "width": capturer.width,
-        "rank": capturer.config.sketch_rank if calibration is None else calibration.rank,
+        "rank": capturer.config.sketch_rank if calibration is None else list(calibration.ranks),
         "calibration": None if calibration is None else describe_calibration(calibration),
         "seed": capturer.config.seed,
         "layers": [[b.layer, b.start, b.stop] for b in capturer.blocks],
@@ -106,7 +107,6 @@ def describe_calibration(calibration: Calibration) -> dict[str, Any]:
     """A calibration's part of the manifest; the store keeps its arrays."""
     return {
         "digest": calibration.digest,
-        "fine_rank": FINE_RANK,
         "n_kept": len(calibration.kept),
         "n_samples": calibration.n_samples,
         "n_spans": calibration.n_spans,
@@ -140,15 +140,28 @@ class DescribeModel:
 
 
 @dataclass(frozen=True, slots=True)
-class TakeFine:
-    """Look at ``samples`` before the capture."""
+class SumSides:
+    """Look at ``samples`` before the capture, to find the sides of modules."""
 
     config: CaptureConfig
     samples: list[TokenizedSample]
 
-    def run(self, worker: CaptureWorker, report: Report) -> FineGradients | None:
+    def run(self, worker: CaptureWorker, report: Report) -> SideSums | None:
         """None for a tier whose sketch takes no calibration. Raises as ``Capturer``."""
-        return take_fine(worker.model, self.config, self.samples, report)
+        return sum_sides(worker.model, self.config, self.samples, report)
+
+
+@dataclass(frozen=True, slots=True)
+class TakeNumbers:
+    """Look at other ``samples``, to find which of the numbers on the sides matter."""
+
+    config: CaptureConfig
+    sides: np.ndarray
+    samples: list[TokenizedSample]
+
+    def run(self, worker: CaptureWorker, report: Report) -> Numbers:
+        """Raises as ``Capturer``."""
+        return take_numbers(worker.model, self.config, self.sides, self.samples, report)
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,8 +96,8 @@ LEVELS = ResultKind(
             size int               number of spans
             n_samples int          number of samples with a span
             cosine float           mean cosine of its spans in different samples
-            null_cosine float      that of the strongest comparable cluster in permuted directions
-            chance float           share of comparable clusters in permuted directions that are as strong
+            null_cosine float      that of the strongest comparable cluster found by chance
+            chance float           share of comparable clusters found by chance that are as strong
             stability float        share of its pairs of spans that halves of the samples keep together
             label text             name
             phrases list<text>     phrases that its spans share across samples, numbers and names masked

@@ -152,7 +152,7 @@ def describe_clusters(result: dict[str, Any]) -> str:
         return f"no clusters at checkpoint {result['checkpoint']}, level {result['level']}"
     lines = []
     for each in result["clusters"]:
-        null = "" if not np.isfinite(each["null_cosine"]) else f", permuted at most {each['null_cosine']:.2f}"
+        null = "" if not np.isfinite(each["null_cosine"]) else f", by chance at most {each['null_cosine']:.2f}"
         lines.append(
             f"{each['cluster']} · {each['label']} ({each['strength']}: {each['size']} spans of {each['n_samples']} "
             f"samples, cosine {each['cosine']:.2f}{null}, {each['stability']:.0%} kept together)"

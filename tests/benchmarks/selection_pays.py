@@ -43,12 +43,12 @@ def write_parts(data: Path, work: Path, options: argparse.Namespace) -> None:
     """``mixture.jsonl``, ``target.jsonl`` and ``heldout.jsonl``."""
     rows = []
     for name in SOURCES:
-        lines = (data / f"{name}.jsonl").read_text("utf-8").splitlines()
+        lines = _read_lines(data / f"{name}.jsonl")
         drawn = np.random.default_rng(0).permutation(len(lines))[: options.mixed]
         for at in drawn:
             row = json.loads(lines[at])
             rows.append({**row, "meta": {"origin": name}})
-    test = [json.loads(line) for line in (data / f"{TARGET}.jsonl").read_text("utf-8").splitlines()]
+    test = [json.loads(line) for line in _read_lines(data / f"{TARGET}.jsonl")]
     order = [test[at] for at in np.random.default_rng(1).permutation(len(test))]
     parts = {
         "mixture": rows,
@@ -57,6 +57,11 @@ def write_parts(data: Path, work: Path, options: argparse.Namespace) -> None:
     }
     for name, part in parts.items():
         (work / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part), encoding="utf-8")
+
+
+def _read_lines(file: Path) -> list[str]:
+    """Only a line feed ends a line: texts hold other separators."""
+    return [line for line in file.read_text("utf-8").split("\n") if line]
 
 
 def capture(workspace: Workspace, options: argparse.Namespace, progress: Progress) -> None:
@@ -121,7 +126,7 @@ def train(
     workspace: Workspace, work: Path, file: Path, seed: int, options: argparse.Namespace, progress: Progress
 ) -> dict[str, Any]:
     """Loss on the held-out problems before and after the fine-tune."""
-    n_samples = len(file.read_text("utf-8").splitlines())
+    n_samples = len(_read_lines(file))
     share = options.budget if file.stem.startswith("all-") else 1.0
     steps = max(1, round(options.epochs * share * n_samples / BATCH))
     folder = work / "trained" / f"{file.stem}-{seed}"
@@ -187,7 +192,7 @@ def _count_origins(workspace: Workspace, file: Path) -> dict[str, int]:
     frame = workspace.open_run("mixture-span").read_samples()
     origin = {row["sample"]: (row["meta"] or {}).get("origin", "") for row in frame.to_dict("records")}
     counts: dict[str, int] = {}
-    for line in file.read_text("utf-8").splitlines():
+    for line in _read_lines(file):
         name = origin[json.loads(line)["sample"]]
         counts[name] = counts.get(name, 0) + 1
     return counts

@@ -200,9 +200,9 @@ def _show_level(chosen: Chosen, view: RunView, level: ClusterLevel, on_open: Cal
     )
     n = {name: level.count(name) for name in STRENGTH_ORDER}
     st.caption(
-        f"{n['confirmed']:,} confirmed: stronger than every comparable cluster in permuted directions, and halves of "
-        f"the samples keep most of their pairs together. {n['tentative']:,} tentative (hollow): stronger, but not so "
-        f"stable. {n['weak']:,} weak (hollow): chance may have made them."
+        f"{n['confirmed']:,} confirmed: clearly stronger than every comparable cluster found by chance, and halves of "
+        f"the samples keep most of their pairs together. {n['tentative']:,} tentative (hollow): stronger, but not as "
+        f"clearly or not so stable. {n['weak']:,} weak (hollow): chance may have made them."
     )
     cluster = opened if opened is not None else rows[0].cluster
     row = level.table.iloc[cluster]
@@ -211,7 +211,7 @@ def _show_level(chosen: Chosen, view: RunView, level: ClusterLevel, on_open: Cal
     st.caption(
         escape(
             f"{row['strength']} · {int(row['size']):,} spans of {int(row['n_samples']):,} samples · mean cosine "
-            f"{float(row['cosine']):.2f}, in permuted directions at most {float(row['null_cosine']):.2f} · halves of "
+            f"{float(row['cosine']):.2f}, by chance at most {float(row['null_cosine']):.2f} · halves of "
             f"the samples keep {float(row['stability']):.0%} of its pairs together"
         )
     )
