@@ -20,7 +20,7 @@ from gsd_core.dashboard.map.map_figures import pick_color
 from gsd_core.dashboard.reading.cosine_queries import choose_opening
 from gsd_core.dashboard.reading.families import Families
 from gsd_core.dashboard.reading.labels import LabelColumn
-from gsd_core.methods.analyze_method import FAMILIES, MAP
+from gsd_core.methods.analyze_method import LEVELS, MAP
 from gsd_core.methods.demo_method import DEMO_SOURCE
 from gsd_core.store import Workspace
 from tests.cli_support import run_gsd_json, write_run
@@ -287,19 +287,49 @@ def test_families_are_listed_beside_the_map_and_one_can_be_shown_alone(tmp_path,
     assert counts[0] != counts[1], "the map is not filtered"
 
 
-def test_stresses_are_sequences_of_families_where_clusters_hold_next_to_nothing(tmp_path, monkeypatch):
+def test_stresses_are_sequences_of_a_level_where_dense_clusters_hold_next_to_nothing(tmp_path, monkeypatch):
     write_run(tmp_path, n_samples=24, n_steps=6, checkpoints=["only"])
     run_gsd_json("analyze", "planted", workspace=tmp_path)
     run = Workspace.open(tmp_path).open_run("planted")
     points, clusters = run.read_points("only"), run.read_clusters("only")
-    families = {name: run.results.read(FAMILIES, name, "only") for name in ("families", "members")}
-    infos = {kind.name: run.results.info(kind, "only") for kind in (MAP, FAMILIES)}
+    levels = {name: run.results.read(LEVELS, name, "only") for name in ("clusters", "members")}
+    infos = {kind.name: run.results.info(kind, "only") for kind in (MAP, LEVELS)}
     run.write_analysis("only", points.assign(cluster=-1), clusters.iloc[:0], run.read_arrays("only"), infos["map"])
-    run.results.write(FAMILIES, families, infos["families"], "only")
+    run.results.write(LEVELS, levels, infos["levels"], "only")
     found = run_gsd_json("analyze", "planted", workspace=tmp_path)
     assert found["n_stresses"] >= 1
     listed = run_gsd_json("stresses", "planted", workspace=tmp_path)
-    assert listed["stresses_of"] == "family"
-    assert set(listed["stresses"][0]["labels"]) <= set(families["families"]["label"])
+    assert listed["stresses_of"] == "middle"
+    own = levels["clusters"].query("level == 'middle'")
+    assert set(listed["stresses"][0]["labels"]) <= set(own["label"])
+    of_words = listed["stresses_of_words"]
+    assert of_words is None or of_words["n_stresses"] >= 0
     said = words(open_page(tmp_path, "stresses", monkeypatch, run="planted"))
-    assert "sequence of families" in said
+    assert "sequence of clusters (level middle)" in said
+
+
+def test_the_map_shows_clusters_at_every_level_with_their_evidence(tmp_path, monkeypatch):
+    write_run(tmp_path, n_samples=24, n_steps=6, checkpoints=["only"])
+    run_gsd_json("analyze", "planted", workspace=tmp_path)
+    table = Workspace.open(tmp_path).open_run("planted").results.read(LEVELS, "clusters", "only")
+    for level in ("coarse", "fine"):
+        at = open_page(tmp_path, "map", monkeypatch, run="planted", color=level)
+        at.session_state["map_tab"] = "Clusters"
+        at.run()
+        said = words(at)
+        assert "kept together" in said or "pairs together" in said
+        assert f"{(table['level'].eq(level) & table['strength'].eq('confirmed')).sum():,} confirmed" in said
+        assert "by chance at most" in said
+    whole, alone, strong = (
+        open_page(tmp_path, "map", monkeypatch, run="planted", color="fine", **more)
+        for more in ({}, {"fine": "0"}, {"strength": "confirmed"})
+    )
+    counts = [
+        next(str(each.value) for each in page.caption if "spans of" in str(each.value))
+        for page in (whole, alone, strong)
+    ]
+    size = int(table[table["level"] == "fine"]["size"].iloc[0])
+    assert counts[1].startswith(f"{size:,} of ")
+    held = table[(table["level"] == "fine") & (table["strength"] == "confirmed")]["size"].sum()
+    assert counts[2].startswith(f"{held:,} of ")
+    assert counts[0] not in counts[1:], "the map is not filtered"

@@ -4,6 +4,7 @@ LEVELS               name → resolution, coarse first
 STRENGTHS            confirmed: clearly stronger than comparable chance clusters, and stable; tentative: stronger; weak
 ClusterLevel         the clusters of one level with their evidence
 find_cluster_levels  directions → their levels
+find_clusters        the clusters of one resolution, without evidence
 
 Real data are weak: few groups are so dense that `clusters` would call them found, and how fine one should look depends
 on the question. So the graph of nearest neighbours in *other* samples is partitioned at several resolutions by the
@@ -125,6 +126,11 @@ def find_cluster_levels(
         levels.append(ClusterLevel(name, clusters, cosine, strongest, chance, stability, strength))
     report(steps, steps)
     return levels
+
+
+def find_clusters(directions: np.ndarray, samples: np.ndarray, resolution: float, seed: int = 0) -> np.ndarray:
+    """(n,) int32 clusters of one resolution; arguments and result as of ``find_cluster_levels``."""
+    return _partition(_make_graph(directions, samples, seed), directions, samples, resolution, seed)
 
 
 def _make_graph(directions: np.ndarray, samples: np.ndarray, seed: int) -> sp.csr_matrix:

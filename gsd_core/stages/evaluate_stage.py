@@ -29,6 +29,7 @@ from gsd_core.analysis.benchmark import (
     compute_precision,
     shuffle_labels,
 )
+from gsd_core.analysis.cluster_levels import LEVELS, find_clusters
 from gsd_core.analysis.families import STRENGTHS, find_families, find_levels
 from gsd_core.comparison.meta_labels import find_text, to_text
 from gsd_core.comparison.verdict import compute_verdict
@@ -46,6 +47,7 @@ from gsd_core.stages.representations import (
 )
 from gsd_core.stages.run_reading import find_entry, list_checkpoints
 from gsd_core.stages.run_tables import compute_span_table
+from gsd_core.stages.structure_stage import LEVEL
 from gsd_core.stages.twin_evidence import measure_twins
 
 if TYPE_CHECKING:
@@ -151,7 +153,7 @@ def _evaluate_checkpoint(
     }
     of_spans = bench.representations if options.level == "span" else []
     if options.level == "span":
-        rows += _measure_families(bench, chosen, options.seed)
+        rows += [*_measure_families(bench, chosen, options.seed), *_measure_level(bench, chosen, options.seed)]
     rows = [
         *_merge_seeds(rows),
         *_describe_clusters(chosen, options),
@@ -188,6 +190,29 @@ def _measure_families(bench: _Bench, chosen: pd.DataFrame, seed: int) -> list[di
         about = {"representation": each.name, "kind": each.kind, "metric": "purity of families"}
         chance = {"chance": float(shares[labels[left]].mean()), "ceiling": 1.0}
         found.append(dict[str, Any](**about, **numbers, **chance))
+    return found
+
+
+def _measure_level(bench: _Bench, chosen: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
+    """Adjusted mutual information with the label, of clusters that every representation gives at level ``LEVEL``.
+
+    It is over the spans that are in a cluster; n says how many those are.
+    """
+    rows = np.arange(len(bench.owners))
+    if len(rows) > MOST_FAMILIAR:
+        rows = draw_samples(bench.owners, MOST_FAMILIAR, seed)
+    owners = bench.owners[rows]
+    labels = pd.factorize(chosen["label"])[0][rows]
+    found = []
+    for each in bench.representations:
+        part = each.rows[rows]
+        directions = np.asarray(part.toarray() if hasattr(part, "toarray") else part, dtype=np.float32)
+        clusters = find_clusters(directions, owners, LEVELS[LEVEL], seed)
+        *value, n = compute_cluster_agreement(clusters, labels, owners, seed)
+        if n:
+            numbers = dict(zip(("value", "ci_low", "ci_high", "n"), (*value, n), strict=True))
+            about = {"representation": each.name, "kind": each.kind, "metric": f"AMI of clusters, level {LEVEL}"}
+            found.append(dict[str, Any](**about, **numbers, chance=0.0, ceiling=1.0))
     return found
 
 

@@ -5,7 +5,7 @@ run_twins             structurally similar, semantically different samples
 run_stresses          sequences of clusters that recur
 compute_twin_table, compute_reworded_table, compute_stress_table   the same as tables for export
 describe_twins, describe_stresses   the results as text
-read_first_families   the first family that holds each span
+read_level_clusters   each span's cluster at the level that stresses are sequences of where dense clusters are few
 read_semantics        embeddings of the questions, or of the spans of a sample without a question
 
 The mathematics is in ``gsd_core.analysis.structure``.
@@ -25,7 +25,7 @@ from gsd_core.console.output import format_table, format_text
 from gsd_core.console.progress import Progress
 from gsd_core.driver.run_sentences import read_question_embeddings_of
 from gsd_core.errors import UserError
-from gsd_core.methods.analyze_method import FAMILIES, STRUCTURE
+from gsd_core.methods.analyze_method import LEVELS, STRUCTURE
 from gsd_core.methods.structure_method import StressesOptions, TwinsOptions
 from gsd_core.stages.run_reading import (
     CONTROL_NAMES,
@@ -46,7 +46,9 @@ if TYPE_CHECKING:
 
 COUNTS = ("n_stresses", "n_twins", "n_rewordings")
 LEAST_CLUSTERED = 0.1
-"""Share of spans in clusters below which stresses are sequences of families."""
+"""Share of spans in dense clusters below which stresses are sequences of clusters of a level."""
+LEVEL = "middle"
+MOST_COMPARED = 20_000  # spans of which clusters of words are sought too
 
 
 def store_structure(
@@ -72,9 +74,9 @@ def store_structure(
     clusters, groups = run.read_clusters(checkpoint), None
     own_clusters = run.read_points(checkpoint)["cluster"].to_numpy()
     names = dict(zip(clusters["cluster"].tolist(), clusters["label"].tolist(), strict=True))
-    families = read_first_families(run, checkpoint, spans["span"])
-    if families and (own_clusters >= 0).mean() < LEAST_CLUSTERED:
-        groups, names = families
+    of_level = read_level_clusters(run, checkpoint, spans["span"])
+    if of_level and (own_clusters >= 0).mean() < LEAST_CLUSTERED:
+        groups, names = of_level
     samples = spans["sample"].to_numpy(dtype=object)
     embeddings, source = read_semantics(run, list(pd.unique(samples)))
     corpus = Corpus(
@@ -99,22 +101,56 @@ def store_structure(
         },
     )
     seconds = time.monotonic() - started
-    group = "cluster" if groups is None else "family"
-    info = {**found.info, **same, "stresses_of": group, "semantic_source": source, "seconds": seconds}
+    info = {
+        **found.info,
+        **same,
+        "stresses_of": "cluster" if groups is None else LEVEL,
+        "stresses_of_words": _count_stresses_of_words(run, spans, seed),
+        "semantic_source": source,
+        "seconds": seconds,
+    }
     run.results.write(STRUCTURE, found.tables, info, checkpoint)
     return {**{key: found.info[key] for key in COUNTS}, "seconds": seconds}
 
 
-def read_first_families(run: Run, checkpoint: str, spans: pd.Series) -> tuple[np.ndarray, dict[int, str]] | None:
-    """(n,) the first family that holds each of ``spans``, -1 for none, and family → name; None where there are none."""
-    if not run.results.has(FAMILIES, checkpoint):
+def read_level_clusters(run: Run, checkpoint: str, spans: pd.Series) -> tuple[np.ndarray, dict[int, str]] | None:
+    """(n,) each of ``spans``' cluster at the level ``LEVEL``, -1 for none, and cluster → name; None without any."""
+    if not run.results.has(LEVELS, checkpoint):
         return None
-    table, members = (run.results.read(FAMILIES, name, checkpoint) for name in ("families", "members"))
+    table, members = (run.results.read(LEVELS, name, checkpoint) for name in ("clusters", "members"))
+    table = table[table["level"] == LEVEL]
     if not len(table):
         return None
-    prototypes = table.rename(columns={"prototype": "span"})[["family", "span"]]
-    first = pd.concat([prototypes, members[["family", "span"]]]).groupby("span")["family"].min()
-    return spans.map(first).fillna(-1).to_numpy(np.int64), dict(zip(table["family"], table["label"], strict=True))
+    own = spans.map(members.set_index("span")[LEVEL]).fillna(-1).to_numpy(np.int64)
+    return own, dict(zip(table["cluster"].astype(int), table["label"], strict=True))
+
+
+def _count_stresses_of_words(run: Run, spans: pd.DataFrame, seed: int) -> dict[str, Any] | None:
+    """What the same search finds in sequences of clusters of the spans' *sentence embeddings*: ``n_clusters``,
+    ``n_stresses`` with q < 0.05, and the lowest ``q``. None where there are too many spans, or no embeddings."""
+    from gsd_core.analysis.align import group_traces
+    from gsd_core.analysis.cluster_levels import LEVELS as RESOLUTIONS
+    from gsd_core.analysis.cluster_levels import find_clusters
+    from gsd_core.analysis.stresses import find_stresses, make_sequences
+    from gsd_core.analysis.structure import SIGNIFICANT
+
+    ids, vectors = run.read_embeddings()
+    row_of = {span: row for row, span in enumerate(ids)}
+    rows = np.array([row_of.get(span, -1) for span in spans["span"]], dtype=np.int64)
+    if len(spans) > MOST_COMPARED or not len(rows) or (rows < 0).any():
+        return None
+    own = np.asarray(vectors[rows], dtype=np.float32)
+    own = own - own.mean(axis=0)
+    own /= np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-12)
+    clusters = find_clusters(own, pd.factorize(spans["sample"])[0], RESOLUTIONS[LEVEL], seed)
+    traces = group_traces(spans["sample"].to_numpy(dtype=object), spans["index"].to_numpy())
+    found, _ = find_stresses(make_sequences(clusters, traces), seed)
+    q_values = [each.q_value for each in found]
+    return {
+        "n_clusters": int(clusters.max(initial=-1)) + 1,
+        "n_stresses": sum(q < SIGNIFICANT for q in q_values),
+        "q": min(q_values, default=1.0),
+    }
 
 
 def run_twins(workspace: Workspace, options: TwinsOptions, progress: Progress) -> dict[str, Any]:
@@ -156,8 +192,9 @@ def run_stresses(workspace: Workspace, options: StressesOptions, progress: Progr
 
     Returns ``run, checkpoint, n_stresses`` (q < 0.05), ``min_support``, ``stresses_of`` and ``stresses: [{stress,
     pattern, labels, length, support, lift, p_value, q_value, n_occurrences, occurrences: [{sample, indices}]}]``;
-    ``pattern`` are clusters, or families where ``stresses_of`` is "family". Raises ``UserError`` for an unknown run or
-    checkpoint and for one that is not analysed.
+    ``pattern`` are dense clusters, or those of the level that ``stresses_of`` names; ``stresses_of_words`` is what the
+    same search finds in clusters of sentence embeddings (``n_clusters, n_stresses, q``), or None. Raises ``UserError``
+    for an unknown run or checkpoint and for one that is not analysed.
     """
     run = workspace.open_run(options.run)
     at = get_checkpoint(run, options.checkpoint)
@@ -168,6 +205,7 @@ def run_stresses(workspace: Workspace, options: StressesOptions, progress: Progr
         "n_stresses": info["n_stresses"],
         "min_support": info["stresses"]["min_support"],
         "stresses_of": info.get("stresses_of", "cluster"),
+        "stresses_of_words": info.get("stresses_of_words"),
         "stresses": table.drop(columns="checkpoint").to_dict("records"),
     }
 

@@ -82,7 +82,11 @@ def choose_filter(view: RunView, kind: str) -> Filter:
     names = {str(cluster): view.cluster_name(cluster) for cluster in view.clusters["cluster"].tolist()}
     names["-1"] = "noise"
     clusters = pick_many(
-        "Clusters", "cluster", list(names), format_func=lambda number: names.get(number, number), placeholder="all"
+        "Dense clusters",
+        "cluster",
+        list(names),
+        format_func=lambda number: names.get(number, number),
+        placeholder="all",
     )
     family = None
     if len(view.families.table):

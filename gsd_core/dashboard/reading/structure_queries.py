@@ -59,8 +59,14 @@ class Structure:
 
     @property
     def stresses_of(self) -> str:
-        """What stresses are sequences of: "cluster" or, where clusters hold next to nothing, "family"."""
+        """What stresses are sequences of: "cluster" for dense ones or, where they hold next to nothing, a level (or
+        "family", in runs analysed by earlier versions)."""
         return str(self.info.get("stresses_of", "cluster"))
+
+    @property
+    def stresses_of_words(self) -> dict[str, Any] | None:
+        """What clusters of sentence embeddings give by the same search: ``n_clusters, n_stresses, q``."""
+        return self.info.get("stresses_of_words")
 
 
 def describe_stamp(run: Run, checkpoint: str) -> str:

@@ -1,4 +1,4 @@
-"""The stresses page: sequences of clusters, or of families, that recur across samples.
+"""The stresses page: sequences of clusters that recur across samples.
 
 show_stresses   plot and list of the patterns; below, occurrences of the chosen one in aligned rows
 """
@@ -26,6 +26,7 @@ from gsd_core.dashboard.spans.span_panel import link_to_trace
 from gsd_core.dashboard.stresses import stresses_figures
 
 SHOWN = (8, 25, 100)
+LEVEL = "middle"  # that stresses are sequences of where dense clusters are few
 CELL_CHARACTERS = 160
 _PLOT = "stresses_plot"
 _CLICKS = "stresses_clicks"  # a click in the plot makes a new list with the clicked row
@@ -179,13 +180,14 @@ def _show_chosen(chosen: Chosen) -> None:
 def _explain_none(chosen: Chosen) -> None:
     """Why there is no pattern, and where to look instead."""
     view = run_cache.get_view(chosen)
-    clusters, families = view.spans["cluster"], view.spans["family"]
+    clusters = view.spans["cluster"]
     n, share = int(clusters[clusters >= 0].nunique()), float((clusters >= 0).mean())
-    what = f"{n} cluster{'' if n == 1 else 's'} with {share:.0%} of the spans" if n else "no cluster"
-    if len(view.families.table):
-        what += f", {len(view.families.table):,} families with {(families >= 0).mean():.0%}"
+    what = f"{n} dense cluster{'' if n == 1 else 's'} with {share:.0%} of the spans" if n else "no dense cluster"
+    if LEVEL in view.levels:
+        held = float((view.spans[LEVEL] >= 0).mean())
+        what += f", at level {LEVEL} {len(view.levels[LEVEL].table):,} clusters with {held:.0%}"
     st.info(
-        f"A stress is a sequence of clusters, or of families, that recurs in several samples. This checkpoint has "
+        f"A stress is a sequence of clusters that recurs in several samples. This checkpoint has "
         f"{what}, and no sequence recurs often enough. Other checkpoints may have some, and more samples usually help. "
         "Twins need neither.",
         icon=":material/info:",
@@ -195,6 +197,21 @@ def _explain_none(chosen: Chosen) -> None:
         label="Samples that reason alike",
         icon=":material/compare_arrows:",
         query_params=chosen.address(),
+    )
+
+
+def _name_groups(kind: str) -> str:
+    return {"cluster": "dense clusters", "family": "families"}.get(kind, f"clusters (level {kind})")
+
+
+def _compare_with_words(structure: Structure) -> str:
+    """What steps that are clustered by their words give."""
+    found = structure.stresses_of_words
+    if not found:
+        return ""
+    return (
+        f" Steps clustered by their sentence embeddings instead ({found['n_clusters']:,} clusters) give "
+        f"{found['n_stresses']:,} patterns with q < {SIGNIFICANT} (lowest q {found['q']:.2g})."
     )
 
 
@@ -222,9 +239,9 @@ def show_stresses(chosen: Chosen) -> None:
         st.markdown(f"**{n_significant:,} of {len(structure.stresses):,} patterns** with q < {SIGNIFICANT}")
         _show_list(chosen)
     st.caption(
-        f"A stress is a sequence of {'families' if structure.stresses_of == 'family' else 'clusters'} that recurs in "
-        "traces of several samples; size shows its length. Lift "
-        "compares its support with shuffled order (dashed: as often as by chance).",
+        f"A stress is a sequence of {_name_groups(structure.stresses_of)} that recurs in traces of several samples; "
+        "size shows its length. Lift compares its support with shuffled order (dashed: as often as by chance)."
+        + _compare_with_words(structure),
         help="It correlates with shared structure; it explains nothing.",
     )
     if not n_significant:
