@@ -4,6 +4,7 @@ choose_samples   which samples of a data set are looked at
 SideSums, sum_sides      what inputs and output gradients of a model's modules have in common, under one checkpoint
 find_sides       sums of one or several checkpoints → the sides of every module's projection
 Numbers, take_numbers    gradients of a few spans, projected onto the sides and not folded, under one checkpoint
+leave_unfolded   sides → a calibration that keeps every number
 calibrate        their numbers → the calibration
 OUT_RANK, IN_RANK    numbers of a side
 SPANS, LEAST_SPANS   how many spans; below the least a capture does not calibrate
