@@ -11,7 +11,7 @@ import pytest
 from gsd_core.analysis.baselines import make_sentence_embedding
 from gsd_core.methods.analyze_method import STRUCTURE
 from gsd_core.methods.evaluate_method import EVIDENCE
-from gsd_core.stages.twin_evidence import METRIC_OF_STEPS, measure_twins
+from gsd_core.stages.twin_evidence import METRIC_ALIGNED, METRIC_OF_STEPS, measure_twins
 from gsd_core.store import Workspace
 from tests.cli_support import run_gsd, run_gsd_json, write_run
 
@@ -190,14 +190,19 @@ def test_twins_by_what_knows_the_order_of_steps_share_it(tmp_path: Path) -> None
     write_run(place, "ordered", n_samples=60, metas=[{"kinds": orders[i % 4]} for i in range(60)])
     run_gsd_json("analyze", "ordered", "--checkpoint", "step-1", workspace=place)
     run = Workspace.open(place).open_run("ordered")
-    chosen = run.read_spans("step-1", columns=["sample", "index", "text"])
+    chosen = run.read_spans("step-1", columns=["span", "sample", "index", "text"])
     places = zip(chosen["sample"], chosen["index"], strict=True)
     chosen["label"] = [orders[int(sample[1:]) % 4][index] for sample, index in places]
     random = np.random.default_rng(0)
     known = np.eye(4)[[list("abcd").index(label) for label in chosen["label"]]]
     made = {"knows": known + 0.05 * random.normal(size=known.shape), "nothing": random.normal(size=(len(chosen), 8))}
     representations = [make_sentence_embedding(name, rows) for name, rows in made.items()]
-    found = {row["representation"]: row for row in measure_twins(run, "step-1", chosen, representations, 0)}
+    rows = measure_twins(run, "step-1", chosen, representations, 0)
+    aligned = {row["representation"]: row for row in rows if row["metric"] == METRIC_ALIGNED}
+    assert aligned["twins by knows"]["value"] > 0.95
+    assert aligned["twins by nothing"]["value"] < 0.6
+    assert aligned["twins by nothing"]["chance"] == pytest.approx(0.25)
+    found = {row["representation"]: row for row in rows if row["metric"] != METRIC_ALIGNED}
     assert found["twins by knows"]["metric"] == METRIC_OF_STEPS
     assert found["twins by knows"]["value"] > 0.95
     assert 0.15 < found["twins by nothing"]["chance"] < 0.35
