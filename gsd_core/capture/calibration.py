@@ -42,7 +42,7 @@ from gsd_core.types import TokenizedSample
 
 OUT_RANK, IN_RANK = 96, 16
 RANKS = (OUT_RANK, IN_RANK)
-SPANS, LEAST_SPANS = 64, 256
+SPANS, LEAST_SPANS = 128, 256
 MOST_SHARE = 1 / 12  # of a data set's spans that are looked at
 SIDES_SHARE = 2 / 3  # of them
 MOST_TOKENS = 1_024  # of a batch, and of a sample where there are enough shorter ones

@@ -23,9 +23,14 @@ from gsd_core.methods.datasets_method import DatasetsAddOptions
 from gsd_core.tiers import TIERS
 from gsd_core.types import name_is_valid
 
-LARGEST_WITHOUT_LIMIT = 300
+LARGEST_WITHOUT_LIMIT = 150
 WINDOWS = ("by cost", "all", "0", "1", "2", "4")
-MODELS = {"The bundled demo model": "demo", "SmolLM2-135M-Instruct": "smollm2", "My own model": ""}
+MODELS = {"SmolLM2-135M, a real small model": "smollm2", "The bundled demo model": "demo", "My own model": ""}
+TOLD = {  # tokens a second: `python -m tests.benchmarks.real_model`, docs/performance.md
+    "smollm2": "It reads real text. Two cores read some 150 tokens a second: 150 short problems take four minutes.",
+    "demo": "For a quick try: it reads text within seconds, but 2.8 million parameters know little of it.",
+    "": "Weights stay on this machine.",
+}
 
 
 def show_settings(
@@ -39,6 +44,7 @@ def show_settings(
         name = st.text_input("Data set name", dataset, disabled=file is None, key=f"set_dataset_{key}")
         run = st.text_input("Run name", _free_run_name(dataset), key=f"set_run_{key}")
         known = MODELS[st.radio("Model", list(MODELS), key=f"set_source_{key}")]
+        st.caption(TOLD[known])
         given = st.text_input(
             "Folder, GGUF file or hub id",
             placeholder="/models/my-model or owner/name",
@@ -55,7 +61,7 @@ def show_settings(
             min(LARGEST_WITHOUT_LIMIT, most),
             disabled=everything,
             key=f"set_limit_{key}",
-            help="A few hundred samples give a map within minutes on two cores.",
+            help="The first ones of the data set.",
         )
     with second:
         tier = st.selectbox("Gradient tier", list(TIERS), key=f"set_tier_{key}")
