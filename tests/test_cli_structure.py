@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import adjusted_mutual_info_score
 
 from gsd_core.analysis.cluster_levels import STRENGTHS
 from gsd_core.methods.analyze_method import LEVELS, MAP, STRUCTURE
 from gsd_core.methods.structure_method import LEVEL_NAMES
+from gsd_core.stages import levels_stage
 from gsd_core.store import Run, Workspace
 from tests.cli_support import run_gsd, run_gsd_json, write_run
 
@@ -84,6 +86,24 @@ def test_levels_are_stored_listed_and_exported(workspace: Path, tmp_path: Path) 
     refused = run_gsd("clusters", "raw", workspace=workspace)
     assert refused.code == 2
     assert "gsd analyze raw" in refused.err
+
+
+def test_spans_beyond_the_draw_are_placed_in_the_levels(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = open_run(workspace).results.read(LEVELS, "members")["coarse"].to_numpy()
+    monkeypatch.setattr(levels_stage, "MOST_SEARCHED", 100)
+    write_run(tmp_path / "w", n_samples=SAMPLES, n_steps=STEPS)
+    run_gsd_json("analyze", "planted", workspace=tmp_path / "w")
+    run = open_run(tmp_path / "w")
+    members, table = run.results.read(LEVELS, "members"), run.results.read(LEVELS, "clusters")
+    assert run.results.info(LEVELS)["n_searched"] == 100
+    assert len(members) == SAMPLES * STEPS
+    found = members["coarse"].to_numpy()
+    held = (found >= 0) & (whole >= 0)
+    assert held.mean() > 0.9
+    assert adjusted_mutual_info_score(whole[held], found[held]) > 0.95
+    assert table.query("level == 'coarse'")["size"].sum() == (found >= 0).sum()
 
 
 def test_families_are_stored_listed_and_exported(workspace: Path, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ STRENGTHS            confirmed: clearly stronger than comparable chance clusters
 ClusterLevel         the clusters of one level with their evidence
 find_cluster_levels  directions → their levels
 find_clusters        the clusters of one resolution, without evidence
+Places, find_places  where the clusters of a level lie, to place further spans in them
+MOST_SEARCHED        spans among which levels are sought; of a larger corpus a seeded draw
 
 Real data are weak: few groups are so dense that `clusters` would call them found, and how fine one should look depends
 on the question. So the graph of nearest neighbours in *other* samples is partitioned at several resolutions by the
@@ -56,6 +58,7 @@ LEVELS = {"coarse": 1.0, "middle": 3.0, "fine": 8.0}
 STRENGTHS = ("confirmed", "tentative", "weak")
 SMALLEST = 5
 """Samples, and spans, that a cluster has at least."""
+MOST_SEARCHED = 15_000
 N_NEIGHBORS = 10
 N_ASKED = 30  # neighbours of which those in the span's own sample are left out
 N_OUTSIDE = 2_000  # spans outside a cluster that say what a cosine to its mean is worth
@@ -133,6 +136,48 @@ def find_clusters(directions: np.ndarray, samples: np.ndarray, resolution: float
     return _partition(_make_graph(directions, samples, seed), directions, samples, resolution, seed)
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """``means`` (m, P) unit vectors, ``floors`` (m,) the least cosine of a member to each."""
+
+    means: np.ndarray
+    floors: np.ndarray
+
+    def place(self, directions: np.ndarray) -> np.ndarray:
+        """(n,) int32 the cluster whose mean is nearest to each of the centred ``directions`` (n, P), -1 below its
+        floor."""
+        if not len(self.means):
+            return np.full(len(directions), -1, np.int32)
+        cosines = directions @ self.means.T
+        best = cosines.argmax(axis=1)
+        is_near = cosines[np.arange(len(best)), best] >= self.floors[best]
+        return np.where(is_near, best, -1).astype(np.int32)
+
+
+def find_places(directions: np.ndarray, clusters: np.ndarray, seed: int = 0) -> Places:
+    """Where the ``clusters`` (n,) of ``directions`` (n, P) lie; their floors are those that members were held to."""
+    background, groups = _draw_background(directions, clusters, seed)
+    means, floors = [], []
+    for cluster, rows in enumerate(_iter_members(clusters)):
+        total = directions[rows].sum(axis=0)
+        means.append(total / max(float(np.linalg.norm(total)), 1e-12))
+        floors.append(_find_floor(background[groups != cluster] @ means[-1]))
+    return Places(np.array(means, np.float32).reshape(-1, directions.shape[1]), np.array(floors))
+
+
+def _draw_background(directions: np.ndarray, clusters: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """At most ``N_OUTSIDE`` seeded directions, and their clusters."""
+    rows = np.arange(len(clusters))
+    if len(rows) > N_OUTSIDE:
+        rows = np.random.default_rng(seed).choice(rows, N_OUTSIDE, replace=False)
+    return directions[rows], clusters[rows]
+
+
+def _find_floor(outside: np.ndarray) -> float:
+    """The least cosine of a member, from those of spans outside its cluster."""
+    return max(0.0, float(np.quantile(outside, BORNE_OUT))) if len(outside) else 0.0
+
+
 def _make_graph(directions: np.ndarray, samples: np.ndarray, seed: int) -> sp.csr_matrix:
     """(n, n) symmetric: cosine with each of the nearest spans in other samples, twice where both are nearest."""
     n = len(directions)
@@ -168,10 +213,7 @@ def _search(graph: sp.csr_matrix, resolution: float, seed: int) -> np.ndarray:
 def _bear_out(directions: np.ndarray, clusters: np.ndarray, seed: int) -> np.ndarray:
     """Members whose cosine to the other members' mean is beyond nearly all cosines of spans outside to it."""
     kept = clusters.copy()
-    outside = np.arange(len(clusters))
-    if len(outside) > N_OUTSIDE:
-        outside = np.random.default_rng(seed).choice(outside, N_OUTSIDE, replace=False)
-    background = directions[outside]
+    background, groups = _draw_background(directions, clusters, seed)
     for cluster in range(int(clusters.max(initial=-1)) + 1):
         rows = np.flatnonzero(clusters == cluster)
         if len(rows) < SMALLEST:
@@ -180,9 +222,8 @@ def _bear_out(directions: np.ndarray, clusters: np.ndarray, seed: int) -> np.nda
         total = directions[rows].sum(axis=0)
         own = directions[rows] @ total
         others = (own - 1.0) / np.sqrt(np.maximum(total @ total - 2 * own + 1.0, 1e-12))
-        apart = background[clusters[outside] != cluster] @ (total / max(float(np.linalg.norm(total)), 1e-12))
-        floor = max(0.0, float(np.quantile(apart, BORNE_OUT))) if len(apart) else 0.0
-        kept[rows[others < floor]] = -1
+        apart = background[groups != cluster] @ (total / max(float(np.linalg.norm(total)), 1e-12))
+        kept[rows[others < _find_floor(apart)]] = -1
     return kept
 
 

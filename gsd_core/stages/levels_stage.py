@@ -17,9 +17,8 @@ import numpy as np
 import pandas as pd
 
 from gsd_core import __version__
-from gsd_core.analysis.cluster_levels import STRENGTHS, ClusterLevel, find_cluster_levels
+from gsd_core.analysis.cluster_levels import MOST_SEARCHED, STRENGTHS, ClusterLevel, find_cluster_levels, find_places
 from gsd_core.analysis.cluster_names import compute_cluster_names, compute_exemplars
-from gsd_core.analysis.families import MOST_SPANS
 from gsd_core.analysis.phrases import compute_phrases
 from gsd_core.console.output import format_table, format_text
 from gsd_core.console.progress import Progress
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from gsd_core.store import Run, RunReader, Workspace
 
 N_EXEMPLARS = 3
+BATCH = 8_192
 LABEL_CHARS = 48
 
 
@@ -50,24 +50,42 @@ def store_levels(
         return {"seconds": 0.0}
     stage = progress.stage(f"levels {title}", unit="steps")
     rows = np.arange(len(spans))
-    if len(spans) > MOST_SPANS:
-        rows = np.sort(np.random.default_rng(seed).choice(len(spans), MOST_SPANS, replace=False))
-    spans = spans.iloc[rows].reset_index(drop=True)
+    if len(spans) > MOST_SEARCHED:
+        rows = np.sort(np.random.default_rng(seed).choice(len(spans), MOST_SEARCHED, replace=False))
     samples = pd.factorize(spans["sample"])[0].astype(np.int64)
-    directions = load_centring(run, checkpoint).apply(np.asarray(read_directions(reader, checkpoint)[rows]))
-    levels = find_cluster_levels(directions, samples, seed, stage.update)
-    clusters = [_tabulate(each, directions, spans, samples) for each in levels]
+    centring, vectors = load_centring(run, checkpoint), read_directions(reader, checkpoint)
+    directions = centring.apply(np.asarray(vectors[rows]))
+    levels = find_cluster_levels(directions, samples[rows], seed, stage.update)
+    members = {each.name: np.full(len(spans), -1, np.int32) for each in levels}
+    if len(rows) < len(spans):
+        places = {each.name: find_places(directions, each.clusters, seed) for each in levels}
+        for start in range(0, len(spans), BATCH):
+            batch = centring.apply(np.asarray(vectors[start : start + BATCH]))
+            for name, place in places.items():
+                members[name][start : start + BATCH] = place.place(batch)
+    for each in levels:
+        members[each.name][rows] = each.clusters
+    searched = spans.iloc[rows].reset_index(drop=True)
+    clusters = [_tabulate(each, directions, searched, samples[rows], (members[each.name], samples)) for each in levels]
     columns = [each.name for each in LEVELS.tables["clusters"]]
     tables = {
         "clusters": pd.concat(clusters, ignore_index=True)[columns],
-        "members": pd.DataFrame({"span": spans["span"], **{each.name: each.clusters for each in levels}}),
+        "members": pd.DataFrame({"span": spans["span"], **members}),
     }
     seconds = time.monotonic() - started
-    run.results.write(LEVELS, tables, {**same, "n_searched": len(spans), "seconds": seconds}, checkpoint)
+    run.results.write(LEVELS, tables, {**same, "n_searched": len(rows), "seconds": seconds}, checkpoint)
     return {"seconds": seconds}
 
 
-def _tabulate(level: ClusterLevel, directions: np.ndarray, spans: pd.DataFrame, samples: np.ndarray) -> pd.DataFrame:
+def _tabulate(
+    level: ClusterLevel,
+    directions: np.ndarray,
+    spans: pd.DataFrame,
+    samples: np.ndarray,
+    held: tuple[np.ndarray, np.ndarray],
+) -> pd.DataFrame:
+    """A row a cluster. ``held`` are clusters and samples of all spans, which sizes count; all else is of the spans
+    that were searched."""
     texts = spans["text"].tolist()
     m = len(level.strength)
     members = {number: np.flatnonzero(level.clusters == number) for number in range(m)}
@@ -75,13 +93,17 @@ def _tabulate(level: ClusterLevel, directions: np.ndarray, spans: pd.DataFrame, 
     names = compute_cluster_names(texts, level.clusters)
     exemplars = compute_exemplars(directions, level.clusters, N_EXEMPLARS, samples)
     ids = spans["span"].to_numpy(dtype=object)
+    pairs = pd.DataFrame({"cluster": held[0], "sample": held[1]})
+    pairs = pairs[pairs["cluster"] >= 0]
+    sizes = pairs["cluster"].value_counts().reindex(range(m), fill_value=0)
+    n_samples = pairs.drop_duplicates()["cluster"].value_counts().reindex(range(m), fill_value=0)
     return pd.DataFrame(
         {
             "level": level.name,
             "cluster": np.arange(m),
             "strength": level.strength,
-            "size": [len(rows) for rows in members.values()],
-            "n_samples": [len(np.unique(samples[rows])) for rows in members.values()],
+            "size": sizes.to_numpy(np.int64),
+            "n_samples": n_samples.to_numpy(np.int64),
             "cosine": level.cosine,
             "null_cosine": level.null,
             "chance": level.chance,
