@@ -99,3 +99,14 @@ def test_too_few_spans_have_no_clusters(n: int) -> None:
     for level in find_cluster_levels(directions[:n], np.arange(n)):
         assert (level.clusters == -1).all()
         assert level.strength == []
+
+
+def test_a_span_without_direction_is_placed_nowhere() -> None:
+    directions, groups = _plant(300, 6, 0.3)
+    places = cluster_levels.find_places(directions, groups.astype(np.int32))
+    places = cluster_levels.Places(places.means, np.zeros(6))
+    further, own = _plant(300, 6, 0.3)
+    further[0] = 0.0
+    found = places.place(further)
+    assert found[0] == -1
+    np.testing.assert_array_equal(found[1:], own[1:])

@@ -14,7 +14,7 @@ from sklearn.metrics import adjusted_mutual_info_score
 from gsd_core.analysis.cluster_levels import STRENGTHS
 from gsd_core.methods.analyze_method import LEVELS, MAP, STRUCTURE
 from gsd_core.methods.structure_method import LEVEL_NAMES
-from gsd_core.stages import levels_stage
+from gsd_core.stages import levels_stage, structure_stage
 from gsd_core.store import Run, Workspace
 from tests.cli_support import run_gsd, run_gsd_json, write_run
 
@@ -104,6 +104,19 @@ def test_spans_beyond_the_draw_are_placed_in_the_levels(
     assert held.mean() > 0.9
     assert adjusted_mutual_info_score(whole[held], found[held]) > 0.95
     assert table.query("level == 'coarse'")["size"].sum() == (found >= 0).sum()
+
+
+def test_embeddings_of_many_spans_are_not_even_read(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = run_gsd_json("stresses", "planted", workspace=workspace)["stresses_of_words"]
+    assert known is None or known["n_clusters"] >= 0
+    write_run(tmp_path / "w", n_samples=SAMPLES, n_steps=STEPS, checkpoints=["only"])
+    run = open_run(tmp_path / "w")
+    spans = run.read_spans("only", columns=["span", "sample", "index"])
+    monkeypatch.setattr(structure_stage, "MOST_COMPARED", len(spans) - 1)
+    monkeypatch.setattr(run, "read_embeddings", lambda: pytest.fail("it was read"))
+    assert structure_stage._count_stresses_of_words(run, spans, 0) is None
 
 
 def test_families_are_stored_listed_and_exported(workspace: Path, tmp_path: Path) -> None:

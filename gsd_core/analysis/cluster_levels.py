@@ -66,6 +66,7 @@ BORNE_OUT = 0.95  # quantile of theirs that a member reaches
 N_FLIPPED, N_HALVES = 9, 8
 """Searches in directions with flipped signs, and in halves of the samples."""
 MANY, N_FLIPPED_OF_MANY = 5_000, 3  # spans from which fewer searches have clusters enough
+N_LARGEST = 20  # chance clusters that a cluster is compared with at least
 CLEARLY = 1.15
 """Times the strongest chance cluster's cosine, both as Fisher's z: one of hundreds exceeds the bare one by itself."""
 ALIKE = 0.999  # a cosine whose z is still finite
@@ -150,7 +151,8 @@ class Places:
             return np.full(len(directions), -1, np.int32)
         cosines = directions @ self.means.T
         best = cosines.argmax(axis=1)
-        is_near = cosines[np.arange(len(best)), best] >= self.floors[best]
+        nearest = cosines[np.arange(len(best)), best]
+        is_near = (nearest >= self.floors[best]) & (nearest > 0)  # 0 is a span without direction
         return np.where(is_near, best, -1).astype(np.int32)
 
 
@@ -280,15 +282,14 @@ def _compare(
 
     Compared are those of at least half the size, or the largest ones: smaller ones are stronger by chance.
     """
-    shares, strongest = np.ones(len(sizes)), np.full(len(sizes), np.inf)
+    shares, strongest = np.zeros(len(sizes)), np.zeros(len(sizes))
     by_size = np.argsort(-null_sizes, kind="stable")
+    if not len(by_size):
+        return shares, strongest  # nothing at all is found by chance
     for at, (size, cosine) in enumerate(zip(sizes, cosines, strict=True)):
-        if len(by_size):
-            comparable = null_cosines[by_size[: max(int((2 * null_sizes >= size).sum()), min(20, len(by_size)))]]
-            shares[at] = (1 + (comparable >= cosine).sum()) / (1 + len(comparable))
-            strongest[at] = comparable.max()
-        else:
-            shares[at], strongest[at] = 0.0, 0.0  # nothing at all is found by chance
+        comparable = null_cosines[by_size[: max(int((2 * null_sizes >= size).sum()), N_LARGEST)]]
+        shares[at] = (1 + (comparable >= cosine).sum()) / (1 + len(comparable))
+        strongest[at] = comparable.max()
     return shares, strongest
 
 

@@ -3,6 +3,7 @@
 CompareOptions, ClustersOptions, FamiliesOptions, TwinsOptions, StressesOptions   the flags
 COMPARE, LIST_CLUSTERS, LIST_FAMILIES, TWINS, STRESSES                            the methods
 LEVEL_NAMES   levels of clusters, coarse first
+STRESS_LEVEL  the one that stresses are sequences of where dense clusters are few
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from gsd_core.registry.method import Export, Method, Page
 from gsd_core.registry.options import option
 
 LEVEL_NAMES = ("coarse", "middle", "fine")
+STRESS_LEVEL = "middle"
 _STAGE = "gsd_core.stages.structure_stage"
 _FAMILIES = "gsd_core.stages.families_stage"
 _LEVELS = "gsd_core.stages.levels_stage"

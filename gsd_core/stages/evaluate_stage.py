@@ -38,6 +38,7 @@ from gsd_core.console.output import format_table
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
 from gsd_core.methods.evaluate_method import EVIDENCE, EvaluateOptions
+from gsd_core.methods.structure_method import STRESS_LEVEL
 from gsd_core.stages.control_queries import ControlQueries, aggregate_controls, make_control_queries
 from gsd_core.stages.neighbor_pools import ANY, draw_samples, make_pools
 from gsd_core.stages.representations import (
@@ -47,7 +48,6 @@ from gsd_core.stages.representations import (
 )
 from gsd_core.stages.run_reading import find_entry, list_checkpoints
 from gsd_core.stages.run_tables import compute_span_table
-from gsd_core.stages.structure_stage import LEVEL
 from gsd_core.stages.twin_evidence import measure_twins
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def _measure_families(bench: _Bench, chosen: pd.DataFrame, seed: int) -> list[di
 
 
 def _measure_level(bench: _Bench, chosen: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
-    """Adjusted mutual information with the label, of clusters that every representation gives at level ``LEVEL``.
+    """Adjusted mutual information with the label, of every representation's clusters at ``STRESS_LEVEL``.
 
     It is over the spans that are in a cluster; n says how many those are.
     """
@@ -207,11 +207,11 @@ def _measure_level(bench: _Bench, chosen: pd.DataFrame, seed: int) -> list[dict[
     for each in bench.representations:
         part = each.rows[rows]
         directions = np.asarray(part.toarray() if hasattr(part, "toarray") else part, dtype=np.float32)
-        clusters = find_clusters(directions, owners, LEVELS[LEVEL], seed)
+        clusters = find_clusters(directions, owners, LEVELS[STRESS_LEVEL], seed)
         *value, n = compute_cluster_agreement(clusters, labels, owners, seed)
         if n:
             numbers = dict(zip(("value", "ci_low", "ci_high", "n"), (*value, n), strict=True))
-            about = {"representation": each.name, "kind": each.kind, "metric": f"AMI of clusters, level {LEVEL}"}
+            about = {"representation": each.name, "kind": each.kind, "metric": f"AMI of clusters, level {STRESS_LEVEL}"}
             found.append(dict[str, Any](**about, **numbers, chance=0.0, ceiling=1.0))
     return found
 

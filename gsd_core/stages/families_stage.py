@@ -23,10 +23,9 @@ from gsd_core.analysis.phrases import compute_phrases
 from gsd_core.comparison.wording import make_wording
 from gsd_core.console.output import format_table, format_text
 from gsd_core.console.progress import Progress
-from gsd_core.errors import UserError
 from gsd_core.methods.analyze_method import FAMILIES
 from gsd_core.methods.structure_method import FamiliesOptions
-from gsd_core.stages.run_reading import find_kept, get_checkpoint, read_directions, report_step
+from gsd_core.stages.run_reading import find_kept, get_checkpoint, read_analysed, read_directions, report_step
 from gsd_core.store import load_centring
 
 if TYPE_CHECKING:
@@ -155,20 +154,12 @@ def run_families(workspace: Workspace, options: FamiliesOptions, progress: Progr
 
 def compute_family_table(run: Run, checkpoint: str) -> pd.DataFrame:
     """One row a family. Raises ``UserError`` where the checkpoint is not analysed."""
-    return _read(run, checkpoint, "families")
+    return read_analysed(run, FAMILIES, "families", checkpoint, "families")
 
 
 def compute_member_table(run: Run, checkpoint: str) -> pd.DataFrame:
     """One row a member of a family. Raises ``UserError`` where the checkpoint is not analysed."""
-    return _read(run, checkpoint, "members")
-
-
-def _read(run: Run, checkpoint: str, table: str) -> pd.DataFrame:
-    if not run.results.has(FAMILIES, checkpoint):
-        raise UserError("no families yet", f"run {run.name}, checkpoint {checkpoint}", f"gsd analyze {run.name}")
-    frame = run.results.read(FAMILIES, table, checkpoint)
-    frame.insert(0, "checkpoint", checkpoint)
-    return frame
+    return read_analysed(run, FAMILIES, "members", checkpoint, "families")
 
 
 def describe_families(result: dict[str, Any]) -> str:

@@ -22,10 +22,9 @@ from gsd_core.analysis.cluster_names import compute_cluster_names, compute_exemp
 from gsd_core.analysis.phrases import compute_phrases
 from gsd_core.console.output import format_table, format_text
 from gsd_core.console.progress import Progress
-from gsd_core.errors import UserError
 from gsd_core.methods.analyze_method import LEVELS
 from gsd_core.methods.structure_method import ClustersOptions
-from gsd_core.stages.run_reading import find_kept, get_checkpoint, read_directions
+from gsd_core.stages.run_reading import find_kept, get_checkpoint, read_analysed, read_directions
 from gsd_core.store import load_centring
 
 if TYPE_CHECKING:
@@ -152,20 +151,12 @@ def run_clusters(workspace: Workspace, options: ClustersOptions, progress: Progr
 
 def compute_level_table(run: Run, checkpoint: str) -> pd.DataFrame:
     """One row a cluster of each level. Raises ``UserError`` where the checkpoint is not analysed."""
-    return _read(run, checkpoint, "clusters")
+    return read_analysed(run, LEVELS, "clusters", checkpoint, "clusters")
 
 
 def compute_level_member_table(run: Run, checkpoint: str) -> pd.DataFrame:
     """One row a span with its cluster at each level. Raises ``UserError`` where the checkpoint is not analysed."""
-    return _read(run, checkpoint, "members")
-
-
-def _read(run: Run, checkpoint: str, table: str) -> pd.DataFrame:
-    if not run.results.has(LEVELS, checkpoint):
-        raise UserError("no clusters yet", f"run {run.name}, checkpoint {checkpoint}", f"gsd analyze {run.name}")
-    frame = run.results.read(LEVELS, table, checkpoint)
-    frame.insert(0, "checkpoint", checkpoint)
-    return frame
+    return read_analysed(run, LEVELS, "members", checkpoint, "clusters")
 
 
 def describe_clusters(result: dict[str, Any]) -> str:

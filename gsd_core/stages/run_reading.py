@@ -5,6 +5,7 @@ list_checkpoints  the one that is asked for, or all
 find_entry       what the manifest says of a checkpoint
 get_layers       layer blocks of a run's directions
 find_kept        a stored result that need not be computed again
+read_analysed    a table of an analysis
 read_directions  directions of a checkpoint, held or not
 read_controls    windows and tokens captured beside the spans, by kind
 CONTROL_NAMES    what figures and tables call these kinds
@@ -23,6 +24,8 @@ from gsd_core.errors import UserError
 from gsd_core.store import LazyVectors
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from gsd_core.console.progress import Stage
     from gsd_core.registry.result_kind import ResultKind
     from gsd_core.store import Run, RunReader
@@ -66,6 +69,15 @@ def find_kept(
     ``again`` asks for a new one."""
     info = run.results.info(kind, checkpoint) if not again and run.results.has(kind, checkpoint) else {}
     return info if all(info.get(key) == value for key, value in same.items()) else {}
+
+
+def read_analysed(run: Run, kind: ResultKind, table: str, checkpoint: str, what: str) -> pd.DataFrame:
+    """A table of an analysis, its ``checkpoint`` in front. ``UserError`` where there is no ``what`` yet."""
+    if not run.results.has(kind, checkpoint):
+        raise UserError(f"no {what} yet", f"run {run.name}, checkpoint {checkpoint}", f"gsd analyze {run.name}")
+    frame = run.results.read(kind, table, checkpoint)
+    frame.insert(0, "checkpoint", checkpoint)
+    return frame
 
 
 def read_directions(reader: RunReader, checkpoint: str) -> np.ndarray | LazyVectors:

@@ -26,7 +26,7 @@ from gsd_core.console.progress import Progress
 from gsd_core.driver.run_sentences import read_question_embeddings_of
 from gsd_core.errors import UserError
 from gsd_core.methods.analyze_method import LEVELS, STRUCTURE
-from gsd_core.methods.structure_method import StressesOptions, TwinsOptions
+from gsd_core.methods.structure_method import STRESS_LEVEL, StressesOptions, TwinsOptions
 from gsd_core.stages.run_reading import (
     CONTROL_NAMES,
     find_kept,
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 COUNTS = ("n_stresses", "n_twins", "n_rewordings")
 LEAST_CLUSTERED = 0.1
 """Share of spans in dense clusters below which stresses are sequences of clusters of a level."""
-LEVEL = "middle"
 MOST_COMPARED = 20_000  # spans of which clusters of words are sought too
 
 
@@ -104,7 +103,7 @@ def store_structure(
     info = {
         **found.info,
         **same,
-        "stresses_of": "cluster" if groups is None else LEVEL,
+        "stresses_of": "cluster" if groups is None else STRESS_LEVEL,
         "stresses_of_words": _count_stresses_of_words(run, spans, seed),
         "semantic_source": source,
         "seconds": seconds,
@@ -114,14 +113,14 @@ def store_structure(
 
 
 def read_level_clusters(run: Run, checkpoint: str, spans: pd.Series) -> tuple[np.ndarray, dict[int, str]] | None:
-    """(n,) each of ``spans``' cluster at the level ``LEVEL``, -1 for none, and cluster → name; None without any."""
+    """(n,) each of ``spans``' cluster at ``STRESS_LEVEL``, -1 for none, and cluster → name; None without any."""
     if not run.results.has(LEVELS, checkpoint):
         return None
     table, members = (run.results.read(LEVELS, name, checkpoint) for name in ("clusters", "members"))
-    table = table[table["level"] == LEVEL]
+    table = table[table["level"] == STRESS_LEVEL]
     if not len(table):
         return None
-    own = spans.map(members.set_index("span")[LEVEL]).fillna(-1).to_numpy(np.int64)
+    own = spans.map(members.set_index("span")[STRESS_LEVEL]).fillna(-1).to_numpy(np.int64)
     return own, dict(zip(table["cluster"].astype(int), table["label"], strict=True))
 
 
@@ -134,15 +133,17 @@ def _count_stresses_of_words(run: Run, spans: pd.DataFrame, seed: int) -> dict[s
     from gsd_core.analysis.stresses import find_stresses, make_sequences
     from gsd_core.analysis.structure import SIGNIFICANT
 
+    if not 0 < len(spans) <= MOST_COMPARED:
+        return None  # before the embeddings are read: those of a million spans are gigabytes
     ids, vectors = run.read_embeddings()
     row_of = {span: row for row, span in enumerate(ids)}
     rows = np.array([row_of.get(span, -1) for span in spans["span"]], dtype=np.int64)
-    if len(spans) > MOST_COMPARED or not len(rows) or (rows < 0).any():
+    if (rows < 0).any():
         return None
     own = np.asarray(vectors[rows], dtype=np.float32)
     own = own - own.mean(axis=0)
     own /= np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-12)
-    clusters = find_clusters(own, pd.factorize(spans["sample"])[0], RESOLUTIONS[LEVEL], seed)
+    clusters = find_clusters(own, pd.factorize(spans["sample"])[0], RESOLUTIONS[STRESS_LEVEL], seed)
     traces = group_traces(spans["sample"].to_numpy(dtype=object), spans["index"].to_numpy())
     found, _ = find_stresses(make_sequences(clusters, traces), seed)
     q_values = [each.q_value for each in found]

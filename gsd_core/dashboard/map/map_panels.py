@@ -20,7 +20,6 @@ from gsd_core.dashboard.frame.downloads import compute_csv
 from gsd_core.dashboard.frame.page_text import escape
 from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.look.plot_text import shorten
-from gsd_core.dashboard.reading.cluster_levels import ClusterLevel
 from gsd_core.dashboard.reading.run_view import RunView
 from gsd_core.dashboard.spans.span_panel import link_to_trace
 
@@ -116,7 +115,7 @@ def show_clusters(chosen: Chosen, view: RunView, on_open: Callable[[str], None])
     """Clusters of the map, or of a level. A row opens a cluster; an exemplar opens its span."""
     level = _choose_level(view)
     if level != DENSE:
-        _show_level(chosen, view, view.levels[level], on_open)
+        _show_level(chosen, view, level, on_open)
         return
     if view.clusters.empty:
         st.info(
@@ -185,20 +184,21 @@ def _choose_level(view: RunView) -> str:
     return now
 
 
-def _show_level(chosen: Chosen, view: RunView, level: ClusterLevel, on_open: Callable[[str], None]) -> None:
+def _show_level(chosen: Chosen, view: RunView, name: str, on_open: Callable[[str], None]) -> None:
     """Clusters of a level, confirmed ones first, and the evidence of the opened one."""
+    level = view.levels[name]
     table = level.table.assign(rank=level.table["strength"].map(STRENGTH_ORDER.index))
     table = table.sort_values(["rank", "cluster"], kind="stable")
     rows = [
-        ClusterRow(cluster, level.mark(cluster).glyph, level.mark(cluster).color, level.title(cluster), *sizes)
+        ClusterRow(cluster, level.mark(cluster).glyph, level.mark(cluster).color, level.name(cluster), *sizes)
         for cluster, *sizes in table[["cluster", "size", "n_samples"]].to_numpy(np.int64).tolist()
     ]
     opened = plot_clusters(
         rows,
-        key="level_" + re.sub(r"[^A-Za-z0-9_-]", "_", f"{level.name}_{view.name}_{view.checkpoint}"),
+        key="level_" + re.sub(r"[^A-Za-z0-9_-]", "_", f"{name}_{view.name}_{view.checkpoint}"),
         max_height=LIST_HEIGHT,
     )
-    n = {name: level.count(name) for name in STRENGTH_ORDER}
+    n = {strength: level.count(strength) for strength in STRENGTH_ORDER}
     st.caption(
         f"{n['confirmed']:,} confirmed: clearly stronger than every comparable cluster found by chance, and halves of "
         f"the samples keep most of their pairs together. {n['tentative']:,} tentative (hollow): stronger, but not as "
@@ -207,7 +207,7 @@ def _show_level(chosen: Chosen, view: RunView, level: ClusterLevel, on_open: Cal
     cluster = opened if opened is not None else rows[0].cluster
     row = level.table.iloc[cluster]
     mark = level.mark(cluster)
-    snippets.show(snippets.make_chips((mark, level.title(cluster))))
+    snippets.show(snippets.make_chips((mark, level.name(cluster))))
     st.caption(
         escape(
             f"{row['strength']} · {int(row['size']):,} spans of {int(row['n_samples']):,} samples · mean cosine "
@@ -221,9 +221,9 @@ def _show_level(chosen: Chosen, view: RunView, level: ClusterLevel, on_open: Cal
     st.button(
         "Show only this cluster",
         icon=":material/filter_alt:",
-        key=f"only_{level.name}_{cluster}",
+        key=f"only_{name}_{cluster}",
         on_click=_only,
-        args=(level.name, cluster),
+        args=(name, cluster),
     )
     st.markdown("##### Exemplars")
     for span in list(row["exemplars"]):

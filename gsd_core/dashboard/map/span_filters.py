@@ -139,7 +139,7 @@ def _choose_of_levels(view: RunView) -> tuple[tuple[str, int], ...]:
     for name, level in view.levels.items():
         asked = read_address(name)
         if asked and asked.isdigit() and int(asked) < len(level.table):
-            titles = {"": "all", asked: level.title(int(asked))}
+            titles = {"": "all", asked: level.name(int(asked))}
             picked = choose(f"Cluster, {name}", name, list(titles), format_func=titles.__getitem__)
             if picked:
                 found.append((name, int(picked)))

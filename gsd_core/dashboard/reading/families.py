@@ -1,6 +1,7 @@
 """Families as pages read them: prototypes with the spans aligned with them beyond chance.
 
-Families        families of one checkpoint, their members and marks
+Groups          numbered groups of spans with their evidence, names and marks
+Families        families of one checkpoint, and their members
 load_families   read them
 LEAST_COLOURED  share of spans in groups that a picture begins with
 choose_telling  the prototype that shows best what a family is
@@ -25,34 +26,33 @@ MAX_MARKED = 48  # families with a mark of their own: eight hues in six shapes
 
 
 @dataclass(frozen=True)
-class Families:
-    """``table`` has a row a family as ``FAMILIES`` declares, confirmed ones first; ``members`` a row a member."""
+class Groups:
+    """Groups of spans with their evidence: ``table`` has a row a group, numbered from 0 in this order, with columns
+    ``label`` and ``strength``."""
 
     table: pd.DataFrame
-    members: pd.DataFrame
 
     @cached_property
     def _marks(self) -> dict[Hashable, Mark]:
-        return compute_marks(self.table["family"].head(MAX_MARKED).tolist())
+        return compute_marks(list(range(min(len(self.table), MAX_MARKED))))
 
-    @property
-    def n_confirmed(self) -> int:
-        """How many are confirmed."""
-        return int((self.table["strength"] == "confirmed").sum())
+    def count(self, strength: str) -> int:
+        """How many groups are of this strength."""
+        return int((self.table["strength"] == strength).sum())
 
-    def mark(self, family: int) -> Mark:
-        """How a family is drawn; tentative ones hollow, grey beyond the first 48."""
-        mark = self._marks.get(family, NOISE_MARK)
-        is_open = 0 <= family < len(self.table) and self.table["strength"].iloc[family] != "confirmed"
+    def mark(self, group: int) -> Mark:
+        """How a group is drawn: hollow unless it is confirmed, grey beyond the first 48."""
+        mark = self._marks.get(group, NOISE_MARK)
+        is_open = 0 <= group < len(self.table) and self.table["strength"].iloc[group] != "confirmed"
         return mark.as_open() if is_open else mark
 
-    def name(self, family: int) -> str:
-        """``"3 · # - # = #"``; ``""`` for a family that is not there."""
-        return f"{family} · {self.table['label'].iloc[family]}" if 0 <= family < len(self.table) else ""
+    def name(self, group: int) -> str:
+        """``"3 · # - # = #"``; ``""`` for a group that is not there."""
+        return f"{group} · {self.table['label'].iloc[group]}" if 0 <= group < len(self.table) else ""
 
     def list_groups(self) -> pd.DataFrame:
-        """All families, confirmed ones first: columns ``group, label, name, mark``."""
-        groups = self.table["family"].astype(int).tolist()
+        """All groups in their order: columns ``group, label, name, mark``."""
+        groups = list(range(len(self.table)))
         return pd.DataFrame(
             {
                 "group": groups,
@@ -61,6 +61,18 @@ class Families:
                 "mark": [self.mark(group) for group in groups],
             }
         )
+
+
+@dataclass(frozen=True)
+class Families(Groups):
+    """``table`` has a row a family as ``FAMILIES`` declares, confirmed ones first; ``members`` a row a member."""
+
+    members: pd.DataFrame
+
+    @property
+    def n_confirmed(self) -> int:
+        """How many are confirmed."""
+        return self.count("confirmed")
 
     def find_families(self, spans: pd.Series) -> np.ndarray:
         """(n,) int32 the first family that holds each of the spans (n,) as a member or prototype; -1 for none."""

@@ -20,8 +20,8 @@ import pandas as pd
 
 from gsd_core.comparison.meta_labels import compute_meta_columns, to_text
 from gsd_core.dashboard.look.colors import NOISE_MARK, Mark, compute_marks
-from gsd_core.dashboard.reading.cluster_levels import ClusterLevel, load_levels
-from gsd_core.dashboard.reading.families import LEAST_COLOURED, Families, load_families
+from gsd_core.dashboard.reading.cluster_levels import load_levels
+from gsd_core.dashboard.reading.families import LEAST_COLOURED, Families, Groups, load_families
 from gsd_core.dashboard.reading.labels import LabelColumn, compute_label_columns, to_label
 from gsd_core.dashboard.reading.row_index import RowIndex
 from gsd_core.methods.analyze_method import MAP
@@ -67,7 +67,7 @@ class RunView:
     """What the analysis said beside layout and clusters; empty where there is none."""
     families: Families
     """Prototypes with the spans aligned with them; empty where none were found."""
-    levels: dict[str, ClusterLevel]
+    levels: dict[str, Groups]
     """Clusters from coarse to fine, by the level's name; empty where none were sought."""
     grouping: str
     """What spans are named and coloured by first: "cluster", or "family" where clusters hold next to nothing."""
@@ -94,7 +94,7 @@ class RunView:
     def name_group(self, kind: str, group: int) -> str:
         """Name of a group, ``kind`` "cluster", "family" or a level."""
         if kind in self.levels:
-            return self.levels[kind].title(group)
+            return self.levels[kind].name(group)
         return self.families.name(group) if kind == "family" else self.cluster_name(group)
 
     def mark_group(self, kind: str, group: int) -> Mark:

@@ -24,9 +24,9 @@ from gsd_core.dashboard.reading.run_view import RunView
 from gsd_core.dashboard.reading.structure_queries import SIGNIFICANT, Structure, find_stress, name_pattern
 from gsd_core.dashboard.spans.span_panel import link_to_trace
 from gsd_core.dashboard.stresses import stresses_figures
+from gsd_core.methods.structure_method import STRESS_LEVEL
 
 SHOWN = (8, 25, 100)
-LEVEL = "middle"  # that stresses are sequences of where dense clusters are few
 CELL_CHARACTERS = 160
 _PLOT = "stresses_plot"
 _CLICKS = "stresses_clicks"  # a click in the plot makes a new list with the clicked row
@@ -183,9 +183,9 @@ def _explain_none(chosen: Chosen) -> None:
     clusters = view.spans["cluster"]
     n, share = int(clusters[clusters >= 0].nunique()), float((clusters >= 0).mean())
     what = f"{n} dense cluster{'' if n == 1 else 's'} with {share:.0%} of the spans" if n else "no dense cluster"
-    if LEVEL in view.levels:
-        held = float((view.spans[LEVEL] >= 0).mean())
-        what += f", at level {LEVEL} {len(view.levels[LEVEL].table):,} clusters with {held:.0%}"
+    if STRESS_LEVEL in view.levels:
+        held = float((view.spans[STRESS_LEVEL] >= 0).mean())
+        what += f", at level {STRESS_LEVEL} {len(view.levels[STRESS_LEVEL].table):,} clusters with {held:.0%}"
     st.info(
         f"A stress is a sequence of clusters that recurs in several samples. This checkpoint has "
         f"{what}, and no sequence recurs often enough. Other checkpoints may have some, and more samples usually help. "
