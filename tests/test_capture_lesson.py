@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from gsd_core.capture.lesson import PROBE, Classroom, LessonStep, count_moved
+from gsd_core.capture.lesson import PROBE, Classroom, LessonStep, check_room, count_moved
 from gsd_core.errors import UserError
 from tests.tiny_models import make_model, make_samples, token_losses
 
@@ -90,3 +91,42 @@ def test_only_what_training_would_move_is_moved() -> None:
         Classroom(model, samples)
     with pytest.raises(UserError, match="no sample has a span"):
         Classroom(make_model("llama"), [])
+
+
+@pytest.mark.parametrize(
+    ("step", "copies"), [(LessonStep(), 2), (LessonStep("sgd", 0.1, 2), 3), (LessonStep("adam", 0.1, 2), 5)]
+)
+def test_lessons_that_do_not_fit_into_memory_are_refused(
+    step: LessonStep, copies: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model("llama")
+    room = copies * 4 * count_moved(model)
+    monkeypatch.setattr("gsd_core.capture.lesson.find_free_bytes", lambda device: room)
+    check_room(model, [LessonStep(), step])
+    monkeypatch.setattr("gsd_core.capture.lesson.find_free_bytes", lambda device: room - 1)
+    with pytest.raises(UserError, match=r"copies of .* weights in float32"):
+        check_room(model, [step])
+    monkeypatch.setattr("gsd_core.capture.lesson.find_free_bytes", lambda device: room)
+    with pytest.raises(UserError, match="GiB are free"):  # half precision is widened first
+        check_room(model.half(), [step])
+
+
+def test_a_lesson_holds_as_many_copies_of_the_weights_as_are_asked_for() -> None:
+    model, samples = make_model("llama"), make_samples()
+    span = samples[0].spans[1]
+    room = Classroom(model, samples)
+    held = {}
+
+    def count(optimizer: torch.optim.Optimizer, *rest: object) -> None:
+        state = [each for own in optimizer.state.values() for each in own.values() if each.numel() > 1]
+        gradients = [each.grad for each in model.parameters() if each.grad is not None]
+        later = [each for each in gradients if all(each is not slope for slope in known[1].values())]
+        tensors = [*room._kept.values(), *known[1].values(), *state, *later]
+        held["bytes"] = sum(each.numel() * 4 for each in tensors)
+
+    for step, copies in ((LessonStep(), 2), (LessonStep("sgd", 0.1, 2), 3), (LessonStep("adam", 0.1, 2), 5)):
+        known = room.find_gradient(samples[0], span)
+        hook = register_optimizer_step_post_hook(count)
+        room.teach(samples[0], span, step, known)
+        hook.remove()
+        assert held["bytes"] == copies * 4 * count_moved(model), step

@@ -4,6 +4,7 @@ LessonStep   how far and how a model is moved
 Lesson       what a step did to the span itself and to every span of the pool
 Classroom    a model, a pool of samples, and their losses before any step
 count_moved  how many of a model's numbers a step may move
+check_room   refuses lessons whose copies of the weights do not fit into memory
 
 A step is taken on the mean loss of one span, in all weights that training would move, and is then undone: the weights
 are put back from a copy, bit by bit. First order says what to expect: a step of gradient descent lowers another span's
@@ -30,12 +31,14 @@ from gsd_core.capture.position import forward_whole
 from gsd_core.console.report import Report, ignore
 from gsd_core.errors import UserError
 from gsd_core.models.devices import input_device
+from gsd_core.models.memory import find_free_bytes
 from gsd_core.types import TokenizedSample, TokenSpan
 
 BATCH_TOKENS = 4096
 """Padded tokens a batch of the pool, which is read without gradients."""
 PROBE = 0.01
 """Share of the taught span's own loss over which the first order is taken as a difference."""
+FLOAT = 4  # bytes
 EPSILON = 1e-8  # Adam's, where it divides by the root of the second moment
 
 
@@ -68,6 +71,31 @@ class Lesson:
 def count_moved(model: PreTrainedModel) -> int:
     """How many numbers a step may move: all parameters that require a gradient."""
     return sum(each.numel() for each in model.parameters() if each.requires_grad)
+
+
+def check_room(model: PreTrainedModel, steps: Sequence[LessonStep]) -> None:
+    """Refuse to begin where the copies that a lesson keeps do not fit beside the loaded weights.
+
+    In float32 these are, of every weight that a step may move: the weight itself, to put it back, and the taught span's
+    gradient; the gradient of a later step; Adam's two moments. Weights of fewer bits are made float32 first.
+    Activations are not counted.
+
+    Raises
+    ------
+    UserError
+        They do not fit.
+    """
+    with_adam, with_later = any(each.optimizer == "adam" for each in steps), any(each.n_steps > 1 for each in steps)
+    widened = sum(each.numel() * max(0, FLOAT - each.element_size()) for each in model.parameters())
+    needed = FLOAT * (2 + with_later + 2 * with_adam) * count_moved(model) + widened
+    free = find_free_bytes(input_device(model))
+    if needed > free:
+        raise UserError(
+            f"a lesson keeps copies of {count_moved(model):,} weights in float32, which need {needed / 2**30:.1f} GiB, "
+            f"and {free / 2**30:.1f} GiB are free",
+            "gsd lesson",
+            "free memory, leave out --optimizer adam and --steps, or take a smaller model",
+        )
 
 
 class Classroom:

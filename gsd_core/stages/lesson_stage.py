@@ -23,7 +23,7 @@ import pandas as pd
 from gsd_core.analysis.baselines import Representation
 from gsd_core.analysis.benchmark import bootstrap_mean
 from gsd_core.analysis.lesson_scores import compute_gains, compute_rank_correlations, shuffle_rows
-from gsd_core.capture.lesson import Classroom, LessonStep, count_moved
+from gsd_core.capture.lesson import Classroom, LessonStep, check_room, count_moved
 from gsd_core.capture.tier_capture import get_pad_id
 from gsd_core.comparison.nearest import find_neighbors
 from gsd_core.comparison.verdict import compute_verdict
@@ -90,6 +90,7 @@ def _teach_checkpoint(
     n_moved = kept.info.get("n_moved", 0)
     if missing:
         loaded = load_run_model(run, checkpoint, progress, options.model)
+        check_room(loaded.model, [step for _, step in missing])
         n_moved = count_moved(loaded.model)
         pool = read_tokenized(run, checkpoint, plan.watched)
         title = f"teaching at {checkpoint}"
