@@ -32,7 +32,7 @@ from gsd_core.analysis.align import (
 )
 from gsd_core.analysis.manifold import compute_knn
 from gsd_core.comparison.centring import Rows
-from gsd_core.comparison.nulls import compute_pair_cosines, compute_q_values
+from gsd_core.comparison.nulls import adjust_p_values, compute_pair_cosines, compute_q_values
 from gsd_core.comparison.wording import Wording, make_wording
 
 PER_TRACE = 40  # candidates a trace brings from the index
@@ -43,7 +43,8 @@ RARE_UP_TO, PER_TRACE_RARE = 50, 10  # traces that hold a rare pair of clusters;
 N_RANDOM = 4_000
 PER_PATTERN = 10
 MOST_WALKED = 20_000  # pairs whose cluster pattern is looked at, best first
-_NULL_SIZE, _FEWEST_SHUFFLES, _MOST_SHUFFLES = 200_000, 5, 100
+_NULL_SIZE, _FEWEST_SHUFFLES, _MOST_SHUFFLES = 400_000, 5, 100
+_MOST_LENGTHS, _LEAST_NULL = 6, 50_000  # classes of length, and shuffled scores for each
 
 
 @dataclass(frozen=True)
@@ -161,10 +162,11 @@ def find_twins(
 ) -> TwinSearch:
     """Rank pairs by ``z(structural) − z(semantic)`` among those whose questions are no closer than the median.
 
-    Mean, spread and median are those of up to 4,000 random pairs. p stands against all tested pairs with their spans in
-    shuffled order, pooled; q is Benjamini and Hochberg's over all tested pairs; for ``rewordings`` both are over the
-    tested pairs in other words. At most 10 twins have one cluster pattern (patterns of noise alone say nothing and are
-    not counted), so that one procedure does not fill the list.
+    Mean, spread and median are those of up to 4,000 random pairs. p stands against tested pairs of questions that far
+    apart and of about the same length, with their spans in shuffled order, pooled; q is Benjamini and Hochberg's over
+    all tested pairs of far questions; for ``rewordings`` both are over those in other words. At most 10 twins have one
+    cluster pattern (patterns of noise alone say nothing and are not counted), so that one procedure does not fill the
+    list.
 
     Parameters
     ----------
@@ -192,15 +194,16 @@ def find_twins(
 
     ranking = _Ranking(spans, scale, words, tested, random, top)
     is_far, is_aligned = tested.semantic <= limit, tested.structural > 0
-    everywhere = np.ones(len(pairs), dtype=bool)
-    twins = ranking.walk(is_far & is_aligned, ranking.scores, *_judge(tested, shuffled, everywhere))
+    sizes = np.diff(traces.offsets)
+    # Only far pairs can be twins: near ones would be tests for nothing, and their shuffles align better.
+    twins = ranking.walk(is_far & is_aligned, ranking.scores, *_judge(tested, shuffled, is_far, sizes))
     # Pairs in other words are a question of their own: few of them align at all, their shuffles score less, and a far
     # question must not make up for reasoning that hardly aligns.
     is_other = np.zeros(len(pairs), dtype=bool)
     rewordings: list[Twin] = []
     if wording is not None and words is not None:
         is_other = is_far & (wording.compute_pairs(*pairs.T) <= wording.limit)
-        judged = _judge(tested, shuffled, is_other)
+        judged = _judge(tested, shuffled, is_other, sizes)
         rewordings = ranking.walk(is_other & is_aligned, tested.structural, *judged, words.limit)
     info = {
         "n_pairs_tested": len(pairs),
@@ -230,12 +233,26 @@ def _score(
     return ScoredPairs(pairs, found, compute_pair_cosines(semantic, pairs[:, 0], semantic, pairs[:, 1])), shuffled
 
 
-def _judge(tested: ScoredPairs, shuffled: np.ndarray, is_judged: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """p and q (m,) of some pairs among themselves, 1 for the others."""
+def _judge(
+    tested: ScoredPairs, shuffled: np.ndarray, is_judged: np.ndarray, sizes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """p and q (m,) of some pairs among themselves, 1 for the others; ``sizes`` (N,) are the traces' numbers of spans.
+
+    A pair stands against the shuffles of pairs of about its own length: two matches by chance weigh more in short
+    traces than in long ones.
+    """
     p_values, q_values = np.ones((2, len(is_judged)))
-    p_values[is_judged], q_values[is_judged] = compute_q_values(
-        tested.structural[is_judged], shuffled[is_judged].ravel()
-    )
+    rows = np.flatnonzero(is_judged)
+    if not len(rows):
+        return p_values, q_values
+    lengths = sizes[tested.pairs[rows]].prod(axis=1)
+    n_groups = int(np.clip(shuffled[rows].size // _LEAST_NULL, 1, _MOST_LENGTHS))
+    borders = np.unique(np.quantile(lengths, np.arange(1, n_groups) / n_groups))
+    groups = np.searchsorted(borders, lengths, side="right")
+    for group in np.unique(groups):
+        own = rows[groups == group]
+        p_values[own], _ = compute_q_values(tested.structural[own], shuffled[own].ravel())
+    q_values[rows] = adjust_p_values(p_values[rows])
     return p_values, q_values
 
 

@@ -1,10 +1,11 @@
 """The figures of ``docs/structure-benchmark.md``: captures, evaluations and tables, all in one workspace.
 
     python -m tests.benchmarks.evidence DATA [--workspace DIR] [--model demo] [--seeds 3] [--only demo heldout real]
-        [--limit N] [--json FILE]
+        [--limit N] [--words N] [--json FILE]
 
-DATA is the folder of the shared data. What is captured already is used again, so a stopped command goes on. ``--model``
-and ``--limit`` are for the part *real*: the model that reads the real data, and how many samples of each.
+DATA is the folder of the shared data. What is captured already is used again: a stopped command goes on. ``--model``,
+``--limit`` and ``--words`` are for the part *real*: the model that reads the real data, how many samples of each file,
+and how many words of questions and reasonings.
 
 * **demo**: the planted corpus under the demo model's checkpoints, and under random weights.
 * **heldout**: its held-out split at the checkpoint to look at first.
@@ -47,14 +48,17 @@ N_PLANTED, N_HELDOUT = 640, 336
 
 @dataclass(frozen=True)
 class RealData:
-    """A labelled file: its ``limit`` first samples, after a shuffle where it ``is_sorted``; ``label`` at ``level``."""
+    """A labelled file: its ``limit`` first samples, after a shuffle where it ``is_sorted``; ``label`` at ``level``.
+
+    Of traces with more than ``most_steps`` steps the first ones are taken.
+    """
 
     file: str
     label: str
     limit: int
     level: str = "span"
     is_sorted: bool = False
-    truncate: bool = False
+    most_steps: int | None = None
 
 
 REAL = (
@@ -63,7 +67,7 @@ REAL = (
     RealData("bbh_cot_code_davinci_002", "meta.task_family", 360, is_sorted=True),
     RealData("bbh_cot_code_davinci_002", "meta.task_family", 360, level="sample", is_sorted=True),
     RealData("mathqa_test", "meta.category", 360, level="sample"),
-    RealData("thought_anchors_labelled", "meta.step_functions", 40, truncate=True),
+    RealData("thought_anchors_labelled", "meta.step_functions", 40, is_sorted=True, most_steps=40),
 )
 
 
@@ -154,33 +158,50 @@ def _save_untrained(folder: Path) -> str:
     return str(folder)
 
 
-def measure_real(bench: Bench, data: Path, model: str, seeds: int, limit: int | None) -> dict[str, list[Any]]:
+def measure_real(
+    bench: Bench, data: Path, model: str, seeds: int, limit: int | None, words: int | None
+) -> dict[str, list[Any]]:
     """Every labelled file under one model."""
     found: dict[str, list[Any]] = {}
     checkpoints = [FIRST] if model == "demo" else []
     for each in REAL:
         most = min(each.limit, limit or each.limit)
-        file = data / f"{each.file}.jsonl"
-        dataset = bench.add(each.file.replace("_", "-"), _shuffle(file, bench.folder) if each.is_sorted else file)
-        common = {"limit": most, "truncate": each.truncate, "no_controls": True}
+        file = _prepare(data / f"{each.file}.jsonl", bench.folder, each, most, words)
+        dataset = bench.add(file.stem, file)
         runs = []
         for tier in ("span", "head", "state"):
             for seed in range(1 if tier == "state" else seeds):
                 more = {"window": "1", "no_measures": True} if tier == "span" else {}
-                name = f"{Path(model).name}-{each.file.split('_')[0]}-{tier}-{seed}"
-                runs.append(bench.capture(name, dataset, model, checkpoints, tier=tier, seed=seed, **common, **more))
-        rows = bench.evaluate(runs[0], each.label, runs[1:], level=each.level, remove=[0])
+                name = f"{Path(model).name}-{file.stem}-{tier}-{seed}"
+                common = {"tier": tier, "seed": seed, "no_controls": True}
+                runs.append(bench.capture(name, dataset, model, checkpoints, **common, **more))
+        rows = bench.evaluate(runs[0], each.label, runs[1:], level=each.level, remove=[0, 5])
         found[f"{each.file}, {each.label}, {each.level}"] = rows
+        print_part(f"{each.file}, {each.label}, {each.level}", rows)
     return found
 
 
-def _shuffle(file: Path, folder: Path) -> Path:
-    """A copy of a file of lines in a seeded order."""
-    lines = file.read_text("utf-8").splitlines(keepends=True)
-    random.Random(0).shuffle(lines)
-    mixed = folder / file.name
-    mixed.write_text("".join(lines), encoding="utf-8")
-    return mixed
+def _prepare(file: Path, folder: Path, data: RealData, limit: int, words: int | None) -> Path:
+    """The part of a file of lines that is captured: the first samples, in a seeded order where the file is sorted."""
+    lines = file.read_text("utf-8").splitlines()
+    if data.is_sorted:
+        random.Random(0).shuffle(lines)
+    rows, n_words = [], 0
+    for line in lines[:limit]:
+        row = json.loads(line)
+        steps, most = row["reasoning"], data.most_steps
+        if most and len(steps) > most:
+            row["reasoning"] = steps[:most]
+            field = data.label.removeprefix("meta.")
+            row["meta"] = {field: row["meta"][field][:most]}
+        text = row["reasoning"] if isinstance(row["reasoning"], str) else " ".join(row["reasoning"])
+        n_words += len(f"{row['question']} {text}".split())
+        if words and n_words > words:
+            break
+        rows.append(row)
+    part = folder / f"{data.file.replace('_', '-')}-{len(rows)}.jsonl"
+    part.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return part
 
 
 def print_curves(rows: list[dict[str, Any]], metric: str) -> None:
@@ -194,6 +215,12 @@ def print_curves(rows: list[dict[str, Any]], metric: str) -> None:
     for name in sorted(names, key=lambda name: -max(value.get((name, step), -1.0) for step in steps)):
         cells = (f"{value[name, step]:.2f}" if (name, step) in value else "" for step in steps)
         _say(f"| {name} | " + " | ".join(cells) + " |")
+
+
+def print_part(name: str, rows: list[dict[str, Any]]) -> None:
+    """A part of the real data: its heading and its tables."""
+    _say(f"\n## {name}, {rows[0]['n']} asked")
+    print_interval_table(rows)
 
 
 def print_interval_table(rows: list[dict[str, Any]], checkpoint: str | None = None) -> None:
@@ -221,6 +248,7 @@ def main() -> None:
     parser.add_argument("--model", default="demo")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--words", type=int)
     parser.add_argument("--only", nargs="+", default=["demo", "heldout", "real"])
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -239,10 +267,9 @@ def main() -> None:
                         print_curves(rows, metric)
                 print_interval_table(rows, FIRST)
         if "real" in options.only:
-            everything["real"] = measure_real(bench, options.data, options.model, options.seeds, options.limit)
-            for name, rows in everything["real"].items():
-                _say(f"\n## {name}")
-                print_interval_table(rows)
+            everything["real"] = measure_real(
+                bench, options.data, options.model, options.seeds, options.limit, options.words
+            )
     if options.json:
         options.json.write_text(json.dumps(everything, indent=1, default=str) + "\n", encoding="utf-8")
 

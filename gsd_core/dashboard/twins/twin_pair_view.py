@@ -117,8 +117,9 @@ def _show_scores(structure: Structure, twin: pd.Series | None) -> None:
             float(twin["structural"]),
             structural,
             f"{beside} · z = {twin['z_structural']:.1f}",
-            "Score of the best aligned run of spans over the root of the product of both lengths. p: against spans in "
-            "shuffled order; q: Benjamini–Hochberg over all tested pairs. Grey: random pairs of samples.",
+            "Score of the best aligned run of spans over the root of the product of both lengths. p: against pairs of "
+            "like length in shuffled order; q: Benjamini–Hochberg over all tested pairs of distant questions. Grey: "
+            "random pairs of samples.",
         )
     with right:
         _show_score(
