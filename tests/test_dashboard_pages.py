@@ -16,6 +16,8 @@ from gsd_core.dashboard.frame.page_text import escape
 from gsd_core.dashboard.frame.run_choice import pick_run
 from gsd_core.dashboard.frame.snippets import MEASURES
 from gsd_core.dashboard.help import help_view
+from gsd_core.dashboard.jobs.job_steps import make_argv
+from gsd_core.dashboard.map import common_directions
 from gsd_core.dashboard.map.map_figures import pick_color
 from gsd_core.dashboard.reading.cosine_queries import choose_opening
 from gsd_core.dashboard.reading.families import Families
@@ -333,3 +335,31 @@ def test_the_map_shows_clusters_at_every_level_with_their_evidence(tmp_path, mon
     held = table[(table["level"] == "fine") & (table["strength"] == "confirmed")]["size"].sum()
     assert counts[2].startswith(f"{held:,} of ")
     assert counts[0] not in counts[1:], "the map is not filtered"
+
+
+def test_common_directions_can_be_changed_on_the_map(tmp_path, monkeypatch):
+    write_run(tmp_path, n_samples=24, n_steps=6, checkpoints=["only"])
+    run_gsd_json("analyze", "planted", "--remove", "1", workspace=tmp_path)
+    started = []
+    monkeypatch.setattr(common_directions.job_view, "start_and_show", lambda *steps, **more: started.append(steps))
+    at = open_page(tmp_path, "map", monkeypatch, run="planted", checkpoint="only")
+    (number,) = at.number_input
+    assert number.value == 1
+    (again,) = (button for button in at.button if button.label == "Analyse again")
+    assert again.disabled, "the same number would change nothing"
+    number.set_value(3)
+    check(at.run())
+    next(button for button in at.button if button.label == "Analyse again").click()
+    at.run()
+    ((step,),) = started
+    assert make_argv(tmp_path, step)[6:] == [
+        *("analyze", "planted", "--checkpoint", "only", "--remove", "3", "--again")
+    ]
+
+
+def test_the_numbers_that_were_tried_are_drawn_with_the_chosen_one_marked():
+    tried = pd.DataFrame({"removed": [0, 1, 3], "share": [0.1, 0.25, 0.2]})
+    figure = common_directions.plot_tried(tried, 1)
+    assert list(figure.data[0].text) == ["10%", "25%", "20%"]
+    colours = figure.data[0].marker.color
+    assert colours[0] == colours[2] != colours[1]

@@ -24,6 +24,7 @@ from gsd_core.dashboard.frame.page_text import escape
 from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.map import big_map_view, map_figures
 from gsd_core.dashboard.map.big_map import is_big
+from gsd_core.dashboard.map.common_directions import show_common_directions
 from gsd_core.dashboard.map.map_panels import show_clusters, show_families, show_selection
 from gsd_core.dashboard.map.span_filters import choose_filter, compute_mask
 from gsd_core.dashboard.reading.run_view import RunView, describe_tier
@@ -121,6 +122,7 @@ def _figure(chosen: Chosen) -> None:
     mask = compute_mask(view.spans, replace(wanted, text=text))
     _draw(chosen, view, mask, choices[color])
     _caption(view, mask, choices[color])
+    show_common_directions(chosen, view)
 
 
 def _draw(chosen: Chosen, view: RunView, mask: np.ndarray, color: map_figures.ColorBy) -> None:
@@ -161,18 +163,16 @@ def _caption(view: RunView, mask: np.ndarray, color: map_figures.ColorBy) -> Non
     column = color.kind if color.kind in map_figures.NO_GROUP else "cluster"
     what = "family" if column == "family" else "cluster"
     noise = float((view.spans[column] == -1).mean()) if len(view.spans) else 0.0
-    removed = int(view.map_info.get("n_top") or 0)
     parts = [
         f"{shown:,} of {n_placed:,} spans of {view.row_of.n_samples:,} samples",
         describe_tier(view.manifest),
         f"checkpoint {view.checkpoint}",
         f"{noise:.0%} in no {what}{' (grey)' if color.kind == column else ''}",
-        f"{removed} common directions removed" if removed else "",
     ]
     if view.n_fitted:
         parts.append(f"layout and clusters fitted on {view.n_fitted:,} spans, the others placed beside their nearest")
     st.caption(
-        escape(" · ".join(filter(None, parts)))
+        escape(" · ".join(parts))
         + ". Near points have similar gradient directions (UMAP, cosine); distances between groups mean little.",
         help="Nearness correlates with shared structure. Click a point; press lasso or box in the tool bar to select "
         "many. Rings: the chosen span (red) and the spans best aligned with it.",
