@@ -46,7 +46,10 @@ def show_common_directions(chosen: Chosen, view: RunView) -> None:
                 name=f"{view.name} {view.checkpoint} common directions",
                 table=partial(tried.copy),
             )
-            st.caption("Spans with an aligned partner beyond chance. No label was used; red: this map.")
+            st.caption(
+                "Spans with an aligned partner beyond chance; red: this map. Unless a number is given, the smallest that "
+                "comes close to the best is taken. No label is used."
+            )
         number = st.number_input("Remove", 0, MOST, removed, key=f"{_KEY}_{view.name}_{view.checkpoint}_{removed}")
         if workspaces.can_run_jobs():
             if st.button("Analyse again", icon=":material/refresh:", key=f"{_KEY}_again", disabled=number == removed):
