@@ -47,8 +47,8 @@ def show_common_directions(chosen: Chosen, view: RunView) -> None:
                 table=partial(tried.copy),
             )
             st.caption(
-                "Spans with an aligned partner beyond chance; red: this map. Unless a number is given, the smallest that "
-                "comes close to the best is taken. No label is used."
+                "Spans with an aligned partner beyond chance; red: this map. Unless a number is given, the smallest "
+                "that comes close to the best is taken. No label is used."
             )
         number = st.number_input("Remove", 0, MOST, removed, key=f"{_KEY}_{view.name}_{view.checkpoint}_{removed}")
         if workspaces.can_run_jobs():
