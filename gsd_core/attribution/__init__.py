@@ -1,0 +1,1 @@
+"""How much each part of a trace bears on its answer: gradients along a path of inputs."""

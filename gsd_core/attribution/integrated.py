@@ -1,0 +1,274 @@
+"""Integrated gradients: how much each token of a trace raises the log-probability of its answer (methods §2).
+
+PathSettings       where the path begins, and where on it gradients are taken
+AnswerTrace        tokens of a trace that ends in its answer
+Attribution        token scores, and what is needed to judge them
+count_passes       gradients and values that a path costs, where that is known beforehand
+AnswerGradients    a model and its settings; ``attribute`` gives the `Attribution` of a trace
+BASELINES, NODES   names of what `PathSettings` may hold
+
+The path goes in a straight line from a baseline to the trace's own input embeddings. F is the sum of the
+log-probabilities of the answer's tokens. Scores sum to F(trace) − F(baseline), as far as the nodes on the path resolve
+it; the rest is the residual. Published settings: pad baseline, 50 evenly spaced points with both ends, plain mean
+(arXiv 2602.00425).
+
+The adaptive nodes are ours: the difference of F is known on every part of the path from two forward passes, so every
+part tells how wrong its own gradients are, and the worst parts are halved until the residual is within the bound.
+
+Shapes: T tokens, D model width, B points of a batch.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import PreTrainedModel
+
+from gsd_core.capture.checkpointing import CheckpointedLayers
+from gsd_core.capture.hooks import FrozenModel
+from gsd_core.console.report import Report, ignore
+from gsd_core.models.devices import input_device
+
+BASELINES = ("pad", "mean", "question")
+"""Where the path begins: the pad token's embedding everywhere; the mean of all embeddings everywhere; the pad token's
+embedding everywhere but in the question, which is kept."""
+NODES = ("adaptive", "gauss", "published")
+"""Where gradients are taken: ours; Gauss and Legendre's; evenly spaced with both ends."""
+FIRST_BORDERS = (0.0, 0.0625, 0.25, 1.0)  # most of F changes near the baseline
+ORDER = 4  # Gauss-Legendre nodes of a part
+LEAST_BOUND = 1e-6  # nats; for traces whose answer is as likely as at the baseline
+
+
+@dataclass(frozen=True, slots=True)
+class PathSettings:
+    """``points``: gradients of a path with nodes gauss or published; ``residual``: share of the difference in F that
+    adaptive nodes may leave, and ``most_points`` where they give up. ``batch_tokens``: tokens of a batch of points."""
+
+    baseline: str = "pad"
+    nodes: str = "adaptive"
+    points: int = 50
+    residual: float = 0.01
+    most_points: int = 512
+    batch_tokens: int = 4096
+    gradient_checkpointing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerTrace:
+    """``token_ids`` (T,) end with the answer's last token; ``answer_start`` ≥ 1 is its first. The first ``n_question``
+    tokens are the question's."""
+
+    token_ids: np.ndarray
+    answer_start: int
+    n_question: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """``scores`` (T,) float64 nats; the last token's is 0, since nothing reads it. ``value`` and ``baseline_value`` are
+    F of the trace and of the baseline. ``n_points`` gradients and ``n_values`` forward passes were taken."""
+
+    scores: np.ndarray
+    value: float
+    baseline_value: float
+    n_points: int
+    n_values: int
+
+    @property
+    def residual(self) -> float:
+        """|Σ scores − (F(trace) − F(baseline))| in nats: 0 where the attribution is complete."""
+        return abs(float(self.scores.sum()) - (self.value - self.baseline_value))
+
+
+def count_passes(settings: PathSettings) -> tuple[int, int]:
+    """Least numbers of gradients and of forward passes of a trace; exact unless the nodes are adaptive."""
+    if settings.nodes == "adaptive":
+        return ORDER * (len(FIRST_BORDERS) - 1), len(FIRST_BORDERS)
+    return settings.points, 2
+
+
+@dataclass(slots=True)
+class _Part:
+    """A stretch ``[low, high]`` of the path with F at its ends; ``scores`` (T − 1,) float64 are its integral."""
+
+    low: float
+    high: float
+    at_low: float
+    at_high: float
+    scores: np.ndarray
+
+    @property
+    def error(self) -> float:
+        return abs(float(self.scores.sum()) - (self.at_high - self.at_low))
+
+
+class AnswerGradients:
+    """Attributions of traces to the answer's log-probability, under one model.
+
+    Parameters
+    ----------
+    model
+        Any causal language model that takes ``inputs_embeds``. It is frozen while it works, and left as it was.
+    pad_id
+        The token whose embedding is the pad baseline.
+    """
+
+    def __init__(self, model: PreTrainedModel, pad_id: int, settings: PathSettings | None = None) -> None:
+        self.model, self.pad_id, self.settings = model, pad_id, settings or PathSettings()
+        self._keeps_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
+
+    def attribute(self, trace: AnswerTrace, report: Report = ignore) -> Attribution:
+        """Token scores of a trace. ``report`` gets the share that is done."""
+        with self._ready(), torch.no_grad():
+            path = _Path(self, trace)
+            if self.settings.nodes == "adaptive":
+                parts, n_points, n_values = self._refine(path, report)
+                scores = np.sum([part.scores for part in parts], axis=0)
+                at_baseline, at_trace = parts[0].at_low, parts[-1].at_high
+            else:
+                nodes, weights = _choose_nodes(self.settings)
+                (scores,) = path.integrate([(nodes, weights)], report)
+                at_baseline, at_trace = path.measure([0.0, 1.0])
+                n_points, n_values = len(nodes), 2
+        return Attribution(np.append(scores, 0.0), at_trace, at_baseline, n_points, n_values)
+
+    def _refine(self, path: _Path, report: Report) -> tuple[list[_Part], int, int]:
+        """Parts in order, and how many gradients and values they took."""
+        settings = self.settings
+        values = path.measure(FIRST_BORDERS)
+        n_points, n_values = 0, len(values)
+        bound = max(settings.residual * abs(values[-1] - values[0]), LEAST_BOUND)
+        wanted = list(zip(FIRST_BORDERS, FIRST_BORDERS[1:], values, values[1:], strict=False))
+        parts: list[_Part] = []
+        while True:
+            nodes, weights = np.polynomial.legendre.leggauss(ORDER)
+            rules = [(low + (high - low) * (nodes + 1) / 2, (high - low) * weights / 2) for low, high, *_ in wanted]
+            parts += [_Part(*each, scores=scores) for each, scores in zip(wanted, path.integrate(rules), strict=True)]
+            n_points += ORDER * len(wanted)
+            error = sum(part.error for part in parts)
+            report(min(1.0, bound / error) if error > 0 else 1.0)
+            worst = sorted((part for part in parts if part.error > bound / len(parts)), key=lambda part: -part.error)
+            worst = worst[: (settings.most_points - n_points) // (2 * ORDER)]
+            if error <= bound or not worst:
+                return sorted(parts, key=lambda part: part.low), n_points, n_values
+            parts = [part for part in parts if all(part is not each for each in worst)]
+            middles = path.measure([(part.low + part.high) / 2 for part in worst])
+            n_values += len(middles)
+            wanted = []
+            for part, value in zip(worst, middles, strict=True):
+                middle = (part.low + part.high) / 2
+                wanted += [(part.low, middle, part.at_low, value), (middle, part.high, value, part.at_high)]
+
+    @contextmanager
+    def _ready(self) -> Iterator[None]:
+        """The model frozen; where a GPU's fused attention has another backward, attention by plain products."""
+        layers = CheckpointedLayers(self.model) if self.settings.gradient_checkpointing else nullcontext()
+        is_gpu = input_device(self.model).type == "cuda"
+        attention = sdpa_kernel(SDPBackend.MATH) if is_gpu else nullcontext()
+        with FrozenModel(self.model), layers, attention:
+            yield
+
+
+class _Path:
+    """The way from the baseline to one trace's input embeddings, and F on it."""
+
+    def __init__(self, owner: AnswerGradients, trace: AnswerTrace) -> None:
+        model, settings = owner.model, owner.settings
+        n_tokens = len(trace.token_ids)
+        if not 1 <= trace.answer_start < n_tokens:
+            raise ValueError(f"the answer begins at token {trace.answer_start} of {n_tokens}; give 1 to {n_tokens - 1}")
+        self._model, self._keeps_logits = model, owner._keeps_logits
+        device = input_device(model)
+        ids = torch.as_tensor(np.asarray(trace.token_ids, dtype=np.int64), device=device)[None]
+        embed: Any = model.get_input_embeddings()
+        self._targets = ids[0, trace.answer_start :]
+        self._end = embed(ids[:, :-1]).float()
+        start = embed(torch.tensor([[owner.pad_id]], device=device)).float()
+        if settings.baseline == "mean":
+            start = _compute_mean_embedding(embed, self._end)
+        self._start = start.expand_as(self._end).clone()
+        shared = trace.n_question if settings.baseline == "question" else 0
+        self._start[:, :shared] = self._end[:, :shared]
+        if settings.gradient_checkpointing:  # layers that are computed again would write to the cache again
+            shared = 0
+        self._dtype = embed.weight.dtype
+        self._batch = max(1, settings.batch_tokens // max(1, self._end.shape[1] - shared))
+        # The first answer token's logits are read one place before it, which must not be in the shared part.
+        self._n_shared, self._past = self._share(min(shared, trace.answer_start - 1))
+
+    def _share(self, n_shared: int) -> tuple[int, Any]:
+        """Keys and values of a beginning that is the same all along the path, once for all points."""
+        if not n_shared:
+            return 0, None
+        found = self._model(inputs_embeds=self._end[:, :n_shared].to(self._dtype), use_cache=True)
+        past = getattr(found, "past_key_values", None)
+        return (n_shared, past) if hasattr(past, "batch_repeat_interleave") else (0, None)
+
+    def measure(self, points: Sequence[float]) -> list[float]:
+        """F at places on the path, 0 at the baseline and 1 at the trace."""
+        found: list[float] = []
+        for first in range(0, len(points), self._batch):
+            found += self._compute(self._interpolate(points[first : first + self._batch])).tolist()
+        return found
+
+    def integrate(self, rules: Sequence[tuple[np.ndarray, np.ndarray]], report: Report = ignore) -> list[np.ndarray]:
+        """For each rule (nodes, weights) the weighted sum of gradients times the way, (T − 1,) float64 a token."""
+        flat = [(rule, node, weight) for rule, both in enumerate(rules) for node, weight in zip(*both, strict=True)]
+        way = self._end - self._start
+        sums = [np.zeros(self._end.shape[1]) for _ in rules]
+        for first in range(0, len(flat), self._batch):
+            batch = flat[first : first + self._batch]
+            inputs = self._interpolate([node for _, node, _ in batch]).requires_grad_(True)
+            with torch.enable_grad():
+                total = self._compute(inputs).sum()
+                (slopes,) = torch.autograd.grad(total, inputs)
+            scores = (slopes.double() * way[:, self._n_shared :].double()).sum(-1).cpu().numpy()
+            for (rule, _, weight), own in zip(batch, scores, strict=True):
+                sums[rule][self._n_shared :] += weight * own
+            report((first + len(batch)) / len(flat))
+        return sums
+
+    def _interpolate(self, points: Sequence[float]) -> torch.Tensor:
+        """(B, T − 1 − shared, D) embeddings in the model's own number format."""
+        shares = torch.tensor(list(points), dtype=torch.float32, device=self._end.device)[:, None, None]
+        start, end = (each[:, self._n_shared :] for each in (self._start, self._end))
+        return (start + shares * (end - start)).to(self._dtype)
+
+    def _compute(self, inputs: torch.Tensor) -> torch.Tensor:
+        """(B,) float32 log-probability of the answer."""
+        n_answer = len(self._targets)
+        more: dict[str, Any] = {"logits_to_keep": n_answer} if self._keeps_logits else {}
+        if self._past is not None:
+            past = copy.deepcopy(self._past)
+            past.batch_repeat_interleave(len(inputs))
+            more["past_key_values"] = past
+        else:
+            more["use_cache"] = False
+        logits = self._model(inputs_embeds=inputs, **more).logits[:, -n_answer:].float()
+        targets = self._targets.to(logits.device).expand(len(inputs), -1)
+        return logits.log_softmax(-1).gather(-1, targets[..., None]).sum((1, 2))
+
+
+def _compute_mean_embedding(embed: Any, own: torch.Tensor) -> torch.Tensor:
+    """(1, 1, D) mean over the vocabulary, as the embedding gives it (some models scale it)."""
+    everything = torch.arange(embed.weight.shape[0], device=own.device)
+    sums, block = torch.zeros(own.shape[-1], dtype=torch.float64, device=own.device), 8192
+    for first in range(0, len(everything), block):
+        sums += embed(everything[first : first + block]).double().sum(0)
+    return (sums / len(everything)).float()[None, None]
+
+
+def _choose_nodes(settings: PathSettings) -> tuple[np.ndarray, np.ndarray]:
+    """(J,) places and weights of a path without refinement."""
+    if settings.nodes == "published":
+        return np.linspace(0, 1, settings.points), np.full(settings.points, 1 / settings.points)
+    nodes, weights = np.polynomial.legendre.leggauss(settings.points)
+    return (nodes + 1) / 2, weights / 2
