@@ -134,3 +134,22 @@ def test_twins_of_a_big_corpus_are_of_whole_traces_and_it_is_said(
     assert stored.most <= 300, "the traces among which twins are sought are the most that is held"
     whole = analyze_structure(Corpus(rows[:], *others), seed=3)
     assert found.info["stresses"] == whole.info["stresses"], "patterns are of all traces"
+
+
+@pytest.mark.parametrize("n_groups", [35, 100, 240])
+def test_further_directions_find_their_group_also_where_it_is_an_island_of_the_graph(
+    n_groups: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Groups larger and smaller than the graph's 31 neighbours; the search is pynndescent's, as beyond 20,000 spans."""
+    monkeypatch.setattr(placing, "EXACT_UP_TO", 1_000)
+    random = np.random.default_rng(0)
+    centres = random.standard_normal((n_groups, 256), dtype=np.float32)
+    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+    truth = random.integers(0, n_groups, 7_000)
+    vectors = 0.8 * centres[truth] + random.standard_normal((7_000, 256), dtype=np.float32) / 16
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    found = fit_sample(vectors, 6_000, 31).placing
+    assert (truth[found.fitted][found.near] == truth[found.others][:, None]).mean() > 0.99
+    exact = np.argsort(-(vectors[found.others] @ vectors[found.fitted].T), axis=1)[:, : found.near.shape[1]]
+    shared = [len(set(a) & set(b)) for a, b in zip(found.near.tolist(), exact.tolist(), strict=True)]
+    assert np.mean(shared) / found.near.shape[1] > 0.99
