@@ -1,11 +1,11 @@
 """The figures of ``docs/structure-benchmark.md``: captures, evaluations and tables, all in one workspace.
 
     python -m tests.benchmarks.evidence DATA [--workspace DIR] [--model demo] [--seeds 3] [--only demo heldout real]
-        [--limit N] [--words N] [--json FILE]
+        [--files NAME …] [--limit N] [--words N] [--json FILE]
 
 DATA is the folder of the shared data. What is captured already is used again: a stopped command goes on. ``--model``,
-``--limit`` and ``--words`` are for the part *real*: the model that reads the real data, how many samples of each file,
-and how many words of questions and reasonings.
+``--files``, ``--limit`` and ``--words`` are for the part *real*: the model that reads the real data, which files (by the
+beginnings of their names), how many samples of each, and how many words of questions and reasonings.
 
 * **demo**: the planted corpus under the demo model's checkpoints, and under random weights.
 * **heldout**: its held-out split at the checkpoint to look at first.
@@ -158,15 +158,15 @@ def _save_untrained(folder: Path) -> str:
     return str(folder)
 
 
-def measure_real(
-    bench: Bench, data: Path, model: str, seeds: int, limit: int | None, words: int | None
-) -> dict[str, list[Any]]:
-    """Every labelled file under one model."""
+def measure_real(bench: Bench, data: Path, model: str, seeds: int, asked: argparse.Namespace) -> dict[str, list[Any]]:
+    """Every labelled file that is asked for, under one model."""
     found: dict[str, list[Any]] = {}
     checkpoints = [FIRST] if model == "demo" else []
     for each in REAL:
-        most = min(each.limit, limit or each.limit)
-        file = _prepare(data / f"{each.file}.jsonl", bench.folder, each, most, words)
+        if asked.files and not each.file.startswith(tuple(asked.files)):
+            continue
+        most = min(each.limit, asked.limit or each.limit)
+        file = _prepare(data / f"{each.file}.jsonl", bench.folder, each, most, asked.words)
         dataset = bench.add(file.stem, file)
         runs = []
         for tier in ("span", "head", "state"):
@@ -249,6 +249,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--limit", type=int)
     parser.add_argument("--words", type=int)
+    parser.add_argument("--files", nargs="+", default=[])
     parser.add_argument("--only", nargs="+", default=["demo", "heldout", "real"])
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -267,9 +268,7 @@ def main() -> None:
                         print_curves(rows, metric)
                 print_interval_table(rows, FIRST)
         if "real" in options.only:
-            everything["real"] = measure_real(
-                bench, options.data, options.model, options.seeds, options.limit, options.words
-            )
+            everything["real"] = measure_real(bench, options.data, options.model, options.seeds, options)
     if options.json:
         options.json.write_text(json.dumps(everything, indent=1, default=str) + "\n", encoding="utf-8")
 
