@@ -4,7 +4,7 @@ PathSettings       where the path begins, and where on it gradients are taken
 AnswerTrace        tokens of a trace that ends in its answer
 Attribution        token scores, and what is needed to judge them
 count_passes       gradients and values that a path costs, where that is known beforehand
-AnswerGradients    a model and its settings; ``attribute`` gives the `Attribution` of a trace
+AnswerGradients    a model and its settings; ``attribute`` gives the `Attribution` of a trace, ``count_bytes`` its need
 BASELINES, NODES   names of what `PathSettings` may hold
 
 The path goes in a straight line from a baseline to the trace's own input embeddings. F is the sum of the
@@ -34,6 +34,7 @@ from transformers import PreTrainedModel
 
 from gsd_core.capture.checkpointing import CheckpointedLayers
 from gsd_core.capture.hooks import FrozenModel
+from gsd_core.capture.memory import count_graph_bytes
 from gsd_core.console.report import Report, ignore
 from gsd_core.models.devices import input_device
 
@@ -44,6 +45,7 @@ NODES = ("adaptive", "gauss", "published")
 """Where gradients are taken: ours; Gauss and Legendre's; evenly spaced with both ends."""
 FIRST_BORDERS = (0.0, 0.0625, 0.25, 1.0)  # most of F changes near the baseline
 ORDER = 4  # Gauss-Legendre nodes of a part
+FLOAT, COPIES = 4, 4  # bytes; copies of embeddings and of the answer's logits that no graph holds
 LEAST_BOUND = 1e-6  # nats; for traces whose answer is as likely as at the baseline
 
 
@@ -167,6 +169,15 @@ class AnswerGradients:
                 middle = (part.low + part.high) / 2
                 wanted += [(part.low, middle, part.at_low, value), (middle, part.high, value, part.at_high)]
 
+    def count_bytes(self, trace: AnswerTrace) -> int:
+        """Bytes that one point of the path holds while its gradient is computed: its graph, logits and embeddings."""
+        with self._ready(), torch.no_grad():
+            path = _Path(self, trace)
+            held = count_graph_bytes(self.model, lambda: path.integrate([(np.zeros(1), np.ones(1))]))
+        width, n_answer = path.width, len(trace.token_ids) - trace.answer_start
+        vocabulary = int(self.model.config.get_text_config().vocab_size)
+        return held + FLOAT * (COPIES * width * len(trace.token_ids) + COPIES * vocabulary * n_answer)
+
     @contextmanager
     def _ready(self) -> Iterator[None]:
         """The model frozen; where a GPU's fused attention has another backward, attention by plain products."""
@@ -200,6 +211,7 @@ class _Path:
         if settings.gradient_checkpointing:  # layers that are computed again would write to the cache again
             shared = 0
         self._dtype = embed.weight.dtype
+        self.width = int(self._end.shape[-1])
         self._batch = max(1, settings.batch_tokens // max(1, self._end.shape[1] - shared))
         # The first answer token's logits are read one place before it, which must not be in the shared part.
         self._n_shared, self._past = self._share(min(shared, trace.answer_start - 1))

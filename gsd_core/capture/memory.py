@@ -2,6 +2,7 @@
 
 Need             memory of a batch: a fixed part and one by token
 estimate_need    the need of a capturer's batches, measured on one sample
+count_graph_bytes  the most bytes that graphs hold while something is computed
 count_held       how many tokens of a batch are held at once
 fit_tokens       the largest batch, in padded tokens, that fits into what is free
 FREE_SHARE       share of the free memory that a batch may take
@@ -12,7 +13,7 @@ graph is added by size: projected inputs and gradients, the widest layer's tempo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,11 +99,9 @@ class _GraphWatch:
 def estimate_need(capturer: Capturer, sample: TokenizedSample) -> Need:
     """What batches of `capturer` need, in bytes. Captures `sample`, which should be a typical one, once."""
     model: Any = capturer.model
-    watch = _GraphWatch(model)
     free = find_free_bytes(capturer.device)
     window = capturer.config.window if capturer.tier.has_window else None
-    with torch.autograd.graph.saved_tensors_hooks(watch.hold, lambda held: held.tensor):
-        capturer.compute_gradients([sample], window)
+    held = count_graph_bytes(model, lambda: capturer.compute_gradients([sample], window))
     config = model.config.get_text_config()
     head = model.get_output_embeddings()
     sizes = [found for each in model.modules() if each is not head and (found := get_sizes(each))]
@@ -111,7 +110,15 @@ def estimate_need(capturer: Capturer, sample: TokenizedSample) -> Need:
     rows = 2 * sketched + WIDEST_COPIES * widest + 4 * config.hidden_size
     limit = BLOCK_LOGITS.get(capturer.device.type, BLOCK_LOGITS["cuda"])
     block = BLOCK_COPIES * max(limit, config.vocab_size)
-    return Need(FLOAT * block, watch.peak / len(sample.token_ids) + FLOAT * rows, free)
+    return Need(FLOAT * block, held / len(sample.token_ids) + FLOAT * rows, free)
+
+
+def count_graph_bytes(model: nn.Module, compute: Callable[[], object]) -> int:
+    """The most bytes that graphs through `model` hold at any time while `compute` runs; parameters are not counted."""
+    watch = _GraphWatch(model)
+    with torch.autograd.graph.saved_tensors_hooks(watch.hold, lambda held: held.tensor):
+        compute()
+    return watch.peak
 
 
 def count_held(samples: Sequence[TokenizedSample], config: CaptureConfig, device: str) -> int:

@@ -4,8 +4,8 @@
         [--files NAME …] [--limit N] [--words N] [--json FILE]
 
 DATA is the folder of the shared data. What is captured already is used again: a stopped command goes on. ``--model``,
-``--files``, ``--limit`` and ``--words`` are for the part *real*: the model that reads the real data, which files (by the
-beginnings of their names), how many samples of each, and how many words of questions and reasonings.
+``--files``, ``--limit`` and ``--words`` are for the part *real*: the model that reads the real data, which files (by
+the beginnings of their names), how many samples of each, and how many words of questions and reasonings.
 
 * **demo**: the planted corpus under the demo model's checkpoints, and under random weights.
 * **heldout**: its held-out split at the checkpoint to look at first.

@@ -1,0 +1,1 @@
+"""The page Segments: which parts of a trace bear on its answer."""

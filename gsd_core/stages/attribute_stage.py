@@ -1,0 +1,362 @@
+"""``gsd attribute``: scores of tokens and segments of a run's traces, and which segments are chosen.
+
+run_attribute        the stage; a command that was stopped continues after its last stored trace
+compute_segment_table, compute_trace_table   the result as tables for export
+describe_attribution the result as text
+
+Scores are stored trace by trace; everything about segments follows from sums, so thresholds need no new gradient. The
+mathematics is in ``gsd_core.attribution.integrated`` and ``gsd_core.comparison.segment_choice``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from gsd_core import __version__
+from gsd_core.attribution.answer_traces import choose_bridge, make_answer_trace
+from gsd_core.attribution.integrated import AnswerGradients, AnswerTrace, Attribution, PathSettings
+from gsd_core.capture.memory import FREE_SHARE
+from gsd_core.capture.tier_capture import get_pad_id
+from gsd_core.comparison.segment_choice import choose_segments, compute_strengths, rank_masses, score_segments
+from gsd_core.console.output import format_bytes, format_seconds
+from gsd_core.console.progress import Progress
+from gsd_core.dataset.answers import find_answer
+from gsd_core.driver.capture_run import describe_skipped
+from gsd_core.errors import UserError
+from gsd_core.methods.attribute_method import ATTRIBUTION, AttributeOptions
+from gsd_core.methods.capture_method import CaptureOptions
+from gsd_core.models.devices import input_device
+from gsd_core.models.loading import LoadedModel, max_positions
+from gsd_core.models.memory import find_free_bytes
+from gsd_core.stages.capture_stage import run_capture
+from gsd_core.stages.run_model import load_run_model, read_tokenized
+from gsd_core.stages.run_reading import get_checkpoint, read_analysed
+from gsd_core.types import Skipped, TokenizedSample, join_span
+
+if TYPE_CHECKING:
+    from gsd_core.store import Run, Workspace
+    from gsd_core.store.results import ResultWriter
+
+MOST_BATCH_TOKENS = 4096
+N_PROBES = 8
+"""Traces, evenly spread over the lengths, that are attributed first: what they took tells what the others will."""
+NEW_TIER = "hidden"  # one forward pass a sample
+
+
+def run_attribute(workspace: Workspace, options: AttributeOptions, progress: Progress) -> dict[str, Any]:
+    """Attribute the answers of a run's traces to their tokens and segments; stored in the run, trace by trace.
+
+    Returns ``run, checkpoint, n_traces, n_segments, kept_share, kept_token_share, completeness, n_points, n_skipped,
+    skipped, estimated_seconds, estimated_memory_bytes, seconds, notes``. ``completeness`` is the median residual as a
+    share of what the answer gains over the baseline. Raises ``UserError`` for an unknown run, a new run without data
+    set or model, a model that is not at hand, and where no trace has an answer.
+    """
+    started = time.monotonic()
+    run = _open_run(workspace, options, progress)
+    checkpoint = get_checkpoint(run, options.checkpoint)
+    if options.again:
+        run.results.drop(ATTRIBUTION, checkpoint)
+    told: dict[str, Any] = {"estimated_seconds": None, "estimated_memory_bytes": None, "notes": []}
+    settings = _make_settings(run, checkpoint, options)
+    kept = run.results.info(ATTRIBUTION, checkpoint) if run.results.has(ATTRIBUTION, checkpoint) else {}
+    if any(kept.get(key) != value for key, value in settings.items()):
+        told = _attribute(run, checkpoint, options, settings, progress)
+    return _summarise(run, checkpoint, options, told, time.monotonic() - started)
+
+
+def _open_run(workspace: Workspace, options: AttributeOptions, progress: Progress) -> Run:
+    """The run of this name; else a new one, captured with a tier that costs one forward pass."""
+    known = {info.name: info for info in workspace.list_runs()}
+    is_whole = options.run in known and known[options.run].manifest.get("status") != "capturing"
+    if options.run and is_whole:
+        return workspace.open_run(options.run)
+    if not options.dataset or not options.model:
+        if options.run:
+            workspace.open_run(options.run)  # an unknown name is told with names like it
+        raise UserError(
+            "neither a captured run nor a data set and a model is given",
+            "gsd attribute",
+            "give --run NAME, or --dataset and --model for a new run",
+        )
+    asked = CaptureOptions(
+        options.dataset,
+        options.model,
+        tier=NEW_TIER,
+        segmenter=options.segmenter,
+        run=options.run,
+        resume=options.run in known,
+        limit=options.limit,
+        batch_tokens=None,
+        no_measures=True,
+        no_controls=True,
+        map=options.map,
+        trust_remote_code=options.trust_remote_code,
+    )
+    name = _find_name(workspace, asked, set(known))
+    if name is not None:
+        return workspace.open_run(name)
+    return workspace.open_run(str(run_capture(workspace, asked, progress)["run"]))
+
+
+def _find_name(workspace: Workspace, asked: CaptureOptions, known: set[str]) -> str | None:
+    """The run that an earlier attempt without a name has made: the same command goes on."""
+    if asked.run is not None:
+        return None
+    for name in known:
+        manifest = workspace.open_run(name).manifest
+        flags = manifest.get("flags") or {}
+        same = all(flags.get(key) == getattr(asked, key) for key in ("limit", "segmenter") if key in flags)
+        source = (manifest.get("model") or {}).get("source")
+        dataset = (manifest.get("dataset") or {}).get("name")
+        is_made = manifest.get("tier") == NEW_TIER and manifest.get("segmenter") == asked.segmenter
+        if is_made and same and source == asked.model and dataset == asked.dataset:
+            return name
+    return None
+
+
+def _make_settings(run: Run, checkpoint: str, options: AttributeOptions) -> dict[str, Any]:
+    """Everything that changes the scores."""
+    is_fixed = options.nodes != "adaptive"
+    entry: dict[str, Any] = next(
+        (each for each in run.manifest.get("checkpoints") or [] if each.get("name") == checkpoint), {}
+    )
+    return {
+        "baseline": options.baseline,
+        "nodes": options.nodes,
+        "steps": options.steps if is_fixed else None,
+        "residual": None if is_fixed else options.residual,
+        "most_steps": None if is_fixed else options.most_steps,
+        "bridge": options.bridge,
+        "limit": options.limit,
+        "model": entry.get("hash"),
+        "gsd_version": __version__,
+    }
+
+
+# -- attributing ----------------------------------------------------------------------------------------------------
+
+
+def _attribute(
+    run: Run, checkpoint: str, options: AttributeOptions, settings: dict[str, Any], progress: Progress
+) -> dict[str, Any]:
+    """Compute and store what is missing. Returns estimates and notes."""
+    loaded = load_run_model(run, checkpoint, progress, options.model)
+    bridge = options.bridge if options.bridge is not None else choose_bridge(loaded.tokenizer)
+    samples, answers, traces, skipped = _make_traces(run, checkpoint, options, loaded, bridge)
+    if not traces:
+        reason = f"; the first: {skipped[0].sample}: {skipped[0].reason}" if skipped else ""
+        raise UserError(
+            f"no trace has an answer to attribute to{reason}", f"run {run.name}", "give answers in the data set"
+        )
+    path = PathSettings(
+        options.baseline,
+        options.nodes,
+        options.steps,
+        options.residual,
+        options.most_steps,
+        gradient_checkpointing=options.gradient_checkpointing,
+    )
+    gradients = AnswerGradients(loaded.model, get_pad_id(loaded.model), path)
+    by_token, batch_tokens = _fit_batch(gradients, traces, options.batch_tokens)
+    gradients.settings = replace(path, batch_tokens=batch_tokens)
+    lengths = np.array([len(each.token_ids) for each in traces])
+    memory = float(by_token * max(batch_tokens, int(lengths.max())))
+    notes = [f"words between reasoning and answer: {bridge!r}"]
+    if len(skipped):
+        notes.append(f"{len(skipped):,} samples are left out; the first: {skipped[0].sample}: {skipped[0].reason}")
+    with run.results.open_writer(ATTRIBUTION, settings, checkpoint) as writer:
+        if not writer.finished:
+            rows = pd.DataFrame([(each.sample, each.reason) for each in skipped], columns=["sample", "reason"])
+            writer.append(0, {"skipped": rows})
+        seconds = _iter_traces(
+            writer, gradients, list(zip(samples, answers, traces, strict=True)), lengths, memory, progress
+        )
+        writer.finish({**settings, "tau": options.tau, "beta": options.beta, "words": bridge})
+    for note in notes:
+        progress.note(note)
+    return {"estimated_seconds": seconds, "estimated_memory_bytes": memory, "notes": notes}
+
+
+def _make_traces(
+    run: Run, checkpoint: str, options: AttributeOptions, loaded: LoadedModel, bridge: str
+) -> tuple[list[TokenizedSample], list[str], list[AnswerTrace], list[Skipped]]:
+    """Samples with their answers and traces, and those without an answer."""
+    captured = set(run.read_spans(checkpoint, ["sample"])["sample"])
+    stored = run.read_samples(columns=["sample", "answer", "reasoning"])
+    stored = stored[stored["sample"].isin(captured)].head(options.limit or len(stored))
+    tokenized = read_tokenized(run, checkpoint, stored["sample"].tolist())
+    longest = max_positions(loaded.model)
+    samples, answers, traces, skipped = [], [], [], []
+    for sample, answer, reasoning in zip(tokenized, stored["answer"], stored["reasoning"], strict=True):
+        wanted = str(answer or "").strip()
+        if not wanted:
+            found = find_answer(str(reasoning))
+            wanted = found[0] if found else ""
+        trace = make_answer_trace(sample, wanted, loaded.tokenizer, bridge, longest)
+        if isinstance(trace, Skipped):
+            skipped.append(trace)
+        else:
+            samples.append(sample)
+            answers.append(wanted)
+            traces.append(trace)
+    return samples, answers, traces, skipped
+
+
+def _fit_batch(gradients: AnswerGradients, traces: Sequence[AnswerTrace], asked: int | None) -> tuple[float, int]:
+    """Bytes for each token of a batch of points, and its tokens. Raises ``UserError`` where not one point fits."""
+    lengths = np.array([len(each.token_ids) for each in traces])
+    middle = traces[int(np.argsort(lengths)[len(lengths) // 2])]
+    by_token = gradients.count_bytes(middle) / len(middle.token_ids)
+    room = FREE_SHARE * find_free_bytes(input_device(gradients.model))
+    if asked is not None:
+        return by_token, asked
+    if by_token * lengths.max() > room:
+        raise UserError(
+            f"the longest trace has {int(lengths.max()):,} tokens and needs about "
+            f"{format_bytes(by_token * lengths.max())}, and {format_bytes(room)} of memory are free",
+            "gsd attribute",
+            "free memory, add --gradient-checkpointing, or try anyway with --batch-tokens",
+        )
+    return by_token, int(min(MOST_BATCH_TOKENS, room / by_token))
+
+
+def _iter_traces(
+    writer: ResultWriter,
+    gradients: AnswerGradients,
+    work: Sequence[tuple[TokenizedSample, str, AnswerTrace]],
+    lengths: np.ndarray,
+    memory: float,
+    progress: Progress,
+) -> float | None:
+    """Attribute and store each trace. Returns the seconds that all were estimated to take; None where few are left."""
+    missing = [at for at in range(len(work)) if at + 1 not in writer.finished]
+    ranked = sorted(missing, key=lambda at: (int(lengths[at]), at))
+    probes = [ranked[at] for at in np.unique(np.linspace(0, len(ranked) - 1, N_PROBES).round().astype(int))]
+    if len(ranked) < 4 * N_PROBES:
+        probes = []
+    order = [*probes, *(at for at in missing if at not in set(probes))]
+    took: list[tuple[int, float, int]] = []
+    estimate = None
+    with progress.stage("attributing", len(work), "traces") as stage:
+        stage.skip(len(work) - len(missing))
+        for done, at in enumerate(order, 1):
+            sample, answer, trace = work[at]
+            began = time.monotonic()
+            found = gradients.attribute(trace)
+            took.append((int(lengths[at]), time.monotonic() - began, found.n_points))
+            writer.append(at + 1, _tabulate(sample, answer, trace, found))
+            stage.advance()
+            if done == len(probes):
+                estimate = _estimate_seconds(took, lengths[missing])
+                points = np.mean([each[2] for each in took])
+                progress.note(
+                    f"{len(missing):,} traces, about {points:.0f} gradients each: {format_seconds(estimate)} in all, "
+                    f"{format_bytes(memory)} beside the model"
+                )
+    return estimate
+
+
+def _estimate_seconds(took: Sequence[tuple[int, float, int]], lengths: np.ndarray) -> float:
+    """Seconds of traces of these lengths, from (length, seconds, points) of a few: seconds a token by length."""
+    known = sorted(took)
+    rates = [seconds / length for length, seconds, _ in known]
+    return float((np.interp(lengths, [length for length, *_ in known], rates) * lengths).sum())
+
+
+def _tabulate(sample: TokenizedSample, answer: str, trace: AnswerTrace, found: Attribution) -> dict[str, pd.DataFrame]:
+    """One trace's rows of ``segments`` and ``traces``."""
+    own = score_segments(found.scores, [(span.start, span.end) for span in sample.spans])
+    one = np.zeros(len(sample.spans), dtype=np.int64)
+    strengths = compute_strengths(own.absolute, own.n_tokens, one)
+    segments = pd.DataFrame(
+        {
+            "span": [join_span(sample.id, span.index) for span in sample.spans],
+            "sample": sample.id,
+            "n_tokens": own.n_tokens,
+            "absolute": own.absolute,
+            "signed": own.signed,
+            "strength": strengths,
+            "consistency": own.consistency,
+            "mass": rank_masses(strengths, one),
+        }
+    )
+    row = {
+        "sample": sample.id,
+        "answer": answer,
+        "value": found.value,
+        "baseline_value": found.baseline_value,
+        "residual": found.residual,
+        "n_points": found.n_points,
+        "n_values": found.n_values,
+        "n_tokens": len(trace.token_ids),
+        "scores": [found.scores.tolist()],
+    }
+    return {"segments": segments, "traces": pd.DataFrame(row)}
+
+
+# -- the result -----------------------------------------------------------------------------------------------------
+
+
+def _summarise(
+    run: Run, checkpoint: str, options: AttributeOptions, told: dict[str, Any], seconds: float
+) -> dict[str, Any]:
+    segments = run.results.read(ATTRIBUTION, "segments", checkpoint)
+    traces = run.results.read(ATTRIBUTION, "traces", checkpoint)
+    skipped = run.results.read(ATTRIBUTION, "skipped", checkpoint)
+    chosen = choose_segments(segments["mass"].to_numpy(), segments["consistency"].to_numpy(), options.tau, options.beta)
+    n_tokens = segments["n_tokens"].to_numpy()
+    gains = (traces["value"] - traces["baseline_value"]).abs().clip(lower=1e-12)
+    return {
+        "run": run.name,
+        "checkpoint": checkpoint,
+        "n_traces": len(traces),
+        "n_segments": len(segments),
+        "tau": options.tau,
+        "beta": options.beta,
+        "kept_share": float(chosen.mean()) if len(chosen) else 0.0,
+        "kept_token_share": float(n_tokens[chosen].sum() / max(1, n_tokens.sum())),
+        "completeness": float((traces["residual"] / gains).median()),
+        "n_points": int(traces["n_points"].sum()),
+        "n_skipped": len(skipped),
+        "skipped": skipped.to_dict("records"),
+        **told,
+        "seconds": seconds,
+    }
+
+
+def compute_segment_table(run: Run, checkpoint: str) -> pd.DataFrame:
+    """One row a segment. Raises ``UserError`` where the checkpoint is not attributed."""
+    return _read(run, "segments", checkpoint)
+
+
+def compute_trace_table(run: Run, checkpoint: str) -> pd.DataFrame:
+    """One row a trace. Raises ``UserError`` where the checkpoint is not attributed."""
+    return _read(run, "traces", checkpoint)
+
+
+def _read(run: Run, table: str, checkpoint: str) -> pd.DataFrame:
+    if not run.results.has(ATTRIBUTION, checkpoint):
+        raise UserError(
+            "no attribution yet", f"run {run.name}, checkpoint {checkpoint}", f"gsd attribute --run {run.name}"
+        )
+    return read_analysed(run, ATTRIBUTION, table, checkpoint, "attribution")
+
+
+def describe_attribution(result: dict[str, Any]) -> str:
+    """``gsd attribute``: what was attributed, how completely, and what the thresholds choose."""
+    lines = [
+        f"run {result['run']}, checkpoint {result['checkpoint']}: {result['n_segments']:,} segments of "
+        f"{result['n_traces']:,} traces",
+        f"completeness: the median trace leaves {result['completeness']:.2%} of the answer's gain unexplained",
+        f"chosen at tau {result['tau']:g}, beta {result['beta']:g}: {result['kept_share']:.0%} of the segments, "
+        f"{result['kept_token_share']:.0%} of their tokens",
+        f"{format_seconds(result['seconds'])}, {result['n_points']:,} gradients",
+        *describe_skipped(result),
+    ]
+    return "\n".join(lines)
