@@ -31,7 +31,10 @@ from tests.synthetic import build_workspace
 
 WORDS = ["barn", "candle", "drum", "elbow", "ferry", "glove", "harp", "island", "jacket", "kettle", "lemon", "mirror"]
 NO_FAMILIES = Families(pd.DataFrame(columns=["strength"]), pd.DataFrame())
-PAGES = ("overview", "map", "trace", "alignment", "stresses", "twins", "timeline", "evidence", "data", "help")
+PAGES = (
+    *("overview", "map", "trace", "alignment", "stresses"),
+    *("twins", "timeline", "segments", "evidence", "data", "help"),
+)
 
 
 @pytest.fixture(scope="module")

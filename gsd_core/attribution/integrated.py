@@ -13,7 +13,8 @@ it; the rest is the residual. Published settings: pad baseline, 50 evenly spaced
 (arXiv 2602.00425).
 
 The adaptive nodes are ours: the difference of F is known on every part of the path from two forward passes, so every
-part tells how wrong its own gradients are, and the worst parts are halved until the residual is within the bound.
+part tells how wrong its own gradients are. The worst parts are halved until the errors' sum, and the root of their sum
+of squares, are within the bound.
 
 Shapes: T tokens, D model width, B points of a batch.
 """
@@ -109,7 +110,8 @@ class _Part:
 
     @property
     def error(self) -> float:
-        return abs(float(self.scores.sum()) - (self.at_high - self.at_low))
+        """What the scores sum to beyond the difference of F."""
+        return float(self.scores.sum()) - (self.at_high - self.at_low)
 
 
 class AnswerGradients:
@@ -155,10 +157,13 @@ class AnswerGradients:
             rules = [(low + (high - low) * (nodes + 1) / 2, (high - low) * weights / 2) for low, high, *_ in wanted]
             parts += [_Part(*each, scores=scores) for each, scores in zip(wanted, path.integrate(rules), strict=True)]
             n_points += ORDER * len(wanted)
-            error = sum(part.error for part in parts)
+            errors = np.array([part.error for part in parts])
+            # Their sum alone could be small by luck; that they are small one by one would be asking for too much.
+            error = max(abs(float(errors.sum())), float(np.sqrt(np.square(errors).sum())))
             report(min(1.0, bound / error) if error > 0 else 1.0)
-            worst = sorted((part for part in parts if part.error > bound / len(parts)), key=lambda part: -part.error)
-            worst = worst[: (settings.most_points - n_points) // (2 * ORDER)]
+            ranked = sorted(parts, key=lambda part: -abs(part.error))
+            n_worst = max(1, int((np.abs(errors) > bound / np.sqrt(len(parts))).sum()))
+            worst = ranked[: min(n_worst, (settings.most_points - n_points) // (2 * ORDER))]
             if error <= bound or not worst:
                 return sorted(parts, key=lambda part: part.low), n_points, n_values
             parts = [part for part in parts if all(part is not each for each in worst)]

@@ -85,12 +85,12 @@ def make_representations(
             continue
         name = _describe_gradient(each) + other
         told = each.manifest.get("sketch") or {}
-        sketch = (told.get("width"), bool(told.get("calibration")))
+        sketch = (_find_asked_width(each), bool(told.get("calibration")))
         first = sketches.setdefault(name, sketch)
         if first[1] != sketch[1]:  # another sketch, not another seed of the same
-            name += f", {'calibrated' if sketch[1] else 'random'} sketch of {sketch[0]}"
+            name += f", {'calibrated' if sketch[1] else 'random'} sketch of {told.get('width')}"
         elif first != sketch:
-            name += f", sketch of {sketch[0]}"
+            name += f", sketch of {told.get('width')}"
         made = [baselines.make_gradient(name, vectors, n_top) for n_top in sorted(set(removed))]
         if with_layers and each is run:
             for layer, start, stop in get_layers(run):
@@ -115,6 +115,13 @@ def _model_hash(run: Run, checkpoint: str) -> str:
     """What tells one set of weights from another."""
     own = find_entry(run, checkpoint).get("hash")
     return str(own or f"{(run.manifest.get('model') or {}).get('hash')} {checkpoint}")
+
+
+def _find_asked_width(run: Run) -> object:
+    """The sketch width that was asked for, None for the default: calibrated sketches of one width end a few numbers
+    apart, and are still seeds of one another. Of a run that no capture made, the width it has."""
+    flags = run.manifest.get("flags") or {}
+    return flags["sketch_width"] if "sketch_width" in flags else (run.manifest.get("sketch") or {}).get("width")
 
 
 def _describe_gradient(run: Run) -> str:

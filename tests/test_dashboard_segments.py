@@ -1,0 +1,120 @@
+"""The page Segments: thresholds move without a gradient, texts are escaped, and what is missing is offered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gsd_core.comparison.segment_choice import choose_segments
+from gsd_core.dashboard.segments import segment_figures
+from gsd_core.dashboard.segments.segment_queries import (
+    STEPS,
+    TraceScores,
+    list_attributed,
+    load_segments,
+    read_trace_scores,
+)
+from gsd_core.methods.attribute_method import ATTRIBUTION
+from gsd_core.stages.attribute_stage import _tabulate
+from gsd_core.stages.run_model import read_tokenized
+from gsd_core.store import Workspace
+from tests.cli_support import write_run
+from tests.page_support import check, open_page, words
+
+
+def write_attribution(folder: Path, n_samples: int = 6) -> None:
+    """A planted run with made-up scores for all but its last sample."""
+    from gsd_core.attribution.integrated import AnswerTrace, Attribution
+
+    write_run(folder, n_samples=n_samples, n_steps=4)
+    run = Workspace.open(folder).open_run("planted")
+    random = np.random.default_rng(0)
+    names = run.read_samples(columns=["sample"])["sample"].tolist()
+    info = {"baseline": "pad", "nodes": "adaptive", "residual": 0.01, "tau": 0.7, "beta": 0.8, "words": "\nSo {"}
+    with run.results.open_writer(ATTRIBUTION, {}, "step-2") as writer:
+        writer.append(0, {"skipped": pd.DataFrame({"sample": names[-1:], "reason": ["no <answer>"]})})
+        for at, sample in enumerate(read_tokenized(run, "step-2", names[:-1]), 1):
+            scores = random.standard_normal(len(sample.token_ids) + 2)
+            scores[-1] = 0
+            found = Attribution(scores, -1.0, -1.5 - float(scores.sum()), 12, 4)
+            trace = AnswerTrace(np.zeros(len(scores), np.int32), len(scores) - 1)
+            writer.append(at, _tabulate(sample, f"<b>{at}</b>", trace, found))
+        writer.finish(info)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("segments")
+    write_attribution(made)
+    return made
+
+
+def test_the_page_shows_what_the_thresholds_keep(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = open_page(folder, "segments", monkeypatch, run="planted", checkpoint="step-2")
+    segments = load_segments(Workspace.open(folder).open_run("planted"), "step-2")
+    kept = choose_segments(segments.frame["mass"].to_numpy(), segments.frame["consistency"].to_numpy())
+    shown = " ".join(str(each.value) for each in at.markdown) + " ".join(
+        str(each.proto.body) for each in at.get("html")
+    )
+    assert f"{kept.mean():.0%}" in shown
+    (tau,) = (slider for slider in at.slider if slider.label.startswith("tau"))
+    assert tau.value == 0.7
+    tau.set_value(0.3)
+    check(at.run())
+    assert at.query_params["tau"] == "0.3"
+    (typed,) = (number for number in at.number_input if number.label == "tau")
+    assert typed.value == 0.3
+    typed.set_value(0.9)
+    check(at.run())
+    assert next(slider for slider in at.slider if slider.label.startswith("tau")).value == 0.9
+    said = words(at)
+    assert "adaptive nodes" in said
+    assert "<b>1</b>" not in said, "an answer from the data must be escaped"
+
+
+@pytest.mark.parametrize("side", ["All segments", "Thresholds", "Residuals"])
+def test_every_side_is_drawn(folder: Path, side: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = open_page(folder, "segments", monkeypatch, run="planted", checkpoint="step-2", side=side)
+    assert len(at.get("plotly_chart")) == 3
+
+
+def test_another_checkpoint_and_an_unattributed_run_say_so(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "is not attributed" in words(open_page(folder, "segments", monkeypatch, run="planted", checkpoint="step-1"))
+    write_run(tmp_path)
+    at = open_page(tmp_path, "segments", monkeypatch, run="planted")
+    assert "Attribute the first 100 traces" in [button.label for button in at.button]
+    assert "gsd attribute --run planted" in words(at)
+
+
+def test_queries_give_each_token_its_score_and_each_pair_of_thresholds_its_share(folder: Path) -> None:
+    run = Workspace.open(folder).open_run("planted")
+    assert list_attributed(run) == ["step-2"]
+    segments = load_segments(run, "step-2")
+    sample = segments.traces.index[2]
+    trace = read_trace_scores(run, "step-2", sample)
+    own = segments.frame[segments.frame["sample"] == sample].set_index("span")
+    for span, tokens in trace.pieces:
+        if span is not None:
+            assert sum(score for _, score in tokens) == pytest.approx(own.loc[span, "signed"])
+    row = segments.traces.loc[sample]
+    ends = segment_figures.plot_cumulative(trace, float(row["baseline_value"])).data[0].y
+    assert ends[-1] == pytest.approx(row["value"] - 0.5)  # made up so that half a nat is unexplained
+    swept = segments.sweep()
+    kept = segments.choose(float(STEPS[13]), float(STEPS[15]))
+    assert swept[13, 15] == pytest.approx(segments.share_of_tokens(kept))
+    drawn = segments.draw_random(kept)
+    assert drawn.sum() == kept.sum()
+
+
+def test_the_trace_is_escaped_and_colours_follow_the_sign() -> None:
+    trace = TraceScores([("s#0", [("<script>", 1.0), ("up", -1.0)]), (None, [("\n", 0.0)])], np.zeros(3), [0])
+    made = segment_figures.make_trace(trace, {"s#0"})
+    assert "<script>" not in made
+    assert "&lt;script&gt;" in made
+    assert made.count("rgba(178,24,43,0.50)") == made.count("rgba(33,102,172,0.50)") == 1
+    assert segment_figures.make_trace(TraceScores([], np.zeros(0), []), set()) == ""
