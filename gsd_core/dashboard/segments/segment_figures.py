@@ -161,7 +161,8 @@ def make_trace(trace: TraceScores, chosen: set[str]) -> str:
             f'<div style="border-left:4px solid {color};padding:.1em 0 .1em .7em;margin:.3em 0;white-space:pre-wrap;'
             f'overflow-wrap:anywhere;line-height:1.6">{"".join(parts)}</div>'
         )
-    return "".join(blocks)
+    box = "max-height:430px;overflow:auto;border:1px solid rgba(128,128,128,.3);border-radius:.6rem;padding:.6rem 1rem"
+    return f'<div style="{box}" tabindex="0" role="region" aria-label="trace">{"".join(blocks)}</div>'
 
 
 def _shade(score: float, top: float) -> str:

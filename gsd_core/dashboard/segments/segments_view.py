@@ -161,8 +161,7 @@ def _show_trace(chosen: Chosen, segments: Segments, kept: np.ndarray, checkpoint
         f"Answer {escape(shorten(str(row['answer']), 60))}: log-probability {row['value']:.2f} nats, at the baseline "
         f"{row['baseline_value']:.2f}. Red raises it, blue lowers it; a blue bar marks a chosen segment."
     )
-    with st.container(height=430, border=True):
-        st.html(segment_figures.make_trace(trace, set(own.loc[own_kept, "span"])))
+    st.html(segment_figures.make_trace(trace, set(own.loc[own_kept, "span"])))
     name = f"{chosen.info.name} {checkpoint} {sample}"
     show_chart(
         segment_figures.plot_strengths(own, own_kept),
