@@ -12,9 +12,9 @@ log-probabilities of the answer's tokens. Scores sum to F(trace) − F(baseline)
 it; the rest is the residual. Published settings: pad baseline, 50 evenly spaced points with both ends, plain mean
 (arXiv 2602.00425).
 
-The adaptive nodes are ours: the difference of F is known on every part of the path from two forward passes, so every
-part tells how wrong its own gradients are. The worst parts are halved until the errors' sum, and the root of their sum
-of squares, are within the bound.
+The adaptive nodes are ours: F itself is known wherever its gradient is taken, so on every part of the path Simpson's
+rule can be compared with what it must sum to. The worst parts are halved, and all gradients serve again, until the sum
+of these errors, and the root of their sum of squares, are within the bound.
 
 Shapes: T tokens, D model width, B points of a batch.
 """
@@ -45,7 +45,6 @@ embedding everywhere but in the question, which is kept."""
 NODES = ("adaptive", "gauss", "published")
 """Where gradients are taken: ours; Gauss and Legendre's; evenly spaced with both ends."""
 FIRST_BORDERS = (0.0, 0.0625, 0.25, 1.0)  # most of F changes near the baseline
-ORDER = 4  # Gauss-Legendre nodes of a part
 FLOAT, COPIES = 4, 4  # bytes; copies of embeddings and of the answer's logits that no graph holds
 LEAST_BOUND = 1e-6  # nats; for traces whose answer is as likely as at the baseline
 
@@ -94,24 +93,36 @@ class Attribution:
 def count_passes(settings: PathSettings) -> tuple[int, int]:
     """Least numbers of gradients and of forward passes of a trace; exact unless the nodes are adaptive."""
     if settings.nodes == "adaptive":
-        return ORDER * (len(FIRST_BORDERS) - 1), len(FIRST_BORDERS)
+        return 2 * len(FIRST_BORDERS) - 1, 0
     return settings.points, 2
 
 
-@dataclass(slots=True)
-class _Part:
-    """A stretch ``[low, high]`` of the path with F at its ends; ``scores`` (T − 1,) float64 are its integral."""
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """A place on the path: F, and the slope (T − 1,) float64 of F that each token accounts for."""
 
-    low: float
-    high: float
-    at_low: float
-    at_high: float
-    scores: np.ndarray
+    at: float
+    value: float
+    slopes: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A stretch of the path: its ends and its middle."""
+
+    low: _Point
+    middle: _Point
+    high: _Point
+
+    @property
+    def scores(self) -> np.ndarray:
+        """(T − 1,) integral by Simpson's rule."""
+        return (self.high.at - self.low.at) / 6 * (self.low.slopes + 4 * self.middle.slopes + self.high.slopes)
 
     @property
     def error(self) -> float:
         """What the scores sum to beyond the difference of F."""
-        return float(self.scores.sum()) - (self.at_high - self.at_low)
+        return float(self.scores.sum()) - (self.high.value - self.low.value)
 
 
 class AnswerGradients:
@@ -134,51 +145,45 @@ class AnswerGradients:
         with self._ready(), torch.no_grad():
             path = _Path(self, trace)
             if self.settings.nodes == "adaptive":
-                parts, n_points, n_values = self._refine(path, report)
+                parts, n_points = self._refine(path, report)
                 scores = np.sum([part.scores for part in parts], axis=0)
-                at_baseline, at_trace = parts[0].at_low, parts[-1].at_high
+                at_baseline, at_trace, n_values = parts[0].low.value, parts[-1].high.value, 0
             else:
                 nodes, weights = _choose_nodes(self.settings)
-                (scores,) = path.integrate([(nodes, weights)], report)
+                scores = np.einsum("j,jt->t", weights, [point.slopes for point in path.take(nodes, report)])
                 at_baseline, at_trace = path.measure([0.0, 1.0])
                 n_points, n_values = len(nodes), 2
         return Attribution(np.append(scores, 0.0), at_trace, at_baseline, n_points, n_values)
 
-    def _refine(self, path: _Path, report: Report) -> tuple[list[_Part], int, int]:
-        """Parts in order, and how many gradients and values they took."""
+    def _refine(self, path: _Path, report: Report) -> tuple[list[_Part], int]:
+        """Parts in order, and how many gradients they took; those of a part that is halved serve again."""
         settings = self.settings
-        values = path.measure(FIRST_BORDERS)
-        n_points, n_values = 0, len(values)
-        bound = max(settings.residual * abs(values[-1] - values[0]), LEAST_BOUND)
-        wanted = list(zip(FIRST_BORDERS, FIRST_BORDERS[1:], values, values[1:], strict=False))
-        parts: list[_Part] = []
+        borders = np.array(FIRST_BORDERS)
+        first = path.take(np.sort(np.concatenate([borders, (borders[1:] + borders[:-1]) / 2])))
+        parts = [_Part(*first[at : at + 3]) for at in range(0, len(first) - 1, 2)]
+        n_points = len(first)
+        bound = max(settings.residual * abs(first[-1].value - first[0].value), LEAST_BOUND)
         while True:
-            nodes, weights = np.polynomial.legendre.leggauss(ORDER)
-            rules = [(low + (high - low) * (nodes + 1) / 2, (high - low) * weights / 2) for low, high, *_ in wanted]
-            parts += [_Part(*each, scores=scores) for each, scores in zip(wanted, path.integrate(rules), strict=True)]
-            n_points += ORDER * len(wanted)
             errors = np.array([part.error for part in parts])
             # Their sum alone could be small by luck; that they are small one by one would be asking for too much.
             error = max(abs(float(errors.sum())), float(np.sqrt(np.square(errors).sum())))
             report(min(1.0, bound / error) if error > 0 else 1.0)
-            ranked = sorted(parts, key=lambda part: -abs(part.error))
             n_worst = max(1, int((np.abs(errors) > bound / np.sqrt(len(parts))).sum()))
-            worst = ranked[: min(n_worst, (settings.most_points - n_points) // (2 * ORDER))]
-            if error <= bound or not worst:
-                return sorted(parts, key=lambda part: part.low), n_points, n_values
-            parts = [part for part in parts if all(part is not each for each in worst)]
-            middles = path.measure([(part.low + part.high) / 2 for part in worst])
-            n_values += len(middles)
-            wanted = []
-            for part, value in zip(worst, middles, strict=True):
-                middle = (part.low + part.high) / 2
-                wanted += [(part.low, middle, part.at_low, value), (middle, part.high, value, part.at_high)]
+            worst = np.argsort(-np.abs(errors), kind="stable")[: min(n_worst, (settings.most_points - n_points) // 2)]
+            if error <= bound or not len(worst):
+                return sorted(parts, key=lambda part: part.low.at), n_points
+            halved = [parts[at] for at in worst.tolist()]
+            parts = [part for at, part in enumerate(parts) if at not in set(worst.tolist())]
+            ends = [both for part in halved for both in ((part.low, part.middle), (part.middle, part.high))]
+            middles = path.take([(low.at + high.at) / 2 for low, high in ends])
+            n_points += len(middles)
+            parts += [_Part(low, middle, high) for (low, high), middle in zip(ends, middles, strict=True)]
 
     def count_bytes(self, trace: AnswerTrace) -> int:
         """Bytes that one point of the path holds while its gradient is computed: its graph, logits and embeddings."""
         with self._ready(), torch.no_grad():
             path = _Path(self, trace)
-            held = count_graph_bytes(self.model, lambda: path.integrate([(np.zeros(1), np.ones(1))]))
+            held = count_graph_bytes(self.model, lambda: path.take([0.0]))
         width, n_answer = path.width, len(trace.token_ids) - trace.answer_start
         vocabulary = int(self.model.config.get_text_config().vocab_size)
         return held + FLOAT * (COPIES * width * len(trace.token_ids) + COPIES * vocabulary * n_answer)
@@ -236,22 +241,22 @@ class _Path:
             found += self._compute(self._interpolate(points[first : first + self._batch])).tolist()
         return found
 
-    def integrate(self, rules: Sequence[tuple[np.ndarray, np.ndarray]], report: Report = ignore) -> list[np.ndarray]:
-        """For each rule (nodes, weights) the weighted sum of gradients times the way, (T − 1,) float64 a token."""
-        flat = [(rule, node, weight) for rule, both in enumerate(rules) for node, weight in zip(*both, strict=True)]
-        way = self._end - self._start
-        sums = [np.zeros(self._end.shape[1]) for _ in rules]
-        for first in range(0, len(flat), self._batch):
-            batch = flat[first : first + self._batch]
-            inputs = self._interpolate([node for _, node, _ in batch]).requires_grad_(True)
+    def take(self, places: Sequence[float] | np.ndarray, report: Report = ignore) -> list[_Point]:
+        """F and its slopes at places on the path."""
+        way = (self._end - self._start)[:, self._n_shared :].double()
+        found: list[_Point] = []
+        for first in range(0, len(places), self._batch):
+            batch = [float(each) for each in places[first : first + self._batch]]
+            inputs = self._interpolate(batch).requires_grad_(True)
             with torch.enable_grad():
-                total = self._compute(inputs).sum()
-                (slopes,) = torch.autograd.grad(total, inputs)
-            scores = (slopes.double() * way[:, self._n_shared :].double()).sum(-1).cpu().numpy()
-            for (rule, _, weight), own in zip(batch, scores, strict=True):
-                sums[rule][self._n_shared :] += weight * own
-            report((first + len(batch)) / len(flat))
-        return sums
+                values = self._compute(inputs)
+                (slopes,) = torch.autograd.grad(values.sum(), inputs)
+            own = np.zeros((len(batch), self._end.shape[1]))
+            own[:, self._n_shared :] = (slopes.double() * way).sum(-1).cpu().numpy()
+            numbers = values.detach().cpu().tolist()
+            found += [_Point(*each) for each in zip(batch, numbers, own, strict=True)]
+            report(len(found) / len(places))
+        return found
 
     def _interpolate(self, points: Sequence[float]) -> torch.Tensor:
         """(B, T − 1 − shared, D) embeddings in the model's own number format."""
