@@ -82,7 +82,7 @@ def test_adaptive_nodes_leave_at_most_the_residual_that_was_asked_for(kind: str,
 
 def test_adaptive_nodes_give_up_where_they_were_told_to_and_the_residual_says_so() -> None:
     model, trace = make_model("mamba").eval(), make_trace()
-    found = AnswerGradients(model, PAD, PathSettings(most_points=40)).attribute(trace)
+    found = AnswerGradients(model, PAD, PathSettings("pad", most_points=40)).attribute(trace)
     assert found.n_points <= 40
     assert found.residual > 0.01 * abs(found.value - found.baseline_value)
 

@@ -87,7 +87,7 @@ def test_another_checkpoint_and_an_unattributed_run_say_so(
     assert "is not attributed" in words(open_page(folder, "segments", monkeypatch, run="planted", checkpoint="step-1"))
     write_run(tmp_path)
     at = open_page(tmp_path, "segments", monkeypatch, run="planted")
-    assert "Attribute the first 100 traces" in [button.label for button in at.button]
+    assert "Attribute the first 20 traces" in [button.label for button in at.button]
     assert "gsd attribute --run planted" in words(at)
 
 

@@ -54,7 +54,7 @@ class PathSettings:
     """``points``: gradients of a path with nodes gauss or published; ``residual``: share of the difference in F that
     adaptive nodes may leave, and ``most_points`` where they give up. ``batch_tokens``: tokens of a batch of points."""
 
-    baseline: str = "pad"
+    baseline: str = "question"
     nodes: str = "adaptive"
     points: int = 50
     residual: float = 0.01

@@ -30,9 +30,9 @@ class AttributeOptions:
     """What a segment of a new run is, as for gsd capture."""
     checkpoint: str | None = None
     """The checkpoint of a captured run. Default: the one to look at first."""
-    baseline: str = option("pad", choices=("pad", "mean", "question"))
-    """Where the path begins: the pad token's embedding everywhere, the mean embedding everywhere, or pad everywhere but
-    in the question, which is faster on long questions."""
+    baseline: str = option("question", choices=("question", "pad", "mean"))
+    """Where the path begins: the pad token's embedding everywhere but in the question, which is kept; the pad token's
+    everywhere, as published; or the mean embedding everywhere."""
     nodes: str = option("adaptive", choices=("adaptive", "gauss", "published"))
     """Where gradients are taken on the path: until the residual is small; Gauss and Legendre's nodes; evenly spaced."""
     steps: int = option(50, metavar="J", check="positive")

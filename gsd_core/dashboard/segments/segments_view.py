@@ -31,7 +31,7 @@ from gsd_core.dashboard.segments.segment_queries import (
 )
 from gsd_core.methods.attribute_method import ATTRIBUTION, AttributeOptions
 
-N_FIRST = 100  # traces that the page's button attributes
+N_FIRST = 20  # traces that the page's button attributes: minutes with a small model
 SIDES = ("All segments", "Thresholds", "Residuals")
 _WHAT = (
     "How much does each part of a trace raise the probability of its answer? Integrated gradients give every token a "
@@ -249,7 +249,7 @@ def _offer(chosen: Chosen) -> None:
         options = AttributeOptions(chosen.info.name, checkpoint=chosen.checkpoint, limit=N_FIRST)
         job_view.start_and_show(Step("attribute", options), run=chosen.info.name)
     st.caption(
-        f"From a shell: `gsd attribute --run {chosen.info.name}`. It loads the model; each trace costs some thirty "
-        "gradients. The data set needs answers."
+        f"From a shell: `gsd attribute --run {chosen.info.name}`. It loads the model; each trace costs 50 to "
+        "100 gradients, the question aside. The data set needs answers."
     )
     job_view.show_jobs(limit=1)
