@@ -218,7 +218,7 @@ def test_folder_with_other_files_is_not_a_workspace(tmp_path: Path) -> None:
     ("words", "says"),
     [
         ((), ("no command",)),
-        (("attribute", "run"), ("unknown command 'attribute'", "analyze")),
+        (("matrix", "run"), ("unknown command 'matrix'", "analyze")),
         (("analyse", "run"), ("did you mean 'analyze'",)),
         (("datasets",), ("no command", "list")),
         (("datasets", "lst"), ("did you mean 'list'",)),
