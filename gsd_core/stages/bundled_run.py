@@ -1,7 +1,7 @@
 """The run that ships with GSD: 500 test problems of GSM8K under SmolLM2-135M, before and during a fine-tune.
 
 install_bundled  put run and data set into a workspace
-make_bundled     fine-tune, capture, analyse, evaluate, teach and pack it; every step continues where it was stopped
+make_bundled     fine-tune, capture, analyse, evaluate, teach, attribute and pack it; every step continues where it was stopped
 main             the command line of ``make bundle``
 BUNDLED, ASSETS  the run's name; the folder with its packed files
 
@@ -29,6 +29,7 @@ TUNED = "smollm2-gsm8k"  # folder of the fine-tune, and what the run calls its m
 TRAIN_FILE, TEST_FILE = "gsm8k_train.jsonl", "gsm8k_test_socratic.jsonl"
 N_PROBLEMS, WIDTH, SEED, RATE = 500, 1024, 0, 1e-4
 N_TAUGHT, N_WATCHED = 12, 60  # of the lesson at the base, half an hour on two cores
+N_ATTRIBUTED = 8  # traces whose segments are scored, some minutes
 
 
 def install_bundled(workspace: Workspace) -> bool:
@@ -52,11 +53,13 @@ def make_bundled(data: Path, work: Path, progress: Progress) -> dict[str, Any]:
     # Torch is loaded here: installing the run needs none.
     from gsd_core.driver.stored_data import add_dataset
     from gsd_core.methods.analyze_method import AnalyzeOptions
+    from gsd_core.methods.attribute_method import AttributeOptions
     from gsd_core.methods.capture_method import CaptureOptions
     from gsd_core.methods.evaluate_method import EvaluateOptions
     from gsd_core.methods.lesson_method import LessonOptions
     from gsd_core.methods.train_method import TrainOptions
     from gsd_core.stages.analyze_stage import run_analyze
+    from gsd_core.stages.attribute_stage import run_attribute
     from gsd_core.stages.capture_stage import run_capture
     from gsd_core.stages.evaluate_stage import run_evaluate
     from gsd_core.stages.lesson_stage import run_lesson
@@ -118,6 +121,11 @@ def make_bundled(data: Path, work: Path, progress: Progress) -> dict[str, Any]:
             against=[STATE],
             seed=SEED,
         ),
+        progress,
+    )
+    run_attribute(
+        workspace,
+        AttributeOptions(BUNDLED, checkpoint=workspace.open_run(BUNDLED).checkpoints[0], limit=N_ATTRIBUTED),
         progress,
     )
     files = pack_run(workspace, BUNDLED, ASSETS, lambda document: _clean(document, data, tuned))
