@@ -1,7 +1,7 @@
 """The run that ships with GSD: 500 test problems of GSM8K under SmolLM2-135M, before and during a fine-tune.
 
 install_bundled  put run and data set into a workspace
-make_bundled     fine-tune, capture, analyse, evaluate, teach, attribute, pack; every step continues where it was stopped
+make_bundled     fine-tune, capture, analyse, evaluate, teach, attribute, pack; every step goes on where it was stopped
 main             the command line of ``make bundle``
 BUNDLED, ASSETS  the run's name; the folder with its packed files
 
