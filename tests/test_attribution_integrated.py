@@ -119,6 +119,8 @@ def test_an_answer_right_after_the_question_and_one_at_the_first_place_work() ->
             found = AnswerGradients(model, PAD, PathSettings(baseline)).attribute(AnswerTrace(ids, start, n_question))
             gap = abs(found.value - found.baseline_value)
             assert found.residual <= max(0.01 * gap, 1e-5)
+    with pytest.raises(ValueError, match="baseline 'padd'"):
+        PathSettings("padd")
     with pytest.raises(ValueError, match="answer begins"):
         AnswerGradients(model, PAD).attribute(AnswerTrace(ids, 9))
 

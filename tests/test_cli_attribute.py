@@ -105,6 +105,9 @@ def test_a_new_run_is_captured_with_one_forward_pass_and_cut_at_cues(place: Path
     run = Workspace.open(str(tmp_path)).open_run(found["run"])
     assert (run.manifest["tier"], run.manifest["segmenter"]) == ("hidden", "cues")
     assert (found["n_traces"], found["n_skipped"]) == (5, 1)
+    assert run_gsd_json(*words, "--tau", "1", workspace=tmp_path)["run"] == found["run"], "the same command goes on"
+    again = run_gsd_json(*words[: -len(FAST)], *FAST, "--segmenter", "steps", workspace=tmp_path)
+    assert again["run"] != found["run"], "another cut is another run"
     assert sum(read(tmp_path, "segments", found["run"])["sample"] == "odd-5") == 2
 
 

@@ -22,7 +22,7 @@ from gsd_core.comparison.centring import Rows, find_alive
 
 PLACED_ABOVE = 50_000
 N_PLACED_BY = 15
-WIDTH = 0.3  # how far a search looks beyond the best found; pynndescent's own 0.1 misses a quarter of small groups
+EPSILON = 0.3  # how far a search looks beyond the best found; pynndescent's own 0.1 misses a quarter of small groups
 BATCH = 8192
 
 
@@ -123,7 +123,7 @@ def fit_sample(
             near[part] = np.argpartition(away, k - 1, axis=1)[:, :k]
             distances = np.take_along_axis(away, near[part], axis=1)
         elif len(batch):
-            near[part], distances = index.query(batch, k=k, epsilon=WIDTH)
+            near[part], distances = index.query(batch, k=k, epsilon=EPSILON)
         weights[part] = 1.0 / (np.maximum(distances, 0.0) + 1e-3)
         if on_progress:
             on_progress(done, len(others))

@@ -62,6 +62,10 @@ class PathSettings:
     batch_tokens: int = 4096
     gradient_checkpointing: bool = False
 
+    def __post_init__(self) -> None:
+        if self.baseline not in BASELINES or self.nodes not in NODES:
+            raise ValueError(f"baseline {self.baseline!r}, nodes {self.nodes!r}; give one of {BASELINES}, of {NODES}")
+
 
 @dataclass(frozen=True, slots=True)
 class AnswerTrace:
@@ -222,7 +226,7 @@ class _Path:
             shared = 0
         self._dtype = embed.weight.dtype
         self.width = int(self._end.shape[-1])
-        self._batch = max(1, settings.batch_tokens // max(1, self._end.shape[1] - shared))
+        self._batch = max(1, settings.batch_tokens // n_tokens)  # each point reads the shared part too
         # The first answer token's logits are read one place before it, which must not be in the shared part.
         self._n_shared, self._past = self._share(min(shared, trace.answer_start - 1))
 

@@ -10,6 +10,7 @@ mathematics is in ``gsd_core.attribution.integrated`` and ``gsd_core.comparison.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,7 +28,9 @@ from gsd_core.comparison.segment_choice import choose_segments, compute_strength
 from gsd_core.console.output import format_bytes, format_seconds
 from gsd_core.console.progress import Progress
 from gsd_core.dataset.answers import find_answer
+from gsd_core.driver.capture_plan import make_run_name
 from gsd_core.driver.capture_run import describe_skipped
+from gsd_core.driver.stored_data import resolve_dataset
 from gsd_core.errors import UserError
 from gsd_core.methods.attribute_method import ATTRIBUTION, AttributeOptions
 from gsd_core.methods.capture_method import CaptureOptions
@@ -47,6 +50,7 @@ MOST_BATCH_TOKENS = 4096
 N_PROBES = 8
 """Traces, evenly spread over the lengths, that are attributed first: what they took tells what the others will."""
 NEW_TIER = "hidden"  # one forward pass a sample
+MOST_NAME = 64  # characters of a run's name
 
 
 def run_attribute(workspace: Workspace, options: AttributeOptions, progress: Progress) -> dict[str, Any]:
@@ -71,53 +75,39 @@ def run_attribute(workspace: Workspace, options: AttributeOptions, progress: Pro
 
 
 def _open_run(workspace: Workspace, options: AttributeOptions, progress: Progress) -> Run:
-    """The run of this name; else a new one, captured with a tier that costs one forward pass."""
+    """The run of this name; else a new one, captured with a tier that costs one forward pass.
+
+    Without a name the same data set and model mean the same run, so the same command goes on with it.
+    """
     known = {info.name: info for info in workspace.list_runs()}
-    is_whole = options.run in known and known[options.run].manifest.get("status") != "capturing"
-    if options.run and is_whole:
-        return workspace.open_run(options.run)
+    name = options.run
+    if name in known and known[name].manifest.get("status") != "capturing":
+        return workspace.open_run(name)
     if not options.dataset or not options.model:
-        if options.run:
-            workspace.open_run(options.run)  # an unknown name is told with names like it
+        if name and name not in known:
+            workspace.open_run(name)  # an unknown name is told with names like it
         raise UserError(
             "neither a captured run nor a data set and a model is given",
             "gsd attribute",
             "give --run NAME, or --dataset and --model for a new run",
         )
+    dataset = resolve_dataset(workspace, options.dataset, map_flag=options.map, progress=progress)
     asked = CaptureOptions(
-        options.dataset,
+        dataset,
         options.model,
         tier=NEW_TIER,
         segmenter=options.segmenter,
-        run=options.run,
-        resume=options.run in known,
         limit=options.limit,
-        batch_tokens=None,
         no_measures=True,
         no_controls=True,
-        map=options.map,
         trust_remote_code=options.trust_remote_code,
     )
-    name = _find_name(workspace, asked, set(known))
-    if name is not None:
+    part = re.sub(r"[^A-Za-z0-9]+", "-", f"{options.segmenter} {options.limit or ''}").strip("-")[: MOST_NAME // 2]
+    name = name or f"{make_run_name(asked, dataset)[: MOST_NAME - len(part) - 1]}-{part}"
+    if name in known and known[name].manifest.get("status") != "capturing":
         return workspace.open_run(name)
-    return workspace.open_run(str(run_capture(workspace, asked, progress)["run"]))
-
-
-def _find_name(workspace: Workspace, asked: CaptureOptions, known: set[str]) -> str | None:
-    """The run that an earlier attempt without a name has made: the same command goes on."""
-    if asked.run is not None:
-        return None
-    for name in known:
-        manifest = workspace.open_run(name).manifest
-        flags = manifest.get("flags") or {}
-        same = all(flags.get(key) == getattr(asked, key) for key in ("limit", "segmenter") if key in flags)
-        source = (manifest.get("model") or {}).get("source")
-        dataset = (manifest.get("dataset") or {}).get("name")
-        is_made = manifest.get("tier") == NEW_TIER and manifest.get("segmenter") == asked.segmenter
-        if is_made and same and source == asked.model and dataset == asked.dataset:
-            return name
-    return None
+    run_capture(workspace, replace(asked, run=name, resume=name in known), progress)
+    return workspace.open_run(name)
 
 
 def _make_settings(run: Run, checkpoint: str, options: AttributeOptions) -> dict[str, Any]:
@@ -170,16 +160,16 @@ def _attribute(
     notes = [f"words between reasoning and answer: {bridge!r}"]
     if len(skipped):
         notes.append(f"{len(skipped):,} samples are left out; the first: {skipped[0].sample}: {skipped[0].reason}")
+    for note in notes:
+        progress.note(note)
     with run.results.open_writer(ATTRIBUTION, settings, checkpoint) as writer:
-        if not writer.finished:
+        if 0 not in writer.finished:
             rows = pd.DataFrame([(each.sample, each.reason) for each in skipped], columns=["sample", "reason"])
             writer.append(0, {"skipped": rows})
         seconds = _iter_traces(
             writer, gradients, list(zip(samples, answers, traces, strict=True)), lengths, memory, progress
         )
         writer.finish({**settings, "tau": options.tau, "beta": options.beta, "words": bridge})
-    for note in notes:
-        progress.note(note)
     return {"estimated_seconds": seconds, "estimated_memory_bytes": memory, "notes": notes}
 
 

@@ -6,6 +6,7 @@ show_segments   thresholds, all segments, one trace; or how to attribute
 from __future__ import annotations
 
 import json
+import time
 from functools import partial
 
 import numpy as np
@@ -55,7 +56,8 @@ def show_segments(chosen: Chosen) -> None:
     if checkpoint != chosen.checkpoint:
         st.caption(f"{escape(chosen.checkpoint)} is not attributed; this is {escape(checkpoint)}.")
     info = run.results.info(ATTRIBUTION, checkpoint)
-    stamp = json.dumps([info, len(run.results.read(ATTRIBUTION, "traces", checkpoint))], sort_keys=True, default=str)
+    # One that still grows has no info yet: it is read again every ten seconds.
+    stamp = json.dumps(info or int(time.time() // 10), sort_keys=True, default=str)
     segments = _segments(chosen, checkpoint, stamp)
     if not len(segments.frame):
         _offer(chosen)
