@@ -5,9 +5,11 @@ score_segments     token scores of one trace → its segments
 compute_strengths  share of each segment in its trace
 rank_masses        strength of all segments of a trace that rank before each
 choose_segments    the published choice: strong, and not of one sign
+choose_tokens      as many tokens of the largest scores
 draw_segments      as many segments at random, the control
 sweep_choices      shares that are kept for many pairs of thresholds
 TAU, BETA          published thresholds
+AGAINST            consistency from which a segment that lowers the answer's probability is strongly negative
 
 Everything follows from sums that are stored once, so thresholds can be moved without a new gradient. Source: arXiv
 2602.00425, §3; `sweep_choices` and `draw_segments` are ours. Shapes: n segments of all traces together, T tokens.
@@ -21,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 TAU, BETA = 0.7, 0.8
+AGAINST = 0.5
 ROUNDING = 1e-9  # a prefix that sums to the threshold but for rounding reaches it
 
 
@@ -71,10 +74,21 @@ def rank_masses(strengths: np.ndarray, traces: np.ndarray) -> np.ndarray:
     return np.where(totals[traces] > 0, masses, np.inf)
 
 
-def choose_segments(masses: np.ndarray, consistency: np.ndarray, tau: float = TAU, beta: float = BETA) -> np.ndarray:
+def choose_segments(
+    masses: np.ndarray,
+    consistency: np.ndarray,
+    tau: float = TAU,
+    beta: float = BETA,
+    signed: np.ndarray | None = None,
+) -> np.ndarray:
     """(n,) bool: the smallest set, strongest first, whose strengths sum to at least ``tau``, and of it the segments
-    whose consistency is at most ``beta``."""
-    return np.asarray((masses < tau - ROUNDING) & (consistency <= beta))
+    whose consistency is at most ``beta``.
+
+    Where the sums ``signed`` (n,) are given, segments that clearly lower the answer's probability go too: those below
+    zero with a consistency of at least ``AGAINST`` [ours].
+    """
+    chosen = np.asarray((masses < tau - ROUNDING) & (consistency <= beta))
+    return chosen if signed is None else chosen & ~((signed < 0) & (consistency >= AGAINST))
 
 
 def draw_segments(chosen: np.ndarray, traces: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -87,6 +101,13 @@ def draw_segments(chosen: np.ndarray, traces: np.ndarray, seed: int = 0) -> np.n
     drawn = np.zeros(len(chosen), dtype=bool)
     drawn[order] = places < wanted[owner]
     return drawn
+
+
+def choose_tokens(scores: np.ndarray, n_chosen: int) -> np.ndarray:
+    """(T,) bool: the ``n_chosen`` tokens with the largest absolute ``scores`` (T,), earlier ones first among equals."""
+    chosen = np.zeros(len(scores), dtype=bool)
+    chosen[np.argsort(-np.abs(scores), kind="stable")[: max(0, n_chosen)]] = True
+    return chosen
 
 
 def sweep_choices(

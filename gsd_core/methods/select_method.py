@@ -1,7 +1,8 @@
 """``gsd select``: choose samples or spans to train on.
 
 SelectOptions   the flags
-MEASURES        the measures that can rank
+MEASURES        the measures that can rank within a budget
+BY_SEGMENTS     choices that follow from an attribution and its thresholds
 SELECT          the method
 """
 
@@ -14,6 +15,7 @@ from gsd_core.registry.method import Method
 from gsd_core.registry.options import option
 
 MEASURES = ("alignment", "semantic", "spectral", "grace", "random")
+BY_SEGMENTS = ("segments", "random-segments", "rest-segments", "first-solution", "top-tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +24,19 @@ class SelectOptions:
 
     run: str = option(metavar="NAME")
     """The run."""
-    by: str = option(choices=MEASURES)
-    """The measure that ranks."""
-    budget: float = option(metavar="F")
-    """Share of the spans' tokens to keep, above 0, up to 1."""
+    by: str = option(choices=(*MEASURES, *BY_SEGMENTS))
+    """The measure that ranks; or, of an attributed run, the segments that bear on the answer, as many others of each
+    trace, those that are left, those up to the first that tells the answer, or as many single tokens."""
     out: Path = option(metavar="FILE")
     """The file: JSON Lines with a sample and its mask on each line."""
+    budget: float | None = option(None, metavar="F")
+    """Share of the spans' tokens to keep, above 0, up to 1. Choices from an attribution go by --tau and --beta."""
+    tau: float = option(0.7, metavar="SHARE", check="above zero")
+    """Of each trace the strongest segments that together hold this share of the strength ..."""
+    beta: float = option(0.8, metavar="SHARE", check="above zero")
+    """... and of those the ones whose consistency is at most this."""
+    no_against: bool = False
+    """Leave out segments that clearly lower the answer's probability."""
     target: str | None = option(None, metavar="meta.FIELD=VALUE|RUN")
     """What to resemble: samples of the run, which are then not selected, or another run."""
     unit: str | None = option(None, choices=("sample", "span"))

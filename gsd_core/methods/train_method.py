@@ -21,8 +21,18 @@ class TrainOptions:
     """A stored data set, or a file, which is stored first."""
     model: str = option(metavar="demo|smollm2|PATH|HUB_ID")
     """The model that is fine-tuned, as in gsd capture."""
-    out: str = option(metavar="FOLDER")
-    """Folder for the checkpoints and the log. It must not exist."""
+    out: str | None = option(None, metavar="FOLDER")
+    """Folder for the checkpoints and the log. It must not exist. Default: one in the workspace, which the page
+    Training runs shows."""
+    objective: str = option("full", choices=("full", "selective", "pruned"))
+    """Where the loss is: on reasoning and answer; of the reasoning only on what --mask keeps, while all of it is read;
+    or the rest of the reasoning is cut out."""
+    mask: str | None = option(None, metavar="FILE")
+    """What is kept of each sample: a file of gsd select."""
+    bare: bool = False
+    """Keep only what the mask keeps. Otherwise the first and the last two segments of a trace are kept too."""
+    whole_below: int | None = option(None, metavar="TOKENS", check="positive")
+    """Train on the whole of samples shorter than this, whatever the mask says. Default: the mask counts for all."""
     epochs: float = option(1.0, metavar="N", check="above zero")
     """Passes over the data."""
     steps: int | None = option(None, metavar="N", check="positive")
@@ -51,6 +61,10 @@ class TrainOptions:
     """Data set whose loss is measured at every kept step. It is not trained on."""
     eval_limit: int = option(200, metavar="N", check="positive")
     """Measure it on the first N samples."""
+    eval_answers: int = option(0, metavar="N", check="count")
+    """Let the model answer the first N questions of --eval at every kept step: accuracy, and length of its texts."""
+    answer_tokens: int = option(512, metavar="N", check="positive")
+    """Most tokens of such a text."""
     probe: str | None = option(None, metavar="NAME|FILE")
     """Data set whose span gradients are captured at every kept step, into the run of --run."""
     run: str | None = option(None, metavar="NAME")
@@ -73,5 +87,5 @@ TRAIN = Command(
     describe="gsd_core.stages.train_stage:describe_train",
     needs="new workspace",
     order=15,
-    job=Job("Train on {dataset}", "train", resume="--resume"),
+    job=Job("Train on {dataset}", "train", resume="--resume", opens="trainings"),
 )

@@ -63,8 +63,8 @@ def make_bundled(data: Path, work: Path, progress: Progress) -> dict[str, Any]:
     from gsd_core.stages.capture_stage import run_capture
     from gsd_core.stages.evaluate_stage import run_evaluate
     from gsd_core.stages.lesson_stage import run_lesson
-    from gsd_core.stages.train_stage import RECORD, run_train
-    from gsd_core.training.finetune import LOG
+    from gsd_core.stages.train_stage import run_train
+    from gsd_core.store.trainings import LOG, RECORD
 
     workspace = Workspace.open(work / "workspace")
     if all(each.name != DATASET for each in workspace.list_datasets()):

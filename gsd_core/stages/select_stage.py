@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,15 +18,16 @@ import pandas as pd
 from gsd_core.analysis.selection import compute_agreement, compute_sample_means, compute_target_scores, pick
 from gsd_core.comparison.centring import Centring
 from gsd_core.comparison.meta_labels import find_text
-from gsd_core.console.files import whole_file
-from gsd_core.console.output import format_json, format_table
+from gsd_core.console.output import format_table
 from gsd_core.console.progress import Progress
 from gsd_core.driver.capture_plan import describe_directions
 from gsd_core.errors import UserError
-from gsd_core.methods.select_method import MEASURES, SelectOptions
+from gsd_core.methods.select_method import BY_SEGMENTS, MEASURES, SelectOptions
 from gsd_core.stages.representations import match_checkpoint, read_question_rows
 from gsd_core.stages.run_reading import get_checkpoint
 from gsd_core.stages.run_tables import compute_span_table
+from gsd_core.stages.select_segments import select_by_segments
+from gsd_core.stages.selection_file import write_selection
 from gsd_core.store import load_centring
 
 if TYPE_CHECKING:
@@ -40,8 +40,9 @@ NEED_TARGET = ("alignment", "semantic")
 def run_select(workspace: Workspace, options: SelectOptions, progress: Progress) -> dict[str, Any]:
     """Select from a run and write one JSON line a chosen sample.
 
-    A line has ``sample, question, reasoning, answer, score, mask`` (one boolean a span), ``kept`` (their character
-    ranges in the reasoning), ``kept_tokens`` (their token ranges in the model's input) and ``meta``.
+    A line has ``sample, question, reasoning, answer, score, mask`` (one boolean a span), ``spans`` (their character
+    ranges in the reasoning), ``kept`` (what is kept of the reasoning), ``kept_tokens`` (the same in tokens of the
+    model's input) and ``meta``. By segments there is a line for every attributed sample, also where nothing is kept.
 
     Returns ``run, checkpoint, by, unit, n_samples, n_spans_kept, n_spans, token_share, score_kept, score_all,
     agreement: [{by, tokens_shared}], out, seconds``. Raises ``UserError`` for an unknown run, checkpoint, target or
@@ -50,6 +51,10 @@ def run_select(workspace: Workspace, options: SelectOptions, progress: Progress)
     started = time.monotonic()
     run = workspace.open_run(options.run)
     at = get_checkpoint(run, options.checkpoint)
+    if options.by in BY_SEGMENTS:
+        return select_by_segments(run, at, options, progress)
+    if options.budget is None:
+        raise UserError(f"{options.by} needs a budget", "--budget", "give a share of the tokens, such as 0.3")
     if not 0 < options.budget <= 1:
         raise UserError(f"a budget of {options.budget} is no share", "--budget", "give a number above 0, up to 1")
     unit = options.unit or ("span" if options.by in BY_SPAN else "sample")
@@ -72,12 +77,12 @@ def run_select(workspace: Workspace, options: SelectOptions, progress: Progress)
                 raise _explain_missing(run, at, measure, options)
             continue
         by_span = unit == "span" and found.shape == (len(table),)
-        scores[measure], chosen[measure] = _pick(found, by_span, spans, options)
+        scores[measure], chosen[measure] = _pick(found, by_span, spans, options.budget, options.seed)
     kept = chosen[options.by]
     if not kept.any():
         raise UserError(f"the budget of {options.budget:g} holds not one {unit}", "--budget", "give a larger share")
-    n_samples = _write(run, table, kept, scores[options.by], ids, options.out)
     score = scores[options.by]
+    n_samples = write_selection(run, table.assign(kept=kept, score=score), options.out)
     return {
         "run": options.run,
         "checkpoint": at,
@@ -173,18 +178,18 @@ def _read_rows(run: Run, checkpoint: str, centring: Centring) -> np.ndarray:
     return compute_sample_means(centring.apply(run.read_vectors(at)), pd.factorize(spans["sample"])[0], sizes)
 
 
-def _pick(values: np.ndarray, by_span: bool, spans: _Spans, options: SelectOptions) -> tuple[np.ndarray, np.ndarray]:
+def _pick(values: np.ndarray, by_span: bool, spans: _Spans, budget: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Scores and choice, both by span (n,)."""
     sizes, owners = spans.sizes, spans.owners
     is_target = spans.target[0] if spans.target else np.zeros(len(spans.ids), dtype=bool)
     if by_span:
         scores = np.where(is_target[owners], np.nan, values)
-        return scores, pick(scores, sizes, options.budget, options.seed)
+        return scores, pick(scores, sizes, budget, seed)
     if len(values) == len(owners) and len(values) != len(is_target):
         values = compute_sample_means(values, owners, sizes)
     scores = np.where(is_target, np.nan, values)
     held = np.bincount(owners, sizes, minlength=len(scores))
-    return scores[owners], pick(scores, held, options.budget, options.seed)[owners]
+    return scores[owners], pick(scores, held, budget, seed)[owners]
 
 
 def _explain_missing(run: Run, checkpoint: str, measure: str, options: SelectOptions) -> UserError:
@@ -199,29 +204,6 @@ def _explain_missing(run: Run, checkpoint: str, measure: str, options: SelectOpt
         f"run {run.name}, checkpoint {checkpoint}",
         "capture it again without --no-measures" if measure in BY_SPAN else "use the same --encoder for both runs",
     )
-
-
-def _write(run: Run, table: pd.DataFrame, kept: np.ndarray, scores: np.ndarray, ids: list[str], out: Path) -> int:
-    """One JSON line a sample that keeps something, in the run's order; returns how many."""
-    frame = table[["sample", "char_start", "char_end", "token_start", "token_end"]].assign(kept=kept, score=scores)
-    groups = dict(iter(frame.groupby("sample", sort=False)))
-    wanted = [sample for sample in ids if groups[sample]["kept"].any()]
-    samples = run.read_samples(wanted).set_index("sample")
-    with whole_file(out) as partial, partial.open("w", encoding="utf-8") as file:
-        for sample in wanted:
-            rows, own = groups[sample], samples.loc[sample]
-            held = rows[rows["kept"]]
-            line = {
-                "sample": sample,
-                **{key: own[key] for key in ("question", "reasoning", "answer")},
-                "score": float(np.nanmean(held["score"])),
-                "mask": [bool(each) for each in rows["kept"]],
-                "kept": held[["char_start", "char_end"]].to_numpy().tolist(),
-                "kept_tokens": held[["token_start", "token_end"]].to_numpy().tolist(),
-                "meta": dict(own["meta"] or {}),
-            }
-            file.write(format_json(line, is_ascii=False) + "\n")
-    return len(wanted)
 
 
 def describe_selection(result: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 run_train       the stage; a training that was stopped continues from its last state
 describe_train  the result as text
-RECORD          file with everything needed to repeat a training
+choose_folder   where a training goes
 """
 
 from __future__ import annotations
@@ -10,38 +10,40 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shlex
 import time
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from gsd_core import __version__
 from gsd_core.console.output import format_seconds, format_table
 from gsd_core.console.progress import Progress
-from gsd_core.dataset.segmenters import make_segmenter
-from gsd_core.driver.capture_plan import CaptureOptions
-from gsd_core.driver.capture_run import describe_skipped, tokenize_samples
+from gsd_core.dataset.answers import find_answer
+from gsd_core.driver.capture_run import describe_skipped
 from gsd_core.driver.stored_data import resolve_dataset
 from gsd_core.driver.tracking import open_probe
 from gsd_core.errors import Interrupted, UserError
 from gsd_core.methods.train_method import TrainOptions
 from gsd_core.models.gguf_files import PACKAGED
-from gsd_core.models.loading import LoadedModel, compute_model_hash, max_positions, open_model
+from gsd_core.models.loading import LoadedModel, compute_model_hash, open_model
 from gsd_core.models.memory import keep_freed
 from gsd_core.registry.options import to_words
+from gsd_core.stages.train_answers import Asked, measure_answers
+from gsd_core.stages.train_data import TrainData, prepare_data
 from gsd_core.store import Workspace
+from gsd_core.store.trainings import LOG, RECORD
 from gsd_core.training import finetune
 from gsd_core.training.callback import SpanGradientCallback
 from gsd_core.training.probing import unchanged_training
+from gsd_core.types import TokenizedSample
 
-if TYPE_CHECKING:
-    from gsd_core.driver.capture_run import RunSamples
-
-RECORD = "training.json"
+MOST_NAME = 64  # characters of a folder's name
+_NO_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 @dataclass(slots=True)
@@ -53,8 +55,9 @@ class _Plan:
     progress: Progress
     folder: Path
     loaded: LoadedModel
-    samples: RunSamples
-    eval_samples: RunSamples | None
+    data: TrainData
+    held: TrainData | None
+    asked: Asked | None
     recipe: finetune.Recipe
     record: dict[str, Any]
 
@@ -62,13 +65,15 @@ class _Plan:
 def run_train(workspace: Workspace, options: TrainOptions, progress: Progress) -> dict[str, Any]:
     """Fine-tune a model on a data set's reasoning and answers.
 
-    Returns ``out, model, dataset, n_samples, n_skipped, skipped, n_tokens, steps, resumed_at, seconds, loss,
-    checkpoints, run, notes``; ``loss`` is the last step's, ``checkpoints`` are ``{name, step, eval_loss}``, ``seconds``
-    are this attempt's. Raises ``UserError`` for an unknown data set or model, a folder that exists, other settings than
-    those of the training to resume, and a loss that is no number; ``Interrupted`` where a signal stops it.
+    Returns ``out, model, dataset, objective, n_samples, n_skipped, skipped, n_tokens, n_trained, steps, resumed_at,
+    seconds, loss, checkpoints, run, notes``; ``n_trained`` of the tokens carry loss, ``loss`` is the last step's,
+    ``checkpoints`` are ``{name, step, eval_loss}`` and, with ``--eval-answers``, ``accuracy, n_answers, mean_tokens,
+    n_cut, n_undecided``; ``seconds`` are this attempt's. Raises ``UserError`` for an unknown data set or model, a
+    folder that exists, a mask that does not fit, other settings than those of the training to resume, and a loss that
+    is no number; ``Interrupted`` where a signal stops it.
     """
     started = time.monotonic()
-    folder = Path(options.out).expanduser()
+    folder = choose_folder(workspace, options)
     known = _read_record(folder, options)
     dataset = resolve_dataset(workspace, options.dataset, map_flag=options.map, progress=progress)
     other = None if options.eval is None else resolve_dataset(workspace, options.eval, progress=progress)
@@ -76,11 +81,15 @@ def run_train(workspace: Workspace, options: TrainOptions, progress: Progress) -
         loaded = open_model(options.model, device=options.device, trust_remote_code=options.trust_remote_code)
     for note in loaded.notes:
         progress.note(note)
-    samples = _tokenize(workspace, dataset, options.limit, loaded, options, progress)
-    held = None if other is None else _tokenize(workspace, other, options.eval_limit, loaded, options, progress)
-    recipe = _make_recipe(options, loaded.model, len(samples.tokenized))
-    record = _describe(workspace.open_dataset(dataset), options, recipe, loaded, samples)
-    plan = _Plan(workspace, options, progress, folder, loaded, samples, held, recipe, record)
+    data = prepare_data(workspace, dataset, options.limit, loaded, options, progress, has_mask=True)
+    notes = [*loaded.notes, *data.notes]
+    for note in data.notes:
+        progress.note(note)
+    held = None if other is None else prepare_data(workspace, other, options.eval_limit, loaded, options, progress)
+    asked = _choose_questions(workspace, other, held, options)
+    recipe = _make_recipe(options, loaded.model, len(data.tokenized))
+    record = _describe(workspace.open_dataset(dataset), options, recipe, loaded, data)
+    plan = _Plan(workspace, options, progress, folder, loaded, data, held, asked, recipe, record)
     if known is not None:
         _check_same(known, record, folder)
         plan.record = known
@@ -97,43 +106,55 @@ def run_train(workspace: Workspace, options: TrainOptions, progress: Progress) -
         raise Interrupted(shlex.join(["gsd", "--workspace", str(workspace.uri), "train", *words])) from None
     plan.record["status"] = "trained"
     _write_record(plan)
-    rows = samples.skipped
     return {
         "out": str(folder),
         "model": options.model,
         "dataset": dataset,
-        "n_samples": len(samples.tokenized),
-        "n_skipped": len(rows),
-        "skipped": [{"sample": each.sample, "reason": each.reason} for each in rows],
+        "objective": options.objective,
+        "n_samples": len(data.tokenized),
+        "n_skipped": len(data.skipped),
+        "skipped": [{"sample": each.sample, "reason": each.reason} for each in data.skipped],
         "n_tokens": record["data"]["n_tokens"],
+        "n_trained": record["data"]["n_trained"],
         "steps": recipe.steps,
         "resumed_at": resumed_at,
         "seconds": time.monotonic() - started,
         "loss": loss,
         "checkpoints": plan.record["checkpoints"],
         "run": run,
-        "notes": list(loaded.notes),
+        "notes": notes,
     }
 
 
-def _tokenize(
-    workspace: Workspace,
-    dataset: str,
-    limit: int | None,
-    loaded: LoadedModel,
-    options: TrainOptions,
-    progress: Progress,
-) -> RunSamples:
-    """Samples as a capture reads them; one token is left free for an end of text."""
-    longest = max_positions(loaded.model)
-    return tokenize_samples(
-        workspace.read_samples(dataset, head=limit),
-        loaded.tokenizer,
-        make_segmenter("steps"),
-        None if longest is None else longest - 1,
-        CaptureOptions(dataset=dataset, model=options.model, truncate=options.truncate),
-        progress,
-    )
+def choose_folder(workspace: Workspace, options: TrainOptions) -> Path:
+    """The folder of ``--out``; else one in the workspace, named after data set, model, objective and seed."""
+    if options.out is not None:
+        return Path(options.out).expanduser()
+    words = (Path(options.dataset).stem, Path(options.model).name, options.objective)
+    name = _NO_NAME.sub("-", "-".join(words)).strip(".-_")[: MOST_NAME - 12]
+    return workspace.trainings_dir / f"{name}-{options.seed}"
+
+
+def _choose_questions(
+    workspace: Workspace, dataset: str | None, held: TrainData | None, options: TrainOptions
+) -> Asked | None:
+    """The questions of ``--eval-answers``, of which the right answer is known."""
+    if not options.eval_answers:
+        return None
+    if dataset is None or held is None:
+        raise UserError("questions to answer are missing", "--eval-answers", "give a data set with --eval")
+    by_id = {each.id: each for each in workspace.read_samples(dataset, head=options.eval_limit)}
+    samples: list[TokenizedSample] = []
+    answers: list[str] = []
+    for each in held.tokenized:
+        marked = find_answer(by_id[each.id].reasoning)
+        answer = by_id[each.id].answer.strip() or (marked[0] if marked else "")
+        if answer and len(samples) < options.eval_answers:
+            samples.append(each)
+            answers.append(answer)
+    if not samples:
+        raise UserError(f"no sample of {dataset} has an answer", "--eval-answers", "give answers in the data set")
+    return Asked(samples, answers, options.answer_tokens, max(1, 2 * options.micro_batch))
 
 
 def _make_recipe(options: TrainOptions, model: Any, n_samples: int) -> finetune.Recipe:
@@ -164,7 +185,7 @@ def _make_recipe(options: TrainOptions, model: Any, n_samples: int) -> finetune.
 
 
 def _describe(
-    dataset: Any, options: TrainOptions, recipe: finetune.Recipe, loaded: LoadedModel, samples: RunSamples
+    dataset: Any, options: TrainOptions, recipe: finetune.Recipe, loaded: LoadedModel, data: TrainData
 ) -> dict[str, Any]:
     """Everything needed to repeat the training, as JSON."""
     asked = replace(options, resume=False)
@@ -174,11 +195,13 @@ def _describe(
         "status": "training",
         "data": {
             **{key: getattr(dataset, key) for key in ("name", "source", "data_hash")},
-            "n_samples": len(samples.tokenized),
-            "n_tokens": int(sum(len(each.token_ids) for each in samples.tokenized)),
+            "n_samples": len(data.tokenized),
+            "n_tokens": data.count_tokens(),
+            "n_trained": data.count_trained(),
         },
         "model": {"source": options.model, "hash": compute_model_hash(loaded.model), "notes": list(loaded.notes)},
-        "recipe": {**asdict(recipe), "keep": list(recipe.keep), "lora": options.lora, "truncate": options.truncate},
+        "recipe": {**asdict(recipe), "keep": list(recipe.keep), "lora": options.lora, "truncate": options.truncate}
+        | {"objective": options.objective, "bare": options.bare, "whole_below": options.whole_below},
         "checkpoints": [],
         "n_threads": torch.get_num_threads(),
         "versions": {"gsd": __version__, "torch": torch.__version__, "python": platform.python_version()},
@@ -204,7 +227,12 @@ def _check_same(known: dict[str, Any], record: dict[str, Any], folder: Path) -> 
     free = ("micro_batch", "gradient_checkpointing")  # they change no gradient
     pairs = [("data set", known["data"]["data_hash"], record["data"]["data_hash"])]
     pairs += [("model", known["model"]["hash"], record["model"]["hash"])]
-    pairs += [(key, known["recipe"].get(key), value) for key, value in record["recipe"].items() if key not in free]
+    older = {"objective": "full", "bare": False}  # records of earlier versions lack these
+    pairs += [
+        (key, known["recipe"].get(key, older.get(key)), value)
+        for key, value in record["recipe"].items()
+        if key not in free
+    ]
     for name, old, new in pairs:
         if old != new:
             raise UserError(
@@ -254,9 +282,10 @@ def _train(plan: _Plan) -> tuple[int, float | None, str | None]:
     begun = finetune.fine_tune(
         model,
         plan.loaded.tokenizer,
-        plan.samples.tokenized,
+        plan.data.tokenized,
         recipe,
         plan.folder,
+        labels=plan.data.labels,
         on_step=show_step,
         on_kept=lambda step: _record_kept(plan, model, step),
         callbacks=callbacks,
@@ -266,15 +295,21 @@ def _train(plan: _Plan) -> tuple[int, float | None, str | None]:
 
 
 def _record_kept(plan: _Plan, model: Any, step: int) -> None:
-    """Add a kept step to the record, with its loss on the data set that is not trained on."""
-    eval_loss = None
-    if plan.eval_samples is not None:
+    """Add a kept step to the record, with loss and answers on the data set that is not trained on."""
+    entry: dict[str, Any] = {"name": finetune.name_step(step), "step": step, "eval_loss": None}
+    if plan.held is not None:
         with unchanged_training(model):
-            eval_loss = finetune.compute_loss(
-                model, plan.loaded.tokenizer, plan.eval_samples.tokenized, plan.recipe.micro_batch
+            entry["eval_loss"] = finetune.compute_loss(
+                model, plan.loaded.tokenizer, plan.held.tokenized, plan.recipe.micro_batch
             )
-        plan.progress.note(f"step {step:,}: held-out loss {eval_loss:.4f} nats a token")
-    entry = {"name": finetune.name_step(step), "step": step, "eval_loss": eval_loss}
+        plan.progress.note(f"step {step:,}: held-out loss {entry['eval_loss']:.4f} nats a token")
+    if plan.asked is not None:
+        with unchanged_training(model):
+            entry |= measure_answers(model, plan.loaded.tokenizer, plan.asked, plan.folder, step, plan.progress)
+        plan.progress.note(
+            f"step {step:,}: {entry['accuracy']:.1%} of {entry['n_answers']:,} answers are right, "
+            f"{entry['mean_tokens']:.0f} tokens each"
+        )
     others = [each for each in plan.record["checkpoints"] if each["step"] != step]
     plan.record["checkpoints"] = sorted([*others, entry], key=lambda each: each["step"])
     _write_record(plan)
@@ -282,8 +317,9 @@ def _record_kept(plan: _Plan, model: Any, step: int) -> None:
 
 def describe_train(result: dict[str, Any]) -> str:
     """``gsd train``: the checkpoints with their losses, and what to do with them."""
+    forms = (("eval_loss", "{:.4f}"), ("accuracy", "{:.1%}"), ("mean_tokens", "{:.0f}"))
     rows = [
-        [each["name"], "–" if each["eval_loss"] is None else f"{each['eval_loss']:.4f}"]
+        [each["name"], *("–" if each.get(key) is None else form.format(each[key]) for key, form in forms)]
         for each in result["checkpoints"]
     ]
     last = "" if result["loss"] is None else f", last loss {result['loss']:.3f}"
@@ -295,9 +331,10 @@ def describe_train(result: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"{result['model']} on {result['n_samples']:,} samples of {result['dataset']} ({result['n_tokens']:,} "
-            f"tokens), {result['steps']:,} steps in {format_seconds(result['seconds'])}{last}",
-            format_table(("checkpoint", "held-out loss"), rows),
-            f"log: {Path(result['out']) / finetune.LOG}",
+            f"tokens, {result['n_trained']:,} of them with loss), {result['steps']:,} steps in "
+            f"{format_seconds(result['seconds'])}{last}",
+            format_table(("checkpoint", "held-out loss", "right answers", "their tokens"), rows),
+            f"log: {Path(result['out']) / LOG}",
             *describe_skipped(result),
             next_line,
         ]

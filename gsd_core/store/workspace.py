@@ -2,7 +2,8 @@
 
 Workspace   open or create one; its data sets and runs
 
-Layout: ``workspace.json``, ``datasets/NAME/``, ``runs/RUN/``; the dashboard adds ``jobs/`` and ``uploads/``.
+Layout: ``workspace.json``, ``datasets/NAME/``, ``runs/RUN/``, ``trainings/``; the dashboard adds ``jobs/`` and
+``uploads/``.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from gsd_core.store.run import Run
 from gsd_core.store.schema import DATASET_FILE, RUN_FILE, WORKSPACE_FILE
 from gsd_core.types import Sample, name_is_valid
 
-_OWN_NAMES = {"datasets", "runs", "jobs", "uploads", WORKSPACE_FILE}
+_OWN_NAMES = {"datasets", "runs", "jobs", "uploads", "trainings", WORKSPACE_FILE}
 
 
 class Workspace:
@@ -85,9 +86,14 @@ class Workspace:
         """Folder for uploaded files; local workspaces only."""
         return self._local("uploads")
 
+    @property
+    def trainings_dir(self) -> Path:
+        """Folder for trainings (``store.trainings``); local workspaces only."""
+        return self._local("trainings")
+
     def _local(self, name: str) -> Path:
         if not self.is_local:
-            raise UserError("jobs and uploads need a local workspace", self.uri, "serve a workspace on a disk")
+            raise UserError(f"{name} need a local workspace", self.uri, "serve a workspace on a disk")
         return Path(self._folder.path, name)
 
     # -- data sets ------------------------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ compute_loss       mean loss of samples, nats a token
 cut_log            remove lines of steps that a resumed training repeats
 name_step          name of the folder of a step
 
-The loss is on everything after the prompt: reasoning, answer, end of text. Source: ours; the recipe is the usual one
-(AdamW, warm-up, cosine, gradients clipped at 1).
+The loss is on what the labels say (``objectives``), by default everything after the prompt: reasoning, answer, end of
+text. Source: ours; the recipe is the usual one (AdamW, warm-up, cosine, gradients clipped at 1).
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ from transformers.trainer_callback import PrinterCallback
 
 from gsd_core.errors import UserError
 from gsd_core.models.memory import find_free_bytes, trim_freed
+from gsd_core.store.trainings import LOG
 from gsd_core.training.rows import ROW, make_training_rows
 from gsd_core.types import TokenizedSample
 
 STATES = "unfinished"  # folder with the trainer's state, removed at the end
-LOG = "training_log.csv"
-LOG_FIELDS = ("step", "epoch", "loss", "grad_norm", "learning_rate", "tokens", "seconds")
+LOG_FIELDS = ("step", "epoch", "loss", "grad_norm", "learning_rate", "tokens", "seconds", "trained")
 SAVE_SECONDS = 300.0  # a kill loses at most so much work
 GROUPED_BATCHES = 50
 
@@ -170,23 +170,28 @@ def fine_tune(
     recipe: Recipe,
     folder: Path,
     *,
+    labels: Sequence[np.ndarray] | None = None,
     on_step: Callable[[int, float | None], None],
     on_kept: Callable[[int], None],
     callbacks: Sequence[TrainerCallback] = (),
 ) -> int:
     """Train `model` in place; the weights of kept steps go into ``folder/step-00050`` and the log beside them.
 
-    A state in the folder is continued from. ``on_step(step, loss)`` follows each step, and with loss None the beginning
-    at a later one; ``on_kept(step)`` follows each kept one, `callbacks` come after them. Returns the step at which this
-    attempt began. Raises ``UserError`` for a loss that is no number.
+    ``labels`` (T,) of each sample say where the loss is. A state in the folder is continued from. ``on_step(step,
+    loss)`` follows each step, and with loss None the beginning at a later one; ``on_kept(step)`` follows each kept one,
+    `callbacks` come after them. Returns the step at which this attempt began. Raises ``UserError`` for a loss that is
+    no number.
     """
     states = folder / STATES
     last = _find_last_state(states)
-    rows = _make_rows(samples, tokenizer)
+    rows = _make_rows(samples, tokenizer, labels)
     lengths = np.array([len(row["input_ids"]) for row in rows])
+    trained = np.array([sum(each >= 0 for each in row["labels"]) for row in rows])
     order = order_samples(lengths, recipe)
-    n_tokens = np.cumsum(lengths[order].reshape(-1, recipe.batch_size).sum(axis=1))
-    keeper = _Keeper(folder, recipe, (len(rows), n_tokens), on_step, on_kept)
+    n_tokens, n_trained = (
+        np.cumsum(each[order].reshape(-1, recipe.batch_size).sum(axis=1)) for each in (lengths, trained)
+    )
+    keeper = _Keeper(folder, recipe, (len(rows), n_tokens, n_trained), on_step, on_kept)
     arguments = TrainingArguments(
         output_dir=str(states),
         max_steps=recipe.steps,
@@ -284,12 +289,13 @@ class _Keeper(TrainerCallback):
         self,
         folder: Path,
         recipe: Recipe,
-        counts: tuple[int, np.ndarray],
+        counts: tuple[int, np.ndarray, np.ndarray],
         on_step: Callable[[int, float | None], None],
         on_kept: Callable[[int], None],
     ) -> None:
         self.folder, self.recipe = folder, recipe
-        self.n_samples, self.n_tokens = counts  # of the data; up to each step, padding not counted
+        # Of the data; up to each step, padding not counted; of those the ones with loss.
+        self.n_samples, self.n_tokens, self.n_trained = counts
         self.report_step, self.report_kept = on_step, on_kept
         self.saved = self.begun = time.monotonic()
 
@@ -339,6 +345,7 @@ class _Keeper(TrainerCallback):
                     f"{found['learning_rate']:.3e}",
                     int(self.n_tokens[state.global_step - 1]),
                     f"{time.monotonic() - self.begun:.1f}",
+                    int(self.n_trained[state.global_step - 1]),
                 ]
             )
         self.report_step(state.global_step, loss)
@@ -370,11 +377,13 @@ def cut_log(path: Path, step: int) -> None:
     os.replace(part, path)
 
 
-def _make_rows(samples: Sequence[TokenizedSample], tokenizer: Any) -> list[dict[str, Any]]:
+def _make_rows(
+    samples: Sequence[TokenizedSample], tokenizer: Any, labels: Sequence[np.ndarray] | None = None
+) -> list[dict[str, Any]]:
     """Rows of token ids and labels; the end of text is added where no chat template has put it."""
     end = tokenizer.eos_token_id
     has_end = end is None or any(end in sample.token_ids[-2:] for sample in samples[:1])
-    rows = make_training_rows(samples, None if has_end else int(end))
+    rows = make_training_rows(samples, None if has_end else int(end), labels)
     return [{key: row[key] for key in row if key != ROW} for row in rows]
 
 

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from gsd_core.training.objectives import make_labels
 from gsd_core.types import TokenizedSample
 
 ROW = "gsd_row"
@@ -47,17 +48,23 @@ class RowCollator:
         return batch
 
 
-def make_training_rows(samples: Sequence[TokenizedSample], end_token: int | None = None) -> list[dict[str, Any]]:
+def make_training_rows(
+    samples: Sequence[TokenizedSample], end_token: int | None = None, labels: Sequence[np.ndarray] | None = None
+) -> list[dict[str, Any]]:
     """Rows ``input_ids, labels, gsd_row``: the loss is on everything after the prompt, as tier position has it.
 
-    Where `end_token` is given, every row ends with it and is trained on it.
+    ``labels`` (T,) of each sample are taken as they are. Where `end_token` is given, every row ends with it and is
+    trained on it.
     """
-    rows = []
-    for number, sample in enumerate(samples):
-        ids = sample.token_ids.tolist() + ([] if end_token is None else [end_token])
-        labels = [-100] * sample.prompt_tokens + ids[sample.prompt_tokens :]
-        rows.append({"input_ids": ids, "labels": labels, ROW: number})
-    return rows
+    end = [] if end_token is None else [end_token]
+    return [
+        {
+            "input_ids": sample.token_ids.tolist() + end,
+            "labels": (make_labels(sample) if labels is None else labels[number]).tolist() + end,
+            ROW: number,
+        }
+        for number, sample in enumerate(samples)
+    ]
 
 
 def add_row_numbers(samples: Sequence[TokenizedSample]) -> Callable[[dict[str, Any]], dict[str, int]]:

@@ -91,9 +91,9 @@ def select(workspace: Workspace, work: Path, way: str, seed: int, budget: float,
     if way in ("all", "TF-IDF"):
         _write_own(workspace, out, _score_words if way == "TF-IDF" else None, budget)
         return out
-    told = SelectOptions(run, by, budget, out, seed=seed, unit="sample")
+    told = SelectOptions(run, by, out, budget, seed=seed, unit="sample")
     if by in ("alignment", "semantic"):
-        told = SelectOptions(run, by, budget, out, target=run.replace("mixture", "target"), seed=seed, unit="sample")
+        told = SelectOptions(run, by, out, budget, target=run.replace("mixture", "target"), seed=seed, unit="sample")
     run_select(workspace, told, progress)
     return out
 

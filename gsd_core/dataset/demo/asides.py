@@ -5,6 +5,9 @@ ASIDES      remarks that set such a fact aside, a step of their own
 CHECKS      self-check steps
 TURNS       openings of a segment that corrects a mistake; each starts with one of the cues that the
             segment cutter knows
+OPENINGS    first segments of a long trace
+CUED        openings of its other segments, of whatever kind; each starts with one of the cues too
+RAMBLES     sentences of a segment that has nothing to do with the question
 """
 
 from __future__ import annotations
@@ -42,4 +45,31 @@ TURNS: tuple[str, ...] = (
     "Backtrack, and let us fix this.",
     "Trace back, and put it right.",
     "Another attempt corrects it.",
+)
+OPENINGS: tuple[str, ...] = (
+    "Let us begin.",
+    "I will take the two questions one by one.",
+    "We have time, so let us go slowly.",
+    "Here is what I think.",
+)
+CUED: tuple[str, ...] = (
+    "Wait, one thing more.",
+    "Alternatively, think of this.",
+    "But wait, there is something.",
+    "But alternatively, look here.",
+    "But just to go on.",
+    "However, we are not done.",
+    "Not sure what comes next.",
+    "Going back to the text.",
+    "Another point.",
+)
+RAMBLES: tuple[str, ...] = (
+    "The {d} {fact} were painted last year, and nobody minds.",
+    "I once saw {d} {fact} in such a place.",
+    "Somebody moved the {d} {fact} to the other side.",
+    "It would be nice to have {d} {fact} at home.",
+    "The weather was fine on the day of the {d} {fact}.",
+    "My uncle keeps {d} {fact} and never uses them.",
+    "There was talk of {d} {fact}, but that is an old story.",
+    "Of the {d} {fact} only a few are new.",
 )
