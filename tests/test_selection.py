@@ -109,7 +109,8 @@ def test_spectral_keeps_the_steps_that_score_highest(workspace: Path, tmp_path: 
         (["--by", "alignment", "--budget", "0.5"], "needs a target"),
         (["--by", "alignment", "--budget", "0.5", "--target", "meta.nope=1"], "no field 'meta.nope'"),
         (["--by", "alignment", "--budget", "0.5", "--target", "meta.topic=nope"], "no sample has"),
-        (["--by", "segments", "--budget", "0.5"], "invalid choice: 'segments'"),
+        (["--by", "wording", "--budget", "0.5"], "invalid choice: 'wording'"),
+        (["--by", "segments"], "needs an attribution"),
         (["--by", "random", "--budget", "1.5"], "is no share"),
         (["--by", "random", "--budget", "0.001"], "holds not one"),
         (

@@ -2,7 +2,6 @@
 
 SampleMask      what is kept of one sample
 read_masks      a file → sample id → its mask
-MaskSegmenter   cuts a reasoning where what is kept begins and ends
 prune_sample    a sample of which only the kept parts are left
 ALWAYS          segments that are kept whatever the mask says
 
@@ -12,14 +11,13 @@ A mask says characters of the reasoning, not tokens, so one file serves every to
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from gsd_core.errors import UserError
-from gsd_core.types import CharSpan, Sample
+from gsd_core.types import Sample
 
 ALWAYS = (0, -2, -1)
 """The first segment and the last two (arXiv 2602.00425)."""
@@ -111,24 +109,6 @@ def _read_ranges(value: Any, name: str, length: int | None) -> Ranges:
     if length is not None and ranges and ranges[-1][1] > length:
         raise ValueError(f"{name}: a range ends after the reasoning, which has {length} characters")
     return tuple(ranges)
-
-
-class MaskSegmenter:
-    """Cuts each reasoning where what is kept of it begins and ends; the pieces partition it.
-
-    ``kept`` has the ranges of each sample; one that it does not name is a single piece.
-    """
-
-    name = "mask"
-
-    def __init__(self, kept: Mapping[str, Ranges]) -> None:
-        self._kept = kept
-
-    def __call__(self, sample: Sample) -> list[CharSpan]:
-        """The pieces; ``[]`` where the reasoning is empty."""
-        borders = {place for each in self._kept.get(sample.id, ()) for place in each}
-        edges = sorted({0, len(sample.reasoning)} | {place for place in borders if place < len(sample.reasoning)})
-        return [CharSpan(start, end) for start, end in pairwise(edges)]
 
 
 def prune_sample(sample: Sample, kept: Ranges) -> Sample:

@@ -2,6 +2,7 @@
 
 tokenize_sample   sample → `TokenizedSample`, or `Skipped` with the reason
 check_tokenizer   raises where a tokenizer does not report the offsets of its tokens
+find_owners       the character of the reasoning that each token of it belongs to
 
 The whole text is tokenized once, and spans follow from the offsets: tokens of pieces would differ from those that the
 model sees. A token belongs to the span that contains its first character that is not white space (a token of only white
@@ -195,6 +196,15 @@ def _tokenize_as_text(tokens: _Tokens, tokenizer: Any, model_input: ModelInput) 
     is_special = np.asarray(specials, dtype=bool)
     owners = _compute_owners(text, numbers[1], numbers[2], is_special & (numbers[1] == numbers[2]))
     return _Tokens(numbers[0], numbers[1], numbers[2], owners, is_special)
+
+
+def find_owners(sample: TokenizedSample) -> np.ndarray:
+    """(n,) int32: for the tokens from the prompt's end to that of the last span, the character of the reasoning that
+    decides which part of it each belongs to. It never decreases."""
+    stop = sample.spans[-1].end
+    starts, ends = sample.token_starts[:stop], sample.token_ends[:stop]
+    owners = _compute_owners(sample.input_text, starts, ends, np.zeros(stop, dtype=bool))
+    return np.asarray(owners[sample.prompt_tokens :] - sample.reasoning_start)
 
 
 def _compute_owners(text: str, starts: np.ndarray, ends: np.ndarray, is_added: np.ndarray) -> np.ndarray:

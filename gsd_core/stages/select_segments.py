@@ -20,7 +20,6 @@ from gsd_core.errors import UserError
 from gsd_core.methods.attribute_method import ATTRIBUTION
 from gsd_core.methods.select_method import SelectOptions
 from gsd_core.stages.attribute_stage import compute_segment_table, compute_trace_table
-from gsd_core.stages.run_model import read_tokenized
 from gsd_core.stages.run_tables import compute_span_table
 from gsd_core.stages.selection_file import TokenChoice, write_selection
 
@@ -122,16 +121,19 @@ def _choose_tokens(
     choices: dict[str, TokenChoice] = {}
     n_kept = np.zeros(len(table), dtype=np.int64)
     groups = {str(sample): rows for sample, rows in table.groupby("sample", sort=False)}
-    for sample in read_tokenized(run, checkpoint, list(groups)):
-        rows = groups[sample.id]
+    begins = run.read_samples(list(groups), columns=["sample", "reasoning_start"]).set_index("sample")
+    for sample, rows in groups.items():
+        own = run.read_tokens(sample, checkpoint)
         ranges = list(zip(rows.index, rows["token_start"].astype(int), rows["token_end"].astype(int), strict=True))
         places = np.concatenate([np.arange(start, end) for _, start, end in ranges])
         n_wanted = int(rows["n_tokens"][chosen[rows.index]].sum())
-        picked = places[choose_tokens(np.asarray(scores[sample.id], dtype=float)[places], n_wanted)]
-        chars = np.stack([sample.token_starts[picked], sample.token_ends[picked]], axis=1) - sample.reasoning_start
-        chars = np.maximum(chars, 0)[chars[:, 1] > chars[:, 0]]
-        choices[sample.id] = TokenChoice(
-            [(int(start), int(end)) for start, end in chars], [(int(at), int(at) + 1) for at in picked]
+        picked = places[choose_tokens(np.asarray(scores[sample], dtype=float)[places], n_wanted)]
+        picked.sort()
+        chars = own[["start", "end"]].to_numpy()[picked] - int(begins["reasoning_start"][sample])
+        chars = np.maximum(chars, 0)
+        choices[sample] = TokenChoice(
+            [(int(start), int(end)) for start, end in chars if start < end],
+            [(int(at), int(at) + 1) for at in picked],
         )
         for row, start, end in ranges:
             n_kept[row] = int(((picked >= start) & (picked < end)).sum())

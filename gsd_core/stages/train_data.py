@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gsd_core.console.progress import Progress
-from gsd_core.dataset.masks import MaskSegmenter, Ranges, SampleMask, prune_sample, read_masks
+from gsd_core.dataset.masks import Ranges, SampleMask, prune_sample, read_masks
 from gsd_core.dataset.segmenters import make_segmenter
 from gsd_core.driver.capture_plan import CaptureOptions
 from gsd_core.driver.capture_run import tokenize_samples
@@ -62,7 +62,7 @@ def prepare_data(
     if not has_mask or options.objective == "full":
         if has_mask and options.mask is not None:
             raise UserError("a mask does nothing here", "--mask", "add --objective selective or pruned")
-        tokenized, skipped = _tokenize(samples, make_segmenter("steps"), dataset, loaded, options, progress)
+        tokenized, skipped = _tokenize(samples, dataset, loaded, options, progress)
         return TrainData(tokenized, [make_labels(each) for each in tokenized], skipped, [])
     if options.mask is None:
         raise UserError(
@@ -72,11 +72,9 @@ def prepare_data(
         )
     masks = read_masks(Path(options.mask))
     samples, kept, notes = _match(samples, masks, options, dataset)
-    segmenter = MaskSegmenter(kept)
     if options.objective == "pruned":
         samples = [prune_sample(each, kept[each.id]) for each in samples]
-        segmenter = MaskSegmenter({})
-    tokenized, skipped = _tokenize(samples, segmenter, dataset, loaded, options, progress)
+    tokenized, skipped = _tokenize(samples, dataset, loaded, options, progress)
     labels = [make_labels(each, None if options.objective == "pruned" else kept[each.id]) for each in tokenized]
     if options.objective == "selective" and options.whole_below:
         for at, each in enumerate(tokenized):
@@ -129,14 +127,14 @@ def _match(
 
 
 def _tokenize(
-    samples: list[Sample], segmenter: Any, dataset: str, loaded: LoadedModel, options: TrainOptions, progress: Progress
+    samples: list[Sample], dataset: str, loaded: LoadedModel, options: TrainOptions, progress: Progress
 ) -> tuple[list[TokenizedSample], list[Skipped]]:
     """One token is left free for an end of text."""
     longest = max_positions(loaded.model)
     found = tokenize_samples(
         samples,
         loaded.tokenizer,
-        segmenter,
+        make_segmenter("steps"),
         None if longest is None else longest - 1,
         CaptureOptions(dataset=dataset, model=options.model, truncate=options.truncate),
         progress,

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gsd_core.dataset.tokenization import find_owners
 from gsd_core.types import TokenizedSample
 
 OBJECTIVES = ("full", "selective", "pruned")
@@ -28,16 +29,17 @@ IGNORED = -100
 def make_labels(sample: TokenizedSample, kept: Sequence[tuple[int, int]] | None = None) -> np.ndarray:
     """(T,) int64: the token ids, and ``IGNORED`` where there is no loss.
 
-    ``kept`` are half-open character ranges of the reasoning; None keeps all of it. A span carries loss as a whole where
-    its first character is kept, so the sample must have been cut at the borders (`dataset.masks.MaskSegmenter`).
+    ``kept`` are half-open character ranges of the reasoning; None keeps all of it. A token belongs where its first
+    character that is not white space stands, as in a capture.
     """
     labels = np.asarray(sample.token_ids, dtype=np.int64).copy()
     labels[: sample.prompt_tokens] = IGNORED
     if kept is not None:
-        labels[sample.prompt_tokens : sample.spans[-1].end] = IGNORED
-        for span in sample.spans:
-            if any(start <= span.char_start < end for start, end in kept):
-                labels[span.start : span.end] = sample.token_ids[span.start : span.end]
+        owners = find_owners(sample)
+        is_kept = np.zeros(len(owners), dtype=bool)
+        for start, end in kept:
+            is_kept |= (owners >= start) & (owners < end)
+        labels[sample.prompt_tokens : sample.prompt_tokens + len(owners)][~is_kept] = IGNORED
     return labels
 
 

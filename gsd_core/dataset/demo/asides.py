@@ -6,6 +6,7 @@ CHECKS      self-check steps
 TURNS       openings of a segment that corrects a mistake; each starts with one of the cues that the
             segment cutter knows
 OPENINGS    first segments of a long trace
+CLOSINGS    its last segments
 CUED        openings of its other segments, of whatever kind; each starts with one of the cues too
 RAMBLES     sentences of a segment that has nothing to do with the question
 """
@@ -51,6 +52,12 @@ OPENINGS: tuple[str, ...] = (
     "I will take the two questions one by one.",
     "We have time, so let us go slowly.",
     "Here is what I think.",
+)
+CLOSINGS: tuple[str, ...] = (
+    "Going back over it, that is all.",
+    "Not sure what else to say, so I stop here.",
+    "However, this is enough.",
+    "Another look is not needed.",
 )
 CUED: tuple[str, ...] = (
     "Wait, one thing more.",

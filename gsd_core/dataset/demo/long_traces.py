@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from gsd_core.dataset.demo.asides import CHECKS, CUED, OPENINGS, RAMBLES
+from gsd_core.dataset.demo.asides import CHECKS, CLOSINGS, CUED, OPENINGS, RAMBLES
 from gsd_core.dataset.demo.generate import SPLITS
 from gsd_core.dataset.demo.procedures import PROCEDURE_TABLE, STYLES, Procedure
 from gsd_core.dataset.demo.scripts import draw_problem
@@ -18,18 +18,19 @@ from gsd_core.dataset.demo.topics import TOPIC_TABLE, Topic
 from gsd_core.errors import UserError
 from gsd_core.types import Sample
 
-KINDS = ("opening", "needed", "filler", "self_check")
+KINDS = ("opening", "needed", "filler", "self_check", "closing")
 ORDER_WORDS = ("First", "Second")
 FILLERS, SELF_CHECKS = (2, 4), (1, 2)  # least and most of a trace
 MOST_NUMBER = 400  # of the things that a filler speaks of
 
 
 def generate_long_traces(n_samples: int, seed: int = 0, split: str = "train") -> list[Sample]:
-    """Traces of six to nine segments, of which exactly two are needed: each solves one of the two questions.
+    """Traces of seven to ten segments, of which exactly two are needed: each solves one of the two questions.
 
     The answer names both results, and nothing but its own segment tells either. Every segment but the first opens with
     a cue that the segment cutter knows, drawn alike for all kinds, so ``--segmenter cues`` and ``steps`` cut alike.
-    The segments of both questions keep their order; everything else is in random places.
+    The two needed segments keep their order; with fillers and self-checks they are in random places between an opening
+    and a closing, since whatever stands last before an answer bears on its form.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ def _write_trace(rng: np.random.Generator, name: str, heldout: bool) -> Sample:
     others = ["filler"] * int(rng.integers(*FILLERS, endpoint=True))
     others += ["self_check"] * int(rng.integers(*SELF_CHECKS, endpoint=True))
     kinds = ["needed", "needed", *others]
-    kinds = ["opening", *(kinds[int(at)] for at in rng.permutation(len(kinds)))]
+    kinds = ["opening", *(kinds[int(at)] for at in rng.permutation(len(kinds))), "closing"]
     left = iter(solutions)
     texts = [_write_segment(rng, kind, left) for kind in kinds]
     reasoning, ranges = "", []
@@ -93,8 +94,8 @@ def _solve(
 
 
 def _write_segment(rng: np.random.Generator, kind: str, solutions: Iterator[str]) -> str:
-    if kind == "opening":
-        return _draw(rng, OPENINGS, 1)
+    if kind in ("opening", "closing"):
+        return _draw(rng, OPENINGS if kind == "opening" else CLOSINGS, 1)
     if kind == "needed":
         text = next(solutions)
     elif kind == "filler":
