@@ -65,6 +65,28 @@ def test_scores_explain_what_the_answer_gains_and_segments_are_their_sums(worksp
     assert found["kept_share"] == pytest.approx(kept.mean())
 
 
+def test_what_is_known_of_segments_without_gradients_is_stored_too(workspace: Path) -> None:
+    run_gsd_json("attribute", "--run", "own", *FAST, "--check", 2, workspace=workspace)
+    traces, segments = read(workspace, "traces").set_index("sample"), read(workspace, "segments")
+    assert segments[["loss", "entropy", "gain"]].notna().all(axis=None)
+    assert segments["repeats"].between(0, 1).all()
+    removals = read(workspace, "removals")
+    whole = removals[removals["choice"] == "all"].set_index("sample")["value"]
+    np.testing.assert_allclose(whole, traces["value"].loc[whole.index], atol=1e-3)
+    none = removals[removals["choice"] == "none"].set_index("sample")["value"]
+    gains = segments.groupby("sample")["gain"].sum()
+    np.testing.assert_allclose((whole - none).loc[gains.index], gains, atol=1e-3)
+    told = segments.set_index("span")["tells_answer"]
+    assert told["apples/0#1"]
+    assert not told["apples/0#0"]
+    curves, baselines = read(workspace, "curves"), read(workspace, "baselines")
+    assert curves["sample"].nunique() == baselines["sample"].nunique() == 2
+    gauss = curves[curves["nodes"] == "gauss"].groupby("n_points")["residual"].mean()
+    assert gauss[50] <= gauss[5] + 1e-6
+    assert set(baselines["baseline"]) == {"question", "pad", "mean", "noise 0", "noise 1", "noise 2"}
+    assert baselines.groupby(["sample", "baseline"])["strength"].sum().tolist() == pytest.approx([1] * 12)
+
+
 def test_other_thresholds_need_no_gradient(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = run_gsd_json("attribute", "--run", "own", *FAST, workspace=workspace)
     monkeypatch.setattr(attribute_stage, "load_run_model", lambda *_: pytest.fail("the model was loaded"))

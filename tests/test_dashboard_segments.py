@@ -18,11 +18,25 @@ from gsd_core.dashboard.segments.segment_queries import (
     read_trace_scores,
 )
 from gsd_core.methods.attribute_method import ATTRIBUTION
-from gsd_core.stages.attribute_stage import _tabulate
+from gsd_core.stages.attribute_tables import Work, tabulate
 from gsd_core.stages.run_model import read_tokenized
 from gsd_core.store import Workspace
 from tests.cli_support import write_run
 from tests.page_support import check, open_page, words
+
+
+class MadeUpValues:
+    """Stands for a model: the answer is likelier the more tokens are read."""
+
+    def read(self, token_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        steps = np.arange(len(token_ids), dtype=float)
+        return steps, steps / 2
+
+    def after_prefixes(self, trace: object, n_head: int, ends: list[int]) -> np.ndarray:
+        return np.array(ends, dtype=float)
+
+    def measure(self, token_ids: np.ndarray, answer_start: int) -> float:
+        return -100.0 / len(token_ids)
 
 
 def write_attribution(folder: Path, n_samples: int = 6) -> None:
@@ -41,7 +55,18 @@ def write_attribution(folder: Path, n_samples: int = 6) -> None:
             scores[-1] = 0
             found = Attribution(scores, -1.0, -1.5 - float(scores.sum()), 12, 4)
             trace = AnswerTrace(np.zeros(len(scores), np.int32), len(scores) - 1)
-            writer.append(at, _tabulate(sample, f"<b>{at}</b>", trace, found))
+            texts = [f"step {span.index} <i>" for span in sample.spans]
+            work = Work(sample, f"<b>{at}</b>", trace, texts)
+            tables = tabulate(work, found, MadeUpValues(), 0)  # type: ignore[arg-type]
+            if at == 1:
+                tables["curves"] = pd.DataFrame(
+                    {"sample": sample.id, "nodes": ["gauss", "published"], "n_points": [5, 5], "residual": [0.1, 0.4]}
+                )
+                tables["baselines"] = pd.DataFrame(
+                    [(span, sample.id, name, 0.25) for name in ("question", "pad", "noise 0") for span in work.spans],
+                    columns=["span", "sample", "baseline", "strength"],
+                )
+            writer.append(at, tables)
         writer.finish(info)
 
 

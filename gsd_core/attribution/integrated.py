@@ -39,9 +39,9 @@ from gsd_core.capture.memory import count_graph_bytes
 from gsd_core.console.report import Report, ignore
 from gsd_core.models.devices import input_device
 
-BASELINES = ("pad", "mean", "question")
+BASELINES = ("pad", "mean", "question", "noise")
 """Where the path begins: the pad token's embedding everywhere; the mean of all embeddings everywhere; the pad token's
-embedding everywhere but in the question, which is kept."""
+embedding everywhere but in the question, which is kept; random numbers that vary as embeddings do."""
 NODES = ("adaptive", "gauss", "published")
 """Where gradients are taken: ours; Gauss and Legendre's; evenly spaced with both ends."""
 FIRST_BORDERS = (0.0, 0.0625, 0.25, 1.0)  # most of F changes near the baseline
@@ -52,7 +52,8 @@ LEAST_BOUND = 1e-6  # nats; for traces whose answer is as likely as at the basel
 @dataclass(frozen=True, slots=True)
 class PathSettings:
     """``points``: gradients of a path with nodes gauss or published; ``residual``: share of the difference in F that
-    adaptive nodes may leave, and ``most_points`` where they give up. ``batch_tokens``: tokens of a batch of points."""
+    adaptive nodes may leave, and ``most_points`` where they give up. ``batch_tokens``: tokens of a batch of points.
+    ``seed`` is that of baseline noise."""
 
     baseline: str = "question"
     nodes: str = "adaptive"
@@ -61,6 +62,7 @@ class PathSettings:
     most_points: int = 512
     batch_tokens: int = 4096
     gradient_checkpointing: bool = False
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.baseline not in BASELINES or self.nodes not in NODES:
@@ -217,8 +219,11 @@ class _Path:
         self._targets = ids[0, trace.answer_start :]
         self._end = embed(ids[:, :-1]).float()
         start = embed(torch.tensor([[owner.pad_id]], device=device)).float()
-        if settings.baseline == "mean":
-            start = _compute_mean_embedding(embed, self._end)
+        if settings.baseline in ("mean", "noise"):
+            start, spread = _compute_embedding_moments(embed, self._end)
+            if settings.baseline == "noise":
+                random = torch.Generator().manual_seed(settings.seed)
+                start = start + spread * torch.randn(self._end.shape, generator=random).to(self._end.device)
         self._start = start.expand_as(self._end).clone()
         shared = trace.n_question if settings.baseline == "question" else 0
         self._start[:, :shared] = self._end[:, :shared]
@@ -283,13 +288,17 @@ class _Path:
         return logits.log_softmax(-1).gather(-1, targets[..., None]).sum((1, 2))
 
 
-def _compute_mean_embedding(embed: Any, own: torch.Tensor) -> torch.Tensor:
-    """(1, 1, D) mean over the vocabulary, as the embedding gives it (some models scale it)."""
+def _compute_embedding_moments(embed: Any, own: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(1, 1, D) mean and standard deviation over the vocabulary, as the embedding gives it (some models scale it)."""
     everything = torch.arange(embed.weight.shape[0], device=own.device)
-    sums, block = torch.zeros(own.shape[-1], dtype=torch.float64, device=own.device), 8192
+    sums = torch.zeros(own.shape[-1], dtype=torch.float64, device=own.device)
+    squares, block = sums.clone(), 8192
     for first in range(0, len(everything), block):
-        sums += embed(everything[first : first + block]).double().sum(0)
-    return (sums / len(everything)).float()[None, None]
+        found = embed(everything[first : first + block]).double()
+        sums, squares = sums + found.sum(0), squares + found.square().sum(0)
+    mean = sums / len(everything)
+    spread = (squares / len(everything) - mean.square()).clamp(min=0).sqrt()
+    return mean.float()[None, None], spread.float()[None, None]
 
 
 def _choose_nodes(settings: PathSettings) -> tuple[np.ndarray, np.ndarray]:

@@ -30,9 +30,9 @@ class AttributeOptions:
     """What a segment of a new run is, as for gsd capture."""
     checkpoint: str | None = None
     """The checkpoint of a captured run. Default: the one to look at first."""
-    baseline: str = option("question", choices=("question", "pad", "mean"))
+    baseline: str = option("question", choices=("question", "pad", "mean", "noise"))
     """Where the path begins: the pad token's embedding everywhere but in the question, which is kept; the pad token's
-    everywhere, as published; or the mean embedding everywhere."""
+    everywhere, as published; the mean embedding everywhere; or random numbers that vary as embeddings do."""
     nodes: str = option("adaptive", choices=("adaptive", "gauss", "published"))
     """Where gradients are taken on the path: until the residual is small; Gauss and Legendre's nodes; evenly spaced."""
     steps: int = option(50, metavar="J", check="positive")
@@ -47,6 +47,10 @@ class AttributeOptions:
     """... and of those the ones whose consistency is at most this."""
     bridge: str | None = option(None, metavar="TEXT")
     """Words between reasoning and answer. Default: the published ones, which open a box."""
+    check: int = option(0, metavar="N", check="count")
+    """For N traces also measure the residual against the number of gradients, and strengths under other baselines."""
+    seed: int = 0
+    """Seed of baseline noise and of segments drawn at random."""
     limit: int | None = option(None, metavar="N", check="positive")
     """Only the first N samples."""
     batch_tokens: int | None = option(None, metavar="N", check="positive")
@@ -74,6 +78,11 @@ ATTRIBUTION = ResultKind(
             strength float            its share of the trace: absolute over the root of the number of tokens, sum 1
             consistency float         absolute value of signed, over absolute
             mass float                strength of the segments that rank before it
+            loss float                mean loss of its tokens, nats
+            entropy float             mean entropy of what the model expected in their places, nats
+            gain float                how much likelier the answer is right after it than right before it, nats
+            repeats float             BLEU with the other segments of its trace as references, 0 to 1
+            tells_answer bool         whether it holds the answer as a word
         """),
         "traces": make_columns("""
             sample text               sample
@@ -85,6 +94,25 @@ ATTRIBUTION = ResultKind(
             n_values int              forward passes beside them
             n_tokens int              tokens of the trace, words before the answer and answer included
             scores list<float>        score of each token, nats; those of the last segment end where its reasoning does
+        """),
+        "removals": make_columns("""
+            sample text               sample
+            choice text               chosen, random, none or all: which segments are left
+            tau,beta float            thresholds
+            value float               log-probability of the answer with the others removed, nats
+            share float               share of the segments' tokens that is left
+        """),
+        "curves": make_columns("""
+            sample text               sample
+            nodes text                gauss or published
+            n_points int              gradients on the path
+            residual float            share of the answer's gain that is left unexplained
+        """),
+        "baselines": make_columns("""
+            span text                 segment
+            sample text               its sample
+            baseline text             baseline; noise with its seed
+            strength float            strength under it
         """),
         "skipped": make_columns("""
             sample text               sample that was left out

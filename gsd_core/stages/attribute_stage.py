@@ -21,10 +21,11 @@ import pandas as pd
 
 from gsd_core import __version__
 from gsd_core.attribution.answer_traces import choose_bridge, make_answer_trace
-from gsd_core.attribution.integrated import AnswerGradients, AnswerTrace, Attribution, PathSettings
+from gsd_core.attribution.answer_values import AnswerValues
+from gsd_core.attribution.integrated import AnswerGradients, AnswerTrace, PathSettings
 from gsd_core.capture.memory import FREE_SHARE
 from gsd_core.capture.tier_capture import get_pad_id
-from gsd_core.comparison.segment_choice import choose_segments, compute_strengths, rank_masses, score_segments
+from gsd_core.comparison.segment_choice import choose_segments
 from gsd_core.console.output import format_bytes, format_seconds
 from gsd_core.console.progress import Progress
 from gsd_core.dataset.answers import find_answer
@@ -37,6 +38,7 @@ from gsd_core.methods.capture_method import CaptureOptions
 from gsd_core.models.devices import input_device
 from gsd_core.models.loading import LoadedModel, max_positions
 from gsd_core.models.memory import find_free_bytes
+from gsd_core.stages.attribute_tables import Work, tabulate, tabulate_checks
 from gsd_core.stages.capture_stage import run_capture
 from gsd_core.stages.run_model import load_run_model, read_tokenized
 from gsd_core.stages.run_reading import get_checkpoint, read_analysed
@@ -123,6 +125,8 @@ def _make_settings(run: Run, checkpoint: str, options: AttributeOptions) -> dict
         "residual": None if is_fixed else options.residual,
         "most_steps": None if is_fixed else options.most_steps,
         "bridge": options.bridge,
+        "check": options.check,
+        "seed": options.seed,
         "limit": options.limit,
         "model": entry.get("hash"),
         "gsd_version": __version__,
@@ -151,6 +155,7 @@ def _attribute(
         options.residual,
         options.most_steps,
         gradient_checkpointing=options.gradient_checkpointing,
+        seed=options.seed,
     )
     gradients = AnswerGradients(loaded.model, get_pad_id(loaded.model), path)
     by_token, batch_tokens = _fit_batch(gradients, traces, options.batch_tokens)
@@ -167,7 +172,7 @@ def _attribute(
             rows = pd.DataFrame([(each.sample, each.reason) for each in skipped], columns=["sample", "reason"])
             writer.append(0, {"skipped": rows})
         seconds = _iter_traces(
-            writer, gradients, list(zip(samples, answers, traces, strict=True)), lengths, memory, progress
+            writer, gradients, _make_work(run, checkpoint, samples, answers, traces), memory, options, progress
         )
         writer.finish({**settings, "tau": options.tau, "beta": options.beta, "words": bridge})
     return {"estimated_seconds": seconds, "estimated_memory_bytes": memory, "notes": notes}
@@ -216,31 +221,48 @@ def _fit_batch(gradients: AnswerGradients, traces: Sequence[AnswerTrace], asked:
     return by_token, int(min(MOST_BATCH_TOKENS, room / by_token))
 
 
+def _make_work(
+    run: Run, checkpoint: str, samples: Sequence[TokenizedSample], answers: Sequence[str], traces: Sequence[AnswerTrace]
+) -> list[Work]:
+    """Traces with the texts of their segments."""
+    texts = run.read_spans(checkpoint, ["span", "text"]).set_index("span")["text"]
+    made = []
+    for sample, answer, trace in zip(samples, answers, traces, strict=True):
+        own = [str(texts[join_span(sample.id, span.index)]) for span in sample.spans]
+        made.append(Work(sample, answer, trace, own))
+    return made
+
+
 def _iter_traces(
     writer: ResultWriter,
     gradients: AnswerGradients,
-    work: Sequence[tuple[TokenizedSample, str, AnswerTrace]],
-    lengths: np.ndarray,
+    work: Sequence[Work],
     memory: float,
+    options: AttributeOptions,
     progress: Progress,
 ) -> float | None:
     """Attribute and store each trace. Returns the seconds that all were estimated to take; None where few are left."""
+    lengths = np.array([len(each.trace.token_ids) for each in work])
     missing = [at for at in range(len(work)) if at + 1 not in writer.finished]
     ranked = sorted(missing, key=lambda at: (int(lengths[at]), at))
     probes = [ranked[at] for at in np.unique(np.linspace(0, len(ranked) - 1, N_PROBES).round().astype(int))]
     if len(ranked) < 4 * N_PROBES:
         probes = []
     order = [*probes, *(at for at in missing if at not in set(probes))]
+    checked = set(np.linspace(0, len(work) - 1, min(options.check, len(work))).round().astype(int).tolist())
+    values = AnswerValues(gradients.model)
     took: list[tuple[int, float, int]] = []
     estimate = None
     with progress.stage("attributing", len(work), "traces") as stage:
         stage.skip(len(work) - len(missing))
         for done, at in enumerate(order, 1):
-            sample, answer, trace = work[at]
             began = time.monotonic()
-            found = gradients.attribute(trace)
+            found = gradients.attribute(work[at].trace)
+            tables = tabulate(work[at], found, values, options.seed)
             took.append((int(lengths[at]), time.monotonic() - began, found.n_points))
-            writer.append(at + 1, _tabulate(sample, answer, trace, found))
+            if at in checked:
+                tables |= tabulate_checks(work[at], gradients)
+            writer.append(at + 1, tables)
             stage.advance()
             if done == len(probes):
                 estimate = _estimate_seconds(took, lengths[missing])
@@ -257,37 +279,6 @@ def _estimate_seconds(took: Sequence[tuple[int, float, int]], lengths: np.ndarra
     known = sorted(took)
     rates = [seconds / length for length, seconds, _ in known]
     return float((np.interp(lengths, [length for length, *_ in known], rates) * lengths).sum())
-
-
-def _tabulate(sample: TokenizedSample, answer: str, trace: AnswerTrace, found: Attribution) -> dict[str, pd.DataFrame]:
-    """One trace's rows of ``segments`` and ``traces``."""
-    own = score_segments(found.scores, [(span.start, span.end) for span in sample.spans])
-    one = np.zeros(len(sample.spans), dtype=np.int64)
-    strengths = compute_strengths(own.absolute, own.n_tokens, one)
-    segments = pd.DataFrame(
-        {
-            "span": [join_span(sample.id, span.index) for span in sample.spans],
-            "sample": sample.id,
-            "n_tokens": own.n_tokens,
-            "absolute": own.absolute,
-            "signed": own.signed,
-            "strength": strengths,
-            "consistency": own.consistency,
-            "mass": rank_masses(strengths, one),
-        }
-    )
-    row = {
-        "sample": sample.id,
-        "answer": answer,
-        "value": found.value,
-        "baseline_value": found.baseline_value,
-        "residual": found.residual,
-        "n_points": found.n_points,
-        "n_values": found.n_values,
-        "n_tokens": len(trace.token_ids),
-        "scores": [found.scores.tolist()],
-    }
-    return {"segments": segments, "traces": pd.DataFrame(row)}
 
 
 # -- the result -----------------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ choose_by            segments with their scores → which of them
 
 from __future__ import annotations
 
-import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -42,12 +41,13 @@ def select_by_segments(run: Run, checkpoint: str, options: SelectOptions, progre
         )
     stage = progress.stage("selecting", len(BESIDE) + 1, "measures")
     table = _read_segments(run, checkpoint)
-    answers = compute_trace_table(run, checkpoint).set_index("sample")
-    chosen = choose_by(table, answers["answer"], options)
+    chosen = choose_by(table, options)
     sizes = table["n_tokens"].to_numpy(np.int64)
     tokens, n_tokens = None, sizes * chosen
     if options.by == "top-tokens":
-        tokens, n_tokens = _choose_tokens(run, checkpoint, table, chosen, answers["scores"])
+        tokens, n_tokens = _choose_tokens(
+            run, checkpoint, table, chosen, compute_trace_table(run, checkpoint).set_index("sample")["scores"]
+        )
         chosen = n_tokens > 0
     stage.advance()
     if not n_tokens.any():
@@ -90,8 +90,8 @@ def _read_segments(run: Run, checkpoint: str) -> pd.DataFrame:
     ).reset_index(drop=True)
 
 
-def choose_by(table: pd.DataFrame, answers: pd.Series, options: SelectOptions) -> np.ndarray:
-    """(n,) bool. ``table``: ``sample, text, mass, consistency, signed``, segments in order; ``answers`` by sample."""
+def choose_by(table: pd.DataFrame, options: SelectOptions) -> np.ndarray:
+    """(n,) bool. ``table`` has ``sample, mass, consistency, signed, tells_answer``, segments in order."""
     traces = pd.factorize(table["sample"])[0]
     masses, consistency, signed = (table[name].to_numpy(np.float64) for name in ("mass", "consistency", "signed"))
     chosen = choose_segments(masses, consistency, options.tau, options.beta, signed if options.no_against else None)
@@ -100,17 +100,16 @@ def choose_by(table: pd.DataFrame, answers: pd.Series, options: SelectOptions) -
     if options.by == "rest-segments":
         return ~chosen
     if options.by == "first-solution":
-        return _find_first_solutions(table, answers)
+        return _find_first_solutions(table)
     return chosen
 
 
-def _find_first_solutions(table: pd.DataFrame, answers: pd.Series) -> np.ndarray:
-    """Segments up to the first of their trace that holds the answer as a word; all where none does."""
+def _find_first_solutions(table: pd.DataFrame) -> np.ndarray:
+    """Segments up to the first of their trace that tells the answer; all where none does."""
     kept = np.zeros(len(table), dtype=bool)
-    for sample, rows in table.groupby("sample", sort=False):
-        answer = re.compile(rf"(?<!\w){re.escape(str(answers[sample]).strip())}(?!\w)")
-        found = [place for place, text in enumerate(rows["text"]) if answer.search(str(text))]
-        kept[rows.index[: found[0] + 1 if found else len(rows)]] = True
+    for _, rows in table.groupby("sample", sort=False):
+        found = np.flatnonzero(rows["tells_answer"].to_numpy(bool))
+        kept[rows.index[: found[0] + 1 if len(found) else len(rows)]] = True
     return kept
 
 
