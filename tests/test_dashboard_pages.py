@@ -33,7 +33,7 @@ WORDS = ["barn", "candle", "drum", "elbow", "ferry", "glove", "harp", "island", 
 NO_FAMILIES = Families(pd.DataFrame(columns=["strength"]), pd.DataFrame())
 PAGES = (
     *("overview", "map", "trace", "alignment", "stresses"),
-    *("twins", "timeline", "segments", "evidence", "data", "help"),
+    *("twins", "timeline", "segments", "evidence", "trainings", "data", "help"),
 )
 
 
@@ -51,7 +51,7 @@ def test_every_page_runs(workspace, page, monkeypatch):
 def test_every_page_runs_on_an_empty_workspace(tmp_path, page, monkeypatch):
     at = check(open_page(tmp_path / "new", page, monkeypatch))
     assert at.title
-    if page not in ("data", "help"):
+    if page not in ("trainings", "data", "help"):
         assert any("own data" in button.label for button in at.button), "an empty page must say what to do next"
 
 

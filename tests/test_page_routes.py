@@ -11,7 +11,7 @@ from gsd_core.registry.catalog import list_pages
 
 
 def test_every_page_has_a_route_below_the_base_path(monkeypatch):
-    names = {"overview", "data", "help", *(page.name for page in list_pages())}
+    names = {"overview", "trainings", "data", "help", *(page.name for page in list_pages())}
     assert {route.path for route in page_routes.make_page_routes()} == {f"/{name}" for name in names}
     monkeypatch.setattr(st, "get_option", {"server.baseUrlPath": "/lab/gsd/"}.get)
     routes = page_routes.make_page_routes()

@@ -3,7 +3,6 @@
 run_trials        the stage; what is finished is kept
 describe_trials   the result as text
 read_config       a file → `Config`
-RESULT            file with the configuration and, at the end, the table
 """
 
 from __future__ import annotations
@@ -29,13 +28,12 @@ from gsd_core.methods.trials_method import CHOICES, TrialsOptions
 from gsd_core.stages.run_reading import get_checkpoint
 from gsd_core.stages.select_stage import run_select
 from gsd_core.stages.train_stage import run_train
-from gsd_core.store.trainings import RECORD, list_trainings, read_answers
+from gsd_core.store.trainings import RECORD, TRIALS, list_trainings, read_answers, read_trials
 from gsd_core.types import name_is_valid
 
 if TYPE_CHECKING:
     from gsd_core.store import Workspace
 
-RESULT = "trials.json"
 OWN_FLAGS = ("dataset", "out", "objective", "mask", "resume", "seed", "bare")
 """Flags of gsd train that the configuration sets itself."""
 
@@ -150,9 +148,8 @@ def _refuse_unknown(unknown: set[str], known: set[str], file: Path, where: str) 
 def _begin(folder: Path, config: Config) -> None:
     """Write down what is tried. Raises ``UserError`` where the folder was begun with something else."""
     told = json.loads(json.dumps(dataclasses.asdict(config)))
-    try:
-        known = json.loads((folder / RESULT).read_text("utf-8"))["config"]
-    except (OSError, ValueError, KeyError):
+    known = read_trials(folder).get("config")
+    if known is None:
         folder.mkdir(parents=True, exist_ok=True)
         _write(folder, {"config": told, "result": None})
         return
@@ -167,7 +164,7 @@ def _begin(folder: Path, config: Config) -> None:
 
 
 def _write(folder: Path, document: dict[str, Any]) -> None:
-    with whole_file(folder / RESULT) as partial:
+    with whole_file(folder / TRIALS) as partial:
         partial.write_text(format_json(document) + "\n", encoding="utf-8")
 
 

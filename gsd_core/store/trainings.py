@@ -4,6 +4,8 @@ TrainingInfo     one training: what it was, its log, its answers
 list_trainings   all trainings of a workspace
 read_answers     what the model answered at a step
 name_answers     file with the answers of a step
+read_trials      what a group of trainings compares, and the table of it
+TRIALS           file of such a group
 RECORD, LOG      files with everything needed to repeat a training, and with a line for each step
 """
 
@@ -17,6 +19,7 @@ from typing import Any
 
 RECORD = "training.json"
 LOG = "training_log.csv"
+TRIALS = "trials.json"
 DEPTH = 2  # a group of trainings has a folder of its own
 MOST_TRAININGS = 500
 
@@ -63,6 +66,16 @@ def list_trainings(folder: Path) -> list[TrainingInfo]:
                 found.append(TrainingInfo(path.parent.relative_to(folder).as_posix(), path.parent, record))
     ordered = sorted(found, key=lambda each: (str(each.record.get("created", "")), each.name), reverse=True)
     return ordered[:MOST_TRAININGS]
+
+
+def read_trials(folder: Path) -> dict[str, Any]:
+    """``config`` and ``result`` of ``gsd trials``; empty where the folder is none of it, ``result`` None while it
+    works."""
+    try:
+        found = json.loads((folder / TRIALS).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and isinstance(found.get("config"), dict) else {}
 
 
 def read_answers(folder: Path, step: int) -> list[dict[str, Any]]:

@@ -11,7 +11,20 @@ from tests.browser.flows import wait_until_idle
 from tests.test_dashboard_structure import plant_structure
 
 pytestmark = pytest.mark.browser
-PAGES = ("", "map", "trace", "alignment", "stresses", "twins", "timeline", "segments", "evidence", "data", "help")
+PAGES = (
+    "",
+    "map",
+    "trace",
+    "alignment",
+    "stresses",
+    "twins",
+    "timeline",
+    "segments",
+    "evidence",
+    "trainings",
+    "data",
+    "help",
+)
 # Streamlit's own: its markup cannot be changed from a page.
 NOT_OURS = ("[data-testid='stMainMenu']", "[data-testid='stToolbar']")
 

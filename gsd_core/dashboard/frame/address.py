@@ -26,7 +26,7 @@ _FOLDER = Path(__file__).resolve().parents[3]
 # Pages of other packages have no file here; their addresses are known to the router alone.
 PAGES = {
     name: f"pages/{name}.py"
-    for name in ("overview", *(page.name for page in list_pages()), "data", "help")
+    for name in ("overview", *(page.name for page in list_pages()), "trainings", "data", "help")
     if (_FOLDER / "pages" / f"{name}.py").is_file()
 }
 _REMEMBERED = "gsd_remembered"

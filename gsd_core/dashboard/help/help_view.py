@@ -26,6 +26,8 @@ TOUR = (
     ("twins", "Twins", "Pairs of samples with similar reasoning and different questions, side by side."),
     ("stresses", "Stresses", "Sequences of clusters or families that recur across samples, and where they occur."),
     ("timeline", "Timeline", "The same spans at several checkpoints: when structure appears and disappears."),
+    ("segments", "Segments", "Which parts of a trace bear on its answer, and which a curator would keep."),
+    ("trainings", "Training runs", "The same fine-tune on different parts of the same traces, side by side."),
     ("evidence", "Evidence", "What a training step teaches, and whether labels confirm it, beside every baseline."),
 )
 WORDS = {
@@ -44,6 +46,8 @@ WORDS = {
     "family": "A span with all spans of other samples that are aligned with it beyond chance; it may be in several. "
     "Confirmed: at most 5 % of such pairs by chance, tentative: at most 20 %. Its name is made of shared phrases.",
     "lesson": "A training step on one span, after which the losses of others are measured and the weights put back.",
+    "segment": "A span whose bearing on the answer is measured. Strength is its share of the trace's integrated "
+    "gradients; consistency is 1 where all its tokens pull the same way.",
     "stress": "A sequence of clusters (or of families, where clusters hold almost nothing) that recurs, in this order, "
     "in traces of several samples.",
     "lift": "Support of a stress over its support when every trace's spans are in shuffled order.",
@@ -81,7 +85,7 @@ def show_help() -> None:
     """Tour, words, measures, keys, and limits."""
     st.markdown("#### A tour")
     for start in range(0, len(TOUR), 3):
-        for column, (page, title, text) in zip(st.columns(3), TOUR[start : start + 3], strict=True):
+        for column, (page, title, text) in zip(st.columns(3), TOUR[start : start + 3], strict=False):
             with column.container(border=True, height="stretch"):
                 st.page_link(PAGES[page], label=f"**{title}**")
                 st.caption(text)

@@ -112,12 +112,12 @@ def _show_actions(job: Job) -> None:
                 end(job)
                 st.rerun()
         elif job.status == "done":
-            if job.run and job.opens in PAGES:
+            if job.opens in PAGES:
                 st.page_link(
                     PAGES[job.opens],
                     label=f"Open the {job.opens}",
                     icon=":material/arrow_forward:",
-                    query_params={"run": job.run},
+                    query_params={"run": job.run} if job.run else {},
                 )
         elif st.button("Continue", key=f"resume_{job.id}", icon=":material/resume:"):
             try:

@@ -22,6 +22,7 @@ from gsd_core.dashboard.spans import pins
 from gsd_core.registry.catalog import list_pages, load
 from gsd_core.registry.method import Page
 
+OWN_PAGES = (("trainings", "Training runs"), ("data", "Data"), ("help", "Help"))
 _ROUTED = "gsd_routed"
 # Less empty space at the top and sides than Streamlit's own, so that the map is bigger.
 _STYLE = """<style>
@@ -56,7 +57,7 @@ def _navigation() -> st.Page:
         for page in list_pages()
     ]
     overview = st.Page(PAGES["overview"], title="Overview", default=True)
-    own = [st.Page(PAGES[name], title=name.title()) for name in ("data", "help")]
+    own = [st.Page(PAGES[name], title=title) for name, title in OWN_PAGES]
     return st.navigation([overview, *methods, *own], position="top")
 
 

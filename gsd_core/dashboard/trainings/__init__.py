@@ -1,0 +1,1 @@
+"""The page Training runs: trainings of the workspace side by side."""
