@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from gsd_core.comparison.segment_choice import choose_segments
+from gsd_core.comparison.segment_choice import AGAINST, choose_segments
 from gsd_core.dashboard.segments import segment_figures
 from gsd_core.dashboard.segments.segment_queries import (
     STEPS,
     TraceScores,
     list_attributed,
     load_segments,
+    read_selection,
     read_trace_scores,
 )
 from gsd_core.methods.attribute_method import ATTRIBUTION
 from gsd_core.stages.attribute_tables import Work, tabulate
 from gsd_core.stages.run_model import read_tokenized
 from gsd_core.store import Workspace
-from tests.cli_support import write_run
+from tests.cli_support import run_gsd_json, write_run
 from tests.page_support import check, open_page, words
 
 
@@ -100,10 +102,48 @@ def test_the_page_shows_what_the_thresholds_keep(folder: Path, monkeypatch: pyte
     assert "<b>1</b>" not in said, "an answer from the data must be escaped"
 
 
-@pytest.mark.parametrize("side", ["All segments", "Thresholds", "Residuals"])
-def test_every_side_is_drawn(folder: Path, side: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("side", "n_figures"),
+    [("All segments", 3), ("Thresholds", 3), ("Removal", 3), ("Other measures", 3), ("Trust", 5)],
+)
+def test_every_side_is_drawn(folder: Path, side: str, n_figures: int, monkeypatch: pytest.MonkeyPatch) -> None:
     at = open_page(folder, "segments", monkeypatch, run="planted", checkpoint="step-2", side=side)
-    assert len(at.get("plotly_chart")) == 3
+    assert len(at.get("plotly_chart")) == n_figures
+
+
+def test_segments_against_the_answer_are_left_out_on_request(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    segments = load_segments(Workspace.open(folder).open_run("planted"), "step-2")
+    without = segments.choose(1.0, 1.0, no_against=True)
+    is_against = (segments.frame["signed"] < 0) & (segments.frame["consistency"] >= AGAINST)
+    assert is_against.any()
+    assert without.tolist() == (~is_against).tolist()
+    at = open_page(folder, "segments", monkeypatch, run="planted", checkpoint="step-2", tau="1", beta="1")
+    (toggle,) = at.toggle
+    check(toggle.set_value(True).run())
+    assert at.query_params["against"] == "no"
+    drawn = " ".join(str(each.proto.body) for each in at.get("html"))
+    assert f"{without.mean():.0%}" in drawn
+
+
+def test_the_masked_data_set_is_what_select_writes(folder: Path, tmp_path: Path) -> None:
+    run = Workspace.open(folder).open_run("planted")
+    segments = load_segments(run, "step-2")
+    out = tmp_path / "mask.jsonl"
+    words = ["select", "--run", "planted", "--checkpoint", "step-2", "--by", "segments", "--out", out]
+    run_gsd_json(*words, "--tau", 0.5, "--beta", 1, workspace=folder)
+    made = read_selection(run, "step-2", segments, segments.choose(0.5, 1.0))
+    assert [json.loads(line) for line in made.splitlines()] == [
+        json.loads(line) for line in out.read_text().splitlines()
+    ]
+
+
+def test_removal_is_told_as_a_share_of_what_the_reasoning_gains(folder: Path) -> None:
+    averages = load_segments(Workspace.open(folder).open_run("planted"), "step-2").average_removals()
+    by_choice = averages.set_index("choice")["kept_gain"]
+    assert by_choice["none"] == 0
+    assert by_choice["all"] == 1
+    chosen = averages[averages["choice"] == "chosen"].sort_values("share")
+    assert chosen["kept_gain"].is_monotonic_increasing, "made up so that more tokens tell more"
 
 
 def test_another_checkpoint_and_an_unattributed_run_say_so(

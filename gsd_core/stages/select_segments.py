@@ -14,13 +14,14 @@ import pandas as pd
 
 from gsd_core.analysis.selection import compute_agreement, pick
 from gsd_core.comparison.segment_choice import choose_segments, choose_tokens, draw_segments
+from gsd_core.comparison.selection_lines import TokenChoice
 from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
 from gsd_core.methods.attribute_method import ATTRIBUTION
 from gsd_core.methods.select_method import SelectOptions
 from gsd_core.stages.attribute_stage import compute_segment_table, compute_trace_table
 from gsd_core.stages.run_tables import compute_span_table
-from gsd_core.stages.selection_file import TokenChoice, write_selection
+from gsd_core.stages.selection_file import write_selection
 
 if TYPE_CHECKING:
     from gsd_core.store import Run

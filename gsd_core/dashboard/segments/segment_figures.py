@@ -5,6 +5,10 @@ plot_sweep       share of tokens kept for every pair of thresholds
 plot_strengths   segments of one trace, one bar each
 plot_cumulative  scores of one trace, summed from its beginning
 plot_residuals   what the scores of each trace leave unexplained
+plot_curves      residual against the number of gradients
+plot_baselines   how alike strengths are under other baselines
+plot_removals    what is left of the answer's gain where other segments are removed
+plot_contrast    other measures of segments beside their strength
 make_trace       a trace's text, coloured by score
 """
 
@@ -144,6 +148,102 @@ def plot_residuals(traces: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(title="gradients on the path")
     figure.update_yaxes(title="residual, share of the gain", type="log", tickformat=".2%")
     return finish_figure(figure, 400, showlegend=False)
+
+
+def plot_curves(curves: pd.DataFrame) -> go.Figure:
+    """Median over the checked traces, and each trace as a thin line."""
+    figure = go.Figure()
+    for color, (nodes, rows) in zip(PALETTE, curves.groupby("nodes", sort=False), strict=False):
+        for _, own in rows.groupby("sample", sort=False):
+            figure.add_scatter(
+                x=own["n_points"],
+                y=own["residual"].clip(lower=1e-7),
+                mode="lines",
+                line={"color": color, "width": 0.8},
+                opacity=0.4,
+                hoverinfo="skip",
+                showlegend=False,
+            )
+        middle = rows.groupby("n_points")["residual"].median().clip(lower=1e-7)
+        figure.add_scatter(
+            x=middle.index,
+            y=middle,
+            mode="lines+markers",
+            name=str(nodes),
+            line={"color": color, "width": 2.5},
+            hovertemplate="%{x} gradients: %{y:.2%} unexplained<extra></extra>",
+        )
+    figure.add_hline(y=0.01, line={"dash": "dot", "width": 1, "color": NOISE})
+    figure.update_xaxes(title="gradients on the path", type="log", dtick="D2")
+    figure.update_yaxes(title="residual, share of the gain", type="log", tickformat=".2%")
+    return finish_figure(figure, 320)
+
+
+def plot_baselines(table: pd.DataFrame) -> go.Figure:
+    """Rank correlations (baselines, baselines)."""
+    figure = go.Figure(
+        go.Heatmap(
+            z=table.to_numpy(float),
+            x=list(table.columns),
+            y=list(table.index),
+            zmin=-1,
+            zmax=1,
+            colorscale=list(COSINES),
+            texttemplate="%{z:.2f}",
+            colorbar={**COLOR_BAR, "title": "rho"},
+            hovertemplate="%{y} and %{x}: %{z:.2f}<extra></extra>",
+        )
+    )
+    figure.update_yaxes(autorange="reversed")
+    return finish_figure(figure, 320)
+
+
+def plot_removals(averages: pd.DataFrame) -> go.Figure:
+    """Gain that is left against tokens that are left; 0 % is the question alone, 100 % the whole trace."""
+    figure = go.Figure()
+    for name, color in (("chosen", PALETTE[0]), ("random", NOISE)):
+        rows = averages[averages["choice"] == name].sort_values("share")
+        figure.add_scatter(
+            x=rows["share"],
+            y=rows["kept_gain"],
+            mode="markers",
+            name=f"{name} segments",
+            marker={"color": color, "size": 9},
+            customdata=rows[["tau", "beta"]],
+            hovertemplate="tau %{customdata[0]}, beta %{customdata[1]}: %{x:.0%} of the tokens, %{y:.0%} of the gain"
+            "<extra></extra>",
+        )
+    figure.add_scatter(
+        x=[0, 1],
+        y=[0, 1],
+        mode="lines",
+        line={"dash": "dot", "width": 1, "color": NOISE},
+        hoverinfo="skip",
+        showlegend=False,
+    )
+    figure.update_xaxes(title="tokens left", tickformat=".0%", range=[-0.02, 1.02])
+    figure.update_yaxes(title="gain left, median trace", tickformat=".0%")
+    return finish_figure(figure, 400)
+
+
+def plot_contrast(contrast: pd.DataFrame) -> go.Figure:
+    """Rank correlation of each measure with strength; hover has the means of kept segments and of the others."""
+    figure = go.Figure(
+        go.Bar(
+            x=contrast["rho"],
+            y=contrast["measure"],
+            orientation="h",
+            marker={"color": PALETTE[0]},
+            customdata=contrast[["kept", "left out"]],
+            hovertemplate="%{y}: rank correlation with strength %{x:.2f}<br>mean of kept segments "
+            "%{customdata[0]:.3f}, of the others %{customdata[1]:.3f}<extra></extra>",
+            text=[f"{kept:.2f} | {other:.2f}" for kept, other in contrast[["kept", "left out"]].to_numpy()],
+            textposition="auto",
+        )
+    )
+    figure.update_xaxes(title="rank correlation with strength", range=[-1, 1])
+    figure.update_yaxes(autorange="reversed")
+    return finish_figure(figure, 360, showlegend=False)
 
 
 def make_trace(trace: TraceScores, chosen: set[str]) -> str:

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from gsd_core.comparison.segment_choice import BETA, TAU
+from gsd_core.comparison.segment_choice import AGAINST, BETA, TAU
 from gsd_core.dashboard.frame import run_cache, snippets, workspaces
 from gsd_core.dashboard.frame.address import choose, read_address, write_address
-from gsd_core.dashboard.frame.charts import selected_rows, show_chart
+from gsd_core.dashboard.frame.charts import name_file, selected_rows, show_chart
 from gsd_core.dashboard.frame.page_text import escape
 from gsd_core.dashboard.frame.run_cache import Chosen
 from gsd_core.dashboard.jobs import job_view
@@ -28,12 +28,13 @@ from gsd_core.dashboard.segments.segment_queries import (
     TraceScores,
     list_attributed,
     load_segments,
+    read_selection,
     read_trace_scores,
 )
 from gsd_core.methods.attribute_method import ATTRIBUTION, AttributeOptions
 
 N_FIRST = 20  # traces that the page's button attributes: minutes with a small model
-SIDES = ("All segments", "Thresholds", "Residuals")
+SIDES = ("All segments", "Thresholds", "Removal", "Other measures", "Trust")
 _WHAT = (
     "How much does each part of a trace raise the probability of its answer? Integrated gradients give every token a "
     "score in nats. A segment's strength is its share of its trace; its consistency is 1 where all its tokens pull the "
@@ -63,7 +64,7 @@ def show_segments(chosen: Chosen) -> None:
         _offer(chosen)
         return
     tau, beta = _choose_thresholds(segments)
-    kept = segments.choose(tau, beta)
+    kept = segments.choose(tau, beta, _choose_sign())
     _show_numbers(segments, kept)
     left, right = st.columns([1, 1], gap="large")
     with right:
@@ -71,6 +72,7 @@ def show_segments(chosen: Chosen) -> None:
         _show_trace(chosen, segments, kept, checkpoint, sample, stamp)
     with left:
         _show_all(chosen, segments, kept, (tau, beta), sample)
+        _offer_selection(chosen, segments, kept, checkpoint)
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the scores …", hash_funcs=run_cache.BY_RUN)
@@ -118,6 +120,36 @@ def _choose_thresholds(segments: Segments) -> tuple[float, float]:
     return found[0], found[1]
 
 
+def _choose_sign() -> bool:
+    """Whether segments that clearly lower the answer's probability are left out; kept in the address."""
+    key = "segments_against"
+    st.session_state[key] = read_address("against") == "no"
+
+    def changed() -> None:
+        write_address("against", "no" if st.session_state[key] else None)
+
+    words = "leave out segments that lower the answer's probability"
+    st.toggle(words, key=key, on_change=changed, help=f"Those below zero with a consistency of {AGAINST:g} or more.")
+    return bool(st.session_state[key])
+
+
+def _offer_selection(chosen: Chosen, segments: Segments, kept: np.ndarray, checkpoint: str) -> None:
+    """The masked data set of this choice, as a file for ``gsd train --objective selective``."""
+
+    def write() -> str:
+        return read_selection(workspaces.open_workspace().open_run(chosen.info.name), checkpoint, segments, kept)
+
+    st.download_button(
+        "Masked data set",
+        write,
+        name_file(f"{chosen.info.name} {checkpoint} segments") + ".jsonl",
+        "application/jsonl",
+        on_click="ignore",
+        icon=":material/download:",
+        help="A line a trace with what is kept, for `gsd train --objective selective --mask FILE`.",
+    )
+
+
 def _moved(name: str, key: str, default: float) -> None:
     """Callback: a threshold was moved."""
     value = float(st.session_state[key])
@@ -139,7 +171,21 @@ def _show_numbers(segments: Segments, kept: np.ndarray) -> None:
             f"{unexplained:.2%}",
             "Median residual: the part of what the answer gains over the baseline that the scores do not sum to.",
         ),
+        *_count_after_solutions(segments),
     )
+
+
+def _count_after_solutions(segments: Segments) -> list[snippets.Number]:
+    """Share of the strength after the first segment that tells the answer."""
+    frame = segments.frame
+    if "tells_answer" not in frame or not frame["tells_answer"].fillna(False).any():
+        return []
+    told = frame["tells_answer"].fillna(False).astype(bool)
+    is_after = (told.groupby(frame["code"]).cumsum() - told) > 0
+    has_any = told.groupby(frame["code"]).transform("any")
+    share = float(frame["strength"][is_after].sum() / max(1e-12, frame["strength"][has_any].sum()))
+    what = "Share of the strength after the first segment that tells the answer, in traces where one does."
+    return [snippets.Number("after first answer", f"{share:.0%}", what)]
 
 
 def _choose_trace(segments: Segments) -> str:
@@ -217,19 +263,76 @@ def _show_all(
             table=lambda: pd.DataFrame(segments.sweep()),
         )
         st.caption("Share of tokens that each pair of thresholds keeps; the cross is this page's.")
-    else:
+    elif side == SIDES[2]:
+        _show_removals(segments, name)
+    elif side == SIDES[3]:
+        contrast = segments.contrast(kept)
         show_chart(
-            segment_figures.plot_residuals(segments.traces),
-            key="segments_residuals",
-            alt="Residual of each trace against its number of gradients",
+            segment_figures.plot_contrast(contrast),
+            key="segments_contrast",
+            alt="Rank correlation of other measures with strength",
             name=name,
-            table=lambda: segments.traces.reset_index(),
+            table=lambda: contrast,
         )
-        st.caption("Each dot is a trace. Adaptive nodes stop where the residual is within the bound.")
+        st.caption("What costs no gradient, beside strength. In the bars: mean of kept segments | of those left out.")
+    else:
+        _show_trust(segments, name)
     st.caption(escape(_describe(segments)))
     if len(segments.skipped):
         with st.expander(f"{len(segments.skipped):,} samples were left out"):
             st.dataframe(segments.skipped, hide_index=True)
+
+
+def _show_removals(segments: Segments, name: str) -> None:
+    averages = segments.average_removals()
+    if not len(averages):
+        st.caption("Not measured: attribute again with this version, `--again`.")
+        return
+    show_chart(
+        segment_figures.plot_removals(averages),
+        key="segments_removals",
+        alt="What is left of the answer's gain where other segments are removed",
+        name=name,
+        table=lambda: averages,
+    )
+    st.caption(
+        "Only the chosen segments are left between question and answer, or as many at random: how much of the answer's "
+        "gain through the whole trace is left? Dots are pairs of thresholds. A removed text is not what the model "
+        "was trained on, so this is a test of its own, not a proof."
+    )
+
+
+def _show_trust(segments: Segments, name: str) -> None:
+    """Residuals of all traces; of checked traces the residual against J, and other baselines."""
+    show_chart(
+        segment_figures.plot_residuals(segments.traces),
+        key="segments_residuals",
+        alt="Residual of each trace against its number of gradients",
+        name=name,
+        table=lambda: segments.traces.reset_index(),
+    )
+    st.caption("Each dot is a trace. Adaptive nodes stop where the residual is within the bound.")
+    if not len(segments.curves):
+        st.caption("Residual against the number of gradients, and other baselines: `gsd attribute --check 4 --again`.")
+        return
+    show_chart(
+        segment_figures.plot_curves(segments.curves),
+        key="segments_curves",
+        alt="Residual against the number of gradients",
+        name=f"{name} curves",
+        table=lambda: segments.curves,
+    )
+    n_traces = segments.curves["sample"].nunique()
+    st.caption(f"The same traces ({n_traces}) with fixed numbers of gradients; published: 50 even ones. Dotted: 1 %.")
+    table = segments.compare_baselines()
+    show_chart(
+        segment_figures.plot_baselines(table),
+        key="segments_baselines",
+        alt="Rank correlation of strengths between baselines",
+        name=f"{name} baselines",
+        table=lambda: table.reset_index(),
+    )
+    st.caption("How alike the strengths of segments are where the path begins elsewhere; noise with three seeds.")
 
 
 def _describe(segments: Segments) -> str:
