@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from gsd_core.comparison.answer_columns import ANSWER_COLUMNS, add_answer_columns
 from gsd_core.comparison.meta_labels import compute_meta_columns
 from gsd_core.errors import UserError
+from gsd_core.methods.attribute_method import ATTRIBUTION
 
 if TYPE_CHECKING:
     from gsd_core.store import Run
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 SPAN_COLUMNS = (
     *("span", "sample", "index", "text", "char_start", "char_end", "token_start", "token_end"),
     *("checkpoint", "loss", "norm", "coherence", "cluster", "cluster_label", "x", "y"),
-    *("spectral", "grace"),
+    *("spectral", "grace", *ANSWER_COLUMNS),
 )
 CLUSTER_COLUMNS = ("checkpoint", "cluster", "size", "label", "terms", "exemplars")
 TOKEN_COLUMNS = ("token_id", "text", "start", "end", "span", "loss")
@@ -52,6 +54,9 @@ def compute_span_table(run: Run, checkpoint: str) -> tuple[pd.DataFrame, dict[st
     else:
         spans["cluster"] = pd.array([pd.NA] * len(spans), dtype="Int64")
         spans["cluster_label"], spans["x"], spans["y"] = None, np.nan, np.nan
+    is_attributed = "segments" in run.results.tables(ATTRIBUTION, checkpoint)
+    segments = run.results.read(ATTRIBUTION, "segments", checkpoint) if is_attributed else None
+    spans = add_answer_columns(spans, segments)
     samples = run.read_samples(spans["sample"].drop_duplicates().tolist())
     meta, unmatched = compute_meta_columns(spans[["sample", "index"]], samples)
     return pd.concat([spans[list(SPAN_COLUMNS)], meta], axis=1), unmatched

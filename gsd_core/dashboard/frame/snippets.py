@@ -46,6 +46,8 @@ MEASURES = {
     "the trace's energy (ICML 2026). By chance it is rank / tokens.",
     "grace": "GRACE-like score (ours): mean cosine of the step's hidden gradient to the answer's and to that of the "
     "trace before it.",
+    "answer_strength": "Share of the trace's integrated gradients of the answer's log-probability, by root of tokens "
+    "(`gsd attribute`).",
     "window": "Cosine of this direction to the exact one, on the audited share of spans.",
 }
 

@@ -66,6 +66,7 @@ MEASURE_NAMES = {
     "window": "Cosine to exact",
     "spectral": "Spectral strength",
     "grace": "GRACE-like score",
+    "answer_strength": "Strength on the answer",
 }
 KEYS = (
     ("Anywhere", "Tab", "to the next control"),

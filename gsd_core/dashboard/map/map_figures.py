@@ -64,6 +64,8 @@ def list_color_choices(view: RunView) -> dict[str, ColorBy]:
             ("loss", "Loss (nats per token)"),
             ("spectral", "Spectral strength (0 to 1)"),
             ("grace", "GRACE-like score (-1 to 1)"),
+            ("answer_strength", "Strength on the answer (share of the trace)"),
+            ("answer_consistency", "Consistency of it (0 to 1)"),
         )
         if view.spans[name].notna().any()
     ]

@@ -23,6 +23,8 @@ FILTER_MEASURES = {
     "loss": "Loss (nats)",
     "spectral": "Spectral strength",
     "grace": "GRACE-like score",
+    "answer_strength": "Strength on the answer",
+    "answer_consistency": "Consistency",
 }
 
 

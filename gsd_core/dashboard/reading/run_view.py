@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gsd_core.comparison.answer_columns import add_answer_columns
 from gsd_core.comparison.meta_labels import compute_meta_columns, to_text
 from gsd_core.dashboard.look.colors import NOISE_MARK, Mark, compute_marks
 from gsd_core.dashboard.reading.cluster_levels import load_levels
@@ -25,6 +26,7 @@ from gsd_core.dashboard.reading.families import LEAST_COLOURED, Families, Groups
 from gsd_core.dashboard.reading.labels import LabelColumn, compute_label_columns, to_label
 from gsd_core.dashboard.reading.row_index import RowIndex
 from gsd_core.methods.analyze_method import MAP
+from gsd_core.methods.attribute_method import ATTRIBUTION
 from gsd_core.store import Run, RunInfo, RunReader
 
 SPAN_COLUMNS = [
@@ -136,9 +138,9 @@ class RunView:
 
 def stamp_of(info: RunInfo, checkpoint: str) -> str:
     """A text that changes whenever what is stored of this run and checkpoint changes: the key of our caches."""
-    analysis = info.results.get(MAP.name) or {}
+    found = [(info.results.get(kind.name) or {}).get(checkpoint) for kind in (MAP, ATTRIBUTION)]
     return json.dumps(
-        [info.created, info.status, info.n_spans, info.n_samples, info.checkpoints, analysis.get(checkpoint)],
+        [info.created, info.status, info.n_spans, info.n_samples, info.checkpoints, *found],
         sort_keys=True,
         default=str,
     )
@@ -174,6 +176,9 @@ def load_run_view(run: Run, checkpoint: str) -> RunView:
     for column in columns:
         values = labels[column.name]
         spans[column.name] = pd.to_numeric(values) if column.kind == "number" else _take_texts(values, _as_category)
+    is_attributed = "segments" in run.results.tables(ATTRIBUTION, checkpoint)
+    segments = run.results.read(ATTRIBUTION, "segments", checkpoint) if is_attributed else None
+    spans = add_answer_columns(spans, segments)
     points, clusters = _read_analysis(reader, checkpoint)
     if points is None:
         spans["x"], spans["y"], spans["probability"], spans["cluster"] = np.nan, np.nan, np.nan, -2

@@ -70,7 +70,11 @@ def _make_measures(row: pd.Series) -> str:
         Number("norm", format_number(row["norm"]), MEASURES["norm"]),
         Number("coherence", format_number(row["coherence"], 2), MEASURES["coherence"]),
     ]
-    for name, label in (("spectral", "spectral strength"), ("grace", "GRACE-like")):
+    for name, label in (
+        ("spectral", "spectral strength"),
+        ("grace", "GRACE-like"),
+        ("answer_strength", "strength on the answer"),
+    ):
         if pd.notna(row.get(name)):
             numbers.append(Number(label, format_number(row[name], 2), MEASURES[name]))
     if pd.notna(row.get("window_cosine")):
