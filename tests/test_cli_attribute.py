@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -84,7 +85,50 @@ def test_what_is_known_of_segments_without_gradients_is_stored_too(workspace: Pa
     gauss = curves[curves["nodes"] == "gauss"].groupby("n_points")["residual"].mean()
     assert gauss[50] <= gauss[5] + 1e-6
     assert set(baselines["baseline"]) == {"question", "pad", "mean", "noise 0", "noise 1", "noise 2"}
+    assert not len(read(workspace, "links")), "30 segments are the least"
     assert baselines.groupby(["sample", "baseline"])["strength"].sum().tolist() == pytest.approx([1] * 12)
+
+
+def test_degenerate_traces_are_attributed_or_reported(place: Path, tmp_path: Path) -> None:
+    texts = {
+        "one segment": ("It is 4.", "4"),
+        "empty first": ("\n\nWait, 2 and 2.\n\nWait, that is 4.", "4"),
+        "no cue": ("First 2.\n\nThen 2 more.\n\nSo 4.", "4"),
+        "repeated": ("So 4.\n\nWait, 4 again.\n\nHowever, 4.", "4"),
+        "answer first": ("Answer: 4\nExplanation: 2 and 2.\n\nWait, yes.", ""),
+        "blank": (" \n\n", "4"),
+    }
+    rows = [
+        {"id": name.replace(" ", "-"), "question": "What is 2 and 2?", "reasoning": text, "answer": answer}
+        for name, (text, answer) in texts.items()
+    ]
+    write_rows(tmp_path / "odd.jsonl", rows)
+    words = ["attribute", "--dataset", tmp_path / "odd.jsonl", "--model", place / "model", *FAST]
+    found = run_gsd_json(*words, workspace=tmp_path / "w")
+    segments = read(tmp_path / "w", "segments", found["run"])
+    assert found["n_traces"] + found["n_skipped"] >= len(texts) - 1  # a blank reasoning may be refused as a row
+    assert segments.notna().all(axis=None)
+    assert np.isfinite(segments["mass"]).all()
+    by_trace = segments.groupby("sample")
+    np.testing.assert_allclose(by_trace["strength"].sum(), 1)
+    sizes = by_trace.size()
+    assert (sizes["one-segment"], sizes["no-cue"], sizes["empty-first"], sizes["repeated"]) == (1, 1, 2, 3)
+    assert by_trace["tells_answer"].sum()["repeated"] == 3
+    assert segments.loc[segments["sample"] == "one-segment", "mass"].tolist() == [0]
+    out = tmp_path / "first.jsonl"
+    words = ["select", "--run", found["run"], "--by", "first-solution", "--out", out]
+    run_gsd_json(*words, workspace=tmp_path / "w")
+    masks = {line["sample"]: line["mask"] for line in map(json.loads, out.read_text().splitlines())}
+    assert masks["repeated"] == [True, False, False]
+    assert masks["one-segment"] == [True]
+
+
+def test_traces_of_one_segment_are_told(place: Path, tmp_path: Path) -> None:
+    rows = [{**row, "reasoning": "It is so. And so."} for row in make_rows(4)]
+    write_rows(tmp_path / "flat.jsonl", [{k: v for k, v in row.items() if k != "steps"} for row in rows])
+    words = ["attribute", "--dataset", tmp_path / "flat.jsonl", "--model", place / "model", *FAST]
+    found = run_gsd_json(*words, workspace=tmp_path / "w")
+    assert any("4 of 4 traces are one segment" in note for note in found["notes"])
 
 
 def test_other_thresholds_need_no_gradient(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,15 @@ def write_attribution(folder: Path, n_samples: int = 6) -> None:
     random = np.random.default_rng(0)
     names = run.read_samples(columns=["sample"])["sample"].tolist()
     info = {"baseline": "pad", "nodes": "adaptive", "residual": 0.01, "tau": 0.7, "beta": 0.8, "words": "\nSo {"}
+    info["link"] = {
+        "rho": 0.3,
+        "low": 0.2,
+        "high": 0.4,
+        "by_position": 0.1,
+        "null_low": -0.1,
+        "null_high": 0.1,
+        "n": 40,
+    }
     with run.results.open_writer(ATTRIBUTION, {}, "step-2") as writer:
         writer.append(0, {"skipped": pd.DataFrame({"sample": names[-1:], "reason": ["no <answer>"]})})
         for at, sample in enumerate(read_tokenized(run, "step-2", names[:-1]), 1):
@@ -69,6 +78,8 @@ def write_attribution(folder: Path, n_samples: int = 6) -> None:
                     columns=["span", "sample", "baseline", "strength"],
                 )
             writer.append(at, tables)
+        links = pd.DataFrame({"span": "s#0", "relative": random.random(40), "near": random.random(40)})
+        writer.append(99, {"links": links})
         writer.finish(info)
 
 
@@ -104,7 +115,7 @@ def test_the_page_shows_what_the_thresholds_keep(folder: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize(
     ("side", "n_figures"),
-    [("All segments", 3), ("Thresholds", 3), ("Removal", 3), ("Other measures", 3), ("Trust", 5)],
+    [("All segments", 3), ("Thresholds", 3), ("Removal", 3), ("Other measures", 3), ("Directions", 3), ("Trust", 5)],
 )
 def test_every_side_is_drawn(folder: Path, side: str, n_figures: int, monkeypatch: pytest.MonkeyPatch) -> None:
     at = open_page(folder, "segments", monkeypatch, run="planted", checkpoint="step-2", side=side)

@@ -114,6 +114,11 @@ ATTRIBUTION = ResultKind(
             baseline text             baseline; noise with its seed
             strength float            strength under it
         """),
+        "links": make_columns("""
+            span text                 segment
+            relative float            its strength over an even share of its trace
+            near float                mean of that over the ten best aligned segments of other traces
+        """),
         "skipped": make_columns("""
             sample text               sample that was left out
             reason text               why

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from gsd_core import __version__
+from gsd_core.analysis.answer_link import compute_answer_link
 from gsd_core.attribution.answer_traces import choose_bridge, make_answer_trace
 from gsd_core.attribution.answer_values import AnswerValues
 from gsd_core.attribution.integrated import AnswerGradients, AnswerTrace, PathSettings
@@ -42,6 +43,7 @@ from gsd_core.stages.attribute_tables import Work, tabulate, tabulate_checks
 from gsd_core.stages.capture_stage import run_capture
 from gsd_core.stages.run_model import load_run_model, read_tokenized
 from gsd_core.stages.run_reading import get_checkpoint, read_analysed
+from gsd_core.store import load_directions
 from gsd_core.types import Skipped, TokenizedSample, join_span
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ MOST_BATCH_TOKENS = 4096
 N_PROBES = 8
 """Traces, evenly spread over the lengths, that are attributed first: what they took tells what the others will."""
 NEW_TIER = "hidden"  # one forward pass a sample
+LINKED = 2**31 - 1  # the batch that comes after those of all traces
 MOST_NAME = 64  # characters of a run's name
 
 
@@ -165,6 +168,12 @@ def _attribute(
     notes = [f"words between reasoning and answer: {bridge!r}"]
     if len(skipped):
         notes.append(f"{len(skipped):,} samples are left out; the first: {skipped[0].sample}: {skipped[0].reason}")
+    n_single = sum(len(each.spans) == 1 for each in samples)
+    if 2 * n_single > len(samples):
+        notes.append(
+            f"{n_single:,} of {len(samples):,} traces are one segment, so there is nothing to choose: "
+            "cut them otherwise, for example with --segmenter sentences"
+        )
     for note in notes:
         progress.note(note)
     with run.results.open_writer(ATTRIBUTION, settings, checkpoint) as writer:
@@ -174,7 +183,11 @@ def _attribute(
         seconds = _iter_traces(
             writer, gradients, _make_work(run, checkpoint, samples, answers, traces), memory, options, progress
         )
-        writer.finish({**settings, "tau": options.tau, "beta": options.beta, "words": bridge})
+        writer.flush()
+        links, link = _link_directions(run, checkpoint, run.results.read(ATTRIBUTION, "segments", checkpoint))
+        if links is not None and LINKED not in writer.finished:
+            writer.append(LINKED, {"links": links})
+        writer.finish({**settings, "tau": options.tau, "beta": options.beta, "words": bridge, "link": link})
     return {"estimated_seconds": seconds, "estimated_memory_bytes": memory, "notes": notes}
 
 
@@ -219,6 +232,26 @@ def _fit_batch(gradients: AnswerGradients, traces: Sequence[AnswerTrace], asked:
             "free memory, add --gradient-checkpointing, or try anyway with --batch-tokens",
         )
     return by_token, int(min(MOST_BATCH_TOKENS, room / by_token))
+
+
+def _link_directions(
+    run: Run, checkpoint: str, segments: pd.DataFrame
+) -> tuple[pd.DataFrame | None, dict[str, Any] | None]:
+    """Strengths beside those of the best aligned segments, and the correlation; None where there are too few."""
+    spans = run.read_spans(checkpoint, ["span", "sample", "index"])
+    own = segments.set_index("span").reindex(spans["span"])
+    rows = np.flatnonzero(own["strength"].notna().to_numpy())
+    directions = load_directions(run.snapshot(), checkpoint, spans["sample"].to_numpy(dtype=object))
+    counts = own["sample"].map(own["sample"].value_counts()).to_numpy(float)[rows]
+    relative = own["strength"].to_numpy(float)[rows] * counts
+    traces = pd.factorize(spans["sample"].iloc[rows])[0]
+    lasts = spans["index"].groupby(spans["sample"]).transform("max").clip(lower=1)
+    positions = (spans["index"] / lasts).to_numpy(float)[rows]
+    found = compute_answer_link(np.asarray(directions.rows[rows]), traces, positions, relative)
+    if found is None:
+        return None, None
+    names = spans["span"].iloc[rows[found.rows]].to_numpy()
+    return pd.DataFrame({"span": names, "relative": relative[found.rows], "near": found.near}), found.describe()
 
 
 def _make_work(

@@ -8,6 +8,7 @@ plot_residuals   what the scores of each trace leave unexplained
 plot_curves      residual against the number of gradients
 plot_baselines   how alike strengths are under other baselines
 plot_removals    what is left of the answer's gain where other segments are removed
+plot_links       strength against that of the best aligned segments
 plot_contrast    other measures of segments beside their strength
 make_trace       a trace's text, coloured by score
 """
@@ -224,6 +225,28 @@ def plot_removals(averages: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(title="tokens left", tickformat=".0%", range=[-0.02, 1.02])
     figure.update_yaxes(title="gain left, median trace", tickformat=".0%")
     return finish_figure(figure, 400)
+
+
+def plot_links(links: pd.DataFrame) -> go.Figure:
+    """A dot a segment, and the mean over ten groups of segments by their own strength."""
+    figure = go.Figure(
+        go.Scattergl(
+            x=links["relative"],
+            y=links["near"],
+            mode="markers",
+            text=links["span"].map(plain),
+            marker={"color": PALETTE[0], "size": 5, "opacity": 0.4},
+            hovertemplate="%{text}: %{x:.2f}, its aligned segments %{y:.2f}<extra></extra>",
+        )
+    )
+    groups = pd.qcut(links["relative"].rank(method="first"), min(10, len(links)), labels=False)
+    means = links.groupby(groups)[["relative", "near"]].mean()
+    figure.add_scatter(
+        x=means["relative"], y=means["near"], mode="lines", line={"color": ACCENT, "width": 2}, hoverinfo="skip"
+    )
+    figure.update_xaxes(title="strength over an even share of its trace")
+    figure.update_yaxes(title="mean of its ten best aligned segments")
+    return finish_figure(figure, 400, showlegend=False)
 
 
 def plot_contrast(contrast: pd.DataFrame) -> go.Figure:

@@ -35,6 +35,7 @@ _MORE = {
     "removals": ["sample", "choice", "tau", "beta", "value", "share"],
     "curves": ["sample", "nodes", "n_points", "residual"],
     "baselines": ["span", "sample", "baseline", "strength"],
+    "links": ["span", "relative", "near"],
 }
 STEPS = np.linspace(0.05, 1.0, 20)
 """Thresholds of the map of thresholds, the same on both axes."""
@@ -42,8 +43,8 @@ STEPS = np.linspace(0.05, 1.0, 20)
 
 class Segments(NamedTuple):
     """``frame``: a row a segment, with ``code``, the number of its trace; ``traces``: a row a trace, by sample, without
-    token scores; ``skipped``: samples without one; ``info``: how they were made. ``removals``, ``curves`` and
-    ``baselines`` as in `attribute_method.ATTRIBUTION`, empty where they were not measured."""
+    token scores; ``skipped``: samples without one; ``info``: how they were made. ``removals``, ``curves``,
+    ``baselines`` and ``links`` as in `attribute_method.ATTRIBUTION`, empty where they were not measured."""
 
     frame: pd.DataFrame
     traces: pd.DataFrame
@@ -51,6 +52,7 @@ class Segments(NamedTuple):
     removals: pd.DataFrame
     curves: pd.DataFrame
     baselines: pd.DataFrame
+    links: pd.DataFrame
     info: dict[str, Any]
 
     def choose(self, tau: float, beta: float, no_against: bool = False) -> np.ndarray:

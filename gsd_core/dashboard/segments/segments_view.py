@@ -34,7 +34,7 @@ from gsd_core.dashboard.segments.segment_queries import (
 from gsd_core.methods.attribute_method import ATTRIBUTION, AttributeOptions
 
 N_FIRST = 20  # traces that the page's button attributes: minutes with a small model
-SIDES = ("All segments", "Thresholds", "Removal", "Other measures", "Trust")
+SIDES = ("All segments", "Thresholds", "Removal", "Other measures", "Directions", "Trust")
 _WHAT = (
     "How much does each part of a trace raise the probability of its answer? Integrated gradients give every token a "
     "score in nats. A segment's strength is its share of its trace; its consistency is 1 where all its tokens pull the "
@@ -275,6 +275,8 @@ def _show_all(
             table=lambda: contrast,
         )
         st.caption("What costs no gradient, beside strength. In the bars: mean of kept segments | of those left out.")
+    elif side == SIDES[4]:
+        _show_links(segments, name)
     else:
         _show_trust(segments, name)
     st.caption(escape(_describe(segments)))
@@ -299,6 +301,35 @@ def _show_removals(segments: Segments, name: str) -> None:
         "Only the chosen segments are left between question and answer, or as many at random: how much of the answer's "
         "gain through the whole trace is left? Dots are pairs of thresholds. A removed text is not what the model "
         "was trained on, so this is a test of its own, not a proof."
+    )
+
+
+def _show_links(segments: Segments, name: str) -> None:
+    """Whether strong segments lie together in gradient direction."""
+    link = segments.info.get("link")
+    if not link or not len(segments.links):
+        st.caption("Fewer than 30 segments, or 11 traces, are attributed: too few to say if strong ones are aligned.")
+        return
+    show_chart(
+        segment_figures.plot_links(segments.links),
+        key="segments_links",
+        alt="Strength of segments against that of their best aligned segments",
+        name=name,
+        table=lambda: segments.links,
+    )
+    is_beyond = link["low"] > max(link["null_high"], 0)
+    is_more = link["low"] > link["by_position"]
+    verdict = (
+        "Strong segments lie together in gradient direction, more than their place in the trace explains."
+        if is_beyond and is_more
+        else "Strong segments lie together in gradient direction, but no more than segments at like places do."
+        if is_beyond
+        else "Strong segments do not lie together in gradient direction beyond chance."
+    )
+    st.caption(
+        f"{verdict} Rank correlation {link['rho']:.2f} (95 % interval over traces {link['low']:.2f} to "
+        f"{link['high']:.2f}); of the ten nearest by place in the trace {link['by_position']:.2f}; with strengths "
+        f"dealt anew within traces {link['null_low']:.2f} to {link['null_high']:.2f}. {link['n']:,} segments."
     )
 
 
