@@ -2,6 +2,7 @@
 
 AnswerValues       a model; values after prefixes and of parts of a trace, losses and entropies of its tokens
 SegmentValues      what is known of each segment without a gradient
+Removal            F where only some segments are left
 measure_segments   one trace → `SegmentValues`
 measure_removals   one trace → F where only chosen segments are left
 GRID_TAUS, GRID_BETAS   thresholds that `measure_removals` tries

@@ -1,6 +1,7 @@
 """Lines of a file of ``gsd select``: which parts of which samples are kept.
 
 make_lines    spans with their choice → a dict a sample
+list_wanted   samples that get one
 TokenChoice   single tokens that are kept, in place of spans
 """
 

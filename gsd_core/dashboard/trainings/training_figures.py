@@ -1,5 +1,6 @@
 """Figures of the page Training runs.
 
+color_choices a colour for each choice
 plot_trials   a measure of every choice with its interval, and each seed as a dot
 plot_losses   loss against steps or tokens, one colour a choice
 make_answer   what a model wrote, escaped
