@@ -146,6 +146,14 @@ class AnswerGradients:
         self.model, self.pad_id, self.settings = model, pad_id, settings or PathSettings()
         self._keeps_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
 
+    @property
+    def attention(self) -> str:
+        """Which attention runs: plain products on a GPU, whose fused kernels have another backward; else the model's
+        own implementation."""
+        if input_device(self.model).type == "cuda":
+            return "math"
+        return str(getattr(self.model.config, "_attn_implementation", "") or "its own")
+
     def attribute(self, trace: AnswerTrace, report: Report = ignore) -> Attribution:
         """Token scores of a trace. ``report`` gets the share that is done."""
         with self._ready(), torch.no_grad():

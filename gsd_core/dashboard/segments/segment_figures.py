@@ -276,8 +276,8 @@ def make_trace(trace: TraceScores, chosen: set[str]) -> str:
     blocks = []
     for span, tokens in trace.pieces:
         parts = [
-            f'<span title="{score:+.3f} nats" style="background:{_shade(score, top)}">{html.escape(text)}</span>'
-            for text, score in tokens
+            f'<span title="{score:+.3f} nats" style="background:{_shade(score, top)}">{_draw_text(text, at)}</span>'
+            for at, (text, score) in enumerate(tokens)
         ]
         color = PALETTE[0] if span in chosen else "rgba(128,128,128,.25)"
         blocks.append(
@@ -286,6 +286,12 @@ def make_trace(trace: TraceScores, chosen: set[str]) -> str:
         )
     box = "max-height:430px;overflow:auto;border:1px solid rgba(128,128,128,.3);border-radius:.6rem;padding:.6rem 1rem"
     return f'<div style="{box}" tabindex="0" role="region" aria-label="trace">{"".join(blocks)}</div>'
+
+
+def _draw_text(text: str, at: int) -> str:
+    """A token, escaped; line ends as a sign where a segment begins, which is a line of its own already."""
+    shown = html.escape(text)
+    return shown.replace("\n", "↵") if not at or not text.strip() else shown
 
 
 def _shade(score: float, top: float) -> str:

@@ -376,7 +376,8 @@ def _describe(segments: Segments) -> str:
         else f"adaptive nodes, residual {info.get('residual')}"
     )
     words = f" The answer follows “{info['words'].strip()}”." if info.get("words") else ""
-    return f"{_WHAT} Baseline {info.get('baseline')}, {how}.{words}"
+    ran = f" Attention {info['attention']}, {info.get('number_format')}." if info.get("attention") else ""
+    return f"{_WHAT} Baseline {info.get('baseline')}, {how}.{ran}{words}"
 
 
 def _offer(chosen: Chosen) -> None:

@@ -122,7 +122,7 @@ def _show_losses(group: Group) -> None:
     for column, held_out in ((left, False), (right, True)):
         runs = [run for run in chosen if not held_out or run.checkpoints["eval_loss"].notna().any()]
         if not runs:
-            column.caption("No held-out loss was measured: give a data set with --eval.")
+            column.caption("No held-out loss yet. It is measured at kept steps, on the data set of --eval.")
             continue
         with column:
             show_chart(
