@@ -187,10 +187,9 @@ def _attribute(
         links, link = _link_directions(run, checkpoint, run.results.read(ATTRIBUTION, "segments", checkpoint))
         if links is not None and LINKED not in writer.finished:
             writer.append(LINKED, {"links": links})
-        writer.finish(
-            {**settings, "tau": options.tau, "beta": options.beta, "words": bridge, "link": link}
-            | {"attention": gradients.attention, "number_format": str(loaded.model.dtype).removeprefix("torch.")}
-        )
+        info = {"tau": options.tau, "beta": options.beta, "words": bridge, "link": link}
+        info |= {"attention": gradients.attention, "number_format": str(loaded.model.dtype).removeprefix("torch.")}
+        writer.finish({**settings, **info})
     return {"estimated_seconds": seconds, "estimated_memory_bytes": memory, "notes": notes}
 
 
