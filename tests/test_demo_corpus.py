@@ -12,8 +12,10 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from gsd_core.dataset.demo import PROCEDURES, STYLES, TOPICS, check_answer, generate_corpus
 from gsd_core.dataset.demo.asides import TURNS
+from gsd_core.dataset.demo.long_traces import generate_long_traces
 from gsd_core.dataset.demo.procedures import PROCEDURE_TABLE, Procedure
 from gsd_core.dataset.demo.topics import PEOPLE, TOPIC_TABLE
+from gsd_core.dataset.segmenters import make_segmenter
 from gsd_core.errors import UserError
 from gsd_core.types import Sample
 
@@ -231,3 +233,37 @@ def test_unknown_split_is_refused():
         generate_corpus(1, mixed_share=2.0)
     with pytest.raises(UserError, match="share"):
         generate_corpus(1, plain_share=-0.1)
+
+
+def test_long_traces_are_cut_alike_by_cues_and_steps_and_hold_what_they_say() -> None:
+    samples = generate_long_traces(80)
+    assert samples == generate_long_traces(80)
+    for sample in samples:
+        kinds = sample.meta["segment_kinds"]
+        cut = make_segmenter("cues")(sample)
+        assert len(cut) == len(kinds) == len(sample.steps)
+        texts = [sample.reasoning[start:end] for start, end in sample.steps]
+        assert [sample.reasoning[each.start : each.end].strip() for each in cut] == texts
+        assert (kinds[0], kinds[-1], kinds.count("needed")) == ("opening", "closing", 2)
+        assert 7 <= len(kinds) <= 10
+        needed = [text for text, kind in zip(texts, kinds, strict=True) if kind == "needed"]
+        for part, text in zip(sample.answer.split("; "), needed, strict=True):
+            assert all(word in text for word in part.split(" and ")) or part in ("yes", "no")
+    openers = {
+        kind: Counter(
+            text.split(".")[0]
+            for sample in samples
+            for (start, end), own in zip(sample.steps, sample.meta["segment_kinds"], strict=True)
+            for text in [sample.reasoning[start:end]]
+            if own == kind
+        )
+        for kind in ("needed", "filler", "self_check")
+    }
+    assert set(openers["needed"]) == set(openers["filler"]) == set(openers["self_check"]), "the opening tells the kind"
+
+
+def test_long_traces_of_the_two_splits_share_no_question() -> None:
+    train, heldout = ({s.question for s in generate_long_traces(200, split=name)} for name in ("train", "heldout"))
+    assert not train & heldout
+    with pytest.raises(UserError, match="unknown split"):
+        generate_long_traces(1, split="test")

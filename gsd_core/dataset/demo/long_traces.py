@@ -1,7 +1,7 @@
 """Long traces: two questions solved in one trace, between segments that wander off or check without need.
 
 generate_long_traces   samples whose segments are known to be needed or not
-KINDS                  what a segment may be
+KINDS, FRAMES          what a segment may be; those at the ends
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from gsd_core.errors import UserError
 from gsd_core.types import Sample
 
 KINDS = ("opening", "needed", "filler", "self_check", "closing")
+FRAMES = ("opening", "closing")
+"""Kinds that stand at the ends, where a choice by the published rule keeps everything."""
 ORDER_WORDS = ("First", "Second")
 FILLERS, SELF_CHECKS = (2, 4), (1, 2)  # least and most of a trace
 MOST_NUMBER = 400  # of the things that a filler speaks of
