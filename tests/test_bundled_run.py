@@ -9,8 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gsd_core.stages.bundled_run import ASSETS, BUNDLED, DATASET, N_PROBLEMS, install_bundled
+from gsd_core.stages.bundled_run import (
+    ASSETS,
+    BUNDLED,
+    DATASET,
+    N_PROBLEMS,
+    TRIALS_ASSETS,
+    TUNED,
+    install_bundled,
+)
 from gsd_core.store import Workspace
+from gsd_core.store.trainings import list_trainings, read_answers, read_trials
 from tests.cli_support import run_gsd_json
 
 MOST_BYTES = 25_000_000  # a clone carries them
@@ -46,6 +55,21 @@ def test_it_holds_a_fine_tune_of_a_real_model(workspace: Path) -> None:
     assert Workspace.open(workspace).list_runs()[0].status == "analyzed"
     losses = [each["eval_loss"] for each in record["checkpoints"]]
     assert losses[-1] < losses[0], "the fine-tune has taught nothing"
+
+
+def test_its_trainings_are_listed_with_logs_and_answers(workspace: Path) -> None:
+    infos = {info.name: info for info in list_trainings(workspace / "trainings")}
+    assert len(infos[TUNED].read_log()) == infos[TUNED].record["recipe"]["steps"]
+    trials = {name.partition("/")[0] for name in infos if "/" in name}
+    assert trials == {folder.name for folder in TRIALS_ASSETS.glob("*/")}
+    for name in trials:
+        told = read_trials(workspace / "trainings" / name)
+        assert told["result"]["choices"], "trials that did not end are shipped"
+        for info in infos.values():
+            if info.name.startswith(name):
+                assert info.record["status"] == "trained"
+                assert not str(info.record["command"]).count("/work"), "a folder of some machine"
+                assert read_answers(info.folder, info.record["checkpoints"][-1]["step"])
 
 
 def test_installing_it_again_changes_nothing(workspace: Path) -> None:

@@ -4,6 +4,7 @@ install_bundled  put run and data set into a workspace
 make_bundled     fine-tune, capture, analyse, evaluate, teach, attribute, pack; every step goes on where it was stopped
 main             the command line of ``make bundle``
 BUNDLED, ASSETS  the run's name; the folder with its packed files
+TRIALS_ASSETS    folder of finished trials that come with it
 
 It is what a newcomer sees first: a real model and real text, at once. ``tests/test_bundled_run.py`` captures some of
 its samples again and compares.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -22,8 +24,10 @@ from gsd_core.console.progress import Progress
 from gsd_core.errors import UserError
 from gsd_core.store import Workspace
 from gsd_core.store.archive import pack_run, unpack_run
+from gsd_core.store.trainings import LOG, RECORD
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets" / "bundled_run"
+TRIALS_ASSETS = ASSETS.with_name("trials")
 BUNDLED, DATASET, STATE = "gsm8k", "gsm8k-test", "gsm8k-state"
 TUNED = "smollm2-gsm8k"  # folder of the fine-tune, and what the run calls its model
 TRAIN_FILE, TEST_FILE = "gsm8k_train.jsonl", "gsm8k_test_socratic.jsonl"
@@ -42,7 +46,26 @@ def install_bundled(workspace: Workspace) -> bool:
         return False
     if all(info.name != BUNDLED for info in workspace.list_runs()):
         unpack_run(workspace, BUNDLED, ASSETS)
+    _install_trainings(workspace.trainings_dir)
     return True
+
+
+def _install_trainings(home: Path) -> None:
+    """Logs and answers of the fine-tune, and of trials, for the page Training runs; what is there stays."""
+    home.mkdir(exist_ok=True)
+    for source in (ASSETS, *sorted(TRIALS_ASSETS.glob("*/"))):
+        target = home / (TUNED if source == ASSETS else source.name)
+        if target.exists():
+            continue
+        part = target.with_name(f".{target.name}.{os.getpid()}")
+        shutil.rmtree(part, ignore_errors=True)
+        if source == ASSETS:
+            part.mkdir()
+            for name in (RECORD, LOG):
+                shutil.copyfile(source / name, part / name)
+        else:
+            shutil.copytree(source, part, copy_function=shutil.copyfile)
+        os.replace(part, target)
 
 
 def make_bundled(data: Path, work: Path, progress: Progress) -> dict[str, Any]:
@@ -64,7 +87,6 @@ def make_bundled(data: Path, work: Path, progress: Progress) -> dict[str, Any]:
     from gsd_core.stages.evaluate_stage import run_evaluate
     from gsd_core.stages.lesson_stage import run_lesson
     from gsd_core.stages.train_stage import run_train
-    from gsd_core.store.trainings import LOG, RECORD
 
     workspace = Workspace.open(work / "workspace")
     if all(each.name != DATASET for each in workspace.list_datasets()):
