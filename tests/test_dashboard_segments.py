@@ -79,7 +79,7 @@ def write_attribution(folder: Path, n_samples: int = 6) -> None:
                 )
             writer.append(at, tables)
         links = pd.DataFrame({"span": "s#0", "relative": random.random(40), "near": random.random(40)})
-        writer.append(99, {"links": links})
+        writer.append(n_samples + 9, {"links": links})
         writer.finish(info)
 
 
