@@ -10,6 +10,9 @@ BENCH ?= --publish
 DATA ?= ../shared/data
 WORK ?= build/bundle
 
+# Tests run in so many processes, each with one thread; a file's tests stay together, as they share what is dear.
+JOBS ?= 2
+
 .PHONY: demo test bench bundle
 
 demo: $(VENV)/.runs
@@ -22,7 +25,7 @@ test: $(VENV)/.tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	.ci/lint-javascript
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 bench: $(VENV)/.tests
 	$(BIN)/python -m tests.benchmarks.races $(BENCH)

@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 
 from gsd_core.comparison.segment_choice import AGAINST, choose_segments
+from gsd_core.dashboard.jobs import job_view
+from gsd_core.dashboard.jobs.job_steps import Step
 from gsd_core.dashboard.segments import segment_figures
 from gsd_core.dashboard.segments.segment_queries import (
     STEPS,
@@ -22,6 +24,7 @@ from gsd_core.dashboard.segments.segment_queries import (
 from gsd_core.methods.attribute_method import ATTRIBUTION
 from gsd_core.stages.attribute_tables import Work, tabulate
 from gsd_core.stages.run_model import read_tokenized
+from gsd_core.stages.trials_stage import read_config
 from gsd_core.store import Workspace
 from tests.cli_support import run_gsd_json, write_run
 from tests.page_support import check, open_page, words
@@ -129,7 +132,7 @@ def test_segments_against_the_answer_are_left_out_on_request(folder: Path, monke
     assert is_against.any()
     assert without.tolist() == (~is_against).tolist()
     at = open_page(folder, "segments", monkeypatch, run="planted", checkpoint="step-2", tau="1", beta="1")
-    (toggle,) = at.toggle
+    (toggle,) = (each for each in at.toggle if each.label.startswith("leave out"))
     check(toggle.set_value(True).run())
     assert at.query_params["against"] == "no"
     drawn = " ".join(str(each.proto.body) for each in at.get("html"))
@@ -146,6 +149,27 @@ def test_the_masked_data_set_is_what_select_writes(folder: Path, tmp_path: Path)
     assert [json.loads(line) for line in made.splitlines()] == [
         json.loads(line) for line in out.read_text().splitlines()
     ]
+
+
+def test_the_form_starts_trials_of_what_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Step] = []
+    monkeypatch.setattr(job_view, "start_and_show", lambda *steps, **_: started.extend(steps))
+    at = open_page(folder, "segments", monkeypatch, run="planted", checkpoint="step-2", tau="0.4")
+    next(each for each in at.text_input if each.label == "Name").set_value('no "name"')
+    next(each for each in at.button if each.label == "Start the trials").click()
+    assert "may hold letters" in words(check(at.run()))
+    assert not started
+    next(each for each in at.text_input if each.label == "Name").set_value("mine")
+    next(each for each in at.text_input if each.label == "Model").set_value('/a "folder"\\x')
+    next(each for each in at.button if each.label == "Start the trials").click()
+    check(at.run())
+    (step,) = started
+    config = read_config(step.options.config)
+    assert (config.name, config.run, config.checkpoint, config.tau) == ("mine", "planted", "step-2", 0.4)
+    assert config.train["model"] == '/a "folder"\\x'
+    assert config.seeds == [0, 1, 2]
+    next(each for each in at.button if each.label == "Start the trials").click()
+    assert "of this name" in words(check(at.run())), "an existing file was written over"
 
 
 def test_removal_is_told_as_a_share_of_what_the_reasoning_gains(folder: Path) -> None:

@@ -31,6 +31,7 @@ from gsd_core.dashboard.segments.segment_queries import (
     read_selection,
     read_trace_scores,
 )
+from gsd_core.dashboard.segments.trials_form import offer_trials
 from gsd_core.methods.attribute_method import ATTRIBUTION, AttributeOptions
 
 N_FIRST = 20  # traces that the page's button attributes: minutes with a small model
@@ -64,7 +65,8 @@ def show_segments(chosen: Chosen) -> None:
         _offer(chosen)
         return
     tau, beta = _choose_thresholds(segments)
-    kept = segments.choose(tau, beta, _choose_sign())
+    no_against = _choose_sign()
+    kept = segments.choose(tau, beta, no_against)
     _show_numbers(segments, kept)
     left, right = st.columns([1, 1], gap="large")
     with right:
@@ -73,6 +75,7 @@ def show_segments(chosen: Chosen) -> None:
     with left:
         _show_all(chosen, segments, kept, (tau, beta), sample)
         _offer_selection(chosen, segments, kept, checkpoint)
+        offer_trials(chosen._replace(checkpoint=checkpoint), (tau, beta), no_against)
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the scores …", hash_funcs=run_cache.BY_RUN)
