@@ -139,7 +139,7 @@ def load_segments(run: Run, checkpoint: str) -> Segments:
     frame = frame.join(texts, on="span")
     frame["code"] = pd.factorize(frame["sample"])[0].astype(np.int64)
     traces = run.results.read(ATTRIBUTION, "traces", checkpoint).drop(columns="scores").set_index("sample")
-    order = dict.fromkeys(run.read_spans(checkpoint, ["sample"])["sample"])  # not that of the computation
+    order = run.read_samples(columns=["sample"])["sample"]  # that of the data set, not that of the computation
     traces = traces.loc[[sample for sample in order if sample in traces.index]]
     stored = run.results.tables(ATTRIBUTION, checkpoint)
     more = {
