@@ -43,5 +43,5 @@ TRIALS = Command(
     describe="gsd_core.stages.trials_stage:describe_trials",
     order=61,
     notes="A stopped command goes on where it was: finished trainings are kept.",
-    job=Job("Trials {config}", "try", opens="trainings"),
+    job=Job("Trials {config.stem}", "try", opens="trainings"),
 )
