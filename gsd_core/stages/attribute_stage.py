@@ -292,11 +292,12 @@ def _iter_traces(
         stage.skip(len(work) - len(missing))
         for done, at in enumerate(order, 1):
             began = time.monotonic()
-            found = gradients.attribute(work[at].trace)
+            found = gradients.attribute(work[at].trace, lambda share: stage.show(0, trace=f"{share:.0%}"))
+            stage.show(0, trace="without segments")
             tables = tabulate(work[at], found, values, options.seed)
             took.append((int(lengths[at]), time.monotonic() - began, found.n_points))
             if at in checked:
-                tables |= tabulate_checks(work[at], gradients)
+                tables |= tabulate_checks(work[at], gradients, lambda what: stage.show(0, trace=what))
             writer.append(at + 1, tables)
             stage.advance()
             if done == len(probes):

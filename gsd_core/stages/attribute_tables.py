@@ -9,7 +9,7 @@ tells_answer   whether a text holds an answer as a word
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -87,16 +87,21 @@ def tabulate(work: Work, found: Attribution, values: AnswerValues, seed: int) ->
     return {"segments": segments, "traces": pd.DataFrame(row), "removals": left}
 
 
-def tabulate_checks(work: Work, gradients: AnswerGradients) -> dict[str, pd.DataFrame]:
-    """What is measured of a few traces only: it costs several times the attribution."""
-    curves = pd.DataFrame(
-        [(work.sample.id, *each) for each in measure_curve(gradients, work.trace)],
-        columns=["sample", "nodes", "n_points", "residual"],
-    )
-    baselines = pd.concat(
-        pd.DataFrame({"span": work.spans, "sample": work.sample.id, "baseline": name, "strength": strengths})
-        for name, strengths in compare_baselines(gradients, work.trace, work.ranges)
-    )
+def tabulate_checks(
+    work: Work, gradients: AnswerGradients, say: Callable[[str], None] = lambda _: None
+) -> dict[str, pd.DataFrame]:
+    """What is measured of a few traces only: it costs several times the attribution. ``say`` gets what was done."""
+    rows = []
+    for nodes, n_points, residual in measure_curve(gradients, work.trace):
+        rows.append((work.sample.id, nodes, n_points, residual))
+        say(f"checked with {n_points} {nodes} nodes")
+    curves = pd.DataFrame(rows, columns=["sample", "nodes", "n_points", "residual"])
+    parts = []
+    for name, strengths in compare_baselines(gradients, work.trace, work.ranges):
+        told = {"span": work.spans, "sample": work.sample.id, "baseline": name, "strength": strengths}
+        parts.append(pd.DataFrame(told))
+        say(f"checked with baseline {name}")
+    baselines = pd.concat(parts)
     return {"curves": curves, "baselines": baselines.reset_index(drop=True)}
 
 
