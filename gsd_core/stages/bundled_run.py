@@ -55,7 +55,7 @@ def _install_trainings(home: Path) -> None:
     home.mkdir(exist_ok=True)
     for source in (ASSETS, *sorted(TRIALS_ASSETS.glob("*/"))):
         target = home / (TUNED if source == ASSETS else source.name)
-        if target.exists():
+        if target.exists() or (source == ASSETS and not all((ASSETS / name).is_file() for name in (RECORD, LOG))):
             continue
         part = target.with_name(f".{target.name}.{os.getpid()}")
         shutil.rmtree(part, ignore_errors=True)
