@@ -9,5 +9,5 @@ from gsd_core.dashboard.trainings import trainings_view
 router.ensure_routed()
 
 st.title("Training runs", anchor=False)
-job_view.show_jobs(limit=1)
+job_view.show_jobs(limit=1, commands=("train", "trials"))
 trainings_view.show_trainings()

@@ -8,6 +8,7 @@ start_and_show   start a job and show it
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import streamlit as st
 
@@ -31,22 +32,25 @@ _BADGES = {
 }
 
 
-def show_jobs(limit: int) -> None:
-    """Job cards, newest first, refreshed while a job runs."""
-    found = _find(limit)
+def show_jobs(limit: int, commands: Sequence[str] = ()) -> None:
+    """Job cards, newest first, refreshed while a job runs; of ``commands`` only, where some are given."""
+    found = _find(limit, commands)
     if any(job.is_active for job in found):
-        st.fragment(_poll, run_every=POLL_S, key="jobs")(limit)
+        st.fragment(_poll, run_every=POLL_S, key="jobs")(limit, commands)
     else:
         for job in found:
             show_job(job)
 
 
-def _find(limit: int) -> list[Job]:
-    return job_store.list_jobs(workspaces.workspace_uri())[:limit] if workspaces.can_run_jobs() else []
+def _find(limit: int, commands: Sequence[str]) -> list[Job]:
+    if not workspaces.can_run_jobs():
+        return []
+    jobs = job_store.list_jobs(workspaces.workspace_uri())
+    return [job for job in jobs if not commands or set(commands) & set(job.names)][:limit]
 
 
-def _poll(limit: int) -> None:
-    found = _find(limit)
+def _poll(limit: int, commands: Sequence[str]) -> None:
+    found = _find(limit, commands)
     for job in found:
         show_job(job)
     if not any(job.is_active for job in found):
