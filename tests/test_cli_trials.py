@@ -231,6 +231,26 @@ def test_trials_train_compare_and_go_on(place: Path, tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize(
+    ("flag", "value"), [("steps", '"six"'), ("steps", "0"), ("rate", "0"), ("autocast", '"half"'), ("truncate", "1")]
+)
+def test_a_flag_of_the_training_is_refused_as_on_a_command_line(
+    place: Path, tmp_path: Path, flag: str, value: str
+) -> None:
+    config = write_config(tmp_path / "c.toml", place)
+    lines = [line for line in config.read_text().splitlines() if not line.startswith(f"{flag} =")]
+    config.write_text("\n".join([*lines, f"{flag} = {value}"]) + "\n")
+    assert f"[train] {flag} is" in run_gsd_json("trials", config, workspace=place / "w", code=2)["error"]
+
+
+def test_a_training_with_another_mask_is_not_gone_on_with(place: Path, tmp_path: Path) -> None:
+    select(place, tmp_path / "a.jsonl", "segments")
+    more = ("--objective", "selective", "--mask", tmp_path / "a.jsonl")
+    train(place, tmp_path / "out", *more)
+    select(place, tmp_path / "a.jsonl", "rest-segments")
+    assert "another mask" in train(place, tmp_path / "out", *more, "--resume", code=2)["error"]
+
+
+@pytest.mark.parametrize(
     ("more", "told"),
     [
         ({"choices": ["full", "fuller"]}, "'fuller'"),
@@ -238,6 +258,7 @@ def test_trials_train_compare_and_go_on(place: Path, tmp_path: Path, monkeypatch
         ({"name": "../x"}, "name"),
         ({"rate": 1}, "rate is not known"),
         ({"tau": "much"}, "tau is 'much'"),
+        ({"target": 3}, "target is 3"),
     ],
 )
 def test_a_configuration_is_refused_with_what_is_wrong(

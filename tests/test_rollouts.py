@@ -78,6 +78,9 @@ def test_the_answer_of_a_text_is_read(text: str, answer: str | None) -> None:
         ("12; 7", "7; 12", False),
         ("$1,000", "1000", True),
         ("yes", "no", False),
+        (".5", "5", False),
+        ("1.5", "1 5", False),
+        ("12.", "12", True),
         ("", "", False),
     ],
 )

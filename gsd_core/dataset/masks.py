@@ -88,11 +88,8 @@ def _read_line(row: Any) -> tuple[str, SampleMask]:
     if reasoning is not None and not isinstance(reasoning, str):
         raise ValueError("its reasoning is not text")
     length = None if reasoning is None else len(reasoning)
-    kept, spans = (_read_ranges(row.get(name, [] if name == "spans" else None), name, length) for name in _NAMES)
+    kept, spans = _read_ranges(row.get("kept"), "kept", length), _read_ranges(row.get("spans", []), "spans", length)
     return row["sample"], SampleMask(kept, spans, reasoning)
-
-
-_NAMES = ("kept", "spans")
 
 
 def _read_ranges(value: Any, name: str, length: int | None) -> Ranges:

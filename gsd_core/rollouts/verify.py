@@ -22,7 +22,7 @@ from typing import IO, Any, Self
 DEADLINE = 10.0
 STARTUP = 120.0  # seconds; sympy is slow to load on a busy machine
 MOST_CHARS = 500  # a longer answer is text, not mathematics
-_MARKS = re.compile(r"[\s.,!?*_\"'`$]+")
+_MARKS = re.compile(r"(?:[\s!?*_\"'`$]|[.,](?!\d))+")  # a point before a digit is part of a number
 _MATHEMATICS = re.compile(r"[\d\\^=]")
 _PROGRAM = "gsd_core.rollouts.math_process"
 

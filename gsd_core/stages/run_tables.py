@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from gsd_core.comparison.answer_columns import ANSWER_COLUMNS, add_answer_columns
 from gsd_core.comparison.meta_labels import compute_meta_columns
 from gsd_core.errors import UserError
-from gsd_core.methods.attribute_method import ATTRIBUTION
+from gsd_core.store.answer_columns import ANSWER_COLUMNS, add_answer_columns
 
 if TYPE_CHECKING:
     from gsd_core.store import Run
@@ -54,9 +53,7 @@ def compute_span_table(run: Run, checkpoint: str) -> tuple[pd.DataFrame, dict[st
     else:
         spans["cluster"] = pd.array([pd.NA] * len(spans), dtype="Int64")
         spans["cluster_label"], spans["x"], spans["y"] = None, np.nan, np.nan
-    is_attributed = "segments" in run.results.tables(ATTRIBUTION, checkpoint)
-    segments = run.results.read(ATTRIBUTION, "segments", checkpoint) if is_attributed else None
-    spans = add_answer_columns(spans, segments)
+    spans = add_answer_columns(run, checkpoint, spans)
     samples = run.read_samples(spans["sample"].drop_duplicates().tolist())
     meta, unmatched = compute_meta_columns(spans[["sample", "index"]], samples)
     return pd.concat([spans[list(SPAN_COLUMNS)], meta], axis=1), unmatched

@@ -122,7 +122,10 @@ def _match(
     if len(known) < len(samples):
         notes.append(f"{len(samples) - len(known):,} samples that the mask does not name are left out")
     if options.objective == "pruned":
-        known = [each for each in known if kept[each.id]]
+        left = [each for each in known if kept[each.id]]
+        if len(left) < len(known):
+            notes.append(f"{len(known) - len(left):,} samples of which nothing is kept are left out")
+        known = left
     return known, kept, notes
 
 

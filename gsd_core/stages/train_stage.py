@@ -7,6 +7,7 @@ choose_folder   where a training goes
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -198,6 +199,7 @@ def _describe(
             "n_samples": len(data.tokenized),
             "n_tokens": data.count_tokens(),
             "n_trained": data.count_trained(),
+            "mask_hash": hashlib.sha256(Path(options.mask).read_bytes()).hexdigest() if options.mask else None,
         },
         "model": {"source": options.model, "hash": compute_model_hash(loaded.model), "notes": list(loaded.notes)},
         "recipe": {**asdict(recipe), "keep": list(recipe.keep), "lora": options.lora, "truncate": options.truncate}
@@ -226,6 +228,7 @@ def _check_same(known: dict[str, Any], record: dict[str, Any], folder: Path) -> 
     """Raises ``UserError``, which names the first setting that differs from the training to resume."""
     free = ("micro_batch", "gradient_checkpointing")  # they change no gradient
     pairs = [("data set", known["data"]["data_hash"], record["data"]["data_hash"])]
+    pairs += [("mask", known["data"].get("mask_hash"), record["data"]["mask_hash"])]
     pairs += [("model", known["model"]["hash"], record["model"]["hash"])]
     older = {"objective": "full", "bare": False}  # records of earlier versions lack these
     pairs += [
@@ -310,6 +313,10 @@ def _record_kept(plan: _Plan, model: Any, step: int) -> None:
             f"step {step:,}: {entry['accuracy']:.1%} of {entry['n_answers']:,} answers are right, "
             f"{entry['mean_tokens']:.0f} tokens each"
         )
+        if entry["n_undecided"]:
+            plan.progress.note(
+                f"{entry['n_undecided']:,} comparisons could not be decided in time; they count as wrong"
+            )
     others = [each for each in plan.record["checkpoints"] if each["step"] != step]
     plan.record["checkpoints"] = sorted([*others, entry], key=lambda each: each["step"])
     _write_record(plan)

@@ -25,6 +25,7 @@ from gsd_core.errors import UserError
 from gsd_core.methods.select_method import SelectOptions
 from gsd_core.methods.train_method import TrainOptions
 from gsd_core.methods.trials_method import CHOICES, TrialsOptions
+from gsd_core.registry.options import Flag, iter_flags
 from gsd_core.stages.run_reading import get_checkpoint
 from gsd_core.stages.select_stage import run_select
 from gsd_core.stages.train_stage import run_train
@@ -119,6 +120,7 @@ def read_config(file: Path) -> Config:
         if not isinstance(told.get(name), str) or not name_is_valid(told[name]):
             raise UserError(f"{name} is missing or no name", str(file), f'add a line such as {name} = "first"')
     types = {"choices": list, "seeds": list, "train": dict, "tau": float, "beta": float, "share": float}
+    types |= {"checkpoint": str, "target": str, "no_against": bool, "bare": bool}
     for name, kind in types.items():
         value = told.get(name, kind())
         if kind is float and type(value) is int:
@@ -137,7 +139,25 @@ def read_config(file: Path) -> Config:
         raise UserError(f"seeds are {config.seeds}", str(file), "give whole numbers, such as seeds = [0, 1, 2]")
     flags = {each.name for each in dataclasses.fields(TrainOptions)}
     _refuse_unknown(set(config.train) - (flags - set(OWN_FLAGS)), flags - set(OWN_FLAGS), file, "[train] ")
+    for flag in iter_flags(TrainOptions):
+        if flag.name in config.train:
+            _check_flag(flag, config.train[flag.name], file)
     return config
+
+
+def _check_flag(flag: Flag, value: Any, file: Path) -> None:
+    """Raises ``UserError`` for a value that the flag could not have on a command line."""
+    kinds = (int, float) if flag.kind is float else flag.kind
+    each = value if flag.is_list and isinstance(value, list) else [value]
+    is_kind = all(isinstance(one, kinds) and (flag.kind is bool or not isinstance(one, bool)) for one in each)
+    least = {"positive": 1, "count": 0, "above zero": 0}.get(flag.check)
+    is_low = (
+        is_kind and least is not None and any(one < least or (flag.check == "above zero" and one == 0) for one in each)
+    )
+    if not is_kind or flag.is_list != isinstance(value, list) or is_low or (flag.choices and value not in flag.choices):
+        what = f"a list of {flag.kind.__name__}" if flag.is_list else flag.kind.__name__
+        more = flag.check or ", ".join(flag.choices)
+        raise UserError(f"[train] {flag.name} is {value!r}", str(file), f"give {what}{f' ({more})' if more else ''}")
 
 
 def _refuse_unknown(unknown: set[str], known: set[str], file: Path, where: str) -> None:

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gsd_core.comparison.answer_columns import add_answer_columns
 from gsd_core.comparison.meta_labels import compute_meta_columns, to_text
 from gsd_core.dashboard.look.colors import NOISE_MARK, Mark, compute_marks
 from gsd_core.dashboard.reading.cluster_levels import load_levels
@@ -28,6 +27,7 @@ from gsd_core.dashboard.reading.row_index import RowIndex
 from gsd_core.methods.analyze_method import MAP
 from gsd_core.methods.attribute_method import ATTRIBUTION
 from gsd_core.store import Run, RunInfo, RunReader
+from gsd_core.store.answer_columns import add_answer_columns
 
 SPAN_COLUMNS = [
     *("span", "sample", "index", "char_start", "char_end", "text"),
@@ -176,9 +176,7 @@ def load_run_view(run: Run, checkpoint: str) -> RunView:
     for column in columns:
         values = labels[column.name]
         spans[column.name] = pd.to_numeric(values) if column.kind == "number" else _take_texts(values, _as_category)
-    is_attributed = "segments" in run.results.tables(ATTRIBUTION, checkpoint)
-    segments = run.results.read(ATTRIBUTION, "segments", checkpoint) if is_attributed else None
-    spans = add_answer_columns(spans, segments)
+    spans = add_answer_columns(run, checkpoint, spans)
     points, clusters = _read_analysis(reader, checkpoint)
     if points is None:
         spans["x"], spans["y"], spans["probability"], spans["cluster"] = np.nan, np.nan, np.nan, -2
